@@ -1,0 +1,46 @@
+import type { Intent } from '../../intents/intent.ts';
+import type { Document } from '../../protocol/command.ts';
+import type { Look, Plan } from '../plan.ts';
+
+export type { Intent } from '../../intents/intent.ts';
+export type { Change } from '../../protocol/event.ts';
+
+/** A file of the command, without its content: the plan refers to it by `sha256`. `path` is relative to the stack's folder. */
+export interface Shipped {
+  path: string;
+  mode: number;
+  sha256: string;
+}
+
+/** What the host tells an executor: folders and programs of this machine, from agent.yaml. */
+export interface Site {
+  /** Stacks' folders are `<stacksRoot>/<stack>`. Absolute, links resolved. */
+  stacksRoot: string;
+  /** Where the agent keeps what it must remember of a stack: `<state_dir>/stacks`. */
+  memory: string;
+  /** The docker client, as argv[0]. */
+  docker: string;
+}
+
+/** A path that an intent names, and the folder that must hold it after links are resolved. */
+export interface Claim {
+  path: string;
+  root: string;
+}
+
+/**
+ * The code for one kind of thing. It decides and does nothing: what it wants done it says in the plan, and what it
+ * must know it asks of `look`.
+ */
+export interface Executor<I extends Intent = Intent> {
+  /** The folder's name: `compose`. */
+  kind: string;
+  /** Whether this executor carries out that intent. */
+  takes(intent: Intent): intent is I;
+  /** What is locked while it runs: two runs with the same subject go one after the other. */
+  subject(intent: I): string;
+  /** Every path of the host that the intent reaches by name. The guard resolves and judges them before a run exists. */
+  claims(intent: I, site: Site): Claim[];
+  /** Throws `CannotPlan`. */
+  plan(intent: I, context: { document: Document; site: Site; files: Shipped[] }, look: Look): Promise<Plan>;
+}

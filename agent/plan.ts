@@ -1,0 +1,124 @@
+import type { Change } from '../protocol/event.ts';
+
+/** Durations are milliseconds everywhere in the agent. */
+export type Milliseconds = number;
+
+interface Named {
+  /** Unique in its plan; what the log, the receipt and the metrics call the step. */
+  name: string;
+  /** In `undo` and `cleanup`: carry this out only if the step of that name had begun. */
+  ifBegan?: string;
+}
+
+/** Starts a process and waits for it. `argv` goes to the kernel as it is: no shell reads it. */
+export interface Start extends Named {
+  do: 'start';
+  argv: [string, ...string[]];
+  cwd?: string;
+  /** Added to the clean environment that every child gets. */
+  env?: Record<string, string>;
+  timeout: Milliseconds;
+  /** Ends the process when it has printed nothing for so long. */
+  stallTimeout?: Milliseconds;
+  /** Absolute path for standard output; standard error stays in the log. */
+  stdoutTo?: string;
+  /** Exit codes that count as done. Default: 0. */
+  okCodes?: number[];
+  /** What the failure is called when it ends otherwise, and what a person does about it. */
+  failure: { code: string; remedy: string };
+}
+
+/** One file put in place or taken away. `root` holds `path`, also after links are resolved, when it is carried out. */
+export type FileChange =
+  | { path: string; root: string; mode: number; content: { shipped: string } | { text: string } }
+  | { path: string; root: string; remove: true };
+
+/**
+ * Files, in order, each atomically (temporary name, fsync, rename, fsync of the folder). `shipped` names the SHA-256 of
+ * a file of the command. What was there before is kept in the run's folder, for `restore` and for people.
+ */
+export interface Write extends Named {
+  do: 'write';
+  changes: FileChange[];
+}
+
+/** Puts back what the `write` step of that name replaced, removed or made. */
+export interface Restore extends Named {
+  do: 'restore';
+  of: string;
+}
+
+/** Which containers of a compose project: its folder as compose labels it (`com.docker.compose.project.working_dir`). */
+export interface ComposeProject {
+  dir: string;
+  /** Absent: every service of the project. */
+  services?: string[];
+}
+
+/**
+ * Waits until every container is running and healthy by its own health check, or has ended with 0 (a one-shot). One
+ * without a health check counts once it has been running for `settle`.
+ */
+export interface AwaitHealthy extends Named {
+  do: 'await-healthy';
+  project: ComposeProject;
+  /** How many containers a service must have. */
+  replicas?: Record<string, number>;
+  settle: Milliseconds;
+  timeout: Milliseconds;
+}
+
+/** Records each container's service, id and image. Two of them, `before` and `after`, make the receipt's image table. */
+export interface Measure extends Named {
+  do: 'measure';
+  what: 'images';
+  as: 'before' | 'after';
+  project: ComposeProject;
+}
+
+export type Step = Start | Write | Restore | AwaitHealthy | Measure;
+
+/** What would be done, as data: it can be shown, stored, compared and carried out after a restart. */
+export interface Plan {
+  /** One line: `rollout plex on stack-media`. */
+  title: string;
+  /** One line for people: what would change, or that it is not known. */
+  summary: string;
+  changes: Change[];
+  steps: Step[];
+  /** After a failed step, in this order. */
+  undo: Step[];
+  /** At the end, whatever the outcome. */
+  cleanup: Step[];
+}
+
+/** `undefined`: not known (a dry run looks at nothing). `null`: known to be absent. */
+export type Answer<T> = T | null | undefined;
+
+/** A read-only window on the host. A plan learns nothing in any other way. */
+export interface Look {
+  /** Names in a folder; null where there is no such folder. */
+  list(folder: string): Promise<Answer<string[]>>;
+  /** A file's text; null where there is none. Throws for one over 4 MiB. */
+  read(file: string): Promise<Answer<string>>;
+  /** Runs a program that changes nothing. Output is limited to 16 MiB. `keepFor`: an answer of at most this age will do. */
+  ask(
+    argv: [string, ...string[]],
+    options?: { cwd?: string; keepFor?: Milliseconds },
+  ): Promise<Answer<{ code: number; stdout: string; stderr: string }>>;
+  /** GET on the Docker Engine API (`/containers/json?…`), parsed; null for 404. Throws {@link CannotPlan} `docker-unreachable`. */
+  engine(path: string): Promise<Answer<unknown>>;
+}
+
+/** The plan can't be made: a person has to do something first. Ends the document as `failed` with this code. */
+export class CannotPlan extends Error {
+  override name = 'CannotPlan';
+  readonly code: string;
+  readonly remedy: string;
+
+  constructor(code: string, message: string, remedy: string) {
+    super(message);
+    this.code = code;
+    this.remedy = remedy;
+  }
+}

@@ -1,0 +1,107 @@
+import { z } from 'zod';
+import { Intent } from '../intents/intent.ts';
+
+/** Ids are made by the action (a UUID) and become folder and row names on the host, hence the narrow pattern. */
+export const RunId = z.string().regex(/^[a-z0-9][a-z0-9-]{7,63}$/);
+const Sha = z.string().regex(/^[0-9a-f]{40}$|^[0-9a-f]{64}$/);
+const Text = z.string().max(1024);
+
+/** Where a command comes from: the workflow run that made it. */
+export const Origin = z.strictObject({
+  repository: z.string().regex(/^[\w.-]+\/[\w.-]+$/),
+  repository_id: z.string().regex(/^\d{1,20}$/),
+  ref: Text,
+  sha: Sha,
+  event: z.string().regex(/^[a-z_]{1,64}$/),
+  workflow_ref: Text,
+  run_id: Text,
+  run_attempt: Text,
+  actor: Text,
+  url: Text,
+});
+export type Origin = z.infer<typeof Origin>;
+
+/** A label as it stood at the merge. `at` is the timeline's time; order, not time, decided `after_last_push`. */
+export const Label = z.strictObject({
+  name: Text,
+  by: Text,
+  permission: z.enum(['admin', 'maintain', 'write', 'triage', 'read', 'none']),
+  at: Text,
+  after_last_push: z.boolean(),
+});
+export type Label = z.infer<typeof Label>;
+
+const Evidence = z.strictObject({
+  pull_request: z.int().positive(),
+  head_sha: Sha,
+  merge_sha: Sha,
+  labels: z.array(Label).max(200),
+  merged_by: Text,
+});
+export type Evidence = z.infer<typeof Evidence>;
+
+/** The evidence for a command. `with` holds the other pull requests of one push that touch the same intents: each must satisfy the same rules. */
+export const Approval = Evidence.extend({ with: z.array(Evidence).max(200).optional() });
+export type Approval = z.infer<typeof Approval>;
+
+/** One file that travels with a rollout. `path` is relative to the stack's folder; `content` is base64; `sha256` is of the decoded bytes. */
+export const ShippedFile = z.strictObject({
+  stack: z.string(),
+  path: z.string().min(1).max(1024),
+  mode: z.union([z.literal(0o644), z.literal(0o755)]),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  content: z.base64(),
+});
+export type ShippedFile = z.infer<typeof ShippedFile>;
+
+/** All files of one command, decoded. Base64 twice (in the payload, and the payload itself) keeps this under the frame limit. */
+export const MAX_SHIPPED_BYTES = 8 * 1024 * 1024;
+
+/** One intent with where it stood: `name` is the file's name without folder and ending; `document` counts from 1. */
+export const Document = z.strictObject({
+  name: z.string().regex(/^[\w.-]{1,128}$/),
+  document: z.int().positive(),
+  documents: z.int().positive(),
+  intent: Intent,
+});
+export type Document = z.infer<typeof Document>;
+
+const envelope = {
+  id: RunId,
+  /** Audience: the name of the agent that is meant. */
+  agent: z.string(),
+  /** The challenge of the agent's hello on this connection. */
+  challenge: z.string(),
+  /** The sender's clock (ISO 8601). Told, never judged: freshness comes from the challenge. */
+  issued_at: z.string(),
+  origin: Origin,
+};
+
+const Deployment = z.strictObject({
+  type: z.enum(['run', 'plan']),
+  ...envelope,
+  approval: Approval.nullable(),
+  intents: z.array(Document).min(1).max(100),
+  files: z.array(ShippedFile).max(5000),
+  params: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
+  dry_run: z.boolean(),
+  plan_digest: z.string().optional(),
+});
+
+const Follow = z.strictObject({
+  type: z.literal('follow'),
+  ...envelope,
+  run: RunId,
+  /** Number of the last event the follower has; 0 for all. */
+  after: z.int().nonnegative(),
+});
+
+const Cancel = z.strictObject({ type: z.literal('cancel'), ...envelope, run: RunId });
+
+/** What a signature covers. The agent reads it strictly: an unknown field is refused. */
+export const Command = z.discriminatedUnion('type', [Deployment, Follow, Cancel]);
+export type Command = z.infer<typeof Command>;
+/** A command that makes a run (`run` or `plan`). */
+export type Deployment = z.infer<typeof Deployment>;
+export type Follow = z.infer<typeof Follow>;
+export type Cancel = z.infer<typeof Cancel>;

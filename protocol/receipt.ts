@@ -1,0 +1,52 @@
+import { z } from 'zod';
+import { Outcome } from './event.ts';
+
+/** One service's image before and after: a digest (`sha256:…`, the image id) with the reference it was asked for; null where there was none. */
+export const ImageChange = z.looseObject({
+  service: z.string(),
+  reference: z.string(),
+  before: z.string().nullable(),
+  after: z.string().nullable(),
+});
+export type ImageChange = z.infer<typeof ImageChange>;
+
+export const StepResult = z.looseObject({
+  name: z.string(),
+  outcome: z.string(),
+  ms: z.number(),
+});
+export type StepResult = z.infer<typeof StepResult>;
+
+export const DocumentResult = z.looseObject({
+  document: z.number(),
+  name: z.string(),
+  action: z.string(),
+  stack: z.string(),
+  service: z.string().optional(),
+  outcome: z.union([Outcome, z.literal('skipped')]),
+  steps: z.array(StepResult),
+  images: z.array(ImageChange),
+  files: z.looseObject({ written: z.array(z.string()), removed: z.array(z.string()) }),
+});
+export type DocumentResult = z.infer<typeof DocumentResult>;
+
+/** The last word on a run, signed by the agent. The action reads it gently (unknown fields pass). */
+export const Receipt = z.looseObject({
+  run: z.string(),
+  agent: z.string(),
+  outcome: Outcome,
+  /** Stable code where the outcome is not `succeeded` or `planned`. */
+  reason: z.string().optional(),
+  message: z.string().optional(),
+  remedy: z.string().optional(),
+  failed_step: z.looseObject({ document: z.number(), step: z.string() }).optional(),
+  changed: z.boolean(),
+  documents: z.array(DocumentResult),
+  /** How many events the run had, and the head of their chain (see `chainDigest`). */
+  events: z.int().nonnegative(),
+  events_digest: z.string(),
+  /** The host's clock, ISO 8601. */
+  started_at: z.string(),
+  finished_at: z.string(),
+});
+export type Receipt = z.infer<typeof Receipt>;

@@ -1,0 +1,58 @@
+import { z } from 'zod';
+import { AnyEvent } from './event.ts';
+import { Refusal } from './refusal.ts';
+import { Signed } from './signature.ts';
+
+/**
+ * Version of the conversation, told in the agent's hello.
+ *
+ * History:
+ * - 1: hello, signed (run, plan, follow, cancel), accepted, refusal, event, receipt.
+ */
+export const PROTOCOL = 1;
+export const SUBPROTOCOL = 'chatops.v1';
+export const WIRE_PATH = '/v1';
+export const DEFAULT_PORT = 8000;
+/** Largest frame either side takes, in bytes. A frame of this size passes; one byte more ends the connection with 1009. */
+export const MAX_FRAME_BYTES = 16 * 1024 * 1024;
+/** How long the agent waits for the first frame, and how long its challenge is good, in milliseconds. */
+export const FIRST_FRAME_MS = 10_000;
+export const CHALLENGE_MS = 60_000;
+
+/** The agent's first word, inside a DSSE envelope. `challenge` is 32 random bytes in base64. */
+export const Hello = z.looseObject({
+  protocol: z.int(),
+  agent: z.string(),
+  version: z.string(),
+  challenge: z.string(),
+  publicKey: z.string(),
+});
+export type Hello = z.infer<typeof Hello>;
+
+/** What the action sends, once a connection. `oidc` is a GitHub token beside the envelope whose audience names the envelope's digest. */
+export const SignedFrame = z.strictObject({
+  type: z.literal('signed'),
+  ...Signed.shape,
+  oidc: z.string().max(16_384).optional(),
+});
+export type SignedFrame = z.infer<typeof SignedFrame>;
+
+export const HelloFrame = z.looseObject({ type: z.literal('hello'), ...Signed.shape });
+/** `joined`: the same command was sent before and this connection follows its run. */
+export const AcceptedFrame = z.looseObject({
+  type: z.literal('accepted'),
+  run: z.string(),
+  joined: z.boolean().optional(),
+});
+export const RefusalFrame = z.looseObject({ type: z.literal('refusal'), ...Refusal.shape });
+export const ReceiptFrame = z.looseObject({ type: z.literal('receipt'), ...Signed.shape });
+
+/** What the agent sends. */
+export const AgentFrame = z.discriminatedUnion('type', [
+  HelloFrame,
+  AcceptedFrame,
+  RefusalFrame,
+  AnyEvent,
+  ReceiptFrame,
+]);
+export type AgentFrame = z.infer<typeof AgentFrame>;
