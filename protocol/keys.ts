@@ -76,7 +76,9 @@ export function sameKey(a: PublicKey, b: PublicKey): boolean {
 
 function describe(key: KeyObject): PublicKey {
   if (key.asymmetricKeyType !== 'ed25519') {
-    throw new KeyError(`Expected an Ed25519 key, got ${key.asymmetricKeyType ?? 'another kind'}. Make one with "chatops keygen".`);
+    throw new KeyError(
+      `Expected an Ed25519 key, got ${key.asymmetricKeyType ?? 'another kind'}. Make one with "chatops keygen".`,
+    );
   }
   const raw = rawBytes(key);
   return {
@@ -93,7 +95,9 @@ function rawBytes(key: KeyObject): Buffer {
 function bytes32(text: string, prefix: string, what: string): Buffer {
   const bytes = Buffer.from(text.slice(prefix.length), 'base64');
   if (!text.startsWith(prefix) || bytes.length !== 32 || bytes.toString('base64') !== text.slice(prefix.length)) {
-    throw new KeyError(`Expected a ${what} as "${prefix}<base64 of 32 bytes>" or as PEM. Make one with "chatops keygen".`);
+    throw new KeyError(
+      `Expected a ${what} as "${prefix}<base64 of 32 bytes>" or as PEM. Make one with "chatops keygen".`,
+    );
   }
   return bytes;
 }
