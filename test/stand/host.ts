@@ -1,0 +1,139 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join, resolve } from 'node:path';
+import { generateKey } from '../../protocol/keys.ts';
+
+const BUNDLE = resolve(import.meta.dirname, '../../dist/agent/index.js');
+
+/** A key pair as `chatops keygen` makes it. */
+export type Keys = ReturnType<typeof generateKey>;
+
+export interface HostOptions {
+  /** A folder of its own: state, stacks and agent.yaml are made in it. */
+  dir: string;
+  repository: string;
+  keys?: Keys;
+  /** Rows of `allow:`; by default everything in `stacks` and the label of the examples. */
+  allow?: unknown[];
+  /** Further keys of agent.yaml. */
+  config?: Record<string, unknown>;
+}
+
+/** An agent as a process (the built bundle) with a fresh key, on a free port of loopback. */
+export class Host {
+  readonly dir: string;
+  readonly stacks: string;
+  readonly state: string;
+  readonly keys: Keys;
+  readonly configFile: string;
+  port = 0;
+  log = '';
+  child: ChildProcess | undefined;
+  readonly #options: HostOptions;
+
+  constructor(options: HostOptions) {
+    this.#options = options;
+    this.dir = options.dir;
+    this.stacks = join(options.dir, 'stacks');
+    this.state = join(options.dir, 'state');
+    this.configFile = join(options.dir, 'agent.yaml');
+    this.keys = options.keys ?? generateKey();
+    mkdirSync(this.stacks, { recursive: true });
+    mkdirSync(this.state, { recursive: true, mode: 0o700 });
+  }
+
+  get url(): string {
+    return `ws://127.0.0.1:${this.port}`;
+  }
+
+  /** The public half of the agent's own key, as `agent-key` wants it. */
+  get agentKey(): string {
+    const line = /ed25519:[A-Za-z0-9+/=]{44}/.exec(this.log)?.[0];
+    if (!line) throw new Error(`The agent has not printed its public key:\n${this.log}`);
+    return line;
+  }
+
+  /** Writes agent.yaml. JSON is YAML. */
+  configure(changes: Record<string, unknown> = {}): void {
+    const config = {
+      agent: 'whitebox',
+      listen: `127.0.0.1:${this.port}`,
+      state_dir: this.state,
+      rate_limit: { commands: 1000, per: '1m' },
+      stacks: { root: this.stacks },
+      docker: { socket: dockerSocket() },
+      trust: [
+        {
+          name: 'homelab',
+          key: this.keys.public,
+          repository: this.#options.repository,
+          allow: this.#options.allow ?? [
+            { actions: ['rollout', 'scale'], stacks: ['*'], require_labels: ['approved-by-gemini'] },
+          ],
+        },
+      ],
+      ...this.#options.config,
+      ...changes,
+    };
+    writeFileSync(this.configFile, JSON.stringify(config, null, 2), { mode: 0o600 });
+  }
+
+  async start(): Promise<void> {
+    this.port ||= await freePort();
+    this.configure();
+    this.child = spawn(process.execPath, [BUNDLE, 'agent', '--config', this.configFile], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { PATH: process.env.PATH, HOME: this.dir },
+    });
+    this.child.stdout?.setEncoding('utf8').on('data', chunk => (this.log += chunk));
+    this.child.stderr?.setEncoding('utf8').on('data', chunk => (this.log += chunk));
+    const deadline = Date.now() + 15_000;
+    while (!(await this.#answers())) {
+      if (this.child.exitCode !== null || Date.now() > deadline)
+        throw new Error(`The agent did not start:\n${this.log}`);
+      await new Promise(next => setTimeout(next, 30));
+    }
+  }
+
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    const child = this.child;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    child.kill(signal);
+    await once(child, 'exit');
+  }
+
+  async metrics(): Promise<string> {
+    return (await fetch(`http://127.0.0.1:${this.port}/metrics`)).text();
+  }
+
+  /** The audit log, one object a line. */
+  audit(): Record<string, unknown>[] {
+    const lines = readFileSync(join(this.state, 'audit.jsonl'), 'utf8').split('\n');
+    return lines.filter(Boolean).map(line => JSON.parse(line) as Record<string, unknown>);
+  }
+
+  async #answers(): Promise<boolean> {
+    try {
+      return (await fetch(`http://127.0.0.1:${this.port}/healthz`)).ok;
+    } catch {
+      return false;
+    }
+  }
+}
+
+/** The engine's unix socket, from DOCKER_HOST or the usual place. */
+export function dockerSocket(): string {
+  return (process.env.DOCKER_HOST ?? 'unix:///var/run/docker.sock').replace('unix://', '');
+}
+
+/** A port of loopback that was free a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  if (!address || typeof address === 'string') throw new Error('No port');
+  return address.port;
+}
