@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# Brings what the tests and the demo need: npm packages, a Docker engine, compose v2, rsync, busybox and the checkers.
+# As root on Debian or Ubuntu it installs what is missing; otherwise it says what to install.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+compose_minimum=2.21
+plugins=/usr/local/lib/docker/cli-plugins
+
+node_major=$(node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/') || node_major=0
+if [ "${node_major:-0}" -lt 20 ] || ! command -v npm >/dev/null; then
+  echo "setup: Node 20 or newer with npm is needed. Install it from your distribution or https://nodejs.org, then run this again." >&2
+  exit 1
+fi
+if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
+  echo "setup: npm ci"
+  npm ci --silent
+  touch node_modules/.package-lock.json
+fi
+
+has_compose() {
+  local version
+  version=$(docker compose version --short 2>/dev/null) || return 1
+  [ "$(printf '%s\n' "$compose_minimum" "${version#v}" | sort -V | head -n 1)" = "$compose_minimum" ]
+}
+
+missing=()
+need() { # need PROGRAM PACKAGE: the package is wanted where the program is not there
+  PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null || missing+=("$2")
+}
+need docker docker.io
+need dockerd docker.io
+need iptables iptables
+need ip iproute2
+need rsync rsync
+need git git
+need curl curl
+need ssh openssh-client
+need sshd openssh-server
+need shellcheck shellcheck
+need promtool prometheus
+need docker-registry docker-registry
+# ldd fails for a static program, which is the kind that runs in an image made from nothing.
+if ! command -v busybox >/dev/null || ldd "$(command -v busybox)" >/dev/null 2>&1; then
+  missing+=(busybox-static)
+fi
+
+if [ ${#missing[@]} -eq 0 ] && has_compose; then exit 0; fi
+
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+  {
+    [ ${#missing[@]} -eq 0 ] || echo "setup: please install (Debian's package names): ${missing[*]}"
+    has_compose || echo "setup: please install Docker Compose $compose_minimum or newer: https://docs.docker.com/compose/install/linux/"
+  } >&2
+  exit 1
+fi
+
+export DEBIAN_FRONTEND=noninteractive
+if [ ${#missing[@]} -gt 0 ]; then
+  echo "setup: installing ${missing[*]}"
+  apt-get update -qq
+  # Nothing that is installed here may start a service of its own.
+  policy=/usr/sbin/policy-rc.d
+  [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy && trap 'rm -f /usr/sbin/policy-rc.d' EXIT; }
+  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+if ! has_compose; then
+  echo "setup: installing Docker Compose"
+  if apt-get install -y -qq --no-install-recommends docker-compose-v2 >/dev/null 2>&1 && has_compose; then exit 0; fi
+  # Debian 12 has no compose v2: take Debian 13's package from the mirror that this machine uses already.
+  work=$(mktemp -d)
+  mkdir -p "$work/lists/partial" "$work/deb"
+  mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' | awk '$2 ~ /^(bookworm|trixie)$/ { print $1; exit }')
+  keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+  if [ -z "$mirror" ]; then
+    echo "setup: no Debian mirror is configured. Install Docker Compose $compose_minimum or newer: https://docs.docker.com/compose/install/linux/" >&2
+    exit 1
+  fi
+  echo "deb [signed-by=$keyring] $mirror trixie main" >"$work/sources.list"
+  apt=(-qq -o "Dir::Etc::sourcelist=$work/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$work/lists" -o APT::Sandbox::User=root)
+  apt-get "${apt[@]}" update
+  (cd "$work/deb" && apt-get "${apt[@]}" download docker-compose)
+  dpkg -x "$work"/deb/docker-compose_*.deb "$work/deb"
+  install -D -m 755 "$work/deb/usr/libexec/docker/cli-plugins/docker-compose" "$plugins/docker-compose"
+  rm -rf "$work"
+  has_compose || { echo "setup: Docker Compose was installed to $plugins but does not answer: docker compose version" >&2; exit 1; }
+fi

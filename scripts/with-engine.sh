@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Runs a command with a Docker engine: the one that answers already, or a private one that ends with the command.
+set -euo pipefail
+
+if [ $# -eq 0 ]; then
+  echo "usage: scripts/with-engine.sh COMMAND [ARGUMENT…]" >&2
+  exit 2
+fi
+if timeout 10 docker info >/dev/null 2>&1; then exec "$@"; fi
+if [ "$(id -u)" -ne 0 ]; then
+  echo "with-engine: no Docker engine answers, and starting one needs root. Start Docker, or set DOCKER_HOST." >&2
+  exit 1
+fi
+
+dir=$(mktemp -d /tmp/chatops-engine.XXXXXX)
+engine=
+child=
+stop() {
+  trap - EXIT
+  trap '' INT TERM
+  [ -z "$child" ] || kill "$child" 2>/dev/null || true
+  if [ -n "$engine" ]; then
+    kill "$engine" 2>/dev/null || true
+    for _ in $(seq 100); do kill -0 "$engine" 2>/dev/null || break; sleep 0.2; done
+    kill -9 "$engine" 2>/dev/null || true
+  fi
+  # The engine's containers and mounts end with it; what a killed one left is unmounted before the folder goes.
+  awk -v dir="$dir/" 'index($2, dir) == 1 { print $2 }' /proc/mounts | sort -r | xargs -r umount -l 2>/dev/null || true
+  rm -rf "$dir"
+}
+trap stop EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+export DOCKER_HOST="unix://$dir/docker.sock"
+start() { # start STORAGE-DRIVER
+  PATH=$PATH:/usr/sbin:/sbin dockerd --host "$DOCKER_HOST" --data-root "$dir/data" --exec-root "$dir/exec" \
+    --pidfile "$dir/docker.pid" --storage-driver "$1" >"$dir/dockerd.log" 2>&1 &
+  engine=$!
+  for _ in $(seq 150); do
+    timeout 5 docker info >/dev/null 2>&1 && return 0
+    kill -0 "$engine" 2>/dev/null || break
+    sleep 0.2
+  done
+  kill "$engine" 2>/dev/null || true
+  wait "$engine" 2>/dev/null || true
+  engine=
+  return 1
+}
+if ! start overlay2 && ! start vfs; then
+  echo "with-engine: dockerd did not start. Its last words:" >&2
+  tail -n 20 "$dir/dockerd.log" >&2
+  exit 1
+fi
+
+"$@" &
+child=$!
+code=0
+wait "$child" || code=$?
+child=
+exit "$code"
