@@ -24,6 +24,8 @@ export interface Start extends Named {
   stdoutTo?: string;
   /** Exit codes that count as done. Default: 0. */
   okCodes?: number[];
+  /** It changes what runs on the host (not only what is stored): a failure after it is not "nothing was changed". */
+  changes?: true;
   /** What the failure is called when it ends otherwise, and what a person does about it. */
   failure: { code: string; remedy: string };
 }

@@ -1,0 +1,79 @@
+import { request } from 'node:http';
+import { CannotPlan } from './plan.ts';
+
+const TIMEOUT_MS = 15_000;
+const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
+
+/** The Docker Engine API, for looking only: GET over the unix socket. */
+export class Engine {
+  readonly socket: string;
+
+  constructor(socket: string) {
+    this.socket = socket;
+  }
+
+  /** Parsed JSON, or null for 404. Throws {@link CannotPlan} `docker-unreachable`. */
+  async get(path: string): Promise<unknown> {
+    const { status, body } = await this.#ask(path);
+    if (status === 404) return null;
+    if (status !== 200) throw this.#unreachable(`it answered ${status} to GET ${path}: ${body.slice(0, 200)}`);
+    return JSON.parse(body);
+  }
+
+  /** Whether the engine answers. Throws {@link CannotPlan} `docker-unreachable`. */
+  async ping(): Promise<void> {
+    const { status } = await this.#ask('/_ping');
+    if (status !== 200) throw this.#unreachable(`it answered ${status} to a ping`);
+  }
+
+  #ask(path: string): Promise<{ status: number; body: string }> {
+    return new Promise((done, fail) => {
+      const asked = request(
+        { socketPath: this.socket, path, method: 'GET', headers: { host: 'docker' }, timeout: TIMEOUT_MS },
+        response => {
+          const chunks: Buffer[] = [];
+          let bytes = 0;
+          response.on('data', (chunk: Buffer) => {
+            chunks.push(chunk);
+            bytes += chunk.length;
+            if (bytes > MAX_ANSWER_BYTES) asked.destroy(new Error('its answer is too large'));
+          });
+          response.on('end', () => done({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString() }));
+          response.on('error', error => fail(this.#unreachable(error.message)));
+        },
+      );
+      asked.on('timeout', () => asked.destroy(new Error(`no answer within ${TIMEOUT_MS / 1000} s`)));
+      asked.on('error', error => fail(this.#unreachable(error.message)));
+      asked.end();
+    });
+  }
+
+  #unreachable(why: string): CannotPlan {
+    return new CannotPlan(
+      'docker-unreachable',
+      `The Docker engine can't be asked at ${this.socket}: ${why}.`,
+      'Start Docker on the host, let the agent’s user read and write the socket, or correct docker.socket in agent.yaml.',
+    );
+  }
+}
+
+/** What of `GET /containers/json` the agent reads. */
+export interface ListedContainer {
+  Id: string;
+  Names: string[];
+  Image: string;
+  ImageID: string;
+  State: string;
+  Status: string;
+  Labels: Record<string, string>;
+}
+
+/** Path of the list of a compose project's containers (also stopped ones), found by the folder that compose labels them with. */
+export function projectContainers(dir: string): string {
+  const filters = { label: [`com.docker.compose.project.working_dir=${dir}`, 'com.docker.compose.oneoff=False'] };
+  return `/containers/json?all=1&filters=${encodeURIComponent(JSON.stringify(filters))}`;
+}
+
+export function serviceOf(container: ListedContainer): string {
+  return container.Labels['com.docker.compose.service'] ?? '';
+}

@@ -1,0 +1,63 @@
+import { open } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** Where a piece of output stands: the same bytes always make the same text. */
+export interface Source {
+  file: string;
+  offset: number;
+  length: number;
+}
+
+/** Largest piece in bytes. */
+export const CHUNK_BYTES = 64 * 1024;
+const POLL_MS = 20;
+
+/**
+ * Reads a file as it grows, in pieces that end at UTF-8 character borders, until `ended` is settled and the file is read
+ * to its end. `from` is the offset to begin at.
+ */
+export async function* tail(
+  file: string,
+  ended: Promise<unknown>,
+  from = 0,
+): AsyncGenerator<{ text: string; source: Source }> {
+  const handle = await open(file, 'r');
+  let over = false;
+  const finished = ended.then(
+    () => {
+      over = true;
+    },
+    () => {
+      over = true;
+    },
+  );
+  const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
+  let offset = from;
+  try {
+    for (;;) {
+      const wasOver = over;
+      const { bytesRead } = await handle.read(buffer, 0, CHUNK_BYTES, offset);
+      const length = wasOver && bytesRead < CHUNK_BYTES ? bytesRead : wholeCharacters(buffer, bytesRead);
+      if (length > 0) {
+        yield { text: buffer.toString('utf8', 0, length), source: { file, offset, length } };
+        offset += length;
+      } else if (wasOver) {
+        return;
+      }
+      if (bytesRead < CHUNK_BYTES && !over) await Promise.race([finished, sleep(POLL_MS)]);
+    }
+  } finally {
+    await handle.close();
+  }
+}
+
+/** How many of the first `length` bytes don't end inside a UTF-8 character. Bytes that can't be UTF-8 count as whole. */
+export function wholeCharacters(bytes: Uint8Array, length: number): number {
+  for (let back = 1; back <= 3 && back <= length; back++) {
+    const byte = bytes[length - back] ?? 0;
+    if ((byte & 0b1100_0000) === 0b1000_0000) continue;
+    const needed = byte >= 0b1111_0000 && byte < 0b1111_1000 ? 4 : byte >= 0b1110_0000 ? 3 : byte >= 0b1100_0000 ? 2 : 1;
+    return byte < 0b1111_1000 && needed > back ? length - back : length;
+  }
+  return length;
+}
