@@ -1,0 +1,61 @@
+import type { DocumentResult, Receipt } from '../protocol/receipt.ts';
+import type { SecretKey } from '../protocol/keys.ts';
+import { PAYLOAD_TYPES, sign } from '../protocol/signature.ts';
+import type { Admitted } from './admitted.ts';
+import type { Ending } from './carry-out.ts';
+
+/** What became of one document so far. */
+export type DocumentEnding = Omit<Partial<Ending>, 'outcome'> & { outcome: DocumentResult['outcome'] };
+
+const SKIPPED: DocumentEnding = { outcome: 'skipped' };
+
+/** Puts together the last word on a run from what became of its documents. */
+export function makeReceipt(
+  admitted: Admitted,
+  agent: string,
+  endings: DocumentEnding[],
+  run: { events: number; head: string; startedAt: string; finishedAt: string },
+): Receipt {
+  const documents: DocumentResult[] = admitted.documents.map(({ document }, index) => {
+    const ending = endings[index] ?? SKIPPED;
+    return {
+      document: index + 1,
+      name: document.name,
+      action: document.intent.action,
+      stack: stackOf(document.intent),
+      ...('service' in document.intent && document.intent.service !== undefined ? { service: document.intent.service } : {}),
+      outcome: ending.outcome,
+      steps: ending.steps ?? [],
+      images: ending.images ?? [],
+      files: ending.files ?? { written: [], removed: [] },
+    };
+  });
+  const failedAt = endings.findIndex(({ outcome }) => outcome !== 'succeeded' && outcome !== 'planned');
+  const failed = endings[failedAt];
+  const outcome = (failed ?? endings[0])?.outcome ?? 'interrupted';
+  return {
+    run: admitted.command.id,
+    agent,
+    outcome: outcome === 'skipped' ? 'cancelled' : outcome,
+    ...(failed?.code === undefined ? {} : { reason: failed.code }),
+    ...(failed?.message === undefined ? {} : { message: failed.message }),
+    ...(failed?.remedy === undefined ? {} : { remedy: failed.remedy }),
+    ...(failed?.failedStep === undefined ? {} : { failed_step: { document: failedAt + 1, step: failed.failedStep } }),
+    changed: endings.some(ending => ending.changed === true),
+    documents,
+    events: run.events,
+    events_digest: run.head,
+    started_at: run.startedAt,
+    finished_at: run.finishedAt,
+  };
+}
+
+/** The receipt as it goes over the wire and into the store. */
+export function signReceipt(receipt: Receipt, key: SecretKey): string {
+  return JSON.stringify({ type: 'receipt', ...sign(PAYLOAD_TYPES.receipt, Buffer.from(JSON.stringify(receipt)), key) });
+}
+
+/** The stack an intent names, or an empty text where it names none. */
+export function stackOf(intent: object): string {
+  return 'stack' in intent && typeof intent.stack === 'string' ? intent.stack : '';
+}

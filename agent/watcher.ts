@@ -1,0 +1,12 @@
+import type { Event } from '../protocol/event.ts';
+import type { Receipt } from '../protocol/receipt.ts';
+import type { Admitted } from './admitted.ts';
+import type { Plan } from './plan.ts';
+
+/** Somebody who wants to know what runs do: metrics, the audit, notices. Called after the store has it; must not throw. */
+export interface Watcher {
+  begun?(run: string, admitted: Admitted): void;
+  planned?(run: string, document: number, plan: Plan, admitted: Admitted): void;
+  happened?(run: string, event: Event, admitted: Admitted): void;
+  ended?(run: string, receipt: Receipt, admitted: Admitted): void;
+}

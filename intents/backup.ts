@@ -1,0 +1,83 @@
+import { z } from 'zod';
+import { AbsolutePath, Container, common, Stack, Storage } from './names.ts';
+
+const retention_days = z.int().min(1).max(3650).optional().describe('For how many days backups are kept.');
+const notes = z.string().max(1024).optional().describe('A note that is kept with the backup.');
+const Target = z
+  .string()
+  .min(1)
+  .max(1024)
+  .regex(
+    /^[^-\s][^\0\r\n]*$/,
+    'Expected a folder, or an rsync target such as "rsync://nas/backup" or "backup@nas:/srv/backup"',
+  );
+const Filter = z.string().min(1).max(512);
+
+const shared = { action: z.literal('backup'), stack: Stack.optional(), retention_days, notes, ...common };
+
+/** A copy of volumes or folders by rsync. */
+export const VolumesBackup = z
+  .strictObject({
+    ...shared,
+    backup_type: z.literal('docker_volumes'),
+    source: AbsolutePath.optional().describe('The folder to back up, on the host.'),
+    source_container: Container.optional().describe('The container whose path is backed up, with source_path.'),
+    source_path: AbsolutePath.optional().describe('The path inside source_container.'),
+    destination: Target.optional().describe('Where to: a mounted folder, an rsync daemon or an ssh target.'),
+    destination_container: Container.optional().describe(
+      'The container into which the copy goes, with destination_path.',
+    ),
+    destination_path: AbsolutePath.optional().describe('The path inside destination_container.'),
+    exclude: z.array(Filter).max(100).optional().describe('Patterns that are left out.'),
+    options: z.array(z.string().max(128)).max(20).optional().describe('rsync options, from the host’s allow-list.'),
+  })
+  .refine(intent => (intent.source === undefined) !== (intent.source_container === undefined), {
+    error: 'Expected either "source" or "source_container" with "source_path"',
+    path: ['source'],
+  })
+  .refine(intent => (intent.source_container === undefined) === (intent.source_path === undefined), {
+    error: '"source_container" and "source_path" belong together',
+    path: ['source_path'],
+  })
+  .refine(intent => (intent.destination === undefined) !== (intent.destination_container === undefined), {
+    error: 'Expected either "destination" or "destination_container" with "destination_path"',
+    path: ['destination'],
+  })
+  .refine(intent => (intent.destination_container === undefined) === (intent.destination_path === undefined), {
+    error: '"destination_container" and "destination_path" belong together',
+    path: ['destination_path'],
+  })
+  .describe('A copy of volumes or folders by rsync.');
+
+/** A Proxmox guest, by vzdump. */
+export const VmBackup = z
+  .strictObject({
+    ...shared,
+    backup_type: z.literal('vm_proxmox'),
+    vm_id: z.int().min(100).max(999_999_999).describe('The guest’s number on the Proxmox host.'),
+    storage: Storage.describe('The Proxmox storage that takes the backup.'),
+    compress: z.enum(['zstd', 'gzip', 'lzo', '0']).optional().describe('Default: zstd. "0": not compressed.'),
+  })
+  .describe('A backup of a Proxmox guest, by vzdump.');
+
+/** Plex's database, consistent while Plex runs. */
+export const PlexBackup = z
+  .strictObject({
+    ...shared,
+    database_type: z.literal('plex'),
+    source_container: Container.describe('The container in which Plex runs.'),
+    source_path: AbsolutePath.optional().describe('The database’s folder inside the container.'),
+    destination: Target.optional().describe('The folder that takes the archive.'),
+    destination_container: Container.optional(),
+    destination_path: AbsolutePath.optional().describe(
+      'The folder that takes the archive, where "destination" is not given.',
+    ),
+  })
+  .refine(intent => intent.destination !== undefined || intent.destination_path !== undefined, {
+    error: 'Expected "destination" or "destination_path"',
+    path: ['destination'],
+  })
+  .describe('A consistent copy of Plex’s database.');
+
+export const Backup = z.union([VolumesBackup, VmBackup, PlexBackup]);
+export type Backup = z.infer<typeof Backup>;

@@ -1,0 +1,37 @@
+import { z } from 'zod';
+import { PlexBackup, VmBackup, VolumesBackup } from './backup.ts';
+import { Rollout } from './rollout.ts';
+import { Scale } from './scale.ts';
+
+/** What a person asks for: one YAML document. Parsing an intent again gives the same intent. */
+export const Intent = z.union([Rollout, Scale, VolumesBackup, VmBackup, PlexBackup]);
+export type Intent = z.infer<typeof Intent>;
+export type { Backup } from './backup.ts';
+export type { Rollout } from './rollout.ts';
+export type { Scale } from './scale.ts';
+
+export const ACTIONS = ['rollout', 'scale', 'backup'] as const;
+export type Action = (typeof ACTIONS)[number];
+
+/** The schema that a value is meant to match, by its `action` and kind, so that errors speak of that verb only. */
+export function schemaFor(value: Record<string, unknown>) {
+  switch (value.action) {
+    case 'rollout':
+      return Rollout;
+    case 'scale':
+      return Scale;
+    case 'backup':
+      if (value.database_type === 'plex') return PlexBackup;
+      if (value.backup_type === 'docker_volumes') return VolumesBackup;
+      if (value.backup_type === 'vm_proxmox') return VmBackup;
+  }
+  return undefined;
+}
+
+/** The one-line text of an intent: `rollout on stack-media`, `backup of VM 101`. */
+export function describeIntent(intent: Intent): string {
+  if (intent.action !== 'backup') return `${intent.action} on ${intent.stack}`;
+  if ('vm_id' in intent) return `backup of VM ${intent.vm_id}`;
+  if ('database_type' in intent) return `backup of ${intent.database_type} in ${intent.source_container}`;
+  return `backup of ${intent.source ?? `${intent.source_container}:${intent.source_path}`}`;
+}
