@@ -62,7 +62,11 @@ export async function* carryOut(
   let index = 0;
   let failed: { step: Step; ending: StepEnding } | undefined;
 
-  async function* run(step: Step, phase: 'do' | 'undo' | 'cleanup', stop: AbortSignal): AsyncGenerator<Told, StepEnding> {
+  async function* run(
+    step: Step,
+    phase: 'do' | 'undo' | 'cleanup',
+    stop: AbortSignal,
+  ): AsyncGenerator<Told, StepEnding> {
     yield { kind: 'step-started', document, step: step.name, text: describeStep(step), phase };
     if (phase === 'do') begun.add(step.name);
     const started = performance.now();
@@ -104,7 +108,7 @@ export async function* carryOut(
   let undone: Undone = { steps: [], broke: undefined };
   if (failed) undone = yield* undo(plan, begun, run);
   for (const step of plan.cleanup) {
-    if (step.ifBegan === undefined || begun.has(step.ifBegan)) yield* run(step, 'cleanup', NEVER);
+    if (isDue(step, begun)) yield* run(step, 'cleanup', NEVER);
   }
 
   const images = imageChanges(seen.before ?? [], seen.after ?? []);
@@ -113,7 +117,19 @@ export async function* carryOut(
     const changed = replaced || files.written.length + files.removed.length > 0;
     return { outcome: 'succeeded', steps: results, images, files, changed };
   }
-  return { ...judgeFailure(failed, undone), failedStep: failed.step.name, steps: results, images, files, changed: begunToChange(plan, begun, undone) };
+  return {
+    ...judgeFailure(failed, undone),
+    failedStep: failed.step.name,
+    steps: results,
+    images,
+    files,
+    changed: begunToChange(plan, begun, undone),
+  };
+}
+
+function isDue(step: Step, begun: Set<string>): boolean {
+  if (step.ifBegan !== undefined && !begun.has(step.ifBegan)) return false;
+  return step.unlessBegan === undefined || !begun.has(step.unlessBegan);
 }
 
 interface Undone {
@@ -130,7 +146,7 @@ async function* undo(
 ): AsyncGenerator<Told, Undone> {
   const undone: Undone = { steps: [], broke: undefined };
   for (const step of plan.undo) {
-    if (undone.broke || (step.ifBegan !== undefined && !begun.has(step.ifBegan))) continue;
+    if (undone.broke || !isDue(step, begun)) continue;
     const ending = yield* run(step, 'undo', NEVER);
     if (ending.outcome === 'succeeded') undone.steps.push(step);
     else undone.broke = { step, ending };
@@ -156,7 +172,8 @@ function judgeFailure(
   }
   const putBack = undone.steps.some(done => done.do === 'start');
   if (ending.outcome === 'cancelled') return { outcome: 'cancelled', code, message, ...remedy };
-  if (putBack) return { outcome: 'rolled-back', code, message: `${message} What was there before runs again.`, ...remedy };
+  if (putBack)
+    return { outcome: 'rolled-back', code, message: `${message} What was there before runs again.`, ...remedy };
   return { outcome: 'failed', code, message, ...remedy };
 }
 
@@ -182,18 +199,26 @@ function imageChanges(before: Seen[], after: Seen[]): ImageChange[] {
 }
 
 function containerSet(seen: Seen[] = []): string {
-  return seen.map(one => one.container).sort().join();
+  return seen
+    .map(one => one.container)
+    .sort()
+    .join();
 }
 
 /** One line for people: the log's, the dry run's and the audit's. */
 export function describeStep(step: Step): string {
   switch (step.do) {
     case 'start':
-      return step.argv.map(word => (/^[\w@%+=:,./*-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(' ');
+      return step.argv
+        .map(word => (/^[\w@%+=:,./*-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`))
+        .join(' ');
     case 'write': {
       const written = step.changes.filter(change => !('remove' in change)).map(change => change.path);
       const removed = step.changes.filter(change => 'remove' in change).map(change => change.path);
-      return [...new Set(written)].map(path => `write ${path}`).concat(removed.map(path => `remove ${path}`)).join(', ');
+      return [...new Set(written)]
+        .map(path => `write ${path}`)
+        .concat(removed.map(path => `remove ${path}`))
+        .join(', ');
     }
     case 'restore':
       return `put back the files that "${step.of}" changed`;

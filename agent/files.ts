@@ -29,7 +29,7 @@ const RECORD = 'record.jsonl';
 /**
  * Carries out changes in order, each atomically. What was there before is copied to `keptDir` first, and recorded there
  * durably, so that `restoreFiles` can put it back also after a crash. `content` gives a change's bytes.
- * Yields each path when it is done. Throws {@link FileFailure}.
+ * Yields each path that is not as it was. Throws {@link FileFailure}.
  */
 export async function* changeFiles(
   changes: FileChange[],
@@ -40,15 +40,25 @@ export async function* changeFiles(
   const record = await open(join(keptDir, RECORD), 'a', 0o600);
   try {
     for (const [index, change] of changes.entries()) {
-      await held(change.path, async () => {
+      const did = await held(change.path, async () => {
         using folder = await openFolder(change.path, change.root, !('remove' in change));
-        if (!folder && 'remove' in change) return;
+        if (!folder && 'remove' in change) return undefined;
         if (!folder) throw outside(change.path, change.root);
-        await keep(record, keptDir, `${index}`, change, folder.at(basename(change.path)));
-        if ('remove' in change) await removeFile(folder, basename(change.path));
-        else await replaceFile(folder, basename(change.path), change.mode, await content(change));
+        const name = basename(change.path);
+        const before = await readBefore(change.path, folder.at(name));
+        if ('remove' in change) {
+          if (!before) return undefined;
+          await keep(record, keptDir, `${index}`, change, before);
+          await removeFile(folder, name);
+          return 'removed';
+        }
+        const bytes = await content(change);
+        if (before?.bytes.equals(bytes) && before.mode === change.mode) return undefined;
+        await keep(record, keptDir, `${index}`, change, before);
+        await replaceFile(folder, name, change.mode, bytes);
+        return 'written';
       });
-      yield { path: change.path, did: 'remove' in change ? 'removed' : 'written' };
+      if (did) yield { path: change.path, did };
     }
   } finally {
     await record.close();
@@ -120,26 +130,32 @@ async function openFolder(path: string, root: string, make: boolean): Promise<Fo
   return new Folder(handle);
 }
 
-async function keep(record: FileHandle, keptDir: string, name: string, change: FileChange, now: string): Promise<void> {
-  const was: Kept = { path: change.path, root: change.root, kept: null, mode: 0o644 };
-  const before = await open(now, constants.O_RDONLY | constants.O_NOFOLLOW).catch(ignore('ENOENT'));
-  if (before) {
-    try {
-      const found = await before.stat();
-      if (!found.isFile()) {
-        throw new FileFailure(
-          'not-a-file',
-          `${change.path} exists on the host and is not a regular file.`,
-          'Move it away on the host, or leave it out of source_dir.',
-        );
-      }
-      was.kept = name;
-      was.mode = found.mode & 0o7777;
-      await writeDurably(join(keptDir, name), await before.readFile(), 0o600);
-    } finally {
-      await before.close();
-    }
+/** The file that is there now, or undefined. */
+async function readBefore(path: string, now: string): Promise<{ bytes: Buffer; mode: number } | undefined> {
+  const handle = await open(now, constants.O_RDONLY | constants.O_NOFOLLOW).catch(ignore('ENOENT'));
+  if (!handle) return undefined;
+  try {
+    const found = await handle.stat();
+    if (found.isFile()) return { bytes: await handle.readFile(), mode: found.mode & 0o7777 };
+    throw new FileFailure(
+      'not-a-file',
+      `${path} exists on the host and is not a regular file.`,
+      'Move it away on the host, or leave it out of source_dir.',
+    );
+  } finally {
+    await handle.close();
   }
+}
+
+async function keep(
+  record: FileHandle,
+  keptDir: string,
+  name: string,
+  change: FileChange,
+  before: { bytes: Buffer; mode: number } | undefined,
+): Promise<void> {
+  const was: Kept = { path: change.path, root: change.root, kept: before ? name : null, mode: before?.mode ?? 0o644 };
+  if (before) await writeDurably(join(keptDir, name), before.bytes, 0o600);
   await record.appendFile(`${JSON.stringify(was)}\n`);
   await record.sync();
 }
@@ -162,7 +178,11 @@ async function removeFile(folder: Folder, name: string): Promise<void> {
 }
 
 async function writeDurably(path: string, bytes: Buffer, mode: number): Promise<void> {
-  const handle = await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW, mode);
+  const handle = await open(
+    path,
+    constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW,
+    mode,
+  );
   try {
     await handle.writeFile(bytes);
     // The umask took bits from the mode that open() was given.
@@ -173,20 +193,28 @@ async function writeDurably(path: string, bytes: Buffer, mode: number): Promise<
   }
 }
 
-async function held(path: string, work: () => Promise<void>): Promise<void> {
+async function held<T>(path: string, work: () => Promise<T>): Promise<T> {
   try {
-    await work();
+    return await work();
   } catch (error) {
     if (error instanceof FileFailure) throw error;
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === 'ENOSPC' || code === 'EDQUOT') {
-      throw new FileFailure('disk-full', `No space is left for ${path}.`, 'Make room on that file system, then run it again.');
+      throw new FileFailure(
+        'disk-full',
+        `No space is left for ${path}.`,
+        'Make room on that file system, then run it again.',
+      );
     }
     if (code === 'ELOOP') {
       throw new FileFailure('path-outside', `${path} is a link.`, 'Replace the link by a file or folder on the host.');
     }
     if (code !== undefined) {
-      throw new FileFailure('write-failed', `${path} could not be written: ${message}`, 'Let the agent’s user write there.');
+      throw new FileFailure(
+        'write-failed',
+        `${path} could not be written: ${message}`,
+        'Let the agent’s user write there.',
+      );
     }
     throw error;
   }

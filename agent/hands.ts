@@ -34,7 +34,10 @@ export function createHands(options: HandsOptions): Hands {
         case 'start':
           return start(step, join(options.runDir, `${place.document}-${place.index}.log`), options, signal);
         case 'write':
-          return files(step, changeFiles(step.changes, keptDir(options, place.document, step.name), contentOf(options)));
+          return files(
+            step,
+            changeFiles(step.changes, keptDir(options, place.document, step.name), contentOf(options)),
+          );
         case 'restore':
           return files(step, restoreFiles(keptDir(options, place.document, step.of)));
         case 'await-healthy':
@@ -111,7 +114,8 @@ async function* start(step: Start, logFile: string, options: HandsOptions, signa
         outcome: 'failed',
         code: limits.stopped,
         message: `"${line}" (pid ${child.pid}) ${why} and was stopped. Its last output: ${last.trim() || 'none'}`,
-        remedy: 'Give the intent a longer "timeout" if this can take so long; otherwise run the command on the host to see where it hangs.',
+        remedy:
+          'Give the intent a longer "timeout" if this can take so long; otherwise run the command on the host to see where it hangs.',
         exit: ended,
       };
     }
@@ -154,10 +158,7 @@ function lastWords(output: string): string {
   return lines.slice(-3).join(' / ').trim() || 'it printed nothing';
 }
 
-async function* files(
-  step: Step,
-  changing: AsyncGenerator<{ path: string; did: 'written' | 'removed' }>,
-): Doing {
+async function* files(step: Step, changing: AsyncGenerator<{ path: string; did: 'written' | 'removed' }>): Doing {
   const done = { written: new Set<string>(), removed: new Set<string>() };
   try {
     for await (const { path, did } of changing) {

@@ -106,12 +106,17 @@ function judge(container: Inspected, settle: number): Verdict {
     return { state: 'waiting', text: `ended with exit code ${state.ExitCode}` };
   }
   if (container.RestartCount >= 3 && runningFor(state.StartedAt) < Math.max(settle, 10_000)) {
-    return { state: 'bad', text: `keeps restarting (${container.RestartCount} times, exit code ${state.ExitCode})`, code: 'service-exited' };
+    return {
+      state: 'bad',
+      text: `keeps restarting (${container.RestartCount} times, exit code ${state.ExitCode})`,
+      code: 'service-exited',
+    };
   }
   if (state.Status !== 'running') return { state: 'waiting', text: state.Status };
   if (state.Health && state.Health.Status !== 'none') {
     if (state.Health.Status === 'healthy') return { state: 'good', text: 'healthy' };
-    if (state.Health.Status !== 'unhealthy') return { state: 'waiting', text: 'running, health check has not passed yet' };
+    if (state.Health.Status !== 'unhealthy')
+      return { state: 'waiting', text: 'running, health check has not passed yet' };
     const last = state.Health.Log?.at(-1);
     const said = last ? ` (exit code ${last.ExitCode}: ${last.Output.trim().slice(-200) || 'no output'})` : '';
     return { state: 'bad', text: `unhealthy${said}`, code: 'service-unhealthy' };

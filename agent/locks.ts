@@ -13,7 +13,10 @@ export class Locks {
   }
 
   /** Resolves when it is the run's turn. `blockedBy` says who is before it right now, if anyone. */
-  take(run: string, subjects: string[]): { turn: Promise<void>; blockedBy: { run: string; subject: string } | undefined } {
+  take(
+    run: string,
+    subjects: string[],
+  ): { turn: Promise<void>; blockedBy: { run: string; subject: string } | undefined } {
     for (const subject of subjects) this.#queues.set(subject, [...(this.#queues.get(subject) ?? []), run]);
     const blockedBy = this.#blocker(run, subjects);
     const turn = new Promise<void>(go => this.#waiting.set(run, { subjects, go }));
@@ -39,7 +42,8 @@ export class Locks {
       const before = queue[queue.indexOf(run) - 1];
       if (before !== undefined) return { run: before, subject };
     }
-    if (this.#held.size >= this.#limit) return { run: [...this.#held][0] ?? '', subject: 'a free place (limits.concurrent_runs)' };
+    if (this.#held.size >= this.#limit)
+      return { run: [...this.#held][0] ?? '', subject: 'a free place (limits.concurrent_runs)' };
     return undefined;
   }
 

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import type { Engine } from './docker.ts';
-import { CannotPlan, type Answer, type Look } from './plan.ts';
+import { type Answer, CannotPlan, type Look } from './plan.ts';
 
 const MAX_READ_BYTES = 4 * 1024 * 1024;
 const MAX_ASK_BYTES = 16 * 1024 * 1024;
@@ -24,7 +24,11 @@ export function createLook(engine: Engine, environment: Record<string, string>):
       const size = await absentAsNull(stat(file).then(found => found.size));
       if (size === null || size === undefined) return size;
       if (size > MAX_READ_BYTES) {
-        throw new CannotPlan('file-too-large', `${file} has ${size} bytes; at most ${MAX_READ_BYTES} are read.`, 'Make the file smaller.');
+        throw new CannotPlan(
+          'file-too-large',
+          `${file} has ${size} bytes; at most ${MAX_READ_BYTES} are read.`,
+          'Make the file smaller.',
+        );
       }
       return absentAsNull(readFile(file, 'utf8'));
     },
@@ -62,7 +66,8 @@ function ask(
       { cwd, env, timeout: ASK_TIMEOUT_MS, maxBuffer: MAX_ASK_BYTES, shell: false },
       (error, stdout, stderr) => {
         const code = error?.code;
-        if (!error || typeof code === 'number') return done({ code: typeof code === 'number' ? code : 0, stdout, stderr });
+        if (!error || typeof code === 'number')
+          return done({ code: typeof code === 'number' ? code : 0, stdout, stderr });
         fail(
           new CannotPlan(
             code === 'ENOENT' ? 'program-missing' : 'look-failed',

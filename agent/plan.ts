@@ -6,8 +6,9 @@ export type Milliseconds = number;
 interface Named {
   /** Unique in its plan; what the log, the receipt and the metrics call the step. */
   name: string;
-  /** In `undo` and `cleanup`: carry this out only if the step of that name had begun. */
+  /** In `undo` and `cleanup`: carry this out only if the step of that name had begun, or only if it had not. */
   ifBegan?: string;
+  unlessBegan?: string;
 }
 
 /** Starts a process and waits for it. `argv` goes to the kernel as it is: no shell reads it. */

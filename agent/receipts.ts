@@ -1,5 +1,5 @@
-import type { DocumentResult, Receipt } from '../protocol/receipt.ts';
 import type { SecretKey } from '../protocol/keys.ts';
+import type { DocumentResult, Receipt } from '../protocol/receipt.ts';
 import { PAYLOAD_TYPES, sign } from '../protocol/signature.ts';
 import type { Admitted } from './admitted.ts';
 import type { Ending } from './carry-out.ts';
@@ -23,7 +23,9 @@ export function makeReceipt(
       name: document.name,
       action: document.intent.action,
       stack: stackOf(document.intent),
-      ...('service' in document.intent && document.intent.service !== undefined ? { service: document.intent.service } : {}),
+      ...('service' in document.intent && document.intent.service !== undefined
+        ? { service: document.intent.service }
+        : {}),
       outcome: ending.outcome,
       steps: ending.steps ?? [],
       images: ending.images ?? [],

@@ -173,7 +173,8 @@ export class Runs {
     const look = admitted.command.dry_run ? blindLook : this.#options.look;
     let plan: Plan;
     try {
-      const context = { document: entry.document, site: site(), files: shippedFor(admitted, entry.document.intent) };
+      const files = shippedFor(admitted, entry.document.intent);
+      const context = { document: entry.document, site: site(), files, compare: looksOnly };
       plan = await entry.executor.plan(entry.document.intent, context, look);
     } catch (error) {
       if (!(error instanceof CannotPlan)) throw error;

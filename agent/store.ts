@@ -64,7 +64,9 @@ export class Store {
   constructor(file: string) {
     this.#db = new DatabaseSync(file);
     chmodSync(file, 0o600);
-    this.#db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 5000;');
+    this.#db.exec(
+      'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 5000;',
+    );
     this.#migrate(file);
   }
 
@@ -122,7 +124,12 @@ export class Store {
 
   end(id: string, outcome: string, receipt: string, at: string): void {
     this.#sync(true);
-    this.#run(`UPDATE runs SET state = 'ended', outcome = ?, receipt = ?, ended_at = ? WHERE id = ?`, [outcome, receipt, at, id]);
+    this.#run(`UPDATE runs SET state = 'ended', outcome = ?, receipt = ?, ended_at = ? WHERE id = ?`, [
+      outcome,
+      receipt,
+      at,
+      id,
+    ]);
   }
 
   find(id: string): StoredRun | undefined {
@@ -155,7 +162,9 @@ export class Store {
   #migrate(file: string): void {
     const { user_version: version } = this.#db.prepare('PRAGMA user_version').get() as { user_version: number };
     if (version > MIGRATIONS.length) {
-      throw new Error(`${file} was written by a newer chatops (version ${version}). Install that version again, or move the file away.`);
+      throw new Error(
+        `${file} was written by a newer chatops (version ${version}). Install that version again, or move the file away.`,
+      );
     }
     for (const [index, sql] of MIGRATIONS.entries()) {
       if (index < version) continue;
@@ -204,7 +213,8 @@ function readPiece(file: string, offset: number, length: number): string {
     let read = 0;
     while (read < length) {
       const got = readSync(descriptor, bytes, read, length - read, offset + read);
-      if (got === 0) throw new Error(`${file} is shorter than its record (${offset + read} of ${offset + length} bytes)`);
+      if (got === 0)
+        throw new Error(`${file} is shorter than its record (${offset + read} of ${offset + length} bytes)`);
       read += got;
     }
   } finally {

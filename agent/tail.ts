@@ -56,7 +56,8 @@ export function wholeCharacters(bytes: Uint8Array, length: number): number {
   for (let back = 1; back <= 3 && back <= length; back++) {
     const byte = bytes[length - back] ?? 0;
     if ((byte & 0b1100_0000) === 0b1000_0000) continue;
-    const needed = byte >= 0b1111_0000 && byte < 0b1111_1000 ? 4 : byte >= 0b1110_0000 ? 3 : byte >= 0b1100_0000 ? 2 : 1;
+    const needed =
+      byte >= 0b1111_0000 && byte < 0b1111_1000 ? 4 : byte >= 0b1110_0000 ? 3 : byte >= 0b1100_0000 ? 2 : 1;
     return byte < 0b1111_1000 && needed > back ? length - back : length;
   }
   return length;

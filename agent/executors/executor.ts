@@ -22,6 +22,16 @@ export interface Site {
   docker: string;
 }
 
+/** What a plan is made from, beside the intent. */
+export interface Context {
+  document: Document;
+  site: Site;
+  /** The files that the command ships to the intent's stack. */
+  files: Shipped[];
+  /** Whether the differences between what is and what would be are wanted: they cost time that a run need not take. */
+  compare: boolean;
+}
+
 /** A path that an intent names, and the folder that must hold it after links are resolved. */
 export interface Claim {
   path: string;
@@ -42,5 +52,5 @@ export interface Executor<I extends Intent = Intent> {
   /** Every path of the host that the intent reaches by name. The guard resolves and judges them before a run exists. */
   claims(intent: I, site: Site): Claim[];
   /** Throws `CannotPlan`. */
-  plan(intent: I, context: { document: Document; site: Site; files: Shipped[] }, look: Look): Promise<Plan>;
+  plan(intent: I, context: Context, look: Look): Promise<Plan>;
 }

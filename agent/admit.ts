@@ -1,0 +1,193 @@
+import { createHash } from 'node:crypto';
+import { realpath } from 'node:fs/promises';
+import { dirname, join, normalize, sep } from 'node:path';
+import type { Intent } from '../intents/intent.ts';
+import { type Command, type Deployment, type Evidence, MAX_SHIPPED_BYTES } from '../protocol/command.ts';
+import { Refused } from '../protocol/refusal.ts';
+import type { Admitted, Sender } from './admitted.ts';
+import type { TrustedKey } from './authenticate.ts';
+import type { AllowRule, Config } from './config.ts';
+import type { Executor, Site } from './executors/executor.ts';
+import { isFolder } from './files.ts';
+import { stackOf } from './receipts.ts';
+import { refusals } from './refusals.ts';
+
+const MAY_APPROVE = new Set(['admin', 'maintain', 'write']);
+
+/** What an allow rule is asked for. */
+interface Wish {
+  intent: Intent;
+  stack: string;
+}
+
+/**
+ * The guard, after the signature: audience, repository, action, stack, labels, path, in this order and here only. The
+ * first thing that is not allowed is what the sender hears. Throws `Refused`.
+ */
+export async function admit(
+  command: Deployment,
+  key: TrustedKey,
+  address: string,
+  { config, executors, site }: { config: Config; executors: Executor[]; site: Site },
+): Promise<Admitted> {
+  checkSender(command, key, config);
+  const wishes = command.intents.map(({ intent }) => ({ intent, stack: stackOf(intent) }));
+  const rules = wishes.map(wish => ruleFor(wish, key));
+  const documents = command.intents.map(document => {
+    const executor = executors.find(one => one.takes(document.intent));
+    if (!executor) throw new Refused(refusals.actionUnsupported(document.intent.action));
+    return { document, executor };
+  });
+  // A plan and a dry run change nothing: who may ask, and for what, is settled above.
+  if (command.type === 'run' && !command.dry_run) {
+    for (const [index, wish] of wishes.entries()) checkApproval(command, wish.intent, rules[index] ?? []);
+  }
+  for (const { document, executor } of documents) {
+    for (const claim of executor.claims(document.intent, site)) await holdUnder(claim.path, claim.root);
+    // A dry run answers from nothing, also about folders.
+    if (!command.dry_run) await checkStack(document.intent, site);
+  }
+  checkFiles(command);
+  const sender: Sender = { trust: key.entry.name, keyId: key.id, address };
+  return { command, sender, documents } as unknown as Admitted;
+}
+
+/** Audience and repository, for every kind of command. Throws `Refused`. */
+export function checkSender(command: Command, key: TrustedKey, config: Config): void {
+  if (command.agent !== config.agent) throw new Refused(refusals.audienceMismatch(command.agent, config.agent));
+  const { repository, repository_id } = command.origin;
+  const named = key.entry.repository.toLowerCase() === repository.toLowerCase();
+  const numbered = key.entry.repository_id === undefined || key.entry.repository_id === repository_id;
+  if (!named || !numbered) throw new Refused(refusals.repositoryNotAllowed(repository, key.id));
+}
+
+function ruleFor({ intent, stack }: Wish, key: TrustedKey): AllowRule[] {
+  const forStack = key.entry.allow.filter(rule => rule.stacks.some(pattern => matches(pattern, stack)));
+  const forAction = key.entry.allow.filter(rule => rule.actions.includes(intent.action));
+  if (forAction.length === 0) throw new Refused(refusals.actionNotAllowed(intent.action, stack || 'this host'));
+  if (forStack.length === 0) throw new Refused(refusals.stackNotAllowed(stack || 'what is not a stack'));
+  const service = 'service' in intent ? intent.service : undefined;
+  const both = forStack.filter(
+    rule =>
+      rule.actions.includes(intent.action) &&
+      (rule.services === undefined ||
+        (service !== undefined && rule.services.some(pattern => matches(pattern, service)))),
+  );
+  if (both.length === 0) throw new Refused(refusals.actionNotAllowed(intent.action, stack || 'this host'));
+  return both;
+}
+
+/** One of the rules that fit must be satisfied; the first one's refusal is told where none is. */
+function checkApproval(command: Deployment, intent: Intent, rules: AllowRule[]): void {
+  let first: unknown;
+  for (const rule of rules) {
+    try {
+      checkRule(command, intent, rule);
+      return;
+    } catch (error) {
+      first ??= error;
+    }
+  }
+  throw first;
+}
+
+function checkRule(command: Deployment, intent: Intent, rule: AllowRule): void {
+  const { approval, origin } = command;
+  if (!approval) {
+    if (rule.without_approval?.some(event => event === origin.event)) return;
+    throw new Refused(refusals.approvalMissing(origin.event));
+  }
+  const wanted = new Set(rule.require_labels ?? []);
+  if (intent.label_required !== undefined) wanted.add(intent.label_required);
+  for (const evidence of [approval, ...(approval.with ?? [])]) {
+    for (const label of wanted) checkLabel(evidence, label);
+  }
+}
+
+function checkLabel({ pull_request, labels }: Evidence, wanted: string): void {
+  const label = labels.find(({ name }) => name.toLowerCase() === wanted.toLowerCase());
+  if (!label) throw new Refused(refusals.labelMissing(wanted, pull_request));
+  if (!label.after_last_push) throw new Refused(refusals.labelEarly(wanted, pull_request));
+  if (!MAY_APPROVE.has(label.permission))
+    throw new Refused(refusals.labelByUnauthorized(wanted, pull_request, label.by));
+}
+
+/** Resolves links as far as the path exists, and holds the result under `root`. Throws `Refused`. */
+async function holdUnder(path: string, root: string): Promise<void> {
+  const realRoot = await realpath(root).catch(() => root);
+  if (!isUnder(normalize(path), root) && !isUnder(normalize(path), realRoot))
+    throw new Refused(refusals.pathOutside(path, root));
+  let existing = normalize(path);
+  let rest = '';
+  for (;;) {
+    const real = await realpath(existing).catch(() => undefined);
+    if (real !== undefined) {
+      if (!isUnder(join(real, rest), realRoot)) throw new Refused(refusals.pathOutside(path, root));
+      return;
+    }
+    if (existing === dirname(existing)) return;
+    rest = join(existing.slice(dirname(existing).length), rest);
+    existing = dirname(existing);
+  }
+}
+
+function isUnder(path: string, root: string): boolean {
+  return path === root || path.startsWith(root.endsWith(sep) ? root : root + sep);
+}
+
+async function checkStack(intent: Intent, site: Site): Promise<void> {
+  const stack = stackOf(intent);
+  if (!stack) return;
+  const folder = join(site.stacksRoot, stack);
+  if (!(await isFolder(folder))) throw new Refused(refusals.stackUnknown(stack, folder));
+}
+
+/** The files that travel with a command: safe paths, of a stack that a rollout ships to, unchanged and not too many bytes. */
+function checkFiles(command: Deployment): void {
+  const stacks = new Set(
+    command.intents.flatMap(({ intent }) =>
+      intent.action === 'rollout' && intent.source_dir !== undefined ? [intent.stack] : [],
+    ),
+  );
+  const seen = new Set<string>();
+  let bytes = 0;
+  for (const file of command.files) {
+    const refuse = (why: string) => new Refused(refusals.fileNotAllowed(file.path, why));
+    if (!stacks.has(file.stack)) throw refuse('no rollout of this command ships files to its stack');
+    const why = unsafePath(file.path);
+    if (why) throw refuse(why);
+    if (seen.has(`${file.stack}/${file.path}`)) throw refuse('it is there twice');
+    seen.add(`${file.stack}/${file.path}`);
+    const content = Buffer.from(file.content, 'base64');
+    bytes += content.length;
+    if (bytes > MAX_SHIPPED_BYTES) throw refuse(`with it the files have more than ${MAX_SHIPPED_BYTES} bytes`);
+    if (createHash('sha256').update(content).digest('hex') !== file.sha256)
+      throw refuse('its content is not what its checksum says');
+  }
+}
+
+function unsafePath(path: string): string | undefined {
+  if (path.startsWith('/')) return 'its path is absolute';
+  if (path.includes('\\') || [...path].some(char => char < ' ' || char === '\u007f'))
+    return 'its path holds a control character or a backslash';
+  const segments = path.split('/');
+  if (segments.some(segment => segment === '' || segment === '.' || segment === '..'))
+    return 'its path climbs or has an empty part';
+  if (segments.some(segment => segment.toLowerCase() === '.git')) return 'it belongs to git';
+  return undefined;
+}
+
+/** `*` stands for any letters, also none; everything else for itself. */
+function matches(pattern: string, name: string): boolean {
+  const [first = '', ...rest] = pattern.split('*');
+  if (rest.length === 0) return first === name;
+  if (!name.startsWith(first)) return false;
+  const last = rest.pop() ?? '';
+  let at = first.length;
+  for (const part of rest) {
+    const found = name.indexOf(part, at);
+    if (found < 0) return false;
+    at = found + part.length;
+  }
+  return name.endsWith(last) && name.length - last.length >= at;
+}

@@ -1,0 +1,212 @@
+import { readFileSync, statSync } from 'node:fs';
+import { BlockList, isIP } from 'node:net';
+import { isNode, LineCounter, parseDocument } from 'yaml';
+import { z } from 'zod';
+import { Duration } from '../intents/duration.ts';
+import { nearest } from '../intents/nearest.ts';
+import { KeyError, readPublicKey } from '../protocol/keys.ts';
+import { DEFAULT_PORT } from '../protocol/wire.ts';
+
+const Name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/, 'Expected letters, digits, "_", "." and "-"');
+const Absolute = z.string().regex(/^\/(?!.*\/\.\.?(\/|$))/, 'Expected an absolute path without "." or ".." in it');
+const Pattern = z
+  .string()
+  .regex(/^[A-Za-z0-9_.*-]+$/, 'Expected a name, with "*" for any letters')
+  .describe('A name; "*" stands for any letters: "stack-*".');
+const Key = z.string().refine(isPublicKey, { error: 'Expected a public key: "ed25519:<base64>" or PEM' });
+const Address = z.string().refine(isAddressRange, { error: 'Expected an address or a range such as "100.64.0.0/10"' });
+
+export const AllowRule = z.strictObject({
+  actions: z
+    .array(z.enum(['rollout', 'scale', 'backup']))
+    .min(1)
+    .describe('Which verbs.'),
+  stacks: z.array(Pattern).min(1).describe('On which stacks.'),
+  services: z.array(Pattern).min(1).optional().describe('Only intents that name one of these services.'),
+  require_labels: z
+    .array(z.string().min(1).max(50))
+    .optional()
+    .describe('Labels beside the intent’s own that the merged pull request must bear.'),
+  without_approval: z
+    .array(z.enum(['workflow_dispatch', 'schedule', 'push', 'pull_request']))
+    .optional()
+    .describe('Events that need no merged pull request and no label.'),
+});
+export type AllowRule = z.infer<typeof AllowRule>;
+
+export const TrustEntry = z.strictObject({
+  name: Name.describe('For the log, the audit and the metrics.'),
+  key: z
+    .union([Key, z.array(Key).min(1).max(10)])
+    .describe('The public signing key, or several while keys are being changed.'),
+  repository: z
+    .string()
+    .regex(/^[\w.-]+\/[\w.-]+$/, 'Expected owner/name')
+    .describe('The repository whose workflows may use the key.'),
+  repository_id: z.string().regex(/^\d+$/).optional().describe('Its number at GitHub, which outlives a rename.'),
+  allow: z.array(AllowRule).min(1).describe('What commands under this entry may do. What no rule allows is refused.'),
+});
+export type TrustEntry = z.infer<typeof TrustEntry>;
+
+/** agent.yaml: whom this host trusts, and what it lets them touch. */
+export const Config = z
+  .strictObject({
+    agent: Name.describe('This agent’s name: the audience of commands and the prefix of the log.'),
+    listen: z
+      .string()
+      .refine(text => parseListen(text) !== undefined, { error: 'Expected one address and port: "100.64.0.7:8000"' })
+      .default(`127.0.0.1:${DEFAULT_PORT}`)
+      .describe('The one address and port to listen on.'),
+    state_dir: Absolute.default('/var/lib/chatops').describe(
+      'Where the agent keeps its key, its database, its audit and the runs.',
+    ),
+    allow_from: z
+      .array(Address)
+      .min(1)
+      .default(['100.64.0.0/10', 'fd7a:115c:a1e0::/48', '127.0.0.0/8', '::1/128'])
+      .describe('Addresses that may connect. Default: Tailscale’s ranges and loopback.'),
+    rate_limit: z
+      .strictObject({ commands: z.int().min(1).max(100_000).default(10), per: Duration.default('1m') })
+      .default({ commands: 10, per: '1m' })
+      .describe('How many connections an address may make in a time.'),
+    stacks: z
+      .strictObject({ root: Absolute.default('/opt/stacks') })
+      .default({ root: '/opt/stacks' })
+      .describe('A stack is a folder in root.'),
+    docker: z
+      .strictObject({
+        socket: Absolute.default('/var/run/docker.sock'),
+        command: z
+          .string()
+          .regex(/^(\/|[a-z])[\w./-]*$/, 'Expected a program’s name or absolute path')
+          .default('docker'),
+        config_dir: Absolute.optional().describe('DOCKER_CONFIG: where registry logins are.'),
+      })
+      .default({ socket: '/var/run/docker.sock', command: 'docker' }),
+    limits: z
+      .strictObject({
+        concurrent_runs: z.int().min(1).max(100).default(4).describe('Runs side by side (of different stacks).'),
+        connections: z.int().min(1).max(10_000).default(100).describe('Open connections in all.'),
+      })
+      .default({ concurrent_runs: 4, connections: 100 }),
+    trust: z.array(TrustEntry).min(1).describe('Who may send commands, and what they may do.'),
+  })
+  .superRefine((config, context) => {
+    const names = config.trust.map(entry => entry.name);
+    for (const [index, name] of names.entries()) {
+      if (names.indexOf(name) !== index) {
+        context.addIssue({
+          code: 'custom',
+          path: ['trust', index, 'name'],
+          message: `Expected a name of its own; "${name}" is used twice`,
+        });
+      }
+    }
+  });
+export type Config = z.infer<typeof Config>;
+
+/** agent.yaml can't be used as it is. One line a problem, with file, line and column. */
+export class ConfigError extends Error {
+  override name = 'ConfigError';
+  readonly code = 'config-invalid';
+}
+
+/** Reads agent.yaml. Throws {@link ConfigError}. */
+export function readConfig(file: string): Config {
+  let text: string;
+  try {
+    if ((statSync(file).mode & 0o022) !== 0) {
+      throw new ConfigError(
+        `${file}: others can write this file, and so decide who is trusted. Run: chmod go-w ${file}`,
+      );
+    }
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    if (error instanceof ConfigError) throw error;
+    throw new ConfigError(`${file}: can't be read: ${(error as Error).message}. Give the right file with --config.`);
+  }
+  return parseConfig(text, file);
+}
+
+/** As {@link readConfig}, from text. */
+export function parseConfig(text: string, file: string): Config {
+  const lines = new LineCounter();
+  const document = parseDocument(text, {
+    lineCounter: lines,
+    uniqueKeys: true,
+    strict: true,
+    schema: 'core',
+    prettyErrors: false,
+  });
+  const at = (offset: number) => `${file}:${lines.linePos(offset).line}:${lines.linePos(offset).col}`;
+  if (document.errors.length > 0) {
+    throw new ConfigError(
+      document.errors.map(error => `${at(error.pos[0])}: ${error.message.split('\n')[0]}`).join('\n'),
+    );
+  }
+  const result = Config.safeParse(document.toJS({ maxAliasCount: 20 }) ?? {});
+  if (result.success) return result.data;
+  const problems = result.error.issues.map(issue => {
+    let node: unknown;
+    for (let length = issue.path.length; length >= 0 && !isNode(node); length--) {
+      node = length === 0 ? document.contents : document.getIn(issue.path.slice(0, length), true);
+    }
+    const where = at(isNode(node) ? (node.range?.[0] ?? 0) : 0);
+    const path = issue.path.join('.');
+    if (issue.code !== 'unrecognized_keys') return `${where}: ${path}: ${issue.message}`;
+    const known = knownKeys(issue.path);
+    return issue.keys
+      .map(key => {
+        const near = nearest(key, known);
+        return `${where}: ${path ? `${path}: ` : ''}the key "${key}" is not known. ${near ? `Did you mean "${near}"?` : `Known keys: ${known.join(', ')}.`}`;
+      })
+      .join('\n');
+  });
+  throw new ConfigError(problems.join('\n'));
+}
+
+/** The keys that the object at `path` may have, read from the schema. */
+function knownKeys(path: readonly PropertyKey[]): string[] {
+  let schema: unknown = z.toJSONSchema(Config, { io: 'input' });
+  for (const part of path) {
+    const node = schema as { properties?: Record<string, unknown>; items?: unknown };
+    schema = typeof part === 'number' ? node.items : node.properties?.[String(part)];
+  }
+  return Object.keys((schema as { properties?: object } | undefined)?.properties ?? {});
+}
+
+/** Host and port of `listen`; brackets around IPv6 as in URLs. */
+export function parseListen(text: string): { host: string; port: number } | undefined {
+  const [, v6, v4, port] = /^(?:\[([0-9a-f:]+)\]|([0-9.]+)):(\d{1,5})$/i.exec(text) ?? [];
+  const host = v6 ?? v4 ?? '';
+  return isIP(host) === 0 || Number(port) > 65_535 ? undefined : { host, port: Number(port) };
+}
+
+/** A list that answers whether an address is in one of the ranges. */
+export function addressList(ranges: string[]): BlockList {
+  const list = new BlockList();
+  for (const range of ranges) {
+    const [address = '', bits] = range.split('/');
+    const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
+    if (bits === undefined) list.addAddress(address, family);
+    else list.addSubnet(address, Number(bits), family);
+  }
+  return list;
+}
+
+function isAddressRange(text: string): boolean {
+  const [address = '', bits, ...rest] = text.split('/');
+  const family = isIP(address);
+  if (family === 0 || rest.length > 0) return false;
+  return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128));
+}
+
+function isPublicKey(text: string): boolean {
+  try {
+    readPublicKey(text);
+    return true;
+  } catch (error) {
+    if (error instanceof KeyError) return false;
+    throw error;
+  }
+}

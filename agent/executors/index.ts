@@ -1,0 +1,5 @@
+import { compose } from './compose/index.ts';
+import type { Executor } from './executor.ts';
+
+/** Every kind of thing that this agent can do. Each is given only intents that it takes. */
+export const executors: Executor[] = [compose as unknown as Executor];

@@ -1,0 +1,193 @@
+import type { Refusal } from '../protocol/refusal.ts';
+
+function refusal(code: string, message: string, remedy: string): Refusal {
+  return { code, message, remedy };
+}
+
+/** Every way in which this agent turns a command away, in one voice: what happened, and what a person does next. */
+export const refusals = {
+  addressNotAllowed: (address: string) =>
+    refusal(
+      'address-not-allowed',
+      `The address ${address} may not talk to this agent.`,
+      'Connect over Tailscale, or add the address to allow_from in agent.yaml.',
+    ),
+  originNotAllowed: () =>
+    refusal(
+      'origin-not-allowed',
+      'Requests from a browser (with an Origin header) are not served.',
+      'Use the action or the chatops command line.',
+    ),
+  rateLimited: (seconds: number) =>
+    refusal(
+      'rate-limited',
+      `Too many connections from this address; the next one is served in ${seconds} s.`,
+      'Wait, or raise rate_limit in agent.yaml.',
+    ),
+  helloTimeout: (seconds: number) =>
+    refusal(
+      'hello-timeout',
+      `No signed command came within ${seconds} s.`,
+      'Send the command right after the agent’s hello.',
+    ),
+  frameMalformed: (why: string) =>
+    refusal(
+      'frame-malformed',
+      `The frame can't be read: ${why}.`,
+      'Use an action of the same major version as the agent.',
+    ),
+  signatureInvalid: () =>
+    refusal(
+      'signature-invalid',
+      'No trusted key signed this command.',
+      'Put the public half of signing-key under trust in agent.yaml, and send SIGHUP to the agent.',
+    ),
+  challengeStale: () =>
+    refusal(
+      'challenge-stale',
+      'The command answers a challenge that is too old or was not this connection’s.',
+      'Run it again; the action answers a fresh challenge each time.',
+    ),
+  challengeReplayed: () =>
+    refusal(
+      'challenge-replayed',
+      'This challenge has been answered already.',
+      'Run it again; a command is good once. If you did not send it twice, somebody replays your traffic.',
+    ),
+  commandMalformed: (why: string) =>
+    refusal(
+      'command-malformed',
+      `The signed command can't be read: ${why}`,
+      'Use an action of the same major version as the agent.',
+    ),
+  audienceMismatch: (meant: string, agent: string) =>
+    refusal(
+      'audience-mismatch',
+      `The command is meant for the agent "${meant}"; this one is "${agent}".`,
+      'Correct the input "agent" in the workflow, or "agent" in agent.yaml.',
+    ),
+  repositoryNotAllowed: (repository: string, keyId: string) =>
+    refusal(
+      'repository-not-allowed',
+      `The key ${keyId} is not trusted for the repository ${repository}.`,
+      'Correct "repository" of that entry under trust in agent.yaml, or use that repository’s key.',
+    ),
+  actionNotAllowed: (action: string, stack: string) =>
+    refusal(
+      'action-not-allowed',
+      `This host does not allow "${action}" on ${stack} with this key.`,
+      'Add the action to an allow rule of that entry under trust in agent.yaml.',
+    ),
+  stackNotAllowed: (stack: string) =>
+    refusal(
+      'stack-not-allowed',
+      `This host does not allow this key to touch ${stack}.`,
+      'Add the stack to an allow rule of that entry under trust in agent.yaml.',
+    ),
+  actionUnsupported: (action: string) =>
+    refusal(
+      'action-unsupported',
+      `This agent can't carry out "${action}" yet.`,
+      'Use rollout or scale, or a later version of the agent.',
+    ),
+  approvalMissing: (event: string) =>
+    refusal(
+      'approval-missing',
+      `A command from the event "${event}" needs a merged pull request.`,
+      'Merge a labelled pull request, or add the event to without_approval of the allow rule in agent.yaml.',
+    ),
+  labelMissing: (label: string, pullRequest: number) =>
+    refusal(
+      'label-missing',
+      `Pull request #${pullRequest} did not bear the label "${label}" when it was merged.`,
+      'Set the label on a pull request before it is merged.',
+    ),
+  labelEarly: (label: string, pullRequest: number) =>
+    refusal(
+      'label-early',
+      `On pull request #${pullRequest} the label "${label}" was set before the last push.`,
+      'Remove the label and set it again after looking at the last push.',
+    ),
+  labelByUnauthorized: (label: string, pullRequest: number, by: string) =>
+    refusal(
+      'label-by-unauthorized',
+      `On pull request #${pullRequest} the label "${label}" was set by ${by}, who may not write to the repository.`,
+      'Let somebody with write, maintain or admin set the label.',
+    ),
+  stackUnknown: (stack: string, folder: string) =>
+    refusal(
+      'stack-unknown',
+      `There is no stack "${stack}": ${folder} is not a folder of this host.`,
+      'Make the folder on the host, or correct the stack’s name. (A rollout with source_dir needs the folder too.)',
+    ),
+  pathOutside: (path: string, root: string) =>
+    refusal(
+      'path-outside',
+      `${path} does not stay under ${root} once links are resolved.`,
+      'Correct the path in the intent, or replace the link on the host.',
+    ),
+  fileNotAllowed: (path: string, why: string) =>
+    refusal(
+      'file-not-allowed',
+      `The shipped file ${JSON.stringify(path)} is not taken: ${why}.`,
+      'Correct the files under source_dir.',
+    ),
+  idReused: (id: string) =>
+    refusal(
+      'id-reused',
+      `A command with the id ${id} but other content has been seen before.`,
+      'Run it again; the action makes a fresh id each time.',
+    ),
+  runUnknown: (run: string) =>
+    refusal(
+      'run-unknown',
+      `This agent knows no run ${run}.`,
+      'Check the run’s id, and that this is the agent that carried it out.',
+    ),
+  notYourRun: (run: string) =>
+    refusal(
+      'not-your-run',
+      `The run ${run} was started under another entry of trust.`,
+      'Use a key of the entry that started it.',
+    ),
+  cancelUnsupported: () =>
+    refusal(
+      'cancel-unsupported',
+      'This agent can’t cancel a run yet.',
+      'Wait for the run’s end, or stop it on the host.',
+    ),
+  stateUnwritable: (why: string) =>
+    refusal(
+      'state-unwritable',
+      `The agent can't write its state: ${why}.`,
+      'Make room in state_dir and let the agent’s user write there.',
+    ),
+  shuttingDown: () =>
+    refusal(
+      'shutting-down',
+      'The agent is being stopped and takes no new commands.',
+      'Run it again when the agent is back.',
+    ),
+} satisfies Record<string, (...args: never[]) => Refusal>;
+
+/** What DESIGN calls `chatops_auth_failures_total{reason}`: the reason that a refusal counts under, where it is about trust. */
+export const AUTH_REASONS: Record<string, string> = {
+  'address-not-allowed': 'ip_blocked',
+  'rate-limited': 'rate_limited',
+  'signature-invalid': 'invalid_key',
+  'challenge-stale': 'expired',
+  'challenge-replayed': 'replayed',
+  'id-reused': 'replayed',
+  'label-missing': 'label_mismatch',
+  'label-early': 'label_mismatch',
+  'label-by-unauthorized': 'label_mismatch',
+  'approval-missing': 'label_mismatch',
+  'origin-not-allowed': 'not_allowed',
+  'audience-mismatch': 'not_allowed',
+  'repository-not-allowed': 'not_allowed',
+  'action-not-allowed': 'not_allowed',
+  'stack-not-allowed': 'not_allowed',
+  'not-your-run': 'not_allowed',
+  'path-outside': 'not_allowed',
+  'file-not-allowed': 'not_allowed',
+};
