@@ -1,0 +1,106 @@
+import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
+import type { Event } from '../protocol/event.ts';
+import type { Receipt } from '../protocol/receipt.ts';
+import type { Refusal } from '../protocol/refusal.ts';
+import type { Admitted } from './admitted.ts';
+import type { Plan } from './plan.ts';
+import { stackOf } from './receipts.ts';
+import type { Watcher } from './watcher.ts';
+
+/** What is known of a sender when a command is refused; what could not be read is absent. */
+export interface Refusing {
+  address: string;
+  keyId?: string;
+  trust?: string;
+  run?: string;
+  repository?: string;
+  intents?: { intent: string; action: string; stack: string }[];
+}
+
+/** The audit log: one JSON line an event, appended and flushed before anything is told. */
+export class Audit implements Watcher {
+  readonly #file: number;
+  readonly #now: () => Date;
+  /** argv of the steps of runs in flight, by run, document and step. */
+  readonly #argv = new Map<string, readonly string[]>();
+
+  constructor(path: string, now = () => new Date()) {
+    this.#file = openSync(path, 'a', 0o600);
+    this.#now = now;
+  }
+
+  write(event: string, facts: object): void {
+    writeSync(this.#file, `${JSON.stringify({ at: this.#now().toISOString(), event, ...facts })}\n`);
+    fsyncSync(this.#file);
+  }
+
+  refused({ code, message }: Refusal, { address, keyId, ...known }: Refusing): void {
+    this.write('refused', { code, message, address, key: keyId, ...known });
+  }
+
+  begun(run: string, admitted: Admitted): void {
+    const { command } = admitted;
+    this.write('run-begun', {
+      run,
+      type: command.type,
+      dry_run: command.dry_run,
+      ...whoOf(admitted),
+      repository: command.origin.repository,
+      sha: command.origin.sha,
+      actor: command.origin.actor,
+      pull_request: command.approval?.pull_request,
+      intents: command.intents.map(document => ({ intent: document.name, ...namesOf(document.intent) })),
+    });
+  }
+
+  planned(run: string, document: number, plan: Plan): void {
+    for (const step of [...plan.steps, ...plan.undo, ...plan.cleanup]) {
+      if (step.do === 'start') this.#argv.set(`${run} ${document} ${step.name}`, step.argv);
+    }
+  }
+
+  happened(run: string, event: Event, admitted: Admitted): void {
+    if (event.kind !== 'step-started' && event.kind !== 'step-finished') return;
+    const document = admitted.documents[event.document - 1]?.document;
+    this.write(event.kind, {
+      run,
+      intent: document?.name,
+      ...(document ? namesOf(document.intent) : {}),
+      step: event.step,
+      ...(event.kind === 'step-started'
+        ? { argv: this.#argv.get(`${run} ${event.document} ${event.step}`) }
+        : { outcome: event.outcome, code: event.code, exit: event.exit, ms: event.ms }),
+      ...whoOf(admitted),
+    });
+  }
+
+  ended(run: string, receipt: Receipt, admitted: Admitted): void {
+    for (const key of this.#argv.keys()) if (key.startsWith(`${run} `)) this.#argv.delete(key);
+    this.write('run-ended', {
+      run,
+      outcome: receipt.outcome,
+      code: receipt.reason,
+      message: receipt.message,
+      changed: receipt.changed,
+      events: receipt.events,
+      events_digest: receipt.events_digest,
+      ...whoOf(admitted),
+    });
+  }
+
+  close(): void {
+    closeSync(this.#file);
+  }
+}
+
+function whoOf({ sender }: Admitted): object {
+  return { address: sender.address, key: sender.keyId, trust: sender.trust };
+}
+
+function namesOf(intent: { action: string }): object {
+  return {
+    action: intent.action,
+    stack: stackOf(intent),
+    service: 'service' in intent ? intent.service : undefined,
+  };
+}

@@ -1,0 +1,56 @@
+#!/usr/bin/env node
+import { VERSION } from '../protocol/version.ts';
+
+/** Exit codes of `chatops`: done; what was asked about is not valid, or failed; the call itself was wrong. */
+export const EXIT = { done: 0, failed: 1, usage: 2 } as const;
+
+const HELP = `chatops ${VERSION} — deployments on machines you own
+
+  chatops agent --config FILE             run the agent that agent.yaml describes
+  chatops config check FILE               check an agent.yaml
+  chatops validate FILE…                  check intents; prints a line for each
+  chatops run FILE --dry-run              show every step that an intent means here, without an agent and
+                                          without starting anything
+        [--config FILE] [--param name=value …] [--json]
+  chatops keygen [--out FILE]             make a signing key; with --out the secret goes to FILE (0600)
+  chatops --help | --version
+
+Exit codes: 0 done, 1 not valid or failed, 2 wrong call.
+`;
+
+/** What is not worth loading for an idle agent is loaded when its command is called. */
+async function main(args: string[]): Promise<number> {
+  const [command, ...rest] = args;
+  switch (command) {
+    case 'agent':
+      return (await import('./cli/agent.ts')).agent(rest);
+    case 'config':
+      return (await import('./cli/config.ts')).config(rest);
+    case 'validate':
+      return (await import('./cli/validate.ts')).validate(rest);
+    case 'run':
+      return (await import('./cli/run.ts')).run(rest);
+    case 'keygen':
+      return (await import('./cli/keygen.ts')).keygen(rest);
+    case '--version':
+    case '-v':
+      console.log(VERSION);
+      return EXIT.done;
+    case '--help':
+    case '-h':
+    case 'help':
+      process.stdout.write(HELP);
+      return EXIT.done;
+    default:
+      process.stderr.write(`${command === undefined ? 'Which command?' : `"${command}" is not a command.`}\n\n${HELP}`);
+      return EXIT.usage;
+  }
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  const usage = error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS');
+  process.stderr.write(`chatops: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = usage ? EXIT.usage : EXIT.failed;
+}

@@ -1,0 +1,17 @@
+import { writeFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { generateKey } from '../../protocol/keys.ts';
+
+export function keygen(args: string[]): number {
+  const { values } = parseArgs({ args, options: { out: { type: 'string' } } });
+  const key = generateKey();
+  if (values.out === undefined) {
+    console.log(`secret (for the workflow's secret CHATOPS_SIGNING_KEY): ${key.secret}`);
+  } else {
+    writeFileSync(values.out, `${key.secret}\n`, { mode: 0o600, flag: 'wx' });
+    console.log(`secret: written to ${values.out}`);
+  }
+  console.log(`public (for "key" under trust in agent.yaml): ${key.public}`);
+  console.log(`key id: ${key.id}`);
+  return 0;
+}

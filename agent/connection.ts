@@ -1,0 +1,150 @@
+import { randomBytes } from 'node:crypto';
+import type { RawData, WebSocket } from 'ws';
+import type { Command } from '../protocol/command.ts';
+import type { SecretKey } from '../protocol/keys.ts';
+import { type Refusal, Refused } from '../protocol/refusal.ts';
+import { PAYLOAD_TYPES, sign } from '../protocol/signature.ts';
+import { VERSION } from '../protocol/version.ts';
+import { FIRST_FRAME_MS, type Hello, PROTOCOL, SignedFrame } from '../protocol/wire.ts';
+import { admit, checkSender } from './admit.ts';
+import type { Refusing } from './audit.ts';
+import { authenticate, type Challenge, type TrustedKey } from './authenticate.ts';
+import type { Config } from './config.ts';
+import type { Executor, Site } from './executors/executor.ts';
+import { stackOf } from './receipts.ts';
+import { refusals } from './refusals.ts';
+import type { Runs } from './runs.ts';
+
+/** What a connection needs of its agent. `config` and `keys` are asked anew each time, so that a reload counts at once. */
+export interface Conversation {
+  config: () => Config;
+  keys: () => readonly TrustedKey[];
+  site: () => Site;
+  key: SecretKey;
+  runs: Runs;
+  executors: Executor[];
+  refused: (refusal: Refusal, who: Refusing) => void;
+  firstFrameMs?: number;
+}
+
+/** A socket that holds more than this many bytes makes its follower wait. */
+const ENOUGH_BUFFERED = 1024 * 1024;
+
+/** One connection: hello, one signed command, its answer, and where it has a run the run's events and receipt. */
+export async function converse(socket: WebSocket, address: string, agent: Conversation): Promise<void> {
+  const who: Refusing = { address };
+  const closed = new AbortController();
+  socket.on('close', () => closed.abort());
+  // A frame over the limit or one that is no WebSocket frame: ws has ended the connection already.
+  socket.on('error', error => agent.refused(refusals.frameMalformed(error.message), who));
+  const challenge: Challenge = { text: randomBytes(32).toString('base64'), madeAt: performance.now(), answered: false };
+  socket.send(hello(agent, challenge));
+  try {
+    const frame = await firstFrame(socket, closed.signal, agent.firstFrameMs ?? FIRST_FRAME_MS);
+    if (frame === undefined) return;
+    const { command, key } = authenticate(frame, agent.keys(), challenge);
+    Object.assign(who, factsOf(command, key));
+    const answer = await begin(command, key, address, agent);
+    socket.send(JSON.stringify({ type: 'accepted', ...answer.accepted }));
+    for await (const text of agent.runs.follow(answer.accepted.run, answer.after, closed.signal)) {
+      await send(socket, text);
+    }
+    socket.close(1000);
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    agent.refused(error.refusal, who);
+    socket.send(JSON.stringify({ type: 'refusal', ...error.refusal }));
+    socket.close(1008);
+  }
+}
+
+async function begin(
+  command: Command,
+  key: TrustedKey,
+  address: string,
+  agent: Conversation,
+): Promise<{ accepted: { run: string; joined: boolean }; after: number }> {
+  switch (command.type) {
+    case 'run':
+    case 'plan': {
+      const guard = { config: agent.config(), executors: agent.executors, site: agent.site() };
+      return { accepted: agent.runs.begin(await admit(command, key, address, guard)), after: 0 };
+    }
+    case 'follow':
+    case 'cancel': {
+      checkSender(command, key, agent.config());
+      const owner = agent.runs.owner(command.run);
+      if (owner === undefined) throw new Refused(refusals.runUnknown(command.run));
+      if (owner !== key.entry.name) throw new Refused(refusals.notYourRun(command.run));
+      if (command.type === 'cancel') throw new Refused(refusals.cancelUnsupported());
+      return { accepted: { run: command.run, joined: true }, after: command.after };
+    }
+  }
+}
+
+/** The first frame, read; undefined where the connection ended without one. Throws `Refused`. */
+function firstFrame(socket: WebSocket, closed: AbortSignal, patience: number): Promise<SignedFrame | undefined> {
+  return new Promise((done, fail) => {
+    const timer = setTimeout(() => fail(new Refused(refusals.helloTimeout(patience / 1000))), patience);
+    closed.addEventListener('abort', () => {
+      clearTimeout(timer);
+      done(undefined);
+    });
+    socket.once('message', (data: RawData, isBinary: boolean) => {
+      clearTimeout(timer);
+      // Whoever says more than one thing is not an action.
+      socket.on('message', () => socket.close(1008));
+      if (isBinary) return fail(new Refused(refusals.frameMalformed('it is binary')));
+      try {
+        done(readFrame(String(data)));
+      } catch (error) {
+        fail(error);
+      }
+    });
+  });
+}
+
+function readFrame(text: string): SignedFrame {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new Refused(refusals.frameMalformed('it is not JSON'));
+  }
+  const result = SignedFrame.safeParse(value);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  throw new Refused(refusals.frameMalformed(`${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'unknown'}`));
+}
+
+function hello(agent: Conversation, challenge: Challenge): string {
+  const said: Hello = {
+    protocol: PROTOCOL,
+    agent: agent.config().agent,
+    version: VERSION,
+    challenge: challenge.text,
+    publicKey: agent.key.public.text,
+  };
+  return JSON.stringify({ type: 'hello', ...sign(PAYLOAD_TYPES.hello, Buffer.from(JSON.stringify(said)), agent.key) });
+}
+
+function send(socket: WebSocket, text: string): Promise<void> | undefined {
+  if (socket.readyState !== socket.OPEN) return undefined;
+  if (socket.bufferedAmount < ENOUGH_BUFFERED) {
+    socket.send(text);
+    return undefined;
+  }
+  // An error means that the connection is gone; its close event ends the follower.
+  return new Promise(done => socket.send(text, () => done()));
+}
+
+function factsOf(command: Command, key: TrustedKey): Omit<Refusing, 'address'> {
+  const intents = 'intents' in command ? command.intents : [];
+  return {
+    keyId: key.id,
+    trust: key.entry.name,
+    run: command.id,
+    repository: command.origin.repository,
+    intents: intents.map(({ name, intent }) => ({ intent: name, action: intent.action, stack: stackOf(intent) })),
+  };
+}

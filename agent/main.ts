@@ -1,0 +1,151 @@
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { generateKey, readSecretKey, type SecretKey } from '../protocol/keys.ts';
+import { VERSION } from '../protocol/version.ts';
+import { Audit } from './audit.ts';
+import { trustedKeys } from './authenticate.ts';
+import { type Config, ConfigError, parseListen, readConfig } from './config.ts';
+import { Engine } from './docker.ts';
+import type { Site } from './executors/executor.ts';
+import { executors } from './executors/index.ts';
+import { createHands } from './hands.ts';
+import { createLook } from './look.ts';
+import { Metrics } from './metrics.ts';
+import { CannotPlan } from './plan.ts';
+import { cleanEnvironment } from './process.ts';
+import { Runs } from './runs.ts';
+import { AgentServer } from './server.ts';
+import { Store } from './store.ts';
+
+/** A running agent. */
+export interface Agent {
+  port: number;
+  publicKey: string;
+  /** Reads the configuration file again. A broken one is refused, told, and the old one stays. */
+  reload(): void;
+  /** Takes no new commands, waits for the runs in flight, and closes everything. */
+  stop(): Promise<void>;
+}
+
+/** Starts the agent that `file` (agent.yaml) describes. Throws {@link ConfigError} or a system error. */
+export async function startAgent(file: string, say: (line: string) => void = console.log): Promise<Agent> {
+  let config = readConfig(file);
+  const { state_dir } = config;
+  makeStateDir(state_dir);
+  const key = ownKey(join(state_dir, 'agent.key'));
+  const store = new Store(join(state_dir, 'chatops.db'));
+  const audit = new Audit(join(state_dir, 'audit.jsonl'));
+  const environment = cleanEnvironment(config.docker);
+  const engine = new Engine(config.docker.socket);
+  const look = createLook(engine, environment);
+  const metrics = new Metrics(config.agent, () => runs.inProgress());
+  const runs = new Runs({
+    agent: config.agent,
+    key,
+    store,
+    folder: join(state_dir, 'runs'),
+    site: () => siteOf(config),
+    look,
+    hands: runDir => createHands({ engine, environment, runDir }),
+    watchers: [audit, metrics],
+    limit: config.limits.concurrent_runs,
+  });
+  let keys = trustedKeys(config);
+  const server = new AgentServer({
+    config: () => config,
+    keys: () => keys,
+    site: () => siteOf(config),
+    key,
+    runs,
+    executors,
+    refused: (refusal, who) => {
+      audit.refused(refusal, who);
+      metrics.refused(refusal, who);
+    },
+    metrics: () => metrics.registry.metrics(),
+    unready: async () => [
+      ...(await complaint(() => engine.ping())),
+      ...(await complaint(() => checkCompose(look, config.docker.command))),
+      ...(await complaint(async () => store.probe())),
+    ],
+  });
+  const { host, port } = parseListen(config.listen) ?? { host: '127.0.0.1', port: 0 };
+  await server.listen(host, port);
+  audit.write('started', { agent: config.agent, version: VERSION, listen: config.listen, key: key.public.id });
+  say(`chatops agent "${config.agent}" ${VERSION} listens on ${config.listen}`);
+  say(`agent-key: ${key.public.text}`);
+
+  return {
+    port: server.port,
+    publicKey: key.public.text,
+    reload() {
+      try {
+        const next = readConfig(file);
+        const fixed = (['agent', 'listen', 'state_dir', 'docker'] as const).filter(
+          name => JSON.stringify(next[name]) !== JSON.stringify(config[name]),
+        );
+        config = {
+          ...next,
+          agent: config.agent,
+          listen: config.listen,
+          state_dir: config.state_dir,
+          docker: config.docker,
+        };
+        keys = trustedKeys(config);
+        server.reload(config);
+        audit.write('reloaded', { keys: keys.map(({ id }) => id), needs_restart: fixed });
+        say(`configuration reloaded${fixed.length > 0 ? `; restart the agent for: ${fixed.join(', ')}` : ''}`);
+      } catch (error) {
+        if (!(error instanceof ConfigError)) throw error;
+        audit.write('reload-refused', { code: error.code, message: error.message });
+        say(`configuration refused, the old one stays:\n${error.message}`);
+      }
+    },
+    async stop() {
+      await runs.stop();
+      await server.close();
+      audit.write('stopped', {});
+      audit.close();
+      store.close();
+    },
+  };
+}
+
+/** What agent.yaml says of this machine, for executors. */
+export function siteOf(config: Config): Site {
+  return { stacksRoot: config.stacks.root, memory: join(config.state_dir, 'stacks'), docker: config.docker.command };
+}
+
+function makeStateDir(dir: string): void {
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  if ((statSync(dir).mode & 0o077) !== 0) {
+    throw new ConfigError(`${dir}: others can read this folder, which holds the agent’s key. Run: chmod 700 ${dir}`);
+  }
+}
+
+/** The agent's own key, made at first start. */
+function ownKey(file: string): SecretKey {
+  if (!existsSync(file)) {
+    writeFileSync(file, `${generateKey().secret}\n`, { mode: 0o600, flag: 'wx' });
+    chmodSync(file, 0o600);
+  }
+  if ((statSync(file).mode & 0o077) !== 0) {
+    throw new ConfigError(`${file}: others can read the agent’s key. Run: chmod 600 ${file}`);
+  }
+  return readSecretKey(readFileSync(file, 'utf8'));
+}
+
+async function checkCompose(look: ReturnType<typeof createLook>, docker: string): Promise<void> {
+  const answer = await look.ask([docker, 'compose', 'version', '--short'], { keepFor: 60_000 });
+  if (answer?.code !== 0)
+    throw new CannotPlan('program-missing', `"${docker} compose version" fails: ${answer?.stderr.trim()}`, '');
+}
+
+async function complaint(check: () => Promise<unknown>): Promise<string[]> {
+  try {
+    await check();
+    return [];
+  } catch (error) {
+    return [error instanceof Error ? error.message : String(error)];
+  }
+}

@@ -1,0 +1,200 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
+import type { BlockList } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
+import { type WebSocket, WebSocketServer } from 'ws';
+import { parseDuration } from '../intents/duration.ts';
+import type { Refusal } from '../protocol/refusal.ts';
+import { MAX_FRAME_BYTES, SUBPROTOCOL, WIRE_PATH } from '../protocol/wire.ts';
+import { addressList, type Config } from './config.ts';
+import { type Conversation, converse } from './connection.ts';
+import { refusals } from './refusals.ts';
+
+/** What the doors need beside what a conversation needs. */
+export interface Doors extends Conversation {
+  /** The metrics as text. */
+  metrics: () => Promise<string>;
+  /** What is not ready, one line each; empty where all is. */
+  unready: () => Promise<string[]>;
+}
+
+const PING_MS = 20_000;
+const MAX_HEADER_BYTES = 16 * 1024;
+
+/** The HTTP server with its WebSocket door. Address, rate, Origin and path are judged before a socket exists. */
+export class AgentServer {
+  readonly #doors: Doors;
+  readonly #http: Server;
+  readonly #sockets: WebSocketServer;
+  readonly #pings: NodeJS.Timeout;
+  #allowed: BlockList;
+  #limiter: RateLimiterMemory;
+
+  constructor(doors: Doors) {
+    this.#doors = doors;
+    this.#allowed = addressList(doors.config().allow_from);
+    this.#limiter = limiterOf(doors.config());
+    this.#http = createServer(
+      { headersTimeout: 10_000, requestTimeout: 15_000, maxHeaderSize: MAX_HEADER_BYTES, keepAliveTimeout: 5_000 },
+      (request, response) => void this.#answer(request, response),
+    );
+    this.#http.maxConnections = doors.config().limits.connections;
+    this.#sockets = new WebSocketServer({
+      noServer: true,
+      maxPayload: MAX_FRAME_BYTES,
+      perMessageDeflate: false,
+      handleProtocols: offered => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
+    });
+    this.#http.on('upgrade', (request, socket, head) => void this.#upgrade(request, socket, head));
+    this.#pings = setInterval(() => this.#pingAll(), PING_MS);
+    this.#pings.unref();
+  }
+
+  listen(host: string, port: number): Promise<void> {
+    return new Promise((done, fail) => {
+      this.#http.once('error', fail);
+      this.#http.listen(port, host, () => {
+        this.#http.off('error', fail);
+        done();
+      });
+    });
+  }
+
+  /** The port it listens on (where 0 was asked for). */
+  get port(): number {
+    const address = this.#http.address();
+    return typeof address === 'object' && address ? address.port : 0;
+  }
+
+  /** Takes over what a new configuration says of addresses and rates. */
+  reload(config: Config): void {
+    this.#allowed = addressList(config.allow_from);
+    this.#limiter = limiterOf(config);
+    this.#http.maxConnections = config.limits.connections;
+  }
+
+  /** Takes no new connections; ends the open ones. */
+  async close(): Promise<void> {
+    clearInterval(this.#pings);
+    for (const socket of this.#sockets.clients) socket.close(1001);
+    const closed = new Promise(done => this.#http.close(done));
+    this.#http.closeIdleConnections();
+    setTimeout(() => {
+      for (const socket of this.#sockets.clients) socket.terminate();
+      this.#http.closeAllConnections();
+    }, 1_000).unref();
+    await closed;
+  }
+
+  async #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    socket.on('error', () => socket.destroy());
+    const address = addressOf(request);
+    const refuse = (status: number, refusal: Refusal, headers: Record<string, string> = {}) => {
+      this.#doors.refused(refusal, { address });
+      answerRaw(socket, status, refusal, headers);
+    };
+    if (!this.#isAllowed(address)) return refuse(403, refusals.addressNotAllowed(address));
+    const wait = await this.#secondsToWait(address);
+    if (wait > 0) return refuse(429, refusals.rateLimited(wait), { 'Retry-After': String(wait) });
+    if (request.headers.origin !== undefined) return refuse(403, refusals.originNotAllowed());
+    if (pathOf(request) !== WIRE_PATH) return refuse(404, refusals.frameMalformed(`the path is not ${WIRE_PATH}`));
+    const offered = String(request.headers['sec-websocket-protocol'] ?? '').split(/\s*,\s*/);
+    if (!offered.includes(SUBPROTOCOL))
+      return refuse(400, refusals.frameMalformed(`the subprotocol is not ${SUBPROTOCOL}`));
+    this.#sockets.handleUpgrade(request, socket, head, (accepted: WebSocket & { missed?: number }) => {
+      accepted.missed = 0;
+      accepted.on('pong', () => {
+        accepted.missed = 0;
+      });
+      converse(accepted, address, this.#doors).catch((error: unknown) => {
+        console.error('connection: fault:', error);
+        accepted.close(1011);
+      });
+    });
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const address = addressOf(request);
+    if (!this.#isAllowed(address)) {
+      const refusal = refusals.addressNotAllowed(address);
+      this.#doors.refused(refusal, { address });
+      return sendJson(response, 403, refusal);
+    }
+    if (request.method !== 'GET' && request.method !== 'HEAD') {
+      return sendJson(response, 405, { message: 'Only GET is served here.' });
+    }
+    switch (pathOf(request)) {
+      case '/healthz':
+        return sendJson(response, 200, { status: 'alive' });
+      case '/readyz': {
+        const unready = await this.#doors.unready();
+        return sendJson(response, unready.length === 0 ? 200 : 503, {
+          status: unready.length === 0 ? 'ready' : 'not ready',
+          unready,
+        });
+      }
+      case '/metrics': {
+        response.setHeader('Content-Type', 'text/plain; version=0.0.4; charset=utf-8');
+        response.end(await this.#doors.metrics());
+        return;
+      }
+      default:
+        return sendJson(response, 404, {
+          message: `Nothing is here. There are ${WIRE_PATH} (WebSocket), /healthz, /readyz and /metrics.`,
+        });
+    }
+  }
+
+  #isAllowed(address: string): boolean {
+    return this.#allowed.check(address, address.includes(':') ? 'ipv6' : 'ipv4');
+  }
+
+  async #secondsToWait(address: string): Promise<number> {
+    try {
+      await this.#limiter.consume(address);
+      return 0;
+    } catch (error) {
+      if (error instanceof RateLimiterRes) return Math.max(1, Math.ceil(error.msBeforeNext / 1000));
+      throw error;
+    }
+  }
+
+  /** A connection that has missed two pings is gone. */
+  #pingAll(): void {
+    for (const socket of this.#sockets.clients as Set<WebSocket & { missed?: number }>) {
+      socket.missed = (socket.missed ?? 0) + 1;
+      if (socket.missed > 2) socket.terminate();
+      else socket.ping();
+    }
+  }
+}
+
+function limiterOf({ rate_limit }: Config): RateLimiterMemory {
+  return new RateLimiterMemory({ points: rate_limit.commands, duration: parseDuration(rate_limit.per) / 1000 });
+}
+
+/** The peer's address; an IPv4 one in IPv6's clothes without them. Forwarded headers are never believed. */
+function addressOf(request: IncomingMessage): string {
+  return (request.socket.remoteAddress ?? '').replace(/^::ffff:(?=\d+\.)/, '');
+}
+
+function pathOf(request: IncomingMessage): string {
+  return (request.url ?? '').split('?')[0] ?? '';
+}
+
+function sendJson(response: ServerResponse, status: number, body: object): void {
+  response.writeHead(status, { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' });
+  response.end(`${JSON.stringify(body)}\n`);
+}
+
+function answerRaw(socket: Duplex, status: number, body: object, headers: Record<string, string>): void {
+  const text = `${JSON.stringify(body)}\n`;
+  const lines = [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+    'Content-Type: application/json',
+    `Content-Length: ${Buffer.byteLength(text)}`,
+    'Connection: close',
+    ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
+  ];
+  socket.end(`${lines.join('\r\n')}\r\n\r\n${text}`);
+}
