@@ -1,0 +1,209 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Intent } from '../intents/intent.ts';
+import type { Approval, Evidence, Label } from '../protocol/command.ts';
+import type { Commit, GitHub, PullRequest, TimelineEntry } from './github.ts';
+import { refusals } from './refusals.ts';
+import type { Trigger } from './trigger.ts';
+
+/** How long to wait for GitHub's index of commits and pull requests, which lags behind a merge, in milliseconds. */
+const PATIENCE = [1000, 2000, 4000, 8000];
+const PERMISSIONS = ['admin', 'maintain', 'write', 'triage', 'read', 'none'] as const;
+
+export interface Gathering {
+  repository: string;
+  /** Paths of the repository that the intents depend on: their own files, and folders (with a slash at the end) that they ship. */
+  paths: string[];
+  /** The input `pull-request`: the evidence for an event that has none of its own. */
+  pullRequest: number | undefined;
+  wait?: (ms: number) => Promise<unknown>;
+}
+
+/**
+ * The evidence for a command, as GitHub has it: which merged pull request it comes from, and which labels that had at its
+ * merge. Null where the event has none (a dispatch, a schedule, a pull request that is still open). Throws `Refused`.
+ */
+export async function gatherApproval(trigger: Trigger, github: GitHub, gathering: Gathering): Promise<Approval | null> {
+  switch (trigger.kind) {
+    case 'open-pull-request':
+      return null;
+    case 'push':
+      return approvalOfPush(trigger, github, gathering);
+    case 'merged-pull-request': {
+      const pull = await github.pullRequest(trigger.number);
+      if (!pull || !isMergedInto(pull, trigger.branch, gathering.repository)) throw refusals.notMerged(trigger.number);
+      return evidenceOf(pull, github);
+    }
+    case 'dispatch': {
+      if (gathering.pullRequest === undefined) return null;
+      const pull = await github.pullRequest(gathering.pullRequest);
+      if (!pull || !isMergedInto(pull, trigger.branch, gathering.repository))
+        throw refusals.notMerged(gathering.pullRequest);
+      const { status } = await github.compare(pull.merge_commit_sha ?? '', trigger.sha);
+      if (status !== 'ahead' && status !== 'identical')
+        throw refusals.pullRequestNotInHistory(pull.number, trigger.sha);
+      return evidenceOf(pull, github);
+    }
+  }
+}
+
+/** A label that an intent wants is judged here too, so that a hopeless command makes no connection. The host judges again. */
+export function checkLabels(intents: Intent[], approval: Approval | null): void {
+  if (!approval) return;
+  for (const { label_required: wanted } of intents) {
+    if (wanted === undefined) continue;
+    for (const { labels, pull_request } of [approval, ...(approval.with ?? [])]) {
+      const label = labels.find(({ name }) => name.toLowerCase() === wanted.toLowerCase());
+      if (!label) throw refusals.labelMissing(wanted, pull_request);
+      if (!label.after_last_push) throw refusals.labelEarly(wanted, pull_request);
+      if (!['admin', 'maintain', 'write'].includes(label.permission))
+        throw refusals.labelByUnauthorized(wanted, pull_request, label.by);
+    }
+  }
+}
+
+async function approvalOfPush(
+  trigger: Extract<Trigger, { kind: 'push' }>,
+  github: GitHub,
+  gathering: Gathering,
+): Promise<Approval> {
+  const { status, commits } = await github.compare(trigger.before, trigger.sha);
+  if (status !== 'ahead') throw refusals.forcedPush();
+  const chain = firstParents(commits, trigger.before, trigger.sha);
+  const pulls = await pullRequestsOf(chain, commits, trigger.branch, github, gathering);
+  const relevant = pulls.length === 1 ? pulls : await relevantOf(pulls, github, gathering.paths);
+  // Where none touches the intents, the newest one is what brought this push about.
+  const [first, ...others] = relevant.length > 0 ? relevant : pulls.slice(-1);
+  if (!first) throw refusals.noPullRequest(trigger.sha);
+  const approval: Approval = await evidenceOf(first, github);
+  if (others.length > 0) approval.with = await Promise.all(others.map(other => evidenceOf(other, github)));
+  return approval;
+}
+
+/** The commits that the branch itself went through, oldest first: what a merge commit brought along is not among them. */
+function firstParents(commits: Commit[], before: string, after: string): Commit[] {
+  const bySha = new Map(commits.map(commit => [commit.sha, commit]));
+  const chain: Commit[] = [];
+  for (let sha = after; sha !== before; ) {
+    const commit = bySha.get(sha);
+    if (!commit)
+      throw refusals.githubUnreadable('the pushed commits', `${sha.slice(0, 8)} is missing between the two ends`);
+    chain.unshift(commit);
+    sha = commit.parents[0] ?? '';
+  }
+  return chain;
+}
+
+/**
+ * The merged pull requests of a push, in order of their merge. Every commit must belong to one: it is its merge commit
+ * (merge, squash, the last one of a rebase), or GitHub says that it came with one whose merge commit is in this push.
+ */
+async function pullRequestsOf(
+  chain: Commit[],
+  commits: Commit[],
+  branch: string,
+  github: GitHub,
+  { repository, wait = ms => sleep(ms) }: Gathering,
+): Promise<PullRequest[]> {
+  const pushed = new Set(commits.map(({ sha }) => sha));
+  const belongs = (pull: PullRequest) =>
+    isMergedInto(pull, branch, repository) && pull.merge_commit_sha !== null && pushed.has(pull.merge_commit_sha);
+  const found = new Map<number, PullRequest>();
+  const owner = new Map<string, number>();
+  for (const [round, pause] of [0, ...PATIENCE].entries()) {
+    const open = chain.filter(({ sha }) => !owner.has(sha));
+    if (open.length === 0) break;
+    if (round > 0) await wait(pause);
+    for (const { sha } of open) {
+      const candidates = (await github.pullRequestsOf(sha)).filter(belongs);
+      const pull = candidates.find(({ merge_commit_sha }) => merge_commit_sha === sha) ?? candidates[0];
+      if (!pull) continue;
+      found.set(pull.number, pull);
+      owner.set(sha, pull.number);
+    }
+  }
+  for (const { sha, message } of chain) {
+    if (owner.has(sha)) continue;
+    const pull = await hintedBy(message, github);
+    if (!pull || pull.merge_commit_sha !== sha || !belongs(pull)) throw refusals.noPullRequest(sha);
+    found.set(pull.number, pull);
+    owner.set(sha, pull.number);
+  }
+  const order = new Map(chain.map(({ sha }, index) => [sha, index]));
+  const place = (pull: PullRequest) => order.get(pull.merge_commit_sha ?? '') ?? Number.MAX_SAFE_INTEGER;
+  return [...found.values()].sort((a, b) => place(a) - place(b));
+}
+
+/** A message is written by anybody: its number is looked up and must prove itself. */
+async function hintedBy(message: string, github: GitHub): Promise<PullRequest | undefined> {
+  const [subject = ''] = message.split('\n');
+  const number = /^Merge pull request #(\d{1,9}) /.exec(subject)?.[1] ?? /\(#(\d{1,9})\)$/.exec(subject)?.[1];
+  return number === undefined ? undefined : github.pullRequest(Number(number));
+}
+
+async function relevantOf(pulls: PullRequest[], github: GitHub, paths: string[]): Promise<PullRequest[]> {
+  const relevant: PullRequest[] = [];
+  for (const pull of pulls) {
+    const files = await github.filesOf(pull.number);
+    if (files.some(file => paths.some(path => (path.endsWith('/') ? file.startsWith(path) : file === path))))
+      relevant.push(pull);
+  }
+  return relevant;
+}
+
+function isMergedInto(pull: PullRequest, branch: string, repository: string): boolean {
+  return (
+    pull.merged_at !== null &&
+    pull.base.ref === branch &&
+    pull.base.repo.full_name.toLowerCase() === repository.toLowerCase()
+  );
+}
+
+async function evidenceOf(pull: PullRequest, github: GitHub): Promise<Evidence> {
+  // Lists of pull requests don't say who merged.
+  const merged_by = pull.merged_by?.login ?? (await github.pullRequest(pull.number))?.merged_by?.login ?? '';
+  const standing = labelsAtMerge(await github.timelineOf(pull.number));
+  const permissions = new Map<string, Label['permission']>();
+  for (const login of new Set(standing.map(({ by }) => by))) {
+    const told = login === '' ? 'none' : await github.permissionOf(login);
+    permissions.set(login, PERMISSIONS.find(known => known === told) ?? 'none');
+  }
+  return {
+    pull_request: pull.number,
+    head_sha: pull.head.sha,
+    merge_sha: pull.merge_commit_sha ?? '',
+    labels: standing.map(label => ({ ...label, permission: permissions.get(label.by) ?? 'none' })),
+    merged_by,
+  };
+}
+
+/**
+ * The labels as they stood when the pull request was merged. Only the order of the timeline counts, never a date: dates of
+ * commits are written by whoever made them. Nothing after the merge counts.
+ */
+export function labelsAtMerge(timeline: TimelineEntry[]): Omit<Label, 'permission'>[] {
+  const labels = new Map<string, Omit<Label, 'permission'>>();
+  for (const { event, label, actor, created_at } of timeline) {
+    switch (event) {
+      case 'labeled':
+        if (label)
+          labels.set(label.name, {
+            name: label.name,
+            by: actor?.login ?? '',
+            at: created_at ?? '',
+            after_last_push: true,
+          });
+        break;
+      case 'unlabeled':
+        if (label) labels.delete(label.name);
+        break;
+      case 'committed':
+      case 'head_ref_force_pushed':
+      case 'base_ref_changed':
+        for (const one of labels.values()) one.after_last_push = false;
+        break;
+      case 'merged':
+        return [...labels.values()];
+    }
+  }
+  return [...labels.values()];
+}

@@ -1,0 +1,176 @@
+import { type Refusal, Refused } from '../protocol/refusal.ts';
+
+function refused(code: string, message: string, remedy: string): Refused {
+  const refusal: Refusal = { code, message, remedy };
+  return new Refused(refusal);
+}
+
+const short = (sha: string) => sha.slice(0, 8);
+
+/** Every way in which the action ends before an agent has a run, in one voice: what happened, and what a person does next. */
+export const refusals = {
+  inputInvalid: (name: string, why: string, write: string) =>
+    refused('input-invalid', `The input "${name}" can't be used: ${why}.`, write),
+  intentNotFound: (name: string, near: string | undefined, where: string) =>
+    refused(
+      'intent-not-found',
+      `There is no intent "${name}" in ${where}.`,
+      near ? `Did you mean "${near}"?` : 'Name a file under intents-dir, a path or a glob.',
+    ),
+  intentInvalid: (count: number, first: string) =>
+    refused(
+      'intent-invalid',
+      `${count} ${count === 1 ? 'problem' : 'problems'} in the intents. ${first}`,
+      'Correct the places that are annotated, and check with mode: validate.',
+    ),
+  intentForUnknownHost: (host: string, known: string[]) =>
+    refused(
+      'host-unknown',
+      `An intent names the host "${host}", but no agent of that name was given.`,
+      `Add a line "${host}=ws://…" to the inputs "agent" and "agent-key". Known: ${known.join(', ') || 'none'}.`,
+    ),
+  triggerUnsupported: (event: string) =>
+    refused(
+      'trigger-unsupported',
+      `The event "${event}" can't deploy.`,
+      'Use push, pull_request (closed), workflow_dispatch or schedule; or mode: validate.',
+    ),
+  pullRequestTarget: () =>
+    refused(
+      'trigger-pull-request-target',
+      'pull_request_target runs with secrets on code that nobody has reviewed.',
+      'Use the push event of the default branch.',
+    ),
+  forkPullRequest: () =>
+    refused(
+      'fork-pull-request',
+      'The pull request comes from a fork.',
+      'Deploy from the push to the default branch that the merge makes.',
+    ),
+  notMerged: (number: number) =>
+    refused(
+      'not-merged',
+      `Pull request #${number} is not merged.`,
+      'Merge it first, or use mode: plan, dry-run or validate.',
+    ),
+  forcedPush: () =>
+    refused(
+      'forced-push',
+      'The push was forced: what it replaced is not known.',
+      'Start the workflow by workflow_dispatch with "pull-request", or merge another pull request.',
+    ),
+  branchCreated: () =>
+    refused(
+      'branch-created',
+      'The push made or deleted the branch: there is nothing to compare it with.',
+      'Merge a pull request into the branch.',
+    ),
+  notDefaultBranch: (ref: string, branch: string) =>
+    refused(
+      'not-default-branch',
+      `The event is about ${ref}, not about the default branch ${branch}.`,
+      `Limit the workflow to "branches: [${branch}]".`,
+    ),
+  mergeGroup: () =>
+    refused(
+      'merge-group-validate-only',
+      'A merge queue’s trial is not a merge yet.',
+      'Use mode: validate for merge_group, and deploy on push.',
+    ),
+  noPullRequest: (sha: string) =>
+    refused(
+      'no-pull-request',
+      `The commit ${short(sha)} of this push belongs to no merged pull request.`,
+      'Bring changes in by pull requests. If one was just merged, run the job again in a minute.',
+    ),
+  pullRequestNotInHistory: (number: number, sha: string) =>
+    refused(
+      'pull-request-not-in-history',
+      `The merge of pull request #${number} is not part of ${short(sha)}.`,
+      'Start the workflow on the branch that has it.',
+    ),
+  githubUnreadable: (what: string, why: string) =>
+    refused(
+      'github-unreadable',
+      `GitHub did not let the action read ${what}: ${why}.`,
+      'Give the job "permissions: contents: read, pull-requests: read", check github-token, and run the job again.',
+    ),
+  commitNotCheckedOut: (sha: string) =>
+    refused(
+      'commit-not-checked-out',
+      `The commit ${short(sha)} is not in the workspace.`,
+      `Put actions/checkout before this step, with "ref: ${sha}" where the event is not a push.`,
+    ),
+  sourceDirMissing: (dir: string, sha: string) =>
+    refused(
+      'source-dir-missing',
+      `The repository has no folder "${dir}" at ${short(sha)}.`,
+      'Correct source_dir in the intent.',
+    ),
+  fileNotShippable: (path: string, why: string) =>
+    refused(
+      'file-not-allowed',
+      `The file ${JSON.stringify(path)} can't be shipped: ${why}.`,
+      'Correct the files under source_dir.',
+    ),
+  filesTooLarge: (dir: string, limit: string) =>
+    refused(
+      'files-too-large',
+      `The files under "${dir}" are more than ${limit}.`,
+      'Ship less: large files belong into an image or a volume.',
+    ),
+  labelMissing: (label: string, number: number) =>
+    refused(
+      'label-missing',
+      `Pull request #${number} did not bear the label "${label}" when it was merged.`,
+      'Set the label on a pull request before it is merged.',
+    ),
+  labelEarly: (label: string, number: number) =>
+    refused(
+      'label-early',
+      `On pull request #${number} the label "${label}" was set before the last push.`,
+      'Remove the label and set it again after looking at the last push.',
+    ),
+  labelByUnauthorized: (label: string, number: number, by: string) =>
+    refused(
+      'label-by-unauthorized',
+      `On pull request #${number} the label "${label}" was set by ${by}, who may not write to the repository.`,
+      'Let somebody with write, maintain or admin set the label.',
+    ),
+  agentUnreachable: (url: string, diagnosis: string) =>
+    refused(
+      'agent-unreachable',
+      `The agent at ${url} can't be reached.\n${diagnosis}`,
+      'Follow the diagnosis from its first ✗.',
+    ),
+  agentSilent: (url: string) =>
+    refused(
+      'agent-silent',
+      `What answers at ${url} did not say hello as an agent does.`,
+      'Check that the input "agent" names the agent’s address and port.',
+    ),
+  agentKeyMismatch: (url: string, pinned: string, said: string) =>
+    refused(
+      'agent-key-mismatch',
+      `The agent at ${url} has another key (${said}) than the pinned one (${pinned}). Nothing was sent to it.`,
+      'If the agent was set up anew, put the key that it prints at its start into "agent-key". Otherwise somebody else answers there.',
+    ),
+  protocolUnsupported: (url: string, protocol: number) =>
+    refused(
+      'protocol-unsupported',
+      `The agent at ${url} speaks version ${protocol} of the protocol.`,
+      'Use an action and an agent of the same major version.',
+    ),
+  timedOut: (run: string | undefined, minutes: number) =>
+    refused(
+      'timeout',
+      `There was no end within ${minutes} minutes.${run ? ` The run ${run} goes on at the host.` : ''}`,
+      'Give the input "timeout" more time, or look at the host.',
+    ),
+  receiptMismatch: (why: string) =>
+    refused(
+      'receipt-mismatch',
+      `The agent's receipt does not prove what was shown: ${why}.`,
+      'Don’t trust this log. Look at the host and at the agent’s audit log.',
+    ),
+} satisfies Record<string, (...args: never[]) => Refused>;

@@ -1,0 +1,90 @@
+import { spawn } from 'node:child_process';
+import { lstat, readdir, readFile } from 'node:fs/promises';
+import { join, relative, sep } from 'node:path';
+import { refusals } from './refusals.ts';
+
+export interface Entry {
+  path: string;
+  kind: 'file' | 'link' | 'submodule';
+  executable: boolean;
+}
+
+/** The repository's files, at a commit or as they lie in the workspace. */
+export interface Tree {
+  list(): Promise<Entry[]>;
+  read(paths: string[]): Promise<Buffer[]>;
+}
+
+/** Files as git has them at a commit: whatever earlier steps of the job did to the workspace does not count. */
+export async function gitTree(dir: string, sha: string): Promise<Tree> {
+  if (!/^[0-9a-f]{40}([0-9a-f]{24})?$/.test(sha)) throw refusals.commitNotCheckedOut(sha);
+  const listing = await git(dir, ['ls-tree', '-r', '-z', '--full-tree', sha]).catch(() => {
+    throw refusals.commitNotCheckedOut(sha);
+  });
+  const blobs = new Map<string, Entry & { object: string }>();
+  for (const row of listing.toString('utf8').split('\0').filter(Boolean)) {
+    const tab = row.indexOf('\t');
+    const [mode = '', , object = ''] = row.slice(0, tab).split(' ');
+    const kind = mode === '120000' ? 'link' : mode === '160000' ? 'submodule' : 'file';
+    blobs.set(row.slice(tab + 1), { path: row.slice(tab + 1), kind, executable: mode === '100755', object });
+  }
+  return {
+    list: async () => [...blobs.values()],
+    async read(paths) {
+      const objects = paths.map(path => blobs.get(path)?.object ?? '');
+      return splitBatch(await git(dir, ['cat-file', '--batch'], `${objects.join('\n')}\n`), objects.length);
+    },
+  };
+}
+
+/** Files as they lie in a folder now: for checking before anything is committed. */
+export function workTree(dir: string): Tree {
+  return {
+    async list() {
+      const names = await readdir(dir, { recursive: true, withFileTypes: true });
+      const files = names.filter(entry => !entry.isDirectory() && !entry.parentPath.split(sep).includes('.git'));
+      return Promise.all(
+        files.map(async entry => {
+          const path = join(entry.parentPath, entry.name);
+          const kind = entry.isSymbolicLink() ? ('link' as const) : ('file' as const);
+          const executable = ((await lstat(path)).mode & 0o111) !== 0;
+          return { path: relative(dir, path).split(sep).join('/'), kind, executable };
+        }),
+      );
+    },
+    read: paths => Promise.all(paths.map(path => readFile(join(dir, path)))),
+  };
+}
+
+/** `git cat-file --batch`: a line "object type size", that many bytes, a newline; again. */
+function splitBatch(output: Buffer, count: number): Buffer[] {
+  const found: Buffer[] = [];
+  let at = 0;
+  for (let index = 0; index < count; index++) {
+    const end = output.indexOf(0x0a, at);
+    const size = Number(output.toString('latin1', at, end).split(' ')[2]);
+    if (end < 0 || !Number.isInteger(size)) throw new Error('git cat-file gave another answer than it documents');
+    found.push(output.subarray(end + 1, end + 1 + size));
+    at = end + 1 + size + 1;
+  }
+  return found;
+}
+
+function git(dir: string, args: string[], input?: string): Promise<Buffer> {
+  return new Promise((done, fail) => {
+    // The workspace may belong to another user than the one that runs the action in a container.
+    const child = spawn('git', ['-C', dir, '-c', 'safe.directory=*', ...args], { stdio: ['pipe', 'pipe', 'pipe'] });
+    const out: Buffer[] = [];
+    let said = '';
+    child.stdout.on('data', (chunk: Buffer) => out.push(chunk));
+    child.stderr.on('data', chunk => {
+      said += String(chunk);
+    });
+    child.on('error', fail);
+    child.on('close', code =>
+      code === 0 ? done(Buffer.concat(out)) : fail(new Error(`git ${args[0]}: ${said.trim()}`)),
+    );
+    child.stdin.on('error', () => undefined);
+    child.stdin.end(input);
+  });
+}

@@ -1,0 +1,91 @@
+import type { Origin } from '../protocol/command.ts';
+import type { Mode } from './inputs.ts';
+import { refusals } from './refusals.ts';
+
+/** What made the workflow run, as far as an approval depends on it. `sha` is the commit whose intents and files count. */
+export type Trigger = { sha: string; origin: Origin } & (
+  | { kind: 'push'; before: string; branch: string }
+  | { kind: 'merged-pull-request'; number: number; branch: string }
+  | { kind: 'open-pull-request'; number: number }
+  | { kind: 'dispatch'; branch: string }
+);
+
+type Env = Record<string, string | undefined>;
+type Json = Record<string, unknown>;
+
+const ZERO = /^0+$/;
+
+/**
+ * Reads the event as the runner tells it: GITHUB_… and the payload of GITHUB_EVENT_PATH. What can't approve anything is
+ * refused here, with a code each.
+ */
+export function readTrigger(env: Env, payload: unknown, mode: Exclude<Mode, 'validate'>): Trigger {
+  const event = env.GITHUB_EVENT_NAME ?? '';
+  const body = object(payload);
+  const branch = text(object(body.repository).default_branch) || 'main';
+  const origin = (sha: string): Origin => ({
+    repository: env.GITHUB_REPOSITORY ?? '',
+    repository_id: env.GITHUB_REPOSITORY_ID ?? String(object(body.repository).id ?? '0'),
+    ref: env.GITHUB_REF ?? '',
+    sha,
+    event,
+    workflow_ref: env.GITHUB_WORKFLOW_REF ?? '',
+    run_id: env.GITHUB_RUN_ID ?? '',
+    run_attempt: env.GITHUB_RUN_ATTEMPT ?? '',
+    actor: env.GITHUB_ACTOR ?? '',
+    url: `${env.GITHUB_SERVER_URL ?? ''}/${env.GITHUB_REPOSITORY ?? ''}/actions/runs/${env.GITHUB_RUN_ID ?? ''}`,
+  });
+  const at = (sha: string) => ({ sha, origin: origin(sha) });
+  switch (event) {
+    case 'push': {
+      const before = text(body.before);
+      const after = text(body.after);
+      if (body.forced === true) throw refusals.forcedPush();
+      if (body.created === true || body.deleted === true || ZERO.test(before) || ZERO.test(after))
+        throw refusals.branchCreated();
+      if (text(body.ref) !== `refs/heads/${branch}`) throw refusals.notDefaultBranch(text(body.ref), branch);
+      return { kind: 'push', before, branch, ...at(after) };
+    }
+    case 'pull_request':
+      return readPullRequest(body, branch, mode, env, at);
+    case 'workflow_dispatch':
+    case 'schedule':
+      return { kind: 'dispatch', branch, ...at(env.GITHUB_SHA ?? '') };
+    case 'pull_request_target':
+      throw refusals.pullRequestTarget();
+    case 'merge_group':
+      throw refusals.mergeGroup();
+    default:
+      throw refusals.triggerUnsupported(event);
+  }
+}
+
+function readPullRequest(
+  body: Json,
+  branch: string,
+  mode: Exclude<Mode, 'validate'>,
+  env: Env,
+  at: (sha: string) => { sha: string; origin: Origin },
+): Trigger {
+  const pull = object(body.pull_request);
+  const number = Number(pull.number);
+  const head = object(object(pull.head).repo);
+  const base = object(object(pull.base).repo);
+  // A head repository that is gone was a fork's.
+  if (head.id === undefined || head.id !== base.id) throw refusals.forkPullRequest();
+  if (pull.merged === true && body.action === 'closed') {
+    const into = text(object(pull.base).ref);
+    if (into !== branch) throw refusals.notDefaultBranch(`refs/heads/${into}`, branch);
+    return { kind: 'merged-pull-request', number, branch, ...at(text(pull.merge_commit_sha)) };
+  }
+  if (mode === 'run') throw refusals.notMerged(number);
+  return { kind: 'open-pull-request', number, ...at(env.GITHUB_SHA ?? '') };
+}
+
+function object(value: unknown): Json {
+  return typeof value === 'object' && value !== null ? (value as Json) : {};
+}
+
+function text(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}
