@@ -1,0 +1,191 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type AnyEvent, chainDigest, EMPTY_DIGEST } from '../protocol/event.ts';
+import type { SecretKey } from '../protocol/keys.ts';
+import { Receipt } from '../protocol/receipt.ts';
+import { Refused } from '../protocol/refusal.ts';
+import { PAYLOAD_TYPES, sign, verify } from '../protocol/signature.ts';
+import { AgentFrame, ReceiptFrame } from '../protocol/wire.ts';
+import { type Binding, buildCommand, buildFollow, type Task } from './command.ts';
+import { connect, type Link, NoConnection } from './connect.ts';
+import { diagnose } from './diagnose.ts';
+import type { AgentAddress } from './inputs.ts';
+import { refusals } from './refusals.ts';
+
+export interface Delivery {
+  agent: AgentAddress;
+  key: SecretKey;
+  /** Milliseconds: for the first connection, and for the whole. */
+  connectTimeout: number;
+  timeout: number;
+  /** Tells a person what the connection does. */
+  say: (line: string) => void;
+  onAccepted?: (run: string, agent: string) => void;
+  tryEvery?: number;
+}
+
+const MAX_TRIES = 10;
+const TRY_EVERY = 3_000;
+/** How long to wait before coming back to a run, and the most that this grows to. */
+const BACK_AFTER = 250;
+const BACK_AFTER_MOST = 10_000;
+
+/**
+ * Sends a task to an agent and yields the run's events in order, none missing and none twice, over as many connections as
+ * it takes. Returns the receipt once it is proved: by the agent's key, the number of events and their digest. Throws
+ * `Refused`, also the agent's own.
+ */
+export async function* deliver(task: Task, delivery: Delivery): AsyncGenerator<AnyEvent, Receipt> {
+  const over = AbortSignal.timeout(delivery.timeout);
+  const told: Told = { run: undefined, last: 0, digest: EMPTY_DIGEST };
+  let link: Link | undefined = await firstLink(delivery, over);
+  for (let pause = BACK_AFTER; ; pause = Math.min(pause * 2, BACK_AFTER_MOST)) {
+    if (link) {
+      const before = told.last;
+      send(link, task, told, delivery.key);
+      const receipt = yield* listen(link, told, delivery);
+      if (receipt) return receipt;
+      if (told.last > before) pause = BACK_AFTER;
+    }
+    if (over.aborted) throw refusals.timedOut(told.run, delivery.timeout / 60_000);
+    delivery.say(`connection lost; coming back${told.run ? ` to run ${told.run} after event ${told.last}` : ''}`);
+    await sleep(pause * (0.75 + Math.random() / 2), undefined, { signal: over }).catch(() => undefined);
+    link = await again(delivery, over);
+  }
+}
+
+/** What has been told so far. `run` is known once the agent has accepted. */
+interface Told {
+  run: string | undefined;
+  last: number;
+  digest: string;
+}
+
+function send(link: Link, task: Task, told: Told, key: SecretKey): void {
+  const binding: Binding = { agent: link.hello.agent, challenge: link.hello.challenge, now: new Date() };
+  const command =
+    told.run === undefined
+      ? buildCommand(task, binding)
+      : buildFollow(told.run, told.last, randomUUID(), task.origin, binding);
+  link.send(
+    JSON.stringify({ type: 'signed', ...sign(PAYLOAD_TYPES.command, Buffer.from(JSON.stringify(command)), key) }),
+  );
+}
+
+/** Reads one connection to its end. Returns the receipt, or undefined where the connection ended before it. */
+async function* listen(link: Link, told: Told, delivery: Delivery): AsyncGenerator<AnyEvent, Receipt | undefined> {
+  try {
+    for await (const text of link.frames()) {
+      const frame = readFrame(text);
+      switch (frame?.type) {
+        case 'accepted':
+          if (told.run === undefined) delivery.onAccepted?.(frame.run, link.hello.agent);
+          told.run = frame.run;
+          break;
+        case 'refusal':
+          throw new Refused({ code: frame.code, message: frame.message, remedy: frame.remedy });
+        case 'event':
+          // What was told already comes again where an agent does not know how far we are.
+          if (frame.n <= told.last) break;
+          if (frame.n !== told.last + 1) return undefined;
+          told.last = frame.n;
+          told.digest = chainDigest(told.digest, text);
+          yield frame;
+          break;
+        case 'receipt':
+          return proveReceipt(frame, told, delivery.agent);
+        default:
+          return undefined;
+      }
+    }
+    return undefined;
+  } finally {
+    link.close();
+  }
+}
+
+function readFrame(text: string): AgentFrame | undefined {
+  try {
+    return AgentFrame.safeParse(JSON.parse(text)).data;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The receipt, where the pinned key signed it and it speaks of exactly what was told. Throws `Refused` `receipt-mismatch`. */
+function proveReceipt(frame: unknown, told: Told, agent: AgentAddress): Receipt {
+  const proof = verify(ReceiptFrame.parse(frame), PAYLOAD_TYPES.receipt, [agent.key]);
+  if (!proof) throw refusals.receiptMismatch('another key than the pinned one signed it');
+  const receipt = Receipt.safeParse(JSON.parse(proof.body.toString('utf8')));
+  if (!receipt.success) throw refusals.receiptMismatch('it can’t be read');
+  const { run, events, events_digest } = receipt.data;
+  if (run !== told.run) throw refusals.receiptMismatch(`it is about the run ${run}`);
+  if (events !== told.last) throw refusals.receiptMismatch(`it counts ${events} events, ${told.last} were told`);
+  if (events_digest !== told.digest) throw refusals.receiptMismatch('the digest of the events differs');
+  return receipt.data;
+}
+
+/** Tries until the time for connecting is over; then says why it does not work. */
+async function firstLink(delivery: Delivery, over: AbortSignal): Promise<Link> {
+  const { url, key } = delivery.agent;
+  const deadline = Date.now() + delivery.connectTimeout;
+  const tryEvery = delivery.tryEvery ?? TRY_EVERY;
+  for (let tries = 1; ; tries++) {
+    const began = Date.now();
+    try {
+      return await connect(url, key, over);
+    } catch (error) {
+      if (!(error instanceof NoConnection)) throw error;
+      const pause =
+        error.retryAfter === undefined ? Math.max(0, tryEvery - (Date.now() - began)) : error.retryAfter * 1000;
+      if (tries >= MAX_TRIES || Date.now() + pause > deadline || over.aborted) {
+        throw refusals.agentUnreachable(url, await diagnose(url, error));
+      }
+      delivery.say(`try ${tries}: ${error.message}; again in ${Math.ceil(pause / 1000)} s`);
+      await sleep(pause, undefined, { signal: over }).catch(() => undefined);
+    }
+  }
+}
+
+/** Undefined where the agent can't be reached right now: a run goes on without us. */
+async function again(delivery: Delivery, over: AbortSignal): Promise<Link | undefined> {
+  try {
+    return await connect(delivery.agent.url, delivery.agent.key, over);
+  } catch (error) {
+    if (error instanceof NoConnection) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Comes back to a run from its first event, shows nothing, and returns its proved receipt; undefined where that can't be
+ * had before `patience` is over (milliseconds).
+ */
+export async function attach(
+  run: string,
+  task: Pick<Task, 'origin'>,
+  delivery: Delivery,
+  patience: number,
+): Promise<Receipt | undefined> {
+  const over = AbortSignal.timeout(patience);
+  const told: Told = { run, last: 0, digest: EMPTY_DIGEST };
+  while (!over.aborted) {
+    const link = await again(delivery, over);
+    if (link) {
+      const binding: Binding = { agent: link.hello.agent, challenge: link.hello.challenge, now: new Date() };
+      const follow = buildFollow(run, told.last, randomUUID(), task.origin, binding);
+      link.send(
+        JSON.stringify({
+          type: 'signed',
+          ...sign(PAYLOAD_TYPES.command, Buffer.from(JSON.stringify(follow)), delivery.key),
+        }),
+      );
+      const events = listen(link, told, delivery);
+      let next = await events.next();
+      while (!next.done) next = await events.next();
+      if (next.value) return next.value;
+    }
+    await sleep(BACK_AFTER, undefined, { signal: over }).catch(() => undefined);
+  }
+  return undefined;
+}

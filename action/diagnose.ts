@@ -1,0 +1,116 @@
+import { execFile } from 'node:child_process';
+import { lookup } from 'node:dns/promises';
+import { connect } from 'node:net';
+import type { NoConnection } from './connect.ts';
+
+const PORT_MS = 3_000;
+const TAILSCALE_MS = 8_000;
+
+/** Why an agent can't be reached, step by step: the name, the port, the tailnet. Lines that begin with ✓, ✗ or –. */
+export async function diagnose(url: string, error: NoConnection): Promise<string> {
+  const { hostname, port, protocol } = new URL(url);
+  const host = hostname.replace(/^\[|\]$/g, '');
+  const number = Number(port || (protocol === 'wss:' ? 443 : 80));
+  const lines = [
+    ...(await checkName(host)),
+    ...(await checkPort(host, number, error)),
+    ...(await checkTailscale(host)),
+  ];
+  return lines.map(line => `  ${line}`).join('\n');
+}
+
+async function checkName(host: string): Promise<string[]> {
+  try {
+    const found = await lookup(host, { all: true });
+    return [`✓ the name ${host} resolves to ${found.map(({ address }) => address).join(', ')}`];
+  } catch {
+    return [
+      `✗ the name ${host} does not resolve.`,
+      '    Is the runner on the tailnet (tailscale/github-action before this step), and MagicDNS on? Otherwise write the 100.x.y.z address.',
+    ];
+  }
+}
+
+async function checkPort(host: string, port: number, error: NoConnection): Promise<string[]> {
+  if (error.status !== undefined) {
+    return [
+      `✗ port ${port} answers, but not as an agent does: ${error.message}`,
+      error.status === 429
+        ? '    Wait, or raise rate_limit in agent.yaml.'
+        : '    Check the port in the input "agent", and "listen" in agent.yaml.',
+    ];
+  }
+  const code = await new Promise<string>(done => {
+    const socket = connect({ host, port, timeout: PORT_MS });
+    socket.once('connect', () => done('open')).once('timeout', () => done('ETIMEDOUT'));
+    socket.once('error', (failure: NodeJS.ErrnoException) => done(failure.code ?? failure.message));
+    socket.once('connect', () => socket.destroy()).once('timeout', () => socket.destroy());
+  });
+  switch (code) {
+    case 'open':
+      return [
+        `✓ port ${port} is open`,
+        `✗ the WebSocket does not come about: ${error.message}`,
+        '    Is it the agent that listens there, and do ws:// and wss:// fit?',
+      ];
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return [`– port ${port} was not tried: there is no address`];
+    case 'ECONNREFUSED':
+      return [
+        `✗ port ${port} refuses connections.`,
+        '    Is the agent running ("systemctl status chatops-agent"), and does "listen" in agent.yaml name this address and port?',
+      ];
+    case 'ETIMEDOUT':
+    case 'EHOSTUNREACH':
+    case 'ENETUNREACH':
+      return [
+        `✗ port ${port} does not answer (${code}).`,
+        '    Is the host up and on the tailnet, and do the tailnet’s access rules let this runner’s tag reach the port?',
+      ];
+    default:
+      return [`✗ port ${port}: ${code}`];
+  }
+}
+
+/** What the tailscale program says, where it is there. */
+async function checkTailscale(host: string): Promise<string[]> {
+  const status = await run('tailscale', ['status', '--json']);
+  if (status === undefined) return ['– tailscale is not installed here: nothing to ask'];
+  let state: string | undefined;
+  try {
+    state = String((JSON.parse(status.out) as { BackendState?: unknown }).BackendState);
+  } catch {
+    return [
+      `✗ "tailscale status" fails: ${firstLine(status.err || status.out)}`,
+      '    Put tailscale/github-action before this step, and check its OAuth client and tags.',
+    ];
+  }
+  if (state !== 'Running') {
+    return [
+      `✗ tailscale is ${state}, not Running.`,
+      '    Put tailscale/github-action before this step, and check its OAuth client and tags.',
+    ];
+  }
+  const ping = await run('tailscale', ['ping', '--c=3', '--timeout=2s', host]);
+  if (ping?.code === 0) return ['✓ tailscale is running', `✓ tailscale ping: ${firstLine(ping.out)}`];
+  return [
+    '✓ tailscale is running',
+    `✗ tailscale ping fails: ${firstLine(ping?.out || ping?.err || 'no answer')}`,
+    '    Is the host’s tailscale up? Right after joining, a tailnet needs some seconds: raise connect-timeout.',
+  ];
+}
+
+/** Undefined where there is no such program. */
+function run(program: string, args: string[]): Promise<{ code: number; out: string; err: string } | undefined> {
+  return new Promise(done => {
+    execFile(program, args, { timeout: TAILSCALE_MS, maxBuffer: 8 * 1024 * 1024 }, (error, out, err) => {
+      if (error?.code === 'ENOENT') done(undefined);
+      else done({ code: error ? 1 : 0, out, err });
+    });
+  });
+}
+
+function firstLine(text: string): string {
+  return text.trim().split('\n')[0]?.slice(0, 200) ?? '';
+}

@@ -1,0 +1,118 @@
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import type { Writable } from 'node:stream';
+
+/** Longest line that is held back for its end, in characters. */
+const LONGEST_LINE = 64 * 1024;
+// Everything that moves the cursor, hides text or begins a line for some reader. Tab and newline stay; CR became a newline before.
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what this is about.
+const CONTROL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029]/;
+const COLOUR_OR_CONTROL = new RegExp(
+  [
+    '(\\u001b\\[[0-9;]{0,20}m)', // a colour: kept
+    '\\u001b(?:\\[[0-?]*[ -/]*[@-~]|\\][^\\u0007\\u001b]*(?:\\u0007|\\u001b\\\\)?|.?)', // any other escape sequence
+    CONTROL.source,
+  ].join('|'),
+  'g',
+);
+
+/**
+ * The job's log. What this process says itself goes through `command` and `line`; what a host says goes through `remote`
+ * and can never be obeyed: split at every kind of line end, each line with the host's name before it, `##[` taken apart,
+ * and all of it between a fresh stop-commands token and its end.
+ */
+export class Log {
+  readonly #out: Writable;
+  #prefix = '';
+  #token: string | undefined;
+  #rest = '';
+
+  constructor(out: Writable = process.stdout) {
+    this.#out = out;
+  }
+
+  /** Which host speaks from now on. */
+  host(name: string): void {
+    this.#prefix = `${escapeData(name).replaceAll('##[', '')} | `;
+  }
+
+  /** A line of our own. */
+  async line(text: string): Promise<void> {
+    await this.#resume();
+    await this.#write(`${neutral(text).replaceAll('\n', '\n  ')}\n`);
+  }
+
+  /** A workflow command of our own: `::group::title`. Its values are escaped here. */
+  async command(name: string, message = '', properties: Record<string, string | number> = {}): Promise<void> {
+    await this.#resume();
+    const given = Object.entries(properties).map(([key, value]) => `${key}=${escapeProperty(String(value))}`);
+    await this.#write(`::${name}${given.length > 0 ? ` ${given.join(',')}` : ''}::${escapeData(neutral(message))}\n`);
+  }
+
+  /** A piece of what the host said. Lines may go on in the next piece. */
+  async remote(text: string): Promise<void> {
+    if (this.#token === undefined) {
+      this.#token = randomBytes(16).toString('hex');
+      await this.#write(`::stop-commands::${this.#token}\n`);
+    }
+    let all = this.#rest + text;
+    this.#rest = '';
+    // A CR at the end may be the first half of CR LF.
+    const half = all.endsWith('\r');
+    if (half) all = all.slice(0, -1);
+    if (all.includes('\r')) all = all.replace(/\r\n?/g, '\n');
+    const end = all.lastIndexOf('\n');
+    this.#rest = all.slice(end + 1) + (half ? '\r' : '');
+    if (end >= 0) await this.#write(this.#lines(all.slice(0, end)));
+    if (this.#rest.length > LONGEST_LINE) await this.#flush();
+  }
+
+  /** Whole lines of the host's, as {@link remote}. */
+  async remoteLine(text: string): Promise<void> {
+    await this.#flush();
+    await this.remote(`${text}\n`);
+  }
+
+  /** Everything is out, and commands are obeyed again. */
+  async end(): Promise<void> {
+    await this.#resume();
+  }
+
+  async #resume(): Promise<void> {
+    await this.#flush();
+    if (this.#token === undefined) return;
+    const token = this.#token;
+    this.#token = undefined;
+    await this.#write(`::${token}::\n`);
+  }
+
+  async #flush(): Promise<void> {
+    const rest = this.#rest.replace(/\r$/, '');
+    this.#rest = '';
+    if (rest !== '') await this.#write(this.#lines(rest));
+  }
+
+  #lines(text: string): string {
+    return `${this.#prefix}${neutral(text).replaceAll('\n', `\n${this.#prefix}`)}\n`;
+  }
+
+  async #write(text: string): Promise<void> {
+    if (!this.#out.write(text)) await once(this.#out, 'drain');
+  }
+}
+
+/** Text that moves no cursor and holds no `##[`, which the runner obeys anywhere in a line. Newlines stay. */
+function neutral(text: string): string {
+  const plain = CONTROL.test(text)
+    ? text.replace(/\r\n?/g, '\n').replace(COLOUR_OR_CONTROL, (_, colour?: string) => colour ?? '')
+    : text;
+  return plain.includes('##[') ? plain.replaceAll('##[', '##\\[') : plain;
+}
+
+function escapeData(text: string): string {
+  return text.replaceAll('%', '%25').replaceAll('\r', '%0D').replaceAll('\n', '%0A');
+}
+
+function escapeProperty(text: string): string {
+  return escapeData(text).replaceAll(':', '%3A').replaceAll(',', '%2C');
+}

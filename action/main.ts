@@ -1,0 +1,157 @@
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import * as core from '@actions/core';
+import type { LoadedIntent } from '../intents/load.ts';
+import { InvalidIntents } from '../intents/problem.ts';
+import type { Receipt } from '../protocol/receipt.ts';
+import { Refused } from '../protocol/refusal.ts';
+import { checkLabels, gatherApproval } from './approval.ts';
+import type { Task } from './command.ts';
+import { deliver } from './deliver.ts';
+import { type AgentAddress, type Inputs, readInputs } from './inputs.ts';
+import { Log } from './log.ts';
+import { post } from './post.ts';
+import { refusals } from './refusals.ts';
+import { Report } from './report.ts';
+import { conclude } from './result.ts';
+import { collectFiles, findIntents } from './selection.ts';
+import { gitTree } from './tree.ts';
+import { readTrigger } from './trigger.ts';
+import { annotate, validate } from './validate.ts';
+
+const log = new Log();
+
+/** The straight line: inputs → trigger → intents → approval → command → delivery → report. */
+async function main(): Promise<void> {
+  const receipts: Receipt[] = [];
+  try {
+    const inputs = readInputs(process.env);
+    const workspace = process.env.GITHUB_WORKSPACE ?? process.cwd();
+    if (inputs.mode === 'validate') return await validate(inputs, workspace, log);
+    core.setSecret(process.env['INPUT_SIGNING-KEY'] ?? '');
+    for (const { agent, task } of await prepare(inputs, workspace)) {
+      const receipt = await run(task, agent, inputs);
+      receipts.push(receipt);
+      if (receipt.outcome !== 'succeeded' && receipt.outcome !== 'planned') break;
+    }
+    await conclude(log, receipts);
+  } catch (error) {
+    await log.end();
+    if (error instanceof InvalidIntents) {
+      await annotate(error.problems, log);
+      const [first] = error.problems;
+      await conclude(log, receipts, refusals.intentInvalid(error.problems.length, first?.message ?? '').refusal);
+    } else if (error instanceof Refused) {
+      await conclude(log, receipts, error.refusal);
+    } else throw error;
+  }
+}
+
+/** What goes to which agent, in file order: neighbouring documents for one host travel in one command. */
+async function prepare(inputs: Inputs, workspace: string): Promise<{ agent: AgentAddress; task: Task }[]> {
+  const trigger = readTrigger(process.env, readEvent(), inputs.mode);
+  const tree = await gitTree(workspace, trigger.sha);
+  const { loadIntents } = await import('../intents/load.ts');
+  const intents = loadIntents(await findIntents(inputs.intent, inputs.intentsDir, tree), inputs.params);
+  const files = await collectFiles(intents, tree, trigger.sha);
+  const groups = groupByHost(intents, inputs);
+  const approval = await gatherApproval(trigger, await openGitHub(inputs, trigger.origin.repository), {
+    repository: trigger.origin.repository,
+    paths: intents.flatMap(({ file, intent }) =>
+      ['source_dir' in intent && intent.source_dir ? [file, `${intent.source_dir}/`] : [file]].flat(),
+    ),
+    pullRequest: inputs.pullRequest,
+  });
+  if (inputs.mode === 'run')
+    checkLabels(
+      intents.map(({ intent }) => intent),
+      approval,
+    );
+  return groups.map(({ agent, documents }) => ({
+    agent,
+    task: {
+      type: inputs.mode === 'plan' ? 'plan' : 'run',
+      id: randomUUID(),
+      origin: trigger.origin,
+      approval,
+      intents: documents,
+      files: files.filter(({ stack }) => documents.some(({ intent }) => 'stack' in intent && intent.stack === stack)),
+      params: inputs.params,
+      dryRun: inputs.mode === 'dry-run',
+    },
+  }));
+}
+
+/** GitHub's client is large: it is loaded when GitHub is asked. */
+async function openGitHub(inputs: Inputs, repository: string) {
+  const { createGitHub } = await import('./github.ts');
+  return createGitHub(inputs.githubToken, repository, process.env.GITHUB_API_URL ?? 'https://api.github.com');
+}
+
+function readEvent(): unknown {
+  const path = process.env.GITHUB_EVENT_PATH;
+  return path ? JSON.parse(readFileSync(path, 'utf8')) : {};
+}
+
+function groupByHost(
+  intents: LoadedIntent[],
+  { agents }: Inputs,
+): { agent: AgentAddress; documents: LoadedIntent[] }[] {
+  const groups: { host: string; agent: AgentAddress; documents: LoadedIntent[] }[] = [];
+  for (const loaded of intents) {
+    const host = loaded.intent.host ?? (agents.has('') ? '' : ([...agents.keys()][0] ?? ''));
+    const agent = agents.get(host);
+    if (!agent || (loaded.intent.host === undefined && agents.size > 1 && !agents.has(''))) {
+      throw refusals.intentForUnknownHost(loaded.intent.host ?? '(none named)', [...agents.keys()].filter(Boolean));
+    }
+    const last = groups.at(-1);
+    if (last?.host === host) last.documents.push(loaded);
+    else groups.push({ host, agent, documents: [loaded] });
+  }
+  return groups;
+}
+
+async function run(task: Task, agent: AgentAddress, inputs: Inputs): Promise<Receipt> {
+  let report = new Report(log, new URL(agent.url).hostname, task.dryRun);
+  const say = (line: string) => void log.line(`[${agent.url}] ${line}`);
+  const events = deliver(task, {
+    agent,
+    key: inputs.signingKey,
+    connectTimeout: inputs.connectTimeout,
+    timeout: inputs.timeout,
+    say,
+    onAccepted: (accepted, name) => {
+      report = new Report(log, name, task.dryRun);
+      core.saveState(
+        'run',
+        JSON.stringify({ run: accepted, url: agent.url, key: agent.key.text, origin: task.origin }),
+      );
+      say(`run ${accepted}`);
+    },
+  });
+  try {
+    let next = await events.next();
+    for (; !next.done; next = await events.next()) await report.event(next.value);
+    await report.receipt(next.value);
+    core.saveState('done', next.value.run);
+    return next.value;
+  } finally {
+    await report.end();
+  }
+}
+
+/** A signal means that the workflow is cancelled: the host carries the run to its end, and the post step tells how. */
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => {
+    process.stdout.write(`\nThe job was stopped (${signal}). A run that the agent has accepted goes on at the host.\n`);
+    process.exit(1);
+  });
+}
+
+if (core.getState('isPost') === 'true') await post(log);
+else {
+  core.saveState('isPost', 'true');
+  await main();
+}
+// Idle connections to GitHub's API would keep the process for seconds.
+process.exit();

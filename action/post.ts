@@ -1,0 +1,34 @@
+import * as core from '@actions/core';
+import { Origin } from '../protocol/command.ts';
+import { readPublicKey, readSecretKey } from '../protocol/keys.ts';
+import { attach } from './deliver.ts';
+import type { Log } from './log.ts';
+
+/** GitHub gives a cancelled job's post steps some minutes; nobody wants to wait for them. */
+const PATIENCE = 20_000;
+
+/** After the job: where the main step ended without its run's receipt, comes back to the run and tells the truth. */
+export async function post(log: Log): Promise<void> {
+  const state = core.getState('run');
+  if (!state) return;
+  const { run, url, key, origin } = JSON.parse(state) as { run: string; url: string; key: string; origin: unknown };
+  if (core.getState('done') === run) return;
+  const receipt = await attach(
+    run,
+    { origin: Origin.parse(origin) },
+    {
+      agent: { url, key: readPublicKey(key) },
+      key: readSecretKey(process.env['INPUT_SIGNING-KEY'] ?? ''),
+      connectTimeout: PATIENCE,
+      timeout: PATIENCE,
+      say: () => undefined,
+    },
+    PATIENCE,
+  );
+  if (receipt) await log.line(`The run ${run} ended ${receipt.outcome} at the host. ${receipt.message ?? ''}`);
+  else
+    await log.command(
+      'warning',
+      `The run ${run} has not ended yet, or the agent can't be reached. It goes on at the host.`,
+    );
+}

@@ -1,0 +1,54 @@
+import { appendFileSync } from 'node:fs';
+import * as core from '@actions/core';
+import type { Receipt } from '../protocol/receipt.ts';
+import type { Refusal } from '../protocol/refusal.ts';
+import type { Log } from './log.ts';
+import { summaryOf, summaryOfRefusal } from './summary.ts';
+
+/** What the outputs say. */
+export interface Result {
+  status: string;
+  reason: string;
+  message: string;
+  remedy: string;
+  run: string;
+  changed: boolean;
+  receipts: Receipt[];
+}
+
+/** Sets the outputs, writes the job summary and, where the outcome is not a good one, fails the job with code and remedy. */
+export async function conclude(log: Log, receipts: Receipt[], refusal?: Refusal): Promise<void> {
+  const last = receipts.at(-1);
+  const result: Result = {
+    status: refusal ? 'refused' : (last?.outcome ?? 'refused'),
+    reason: refusal?.code ?? last?.reason ?? '',
+    message: refusal?.message ?? last?.message ?? '',
+    remedy: refusal?.remedy ?? last?.remedy ?? '',
+    run: last?.run ?? '',
+    changed: receipts.some(receipt => receipt.changed),
+    receipts,
+  };
+  setOutputs(result);
+  writeSummary([...receipts.map(summaryOf), ...(refusal ? [summaryOfRefusal(refusal)] : [])].join('\n'));
+  if (result.status === 'succeeded' || result.status === 'planned') return;
+  process.exitCode = 1;
+  await log.command('error', `${result.message || `The run ended ${result.status}.`} ${result.remedy}`.trim(), {
+    title: `${result.status}${result.reason ? `: ${result.reason}` : ''}`,
+  });
+}
+
+export function setOutputs({ status, reason, message, remedy, run, changed, receipts }: Result): void {
+  core.setOutput('status', status);
+  core.setOutput('reason', reason);
+  core.setOutput('run-id', run);
+  core.setOutput('changed', changed);
+  core.setOutput(
+    'result',
+    JSON.stringify({ schema_version: 1, status, reason, message, remedy, run, changed, receipts }),
+  );
+}
+
+function writeSummary(text: string): void {
+  const file = process.env.GITHUB_STEP_SUMMARY;
+  if (file) appendFileSync(file, `${text}\n`);
+}

@@ -1,0 +1,31 @@
+import type { Problem } from '../intents/problem.ts';
+import { validateFiles } from '../intents/validate.ts';
+import type { CommonInputs } from './inputs.ts';
+import type { Log } from './log.ts';
+import { setOutputs } from './result.ts';
+import { findIntents } from './selection.ts';
+import { workTree } from './tree.ts';
+
+/** Checks the intents of the workspace: the list, and an annotation at each problem's file and line. */
+export async function validate(inputs: CommonInputs, workspace: string, log: Log): Promise<void> {
+  const files = await findIntents(inputs.intent, inputs.intentsDir, workTree(workspace));
+  const { lines, problems } = validateFiles(files);
+  for (const line of lines) await log.line(line);
+  await annotate(problems, log);
+  setOutputs({
+    status: problems.length === 0 ? 'valid' : 'invalid',
+    reason: problems.length === 0 ? '' : 'intent-invalid',
+    message: problems[0] ? `${problems[0].message}` : '',
+    remedy: problems[0]?.instead ?? '',
+    run: '',
+    changed: false,
+    receipts: [],
+  });
+  if (problems.length > 0) process.exitCode = 1;
+}
+
+export async function annotate(problems: Problem[], log: Log): Promise<void> {
+  for (const { file, line, column, code, message, instead } of problems) {
+    await log.command('error', `${message} ${instead}`, { file, line, col: column, title: code });
+  }
+}
