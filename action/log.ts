@@ -67,10 +67,10 @@ export class Log {
     if (this.#rest.length > LONGEST_LINE) await this.#flush();
   }
 
-  /** Whole lines of the host's, as {@link remote}. */
+  /** A line about the host: its prefix and neutral text keep it from being obeyed, so it needs no token. */
   async remoteLine(text: string): Promise<void> {
-    await this.#flush();
-    await this.remote(`${text}\n`);
+    await this.#resume();
+    await this.#write(this.#lines(text));
   }
 
   /** Everything is out, and commands are obeyed again. */

@@ -51,7 +51,7 @@ async function main(): Promise<void> {
 async function prepare(inputs: Inputs, workspace: string): Promise<{ agent: AgentAddress; task: Task }[]> {
   const trigger = readTrigger(process.env, readEvent(), inputs.mode);
   const tree = await gitTree(workspace, trigger.sha);
-  const { loadIntents } = await import('../intents/load.ts');
+  const { loadIntents } = await import(/* webpackMode: "eager" */ '../intents/load.ts');
   const intents = loadIntents(await findIntents(inputs.intent, inputs.intentsDir, tree), inputs.params);
   const files = await collectFiles(intents, tree, trigger.sha);
   const groups = groupByHost(intents, inputs);
@@ -84,7 +84,7 @@ async function prepare(inputs: Inputs, workspace: string): Promise<{ agent: Agen
 
 /** GitHub's client is large: it is loaded when GitHub is asked. */
 async function openGitHub(inputs: Inputs, repository: string) {
-  const { createGitHub } = await import('./github.ts');
+  const { createGitHub } = await import(/* webpackMode: "eager" */ './github.ts');
   return createGitHub(inputs.githubToken, repository, process.env.GITHUB_API_URL ?? 'https://api.github.com');
 }
 

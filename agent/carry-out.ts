@@ -213,12 +213,8 @@ export function describeStep(step: Step): string {
         .map(word => (/^[\w@%+=:,./*-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`))
         .join(' ');
     case 'write': {
-      const written = step.changes.filter(change => !('remove' in change)).map(change => change.path);
-      const removed = step.changes.filter(change => 'remove' in change).map(change => change.path);
-      return [...new Set(written)]
-        .map(path => `write ${path}`)
-        .concat(removed.map(path => `remove ${path}`))
-        .join(', ');
+      const told = step.changes.filter(change => !change.own);
+      return told.map(change => `${'remove' in change ? 'remove' : 'write'} ${change.path}`).join(', ');
     }
     case 'restore':
       return `put back the files that "${step.of}" changed`;

@@ -23,15 +23,15 @@ async function main(args: string[]): Promise<number> {
   const [command, ...rest] = args;
   switch (command) {
     case 'agent':
-      return (await import('./cli/agent.ts')).agent(rest);
+      return (await import(/* webpackMode: "eager" */ './cli/agent.ts')).agent(rest);
     case 'config':
-      return (await import('./cli/config.ts')).config(rest);
+      return (await import(/* webpackMode: "eager" */ './cli/config.ts')).config(rest);
     case 'validate':
-      return (await import('./cli/validate.ts')).validate(rest);
+      return (await import(/* webpackMode: "eager" */ './cli/validate.ts')).validate(rest);
     case 'run':
-      return (await import('./cli/run.ts')).run(rest);
+      return (await import(/* webpackMode: "eager" */ './cli/run.ts')).run(rest);
     case 'keygen':
-      return (await import('./cli/keygen.ts')).keygen(rest);
+      return (await import(/* webpackMode: "eager" */ './cli/keygen.ts')).keygen(rest);
     case '--version':
     case '-v':
       console.log(VERSION);

@@ -29,7 +29,7 @@ const RECORD = 'record.jsonl';
 /**
  * Carries out changes in order, each atomically. What was there before is copied to `keptDir` first, and recorded there
  * durably, so that `restoreFiles` can put it back also after a crash. `content` gives a change's bytes.
- * Yields each path that is not as it was. Throws {@link FileFailure}.
+ * Yields each path that is not as it was, but for the agent's own. Throws {@link FileFailure}.
  */
 export async function* changeFiles(
   changes: FileChange[],
@@ -58,7 +58,7 @@ export async function* changeFiles(
         await replaceFile(folder, name, change.mode, bytes);
         return 'written';
       });
-      if (did) yield { path: change.path, did };
+      if (did && !change.own) yield { path: change.path, did };
     }
   } finally {
     await record.close();

@@ -32,9 +32,12 @@ export interface Start extends Named {
 }
 
 /** One file put in place or taken away. `root` holds `path`, also after links are resolved, when it is carried out. */
-export type FileChange =
-  | { path: string; root: string; mode: number; content: { shipped: string } | { text: string } }
-  | { path: string; root: string; remove: true };
+export type FileChange = {
+  path: string;
+  root: string;
+  /** The agent's own bookkeeping: neither told nor counted as a change. */
+  own?: true;
+} & ({ mode: number; content: { shipped: string } | { text: string } } | { remove: true });
 
 /**
  * Files, in order, each atomically (temporary name, fsync, rename, fsync of the folder). `shipped` names the SHA-256 of

@@ -1,7 +1,8 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { BlockList } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
+import type { RateLimiterRes } from 'rate-limiter-flexible';
+import RateLimiterMemory from 'rate-limiter-flexible/lib/RateLimiterMemory.js';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { parseDuration } from '../intents/duration.ts';
 import type { Refusal } from '../protocol/refusal.ts';
@@ -154,8 +155,8 @@ export class AgentServer {
       await this.#limiter.consume(address);
       return 0;
     } catch (error) {
-      if (error instanceof RateLimiterRes) return Math.max(1, Math.ceil(error.msBeforeNext / 1000));
-      throw error;
+      if (error instanceof Error) throw error;
+      return Math.max(1, Math.ceil((error as RateLimiterRes).msBeforeNext / 1000));
     }
   }
 

@@ -3,12 +3,9 @@ import { nearest } from './nearest.ts';
 
 export type ParamValue = string | number | boolean;
 
-const Pattern = z
-  .string()
-  .max(200)
-  .refine(isSafePattern, {
-    error: 'Expected a regular expression without groups that repeat ("(a+)+"), lookarounds or backreferences',
-  });
+const Pattern = z.string().max(200).refine(isSafePattern, {
+  error: 'Expected a regular expression without groups that repeat ("(a+)+"), lookarounds or backreferences',
+});
 
 const Name = z
   .string()

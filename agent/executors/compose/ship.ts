@@ -38,6 +38,7 @@ export async function planShipment(
   const manifest = (listed: Manifest['files']): FileChange => ({
     path: record,
     root: site.memory,
+    own: true,
     mode: 0o600,
     content: { text: `${JSON.stringify({ version: 1, files: listed } satisfies Manifest, null, 1)}\n` },
   });

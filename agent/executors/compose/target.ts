@@ -88,7 +88,11 @@ async function hasComposeFile(
   look: Look,
 ): Promise<boolean | undefined> {
   if (!names) return undefined;
-  if (named === undefined) return names.some(name => COMPOSE_FILES.includes(name));
+  if (named === undefined) {
+    if (names.some(name => COMPOSE_FILES.includes(name))) return true;
+    // compose reads the files' names from here too.
+    return names.includes('.env') && /^\s*COMPOSE_FILE=/m.test((await look.read(`${dir}/.env`)) ?? '');
+  }
   const slash = named.lastIndexOf('/');
   const beside = named.slice(0, slash) === dir ? names : await look.list(named.slice(0, slash));
   return beside?.includes(named.slice(slash + 1)) ?? false;

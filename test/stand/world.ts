@@ -1,0 +1,162 @@
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { committed, type Entry, GitHubDouble, labeled, merged, pushEvent } from '../doubles/github.ts';
+import { Host, type HostOptions } from './host.ts';
+import { Repository } from './repository.ts';
+import { type Finished, type Job, runJob, startJob } from './runner.ts';
+
+export const LABEL = 'approved-by-gemini';
+
+export interface Merge {
+  before: string;
+  sha: string;
+  number: number;
+}
+
+/** A repository, GitHub, a host with an agent, and jobs: everything that a deployment needs, on this machine. */
+export class World implements AsyncDisposable {
+  readonly dir = mkdtempSync(join(tmpdir(), 'chatops-world-'));
+  readonly repository: Repository;
+  readonly github = new GitHubDouble('org/homelab');
+  readonly host: Host;
+  #pulls = 0;
+
+  constructor(host: Partial<HostOptions> = {}) {
+    this.repository = new Repository(join(this.dir, 'repository'));
+    this.host = new Host({ dir: join(this.dir, 'host'), repository: 'org/homelab', ...host });
+    this.github.commit(this.repository.commit('first', { 'README.md': '# homelab\n' }), []);
+  }
+
+  async start(): Promise<this> {
+    await this.github.start();
+    await this.host.start();
+    return this;
+  }
+
+  /** A folder of the host that is a stack, with these files. */
+  stack(name: string, files: Record<string, string> = {}): string {
+    const folder = join(this.host.stacks, name);
+    mkdirSync(folder, { recursive: true });
+    for (const [path, text] of Object.entries(files)) writeFileSync(join(folder, path), text);
+    return folder;
+  }
+
+  /** Commits the files as the squashed merge of a pull request whose timeline is the given one (labelled, by default). */
+  merge(files: Record<string, string | null>, timeline?: (head: string) => Entry[]): Merge {
+    const before = this.repository.head();
+    const number = ++this.#pulls;
+    const sha = this.repository.commit(`a change (#${number})`, files);
+    const head = sha.replace(/^./, 'f');
+    this.github.commit(sha, [before], `a change (#${number})`);
+    this.github.pull({
+      number,
+      mergeSha: sha,
+      headSha: head,
+      files: Object.keys(files),
+      timeline: timeline?.(head) ?? [committed(head), labeled(LABEL), merged()],
+    });
+    return { before, sha, number };
+  }
+
+  /** The job that the push of this merge starts. */
+  job({ before, sha }: Merge, intent: string, changes: Partial<Job> = {}): Job {
+    return {
+      workspace: this.repository.dir,
+      event: 'push',
+      payload: pushEvent('org/homelab', before, sha),
+      repository: 'org/homelab',
+      sha,
+      apiUrl: this.github.url,
+      ...changes,
+      inputs: {
+        intent,
+        agent: this.host.url,
+        'agent-key': this.host.agentKey,
+        'signing-key': this.host.keys.secret,
+        'github-token': 'ghs_double',
+        ...changes.inputs,
+      },
+    };
+  }
+
+  deploy(merge: Merge, intent: string, changes: Partial<Job> = {}): Promise<Finished> {
+    return runJob(this.job(merge, intent, changes));
+  }
+
+  begin(merge: Merge, intent: string, changes: Partial<Job> = {}) {
+    return startJob(this.job(merge, intent, changes));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.host.stop('SIGKILL');
+    await this.github.stop();
+    for (const project of this.#projects()) {
+      const ids = docker(
+        'ps',
+        '--all',
+        '--quiet',
+        '--filter',
+        `label=com.docker.compose.project.working_dir=${project}`,
+      )
+        .split('\n')
+        .filter(Boolean);
+      if (ids.length > 0) docker('rm', '--force', '--volumes', ...ids);
+    }
+    const networks = docker('network', 'ls', '--quiet', '--filter', 'label=com.docker.compose.project')
+      .split('\n')
+      .filter(Boolean);
+    for (const network of networks) {
+      const used = docker('network', 'inspect', '--format', '{{len .Containers}}', network).trim();
+      if (used === '0') docker('network', 'rm', network);
+    }
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+
+  #projects(): string[] {
+    const all = docker('ps', '--all', '--format', '{{.Label "com.docker.compose.project.working_dir"}}');
+    return [...new Set(all.split('\n'))].filter(dir => dir.startsWith(this.dir));
+  }
+}
+
+export function docker(...args: string[]): string {
+  return execFileSync('docker', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+}
+
+/** Builds an image out of nothing but a static busybox: a web server that tells its version. */
+export function buildImage(tag: string, version: string): void {
+  const context = mkdtempSync(join(tmpdir(), 'chatops-image-'));
+  try {
+    copyFileSync('/bin/busybox', join(context, 'busybox'));
+    writeFileSync(join(context, 'index.html'), `${version}\n`);
+    const commands = ['sh', 'httpd', 'wget', 'sleep', 'cat', 'seq', 'test', 'true', 'false', 'echo', 'touch'];
+    const lines = [
+      'FROM scratch',
+      'COPY busybox /bin/busybox',
+      ...commands.map(command => `COPY busybox /bin/${command}`),
+      'COPY index.html /www/index.html',
+      `LABEL version=${version}`,
+      'CMD ["/bin/httpd", "-f", "-p", "80", "-h", "/www"]',
+    ];
+    writeFileSync(join(context, 'Dockerfile'), `${lines.join('\n')}\n`);
+    execFileSync('docker', ['build', '--quiet', '--tag', tag, context], {
+      env: { ...process.env, DOCKER_BUILDKIT: '0' },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+  } finally {
+    rmSync(context, { recursive: true });
+  }
+}
+
+/** A compose file of one web service whose image is on the host already. */
+export function webStack(image: string, port: number, more = ''): string {
+  return `services:
+  web:
+    image: ${image}
+    pull_policy: never
+    init: true
+    stop_grace_period: 1s
+    ports: ["127.0.0.1:${port}:80"]
+${more}`;
+}
