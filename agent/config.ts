@@ -165,9 +165,14 @@ export function parseConfig(text: string, file: string): Config {
   throw new ConfigError(problems.join('\n'));
 }
 
+/** The JSON Schema of agent.yaml, for editors. */
+export function configJsonSchema(): object {
+  return { title: 'chatops agent', ...z.toJSONSchema(Config, { io: 'input' }) };
+}
+
 /** The keys that the object at `path` may have, read from the schema. */
 function knownKeys(path: readonly PropertyKey[]): string[] {
-  let schema: unknown = z.toJSONSchema(Config, { io: 'input' });
+  let schema: unknown = configJsonSchema();
   for (const part of path) {
     const node = schema as { properties?: Record<string, unknown>; items?: unknown };
     schema = typeof part === 'number' ? node.items : node.properties?.[String(part)];

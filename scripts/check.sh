@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What needs no Docker engine: types, lint, walls, dist, shell scripts, workflows. Says each step; stops at none.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 export PATH=$PWD/node_modules/.bin:$PATH
 failed=0
 step() { # step NAME COMMAND…
@@ -31,7 +31,7 @@ dist_is_reproducible() {
   "$copy/elsewhere/scripts/build.sh" && diff -r dist "$copy/elsewhere/dist"
   local code=$?
   rm -rf "$copy"
-  return $code
+  return "$code"
 }
 dist_runs() {
   local dir
@@ -43,7 +43,7 @@ dist_runs() {
   INPUT_MODE=validate INPUT_INTENT=rollout_stack_media GITHUB_WORKSPACE=$dir node dist/action/index.js
   local code=$?
   rm -rf "$dir"
-  return $code
+  return "$code"
 }
 
 step "types" tsc --noEmit
@@ -52,6 +52,6 @@ step "walls" vitest run --config test/architecture.config.ts
 step "dist is current" dist_is_current
 step "dist is reproducible" dist_is_reproducible
 step "dist runs" dist_runs
-step "shell scripts" shellcheck scripts/*.sh .ci/run
+step "shell scripts" shellcheck --severity=warning scripts/*.sh .ci/run
 step "workflows" node scripts/actionlint.ts
 exit $failed

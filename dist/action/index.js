@@ -49444,10 +49444,10 @@ class Log {
         if (this.#rest.length > LONGEST_LINE)
             await this.#flush();
     }
-    /** Whole lines of the host's, as {@link remote}. */
+    /** A line about the host: its prefix and neutral text keep it from being obeyed, so it needs no token. */
     async remoteLine(text) {
-        await this.#flush();
-        await this.remote(`${text}\n`);
+        await this.#resume();
+        await this.#write(this.#lines(text));
     }
     /** Everything is out, and commands are obeyed again. */
     async end() {
@@ -50559,9 +50559,7 @@ var schemas = __nccwpck_require__(8816);
 ;// CONCATENATED MODULE: ./build/intents/render.js
 
 
-const Pattern = schemas/* string */.YjP()
-    .max(200)
-    .refine(isSafePattern, {
+const Pattern = schemas/* string */.YjP().max(200).refine(isSafePattern, {
     error: 'Expected a regular expression without groups that repeat ("(a+)+"), lookarounds or backreferences',
 });
 const Name = schemas/* string */.YjP()

@@ -21022,12 +21022,8 @@ function describeStep(step) {
                 .map(word => (/^[\w@%+=:,./*-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`))
                 .join(' ');
         case 'write': {
-            const written = step.changes.filter(change => !('remove' in change)).map(change => change.path);
-            const removed = step.changes.filter(change => 'remove' in change).map(change => change.path);
-            return [...new Set(written)]
-                .map(path => `write ${path}`)
-                .concat(removed.map(path => `remove ${path}`))
-                .join(', ');
+            const told = step.changes.filter(change => !change.own);
+            return told.map(change => `${'remove' in change ? 'remove' : 'write'} ${change.path}`).join(', ');
         }
         case 'restore':
             return `put back the files that "${step.of}" changed`;
@@ -21371,7 +21367,7 @@ __nccwpck_require__.d(__webpack_exports__, {
   Xg: () => (/* binding */ readConfig)
 });
 
-// UNUSED EXPORTS: AllowRule, TrustEntry, parseConfig
+// UNUSED EXPORTS: AllowRule, TrustEntry, configJsonSchema, parseConfig
 
 // EXTERNAL MODULE: external "node:fs"
 var external_node_fs_ = __nccwpck_require__(3024);
@@ -21532,9 +21528,13 @@ function parseConfig(text, file) {
     });
     throw new ConfigError(problems.join('\n'));
 }
+/** The JSON Schema of agent.yaml, for editors. */
+function configJsonSchema() {
+    return { title: 'chatops agent', ...json_schema_processors/* toJSONSchema */.bl(Config, { io: 'input' }) };
+}
 /** The keys that the object at `path` may have, read from the schema. */
 function knownKeys(path) {
-    let schema = json_schema_processors/* toJSONSchema */.bl(Config, { io: 'input' });
+    let schema = configJsonSchema();
     for (const part of path) {
         const node = schema;
         schema = typeof part === 'number' ? node.items : node.properties?.[String(part)];
@@ -21654,8 +21654,12 @@ async function findTarget(intent, site, look, ships = []) {
 async function hasComposeFile(dir, named, names, look) {
     if (!names)
         return undefined;
-    if (named === undefined)
-        return names.some(name => COMPOSE_FILES.includes(name));
+    if (named === undefined) {
+        if (names.some(name => COMPOSE_FILES.includes(name)))
+            return true;
+        // compose reads the files' names from here too.
+        return names.includes('.env') && /^\s*COMPOSE_FILE=/m.test((await look.read(`${dir}/.env`)) ?? '');
+    }
     const slash = named.lastIndexOf('/');
     const beside = named.slice(0, slash) === dir ? names : await look.list(named.slice(0, slash));
     return beside?.includes(named.slice(slash + 1)) ?? false;
@@ -21863,6 +21867,7 @@ async function planShipment(dir, stack, files, site, look) {
     const manifest = (listed) => ({
         path: record,
         root: site.memory,
+        own: true,
         mode: 0o600,
         content: { text: `${JSON.stringify({ version: 1, files: listed }, null, 1)}\n` },
     });
@@ -22630,7 +22635,7 @@ const RECORD = 'record.jsonl';
 /**
  * Carries out changes in order, each atomically. What was there before is copied to `keptDir` first, and recorded there
  * durably, so that `restoreFiles` can put it back also after a crash. `content` gives a change's bytes.
- * Yields each path that is not as it was. Throws {@link FileFailure}.
+ * Yields each path that is not as it was, but for the agent's own. Throws {@link FileFailure}.
  */
 async function* changeFiles(changes, keptDir, content) {
     await (0,promises_.mkdir)(keptDir, { recursive: true, mode: 0o700 });
@@ -22669,7 +22674,7 @@ async function* changeFiles(changes, keptDir, content) {
                     __disposeResources(env_1);
                 }
             });
-            if (did)
+            if (did && !change.own)
                 yield { path: change.path, did };
         }
     }
@@ -24799,9 +24804,7 @@ var schemas = __nccwpck_require__(2311);
 ;// CONCATENATED MODULE: ./build/intents/render.js
 
 
-const Pattern = schemas/* string */.YjP()
-    .max(200)
-    .refine(isSafePattern, {
+const Pattern = schemas/* string */.YjP().max(200).refine(isSafePattern, {
     error: 'Expected a regular expression without groups that repeat ("(a+)+"), lookarounds or backreferences',
 });
 const Name = schemas/* string */.YjP()
