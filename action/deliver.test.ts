@@ -1,0 +1,318 @@
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
+import { type WebSocket, WebSocketServer } from 'ws';
+import { Command, type Deployment } from '../protocol/command.ts';
+import { chainDigest, EMPTY_DIGEST, type Event, encodeEvent } from '../protocol/event.ts';
+import { generateKey, readPublicKey, readSecretKey } from '../protocol/keys.ts';
+import { Refused } from '../protocol/refusal.ts';
+import { PAYLOAD_TYPES, sign, verify } from '../protocol/signature.ts';
+import type { Task } from './command.ts';
+import { attach, type Delivery, deliver } from './deliver.ts';
+
+const agentKeys = readSecretKey(generateKey().secret);
+const jobKeys = readSecretKey(generateKey().secret);
+const RUN = '11111111-2222-4333-8444-555555555555';
+const origin = {
+  repository: 'org/homelab',
+  repository_id: '1',
+  ref: 'r',
+  sha: 'a'.repeat(40),
+  event: 'push',
+  workflow_ref: '',
+  run_id: '1',
+  run_attempt: '1',
+  actor: 'octocat',
+  url: '',
+};
+const task: Task = {
+  type: 'run',
+  id: RUN,
+  origin,
+  approval: null,
+  intents: [
+    { file: 'a.yaml', name: 'a', document: 1, documents: 1, line: 1, intent: { action: 'rollout', stack: 's' } },
+  ],
+  files: [],
+  params: {},
+  dryRun: false,
+};
+const LINES = ['one', 'two', 'three', 'four'];
+const events = LINES.map(
+  (text, index): Event => ({ type: 'event', n: index + 1, at: 't', kind: 'note', level: 'info', text }),
+);
+const digest = events.map(encodeEvent).reduce(chainDigest, EMPTY_DIGEST);
+
+type Conversation = (said: {
+  socket: WebSocket;
+  command: Command;
+  round: number;
+  say(frame: object | string): void;
+}) => void;
+
+/** A peer that speaks the protocol's words and says what its script wants, connection after connection. */
+class Peer {
+  readonly server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
+  readonly commands: Command[] = [];
+  round = 0;
+  hello: (socket: WebSocket) => void;
+
+  constructor(script: Conversation, key = agentKeys) {
+    this.hello = socket => {
+      const said = {
+        protocol: 1,
+        agent: 'whitebox',
+        version: '0',
+        challenge: `challenge-${this.round}`,
+        publicKey: key.public.text,
+      };
+      socket.send(
+        JSON.stringify({ type: 'hello', ...sign(PAYLOAD_TYPES.hello, Buffer.from(JSON.stringify(said)), key) }),
+      );
+    };
+    this.server.on('connection', socket => {
+      this.round++;
+      this.hello(socket);
+      socket.on('error', () => undefined);
+      socket.on('message', data => {
+        const proof = verify(JSON.parse(String(data)), PAYLOAD_TYPES.command, [jobKeys.public]);
+        const command = Command.parse(JSON.parse(String(proof?.body)));
+        this.commands.push(command);
+        const say = (frame: object | string) => socket.send(typeof frame === 'string' ? frame : JSON.stringify(frame));
+        script({ socket, command, round: this.round, say });
+      });
+    });
+  }
+
+  get url(): string {
+    return `ws://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
+  }
+}
+
+const accepted = { type: 'accepted', run: RUN };
+function receipt(changes: object = {}, key = agentKeys): object {
+  const said = {
+    run: RUN,
+    agent: 'whitebox',
+    outcome: 'succeeded',
+    changed: true,
+    documents: [],
+    events: LINES.length,
+    events_digest: digest,
+    started_at: '',
+    finished_at: '',
+    ...changes,
+  };
+  return { type: 'receipt', ...sign(PAYLOAD_TYPES.receipt, Buffer.from(JSON.stringify(said)), key) };
+}
+const whole: Conversation = ({ say }) => {
+  say(accepted);
+  for (const event of events) say(encodeEvent(event));
+  say(receipt());
+};
+
+let peers: Peer[] = [];
+async function peer(script: Conversation, key = agentKeys): Promise<Peer> {
+  const made = new Peer(script, key);
+  peers.push(made);
+  await once(made.server, 'listening');
+  return made;
+}
+afterEach(() => {
+  for (const { server } of peers) {
+    for (const client of server.clients) client.terminate();
+    server.close();
+  }
+  peers = [];
+});
+
+const delivery = (url: string, changes: Partial<Delivery> = {}): Delivery => ({
+  agent: { url, key: agentKeys.public },
+  key: jobKeys,
+  connectTimeout: 300,
+  timeout: 20_000,
+  tryEvery: 50,
+  say: () => undefined,
+  ...changes,
+});
+async function collect(to: Delivery): Promise<{ texts: unknown[]; outcome: string }> {
+  const texts: unknown[] = [];
+  const work = deliver(task, to);
+  try {
+    let next = await work.next();
+    for (; !next.done; next = await work.next()) texts.push(next.value.text ?? next.value.kind);
+    return { texts, outcome: next.value.outcome };
+  } catch (error) {
+    if (error instanceof Refused) return { texts, outcome: error.code };
+    throw error;
+  }
+}
+
+describe('a delivery', () => {
+  it('signs the command for this agent and this challenge, and yields the events to the proved receipt', async () => {
+    const to = await peer(whole);
+    expect(await collect(delivery(to.url))).toEqual({ texts: LINES, outcome: 'succeeded' });
+    expect(to.commands[0]).toMatchObject({ type: 'run', id: RUN, agent: 'whitebox', challenge: 'challenge-1', origin });
+  });
+
+  it('hands on the agent’s refusal', async () => {
+    const to = await peer(({ say }) => say({ type: 'refusal', code: 'stack-not-allowed', message: 'm', remedy: 'r' }));
+    expect((await collect(delivery(to.url))).outcome).toBe('stack-not-allowed');
+  });
+
+  it('sends nothing to an agent with another key than the pinned one', async () => {
+    const to = await peer(whole, readSecretKey(generateKey().secret));
+    expect((await collect(delivery(to.url))).outcome).toBe('agent-key-mismatch');
+    expect(to.commands).toEqual([]);
+  });
+
+  it.each([
+    ['another key', receipt({}, readSecretKey(generateKey().secret))],
+    ['another run', receipt({ run: '99999999-2222-4333-8444-555555555555' })],
+    ['other events', receipt({ events_digest: 'f'.repeat(64) })],
+    ['more events', receipt({ events: 9 })],
+    ['something else', receipt({ outcome: 'splendid' })],
+  ])('does not believe a receipt of %s', async (_, forged) => {
+    const to = await peer(({ say }) => {
+      say(accepted);
+      for (const event of events) say(encodeEvent(event));
+      say(forged);
+    });
+    expect((await collect(delivery(to.url))).outcome).toBe('receipt-mismatch');
+  });
+
+  it('notices an event that was changed on its way', async () => {
+    const to = await peer(({ say }) => {
+      say(accepted);
+      for (const event of events) say(encodeEvent(event).replace('two', 'zwei'));
+      say(receipt());
+    });
+    expect((await collect(delivery(to.url))).outcome).toBe('receipt-mismatch');
+  });
+
+  it('shows an event that it does not know', async () => {
+    const strange = [{ type: 'event', n: 1, at: 't', kind: 'weather', sky: 'blue' }];
+    const to = await peer(({ say }) => {
+      say(accepted);
+      for (const event of strange) say(event);
+      say(receipt({ events: 1, events_digest: chainDigest(EMPTY_DIGEST, JSON.stringify(strange[0])) }));
+    });
+    expect(await collect(delivery(to.url))).toEqual({ texts: ['weather'], outcome: 'succeeded' });
+  });
+});
+
+describe('a connection that breaks', () => {
+  it('in the middle: comes back to the next event, none missing, none twice', async () => {
+    const to = await peer(({ socket, command, round, say }) => {
+      say(accepted);
+      const after = command.type === 'follow' ? command.after : 0;
+      for (const event of events.slice(after, round + after)) say(encodeEvent(event));
+      if (after + round >= events.length) say(receipt());
+      else setTimeout(() => socket.terminate(), 20);
+    });
+    expect(await collect(delivery(to.url))).toEqual({ texts: LINES, outcome: 'succeeded' });
+    expect(
+      to.commands.map(command => (command.type === 'follow' ? `follow ${command.run} ${command.after}` : command.type)),
+    ).toEqual(['run', `follow ${RUN} 1`, `follow ${RUN} 3`]);
+    expect(new Set(to.commands.map(({ challenge }) => challenge)).size).toBe(3);
+  });
+
+  it('before the answer: the same command is sent again, under a new challenge', async () => {
+    const to = await peer(conversation =>
+      conversation.round === 1 ? conversation.socket.terminate() : whole(conversation),
+    );
+    expect((await collect(delivery(to.url))).outcome).toBe('succeeded');
+    const [first, second] = to.commands as [Deployment, Deployment];
+    expect({ ...second, challenge: first.challenge, issued_at: first.issued_at }).toEqual(first);
+    expect(second.challenge).not.toBe(first.challenge);
+  });
+
+  it('an agent that repeats events or leaves some out is asked again', async () => {
+    const to = await peer(({ round, say, command }) => {
+      say(accepted);
+      if (round === 1) {
+        for (const index of [0, 1, 1, 0, 3]) say(encodeEvent(events[index] as Event));
+        return;
+      }
+      for (const event of events.slice(command.type === 'follow' ? command.after : 0)) say(encodeEvent(event));
+      say(receipt());
+    });
+    expect(await collect(delivery(to.url))).toEqual({ texts: LINES, outcome: 'succeeded' });
+  });
+
+  it.each<[string, Conversation]>([
+    ['garbage', ({ say }) => say('{{{')],
+    ['a binary frame', ({ socket }) => socket.send(Buffer.from([1, 2, 3]))],
+    ['17 MiB', ({ say }) => say('x'.repeat(17 * 1024 * 1024))],
+  ])('on %s: as if it had broken', async (_, nonsense) => {
+    const to = await peer(conversation => (conversation.round === 1 ? nonsense(conversation) : whole(conversation)));
+    expect((await collect(delivery(to.url))).outcome).toBe('succeeded');
+    expect(to.round).toBe(2);
+  });
+
+  it('for good: ends when the time is over, and says that the run goes on', async () => {
+    const to = await peer(({ say, socket }) => {
+      say(accepted);
+      setTimeout(() => socket.terminate(), 10);
+    });
+    expect((await collect(delivery(to.url, { timeout: 900 }))).outcome).toBe('timeout');
+  });
+});
+
+describe('an agent that is not there', () => {
+  it('is tried for a while, then diagnosed', async () => {
+    const said: string[] = [];
+    const to = await peer(whole);
+    const { url } = to;
+    to.server.close();
+    expect((await collect(delivery(url, { say: line => said.push(line) }))).outcome).toBe('agent-unreachable');
+    expect(said.length).toBeGreaterThan(1);
+  });
+
+  it('but something that never says hello, is told apart', async () => {
+    const to = await peer(whole);
+    to.hello = socket => socket.send('hello, I am a chat server');
+    expect((await collect(delivery(to.url))).outcome).toBe('agent-silent');
+  });
+
+  it('of another protocol version, is told apart', async () => {
+    const to = await peer(whole);
+    const said = { protocol: 9, agent: 'whitebox', version: '9', challenge: 'c', publicKey: agentKeys.public.text };
+    to.hello = socket =>
+      socket.send(
+        JSON.stringify({ type: 'hello', ...sign(PAYLOAD_TYPES.hello, Buffer.from(JSON.stringify(said)), agentKeys) }),
+      );
+    expect((await collect(delivery(to.url))).outcome).toBe('protocol-unsupported');
+  });
+});
+
+it('a slow reader makes the agent wait, not the memory grow', async () => {
+  const FRAMES = 600;
+  const text = 'x'.repeat(64 * 1024);
+  let sent = 0;
+  let chain = EMPTY_DIGEST;
+  const to = await peer(async ({ socket, say }) => {
+    say(accepted);
+    for (let n = 1; n <= FRAMES; n++) {
+      const frame = encodeEvent({ type: 'event', n, at: 't', kind: 'output', document: 1, step: 's', text });
+      chain = chainDigest(chain, frame);
+      await new Promise(flushed => socket.send(frame, flushed));
+      sent = n;
+    }
+    say(receipt({ events: FRAMES, events_digest: chain }));
+  });
+  const work = deliver(task, delivery(to.url));
+  for (let n = 0; n < 5; n++) await work.next();
+  await new Promise(next => setTimeout(next, 300));
+  expect(sent).toBeLessThan(FRAMES / 2);
+  let next = await work.next();
+  while (!next.done) next = await work.next();
+  expect(next.value.outcome).toBe('succeeded');
+});
+
+it('coming back after the job was killed tells how the run ended', async () => {
+  const to = await peer(whole);
+  expect((await attach(RUN, task, delivery(to.url), 2000))?.outcome).toBe('succeeded');
+  expect(to.commands[0]).toMatchObject({ type: 'follow', run: RUN, after: 0 });
+  expect(readPublicKey(agentKeys.public.text).id).toBe(agentKeys.public.id);
+});

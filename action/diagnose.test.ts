@@ -1,0 +1,72 @@
+import { once } from 'node:events';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { freePort } from '../test/stand/host.ts';
+import { NoConnection } from './connect.ts';
+import { diagnose } from './diagnose.ts';
+
+const path = process.env.PATH;
+const dirs: string[] = [];
+afterEach(() => {
+  process.env.PATH = path;
+  for (const dir of dirs.splice(0)) rmSync(dir, { recursive: true });
+});
+
+/** A program "tailscale" that answers as given. */
+function tailscale(status: string, ping: { says: string; code: number }): void {
+  const dir = mkdtempSync(join(tmpdir(), 'chatops-tailscale-'));
+  dirs.push(dir);
+  const script = `#!${process.execPath}\nif (process.argv[2] === 'status') console.log(${JSON.stringify(status)});\nelse { console.log(${JSON.stringify(ping.says)}); process.exit(${ping.code}); }\n`;
+  writeFileSync(join(dir, 'tailscale'), script);
+  chmodSync(join(dir, 'tailscale'), 0o755);
+  process.env.PATH = `${dir}:${path}`;
+}
+
+describe('the diagnosis of an agent that can’t be reached', () => {
+  it('a name that does not resolve', async () => {
+    const text = await diagnose('ws://whitebox.invalid:8000', new NoConnection('x'));
+    expect(text).toContain('✗ the name whitebox.invalid does not resolve');
+    expect(text).toContain('MagicDNS');
+  });
+
+  it('a port that nobody listens on', async () => {
+    const text = await diagnose(`ws://127.0.0.1:${await freePort()}`, new NoConnection('x'));
+    expect(text).toContain('✓ the name 127.0.0.1');
+    expect(text).toContain('refuses connections');
+    expect(text).toContain('systemctl status chatops-agent');
+  });
+
+  it('something else that listens there', async () => {
+    const server = createServer((_, response) => response.end('hi')).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const url = `ws://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    expect(
+      await diagnose(url, new NoConnection('something else than an agent answers there (HTTP 200)', 200)),
+    ).toContain('not as an agent does');
+    expect(await diagnose(url, new NoConnection('socket hang up'))).toContain('is open');
+    server.close();
+  });
+
+  it('a tailnet that is not up', async () => {
+    tailscale('{"BackendState":"NeedsLogin"}', { says: '', code: 1 });
+    expect(await diagnose('ws://127.0.0.1:1', new NoConnection('x'))).toContain('tailscale is NeedsLogin');
+  });
+
+  it('a tailnet on which the host does not answer, or does', async () => {
+    tailscale('{"BackendState":"Running"}', { says: 'no matching peer', code: 1 });
+    expect(await diagnose('ws://127.0.0.1:1', new NoConnection('x'))).toContain(
+      '✗ tailscale ping fails: no matching peer',
+    );
+    tailscale('{"BackendState":"Running"}', { says: 'pong from whitebox (100.64.0.7) via DERP(fra) in 34ms', code: 0 });
+    expect(await diagnose('ws://127.0.0.1:1', new NoConnection('x'))).toContain('✓ tailscale ping: pong');
+  });
+
+  it('no tailscale at all', async () => {
+    process.env.PATH = '/nonexistent';
+    expect(await diagnose('ws://127.0.0.1:1', new NoConnection('x'))).toContain('tailscale is not installed');
+  });
+});

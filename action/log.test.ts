@@ -1,0 +1,173 @@
+import { Writable } from 'node:stream';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { Log } from './log.ts';
+
+class Sink extends Writable {
+  text = '';
+  override _write(chunk: Buffer, _: string, done: () => void): void {
+    this.text += chunk.toString();
+    done();
+  }
+}
+
+/**
+ * What GitHub's runner does with standard output (actions/runner, ActionCommand.cs and ActionCommandManager.cs): lines end at
+ * LF, CR LF and CR; `::name …::` counts at a line's beginning after white space, `##[name]` anywhere; after stop-commands
+ * only the token counts.
+ */
+function commandsObeyed(text: string): string[] {
+  const obeyed: string[] = [];
+  let token: string | undefined;
+  for (const line of text.split(/\r\n|\r|\n/)) {
+    const [, v2, message = ''] = /^\s*::([A-Za-z0-9_-]+)(?: [^:]*)?::(.*)$/.exec(line) ?? [];
+    const v1 = /##\[([^\]]+)\]/.exec(line)?.[1];
+    if (token !== undefined) {
+      if (v2 === token || v1 === token) token = undefined;
+      continue;
+    }
+    if (v2 === 'stop-commands') token = message;
+    else if (v2 !== undefined) obeyed.push(`${v2}:${message}`);
+    else if (v1 !== undefined) obeyed.push(v1);
+  }
+  return obeyed;
+}
+
+async function printed(pieces: string[]): Promise<string> {
+  const sink = new Sink();
+  const log = new Log(sink);
+  log.host('whitebox');
+  for (const piece of pieces) await log.remote(piece);
+  await log.end();
+  return sink.text;
+}
+
+/** What a person sees: without the lines that switch commands off and on. */
+function seen(text: string): string[] {
+  return text
+    .split('\n')
+    .filter(line => !line.startsWith('::'))
+    .slice(0, -1);
+}
+
+describe('the log of a host', () => {
+  it('has the host’s name before each line, however it ends', async () => {
+    expect(seen(await printed(['one\ntwo\r\nthree\rfour']))).toEqual([
+      'whitebox | one',
+      'whitebox | two',
+      'whitebox | three',
+      'whitebox | four',
+    ]);
+  });
+
+  it('joins lines that come in pieces, also a CR LF that is torn apart', async () => {
+    expect(seen(await printed(['o', 'ne\r', '\ntw', 'o\n']))).toEqual(['whitebox | one', 'whitebox | two']);
+  });
+
+  it('is never obeyed by the runner', async () => {
+    const attacks = [
+      '::set-output name=status::succeeded',
+      '  ::error::x',
+      '##[set-output name=a;]b',
+      'text ##[add-mask]e',
+      '#\u0000#[error]x',
+      '##\u001b[2K[warning]x',
+      '\r::stop-commands::x',
+      '::add-mask::a\r::endgroup::',
+      '\u2028::error::x',
+      '\u0085::error::x',
+      '\u000b::error::x',
+    ];
+    expect(commandsObeyed(await printed(attacks.map(attack => `${attack}\n`)))).toEqual([]);
+    expect(attacks.filter(attack => commandsObeyed(attack).length > 0).length).toBeGreaterThan(4);
+  });
+
+  it('is never obeyed, whatever it is made of and however it is cut', async () => {
+    const part = fc.constantFrom(
+      '::',
+      '##[',
+      '#',
+      '[',
+      ']',
+      'error',
+      'set-output name=a',
+      'stop-commands',
+      '\r',
+      '\n',
+      '\r\n',
+      ' ',
+      '\t',
+      '\u001b',
+      '\u001b[31m',
+      '\u001b[2J',
+      '\u0000',
+      '\u2028',
+      'a',
+      '%0A',
+      'é',
+    );
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(
+          fc.array(part, { maxLength: 12 }).map(parts => parts.join('')),
+          { maxLength: 6 },
+        ),
+        async pieces => {
+          expect(commandsObeyed(await printed(pieces))).toEqual([]);
+        },
+      ),
+      { numRuns: 2000 },
+    );
+  });
+
+  it('keeps colours and drops what moves the cursor', async () => {
+    expect(seen(await printed(['\u001b[32mgreen\u001b[0m \u001b[2K\u001b[1Aup \u001b]0;title\u0007done\n']))).toEqual([
+      'whitebox | \u001b[32mgreen\u001b[0m up done',
+    ]);
+  });
+
+  it('gives the runner back to our own commands, with a fresh token each time', async () => {
+    const sink = new Sink();
+    const log = new Log(sink);
+    log.host('whitebox');
+    await log.remote('::error::theirs\n');
+    await log.command('error', 'ours: 100%\nreally ##[x]', { title: 'a,b:c' });
+    await log.remote('::error::theirs again\n');
+    await log.end();
+    expect(commandsObeyed(sink.text)).toEqual(['error:ours: 100%25%0Areally ##\\[x]']);
+    const tokens = [...sink.text.matchAll(/::stop-commands::(\w+)/g)].map(([, token]) => token);
+    expect(new Set(tokens).size).toBe(2);
+    expect(tokens[0]).toMatch(/^[0-9a-f]{32}$/);
+  });
+
+  it('holds back no endless line', async () => {
+    const sink = new Sink();
+    const log = new Log(sink);
+    log.host('whitebox');
+    for (let piece = 0; piece < 8; piece++) await log.remote('x'.repeat(32 * 1024));
+    expect(sink.text.length).toBeGreaterThan(190_000);
+  });
+
+  it('waits for a reader that is slow', async () => {
+    let release = () => {};
+    const slow = new Writable({
+      highWaterMark: 1,
+      write: (_chunk, _encoding, done) => {
+        release = done;
+      },
+    });
+    const log = new Log(slow);
+    log.host('whitebox');
+    let wrote = false;
+    const writing = log.remote('a\n').then(() => {
+      wrote = true;
+    });
+    await new Promise(next => setImmediate(next));
+    expect(wrote).toBe(false);
+    release();
+    await new Promise(next => setImmediate(next));
+    release();
+    await writing;
+    expect(wrote).toBe(true);
+  });
+});

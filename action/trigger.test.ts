@@ -1,0 +1,87 @@
+import { describe, expect, it } from 'vitest';
+import { Refused } from '../protocol/refusal.ts';
+import { GitHubDouble, pullRequestEvent, pushEvent } from '../test/doubles/github.ts';
+import type { Inputs } from './inputs.ts';
+import { readTrigger } from './trigger.ts';
+
+const REPOSITORY = 'org/homelab';
+const A = 'aa'.repeat(20);
+const B = 'bb'.repeat(20);
+const hub = new GitHubDouble(REPOSITORY);
+const pull = (changes: object) => hub.pull({ number: 5, mergeSha: B, ...changes });
+const read = (event: string, payload: unknown, mode: Inputs['mode'] = 'run') =>
+  readTrigger(
+    { GITHUB_EVENT_NAME: event, GITHUB_REPOSITORY: REPOSITORY, GITHUB_SHA: A, GITHUB_REF: 'refs/heads/main' },
+    payload,
+    mode,
+  );
+function codeOf(work: () => unknown): string {
+  try {
+    work();
+  } catch (error) {
+    if (error instanceof Refused) return error.code;
+    throw error;
+  }
+  return 'admitted';
+}
+
+describe('the trigger', () => {
+  it('a push to the default branch', () => {
+    expect(read('push', pushEvent(REPOSITORY, A, B))).toMatchObject({
+      kind: 'push',
+      before: A,
+      sha: B,
+      branch: 'main',
+      origin: { repository: REPOSITORY, sha: B },
+    });
+  });
+
+  it('a merged pull request counts at its merge commit, an open one at what was checked out', () => {
+    expect(read('pull_request', pullRequestEvent(REPOSITORY, pull({})))).toMatchObject({
+      kind: 'merged-pull-request',
+      number: 5,
+      sha: B,
+    });
+    const open = pullRequestEvent(REPOSITORY, pull({ merged: false }), { action: 'synchronize' });
+    expect(read('pull_request', open, 'plan')).toMatchObject({ kind: 'open-pull-request', number: 5, sha: A });
+  });
+
+  it.each<[string, string, unknown, string]>([
+    ['a forced push', 'push', pushEvent(REPOSITORY, A, B, { forced: true }), 'forced-push'],
+    ['a new branch', 'push', pushEvent(REPOSITORY, '0'.repeat(40), B), 'branch-created'],
+    ['a deleted branch', 'push', pushEvent(REPOSITORY, A, '0'.repeat(40), { deleted: true }), 'branch-created'],
+    ['another branch', 'push', pushEvent(REPOSITORY, A, B, { ref: 'refs/heads/feature' }), 'not-default-branch'],
+    ['a tag', 'push', pushEvent(REPOSITORY, A, B, { ref: 'refs/tags/v1' }), 'not-default-branch'],
+    [
+      'an open pull request',
+      'pull_request',
+      pullRequestEvent(REPOSITORY, pull({ merged: false }), { action: 'opened' }),
+      'not-merged',
+    ],
+    ['one closed without a merge', 'pull_request', pullRequestEvent(REPOSITORY, pull({ merged: false })), 'not-merged'],
+    [
+      'one merged into another branch',
+      'pull_request',
+      pullRequestEvent(REPOSITORY, pull({ base: 'develop' })),
+      'not-default-branch',
+    ],
+    [
+      'one from a fork',
+      'pull_request',
+      pullRequestEvent(REPOSITORY, pull({ from: 'stranger/homelab' })),
+      'fork-pull-request',
+    ],
+    ['pull_request_target', 'pull_request_target', {}, 'trigger-pull-request-target'],
+    ['a merge queue’s trial', 'merge_group', {}, 'merge-group-validate-only'],
+    ['anything else', 'issue_comment', {}, 'trigger-unsupported'],
+    ['an event without a payload', 'push', null, 'not-default-branch'],
+  ])('refuses %s', (_, event, payload, code) => {
+    expect(codeOf(() => read(event, payload))).toBe(code);
+  });
+
+  it('refuses a fork’s pull request in every mode', () => {
+    const fork = pullRequestEvent(REPOSITORY, pull({ from: 'stranger/homelab', merged: false }), { action: 'opened' });
+    for (const mode of ['run', 'plan', 'dry-run'] as const)
+      expect(codeOf(() => read('pull_request', fork, mode))).toBe('fork-pull-request');
+  });
+});
