@@ -58,6 +58,9 @@ export class Metrics implements Watcher {
     });
     for (const reason of new Set(Object.values(AUTH_REASONS))) this.#authFailures.inc({ reason }, 0);
     collectDefaultMetrics({ register: this.registry });
+    // Gauges whose names promtool objects to; the same numbers are told by type.
+    for (const kind of ['handles', 'requests', 'resources'])
+      this.registry.removeSingleMetric(`nodejs_active_${kind}_total`);
   }
 
   refused({ code }: Refusal, { intents = UNKNOWN }: Refusing): void {

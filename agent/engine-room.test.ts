@@ -1,0 +1,397 @@
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { chainDigest, EMPTY_DIGEST } from '../protocol/event.ts';
+import { carryOut, type Ending, type Told } from './carry-out.ts';
+import { Engine } from './docker.ts';
+import { createHands, shippedPath } from './hands.ts';
+import { Locks } from './locks.ts';
+import type { Plan, Start, Step, Write } from './plan.ts';
+import { Store } from './store.ts';
+import { CHUNK_BYTES, tail, wholeCharacters } from './tail.ts';
+
+const NODE = process.execPath;
+let dir: string;
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'chatops-room-'));
+});
+afterEach(() => rmSync(dir, { recursive: true, force: true }));
+
+const program = (code: string, changes: Partial<Start> = {}): Start => ({
+  do: 'start',
+  name: 'program',
+  argv: [NODE, '--eval', code],
+  timeout: 20_000,
+  failure: { code: 'program-failed', remedy: 'Look at it.' },
+  ...changes,
+});
+const hands = () =>
+  createHands({
+    engine: new Engine(join(dir, 'none.sock')),
+    environment: { PATH: '/usr/bin:/bin', ONLY: 'this' },
+    runDir: dir,
+    grace: 300,
+  });
+
+async function carry(
+  steps: Step[],
+  rest: Partial<Plan> = {},
+  signal = new AbortController().signal,
+): Promise<{ told: Told[]; ending: Ending }> {
+  const plan: Plan = { title: 't', summary: 's', changes: [], steps, undo: [], cleanup: [], ...rest };
+  const work = carryOut(plan, { document: 1, hands: hands(), signal });
+  const told: Told[] = [];
+  let next = await work.next();
+  for (; !next.done; next = await work.next()) told.push(next.value);
+  return { told, ending: next.value };
+}
+const outputOf = (told: Told[]) => told.map(one => (one.kind === 'output' ? one.text : '')).join('');
+
+describe('a process', () => {
+  it('gets its argv as it is, a clean environment and no input', async () => {
+    const code =
+      'console.log(JSON.stringify([process.argv.slice(1), process.env])); process.stdin.on("data", () => {}).on("end", () => console.error("no input"))';
+    const { told, ending } = await carry([
+      program(code, { argv: [NODE, '--eval', code, '--', '$(id)', 'a b', '; true'], env: { MORE: '1' } }),
+    ]);
+    expect(ending.outcome).toBe('succeeded');
+    const [line = '', said] = outputOf(told).split('\n');
+    expect(JSON.parse(line)).toEqual([['$(id)', 'a b', '; true'], { PATH: '/usr/bin:/bin', ONLY: 'this', MORE: '1' }]);
+    expect(said).toBe('no input');
+  });
+
+  it('that fails is data: code, last words, exit code; what comes after it is skipped', async () => {
+    const { ending } = await carry([
+      program('console.error("no such image"); process.exit(3)'),
+      program('', { name: 'later' }),
+    ]);
+    expect(ending).toMatchObject({
+      outcome: 'failed',
+      code: 'program-failed',
+      failedStep: 'program',
+      remedy: 'Look at it.',
+      changed: false,
+    });
+    expect(ending.message).toContain('exit code 3: no such image');
+    expect(ending.steps.map(({ name, outcome }) => [name, outcome])).toEqual([
+      ['program', 'failed'],
+      ['later', 'skipped'],
+    ]);
+  });
+
+  it('that is not there, says so', async () => {
+    const { ending } = await carry([program('', { argv: ['/nonexistent/docker', 'compose'] })]);
+    expect(ending).toMatchObject({ outcome: 'failed', code: 'program-missing' });
+  });
+
+  it('is stopped at its deadline, also where it ignores TERM, and is named', async () => {
+    const { ending } = await carry([
+      program('process.on("SIGTERM", () => {}); console.log("still here"); setInterval(() => {}, 1e6)', {
+        timeout: 500,
+      }),
+    ]);
+    expect(ending).toMatchObject({ outcome: 'failed', code: 'step-timeout' });
+    expect(ending.message).toMatch(/pid \d+.*still here/s);
+  });
+
+  it('is stopped when it prints nothing for too long, not while it prints', async () => {
+    const { ending } = await carry([
+      program('let n = 0; const t = setInterval(() => { console.log(n); if (++n === 8) clearInterval(t); }, 100)', {
+        name: 'slow',
+        stallTimeout: 600,
+      }),
+      program('setInterval(() => {}, 1e6)', { stallTimeout: 300 }),
+    ]);
+    expect(ending).toMatchObject({ code: 'step-stalled', failedStep: 'program' });
+  });
+
+  it('whose grandchild keeps the output open, hangs nothing', async () => {
+    const leak =
+      'require("child_process").spawn(process.execPath, ["-e", "setTimeout(() => {}, 3000)"], { stdio: "inherit", detached: true }).unref(); console.log("done")';
+    const began = Date.now();
+    expect((await carry([program(leak)])).ending.outcome).toBe('succeeded');
+    expect(Date.now() - began).toBeLessThan(2500);
+  });
+
+  it('is stopped as a group when the run is cancelled', async () => {
+    const abort = new AbortController();
+    const code = `const child = require("child_process").spawn(process.execPath, ["-e", "setInterval(() => {}, 1e6)"]); require("fs").writeFileSync("${dir}/pid", String(child.pid)); setInterval(() => {}, 1e6)`;
+    const carrying = carry([program(code), program('', { name: 'later' })], {}, abort.signal);
+    while (!existsSync(join(dir, 'pid')) || readFileSync(join(dir, 'pid'), 'utf8') === '')
+      await new Promise(next => setTimeout(next, 20));
+    abort.abort();
+    expect((await carrying).ending).toMatchObject({ outcome: 'cancelled', failedStep: 'program' });
+    const pid = Number(readFileSync(join(dir, 'pid'), 'utf8'));
+    const isGone = () => !existsSync(`/proc/${pid}`) || readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z');
+    for (let tries = 0; tries < 50 && !isGone(); tries++) await new Promise(next => setTimeout(next, 20));
+    expect(isGone()).toBe(true);
+  });
+
+  it('may end with other codes that count as done, and send its output to a file', async () => {
+    const to = join(dir, 'out', 'dump');
+    const { told, ending } = await carry([
+      program('console.log("data"); console.error("log"); process.exit(24)', { okCodes: [0, 24], stdoutTo: to }),
+    ]);
+    expect(ending.outcome).toBe('succeeded');
+    expect([readFileSync(to, 'utf8'), outputOf(told)]).toEqual(['data\n', 'log\n']);
+  });
+
+  it('prints much, all of it in order, in pieces that say where they are stored', async () => {
+    const { told } = await carry([program('for (let n = 0; n < 400000; n++) console.log("line " + n + " é")')]);
+    const text = outputOf(told);
+    expect(text.length).toBeGreaterThan(5_000_000);
+    expect(text.split('\n').every((line, n) => line === '' || line === `line ${n} é`)).toBe(true);
+    for (const one of told) {
+      if (one.kind !== 'output' || !('source' in one) || !one.source) continue;
+      expect(one.source.length).toBeLessThanOrEqual(CHUNK_BYTES);
+    }
+    expect(statSync(join(dir, '1-1.log')).mode & 0o777).toBe(0o600);
+  });
+});
+
+describe('undo', () => {
+  const fails = program('process.exit(1)', { name: 'fails' });
+  it('runs in its order for what had begun, and cleanup always', async () => {
+    const { ending } = await carry([program('', { name: 'a' }), fails, program('', { name: 'never' })], {
+      undo: [
+        program('', { name: 'undo never', ifBegan: 'never' }),
+        program('', { name: 'unless', unlessBegan: 'a' }),
+        program('', { name: 'undo a', ifBegan: 'a' }),
+      ],
+      cleanup: [program('', { name: 'tidy' })],
+    });
+    expect(ending.outcome).toBe('rolled-back');
+    expect(ending.steps.map(({ name }) => name)).toEqual(['a', 'fails', 'never', 'undo a', 'tidy']);
+  });
+
+  it('that fails is told loudly, with what to type', async () => {
+    const { ending } = await carry([program('', { name: 'a', changes: true }), fails], {
+      undo: [program('process.exit(9)', { name: 'put back' })],
+    });
+    expect(ending).toMatchObject({ outcome: 'failed', code: 'undo-failed', changed: true });
+    expect(ending.remedy).toContain('By hand:');
+  });
+});
+
+describe('files', () => {
+  const write = (files: Record<string, string | null>, root = join(dir, 'stack')): Write => ({
+    do: 'write',
+    name: 'write files',
+    changes: Object.entries(files).map(([path, text]) =>
+      text === null
+        ? { path: join(root, path), root, remove: true }
+        : { path: join(root, path), root, mode: 0o644, content: { text } },
+    ),
+  });
+  const at = (path: string) => join(dir, 'stack', path);
+  const restore: Step = { do: 'restore', name: 'put back', of: 'write files', ifBegan: 'write files' };
+  beforeEach(() => mkdirSync(join(dir, 'stack')));
+
+  it('are written with their folders and mode, and only what differs is told', async () => {
+    writeFileSync(at('same'), 'same', { mode: 0o644 });
+    const { ending } = await carry([write({ 'deep/er/file': 'x', same: 'same' })]);
+    expect(ending.files).toEqual({ written: [at('deep/er/file')], removed: [] });
+    expect(statSync(at('deep/er/file')).mode & 0o777).toBe(0o644);
+    expect(ending.changed).toBe(true);
+  });
+
+  it('come from the command by their checksum', async () => {
+    mkdirSync(join(dir, 'shipped'));
+    writeFileSync(shippedPath(dir, 'abc'), 'from afar');
+    await carry([
+      {
+        do: 'write',
+        name: 'w',
+        changes: [{ path: at('f'), root: join(dir, 'stack'), mode: 0o755, content: { shipped: 'abc' } }],
+      },
+    ]);
+    expect(readFileSync(at('f'), 'utf8')).toBe('from afar');
+    expect(statSync(at('f')).mode & 0o777).toBe(0o755);
+  });
+
+  it('go back to exactly what was there: content, mode, and absence', async () => {
+    writeFileSync(at('changed'), 'old', { mode: 0o640 });
+    writeFileSync(at('removed'), 'precious', { mode: 0o600 });
+    writeFileSync(at('untouched'), 'mine');
+    const { ending } = await carry([write({ changed: 'new', removed: null, added: 'x' }), program('process.exit(1)')], {
+      undo: [restore],
+    });
+    expect(ending).toMatchObject({ outcome: 'failed', code: 'program-failed', changed: false });
+    expect(readdirSync(join(dir, 'stack')).sort()).toEqual(['changed', 'removed', 'untouched']);
+    expect([readFileSync(at('changed'), 'utf8'), statSync(at('changed')).mode & 0o777]).toEqual(['old', 0o640]);
+    expect([readFileSync(at('removed'), 'utf8'), statSync(at('removed')).mode & 0o777]).toEqual(['precious', 0o600]);
+  });
+
+  it.each<[string, () => void, string]>([
+    ['through a folder that is a link', () => symlinkSync('/tmp', at('link')), 'link/x'],
+    ['onto a link', () => symlinkSync('/etc/hostname', at('file')), 'file'],
+    ['outside of the root', () => {}, '../x'],
+  ])('are not written %s', async (_, prepare, path) => {
+    prepare();
+    const before = readFileSync('/etc/hostname', 'utf8');
+    const { ending } = await carry([write({ [path]: 'evil' })]);
+    expect(ending).toMatchObject({ outcome: 'failed', code: 'path-outside' });
+    expect(readFileSync('/etc/hostname', 'utf8')).toBe(before);
+    expect(existsSync('/tmp/x')).toBe(false);
+  });
+
+  it('are not written over a folder', async () => {
+    mkdirSync(at('folder'));
+    expect((await carry([write({ folder: 'x' })])).ending.code).toBe('not-a-file');
+  });
+
+  it('on a full disk: nothing half done, everything back', async () => {
+    const disk = join(dir, 'stack');
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', disk]);
+    try {
+      writeFileSync(at('a'), 'old a');
+      const { ending } = await carry([write({ a: 'new a', big: 'x'.repeat(400_000) })], { undo: [restore] });
+      expect(ending).toMatchObject({ outcome: 'failed', code: 'disk-full', changed: false });
+      expect(readFileSync(at('a'), 'utf8')).toBe('old a');
+      expect(readdirSync(disk)).toEqual(['a']);
+    } finally {
+      execFileSync('umount', [disk]);
+    }
+  });
+});
+
+describe('the tail of a growing file', () => {
+  it('cuts at character borders', () => {
+    const text = Buffer.from('aé€😀');
+    for (let length = 0; length <= text.length; length++) {
+      const whole = wholeCharacters(text, length);
+      expect(text.toString('utf8', 0, whole)).not.toContain('\ufffd');
+      expect(length - whole).toBeLessThan(4);
+    }
+    expect(wholeCharacters(Buffer.from([0xff, 0xff]), 2)).toBe(2);
+    expect(wholeCharacters(Buffer.from([0x80, 0x80, 0x80, 0x80]), 4)).toBe(4);
+  });
+
+  it('ends with the file’s last byte, whatever it is', async () => {
+    const file = join(dir, 'log');
+    writeFileSync(file, Buffer.from([0x61, 0xc3]));
+    let text = '';
+    for await (const piece of tail(file, Promise.resolve())) text += piece.text;
+    expect(text).toBe('a\ufffd');
+  });
+});
+
+describe('the store', () => {
+  const run = {
+    id: 'run-00001',
+    digest: 'd',
+    type: 'run',
+    trust: 't',
+    keyId: 'k',
+    address: 'a',
+    command: '{}',
+    at: 't',
+  };
+
+  it('numbers events without a gap, and makes the same frames again from what it stored', () => {
+    const store = new Store(join(dir, 'db'));
+    store.begin(run);
+    const log = join(dir, 'log');
+    writeFileSync(log, 'héllo wörld');
+    const frames = [
+      store.append(run.id, { kind: 'note', level: 'info', text: 'x' }, 't1').frame,
+      store.append(
+        run.id,
+        { kind: 'output', document: 1, step: 's', text: 'héllo', source: { file: log, offset: 0, length: 6 } },
+        't2',
+      ).frame,
+      store.append(run.id, { kind: 'output', document: 1, step: 's', text: 'no file' }, 't3').frame,
+    ];
+    expect(store.frames(run.id, 0, 10)).toEqual(frames.map((frame, index) => ({ n: index + 1, frame })));
+    expect(store.frames(run.id, 1, 1)).toEqual([{ n: 2, frame: frames[1] }]);
+    expect(store.find(run.id)).toMatchObject({ events: 3, head: frames.reduce(chainDigest, EMPTY_DIGEST) });
+    store.close();
+  });
+
+  it('holds after a kill -9 in the middle what had been told', { timeout: 20_000 }, async () => {
+    const writer = `
+      import { Store } from '${join(import.meta.dirname, 'store.ts')}';
+      const store = new Store('${join(dir, 'db')}');
+      store.begin(${JSON.stringify(run)});
+      for (;;) console.log(store.append('run-00001', { kind: 'note', level: 'info', text: 'x' }, 't').event.n);`;
+    const child = spawn(NODE, ['--input-type=module-typescript', '--eval', writer], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let told = '';
+    child.stdout.on('data', chunk => {
+      told += String(chunk);
+      if (told.length > 2000) child.kill('SIGKILL');
+    });
+    await once(child, 'close');
+    const last = Number(told.slice(0, told.lastIndexOf('\n')).split('\n').at(-1));
+    const store = new Store(join(dir, 'db'));
+    const frames = store.frames(run.id, 0, 100_000);
+    expect(last).toBeGreaterThan(100);
+    expect(frames.length).toBeGreaterThanOrEqual(last);
+    expect(frames.map(({ n }) => n)).toEqual(frames.map((_, index) => index + 1));
+    expect(store.find(run.id)).toMatchObject({
+      events: frames.length,
+      head: frames.map(({ frame }) => frame).reduce(chainDigest, EMPTY_DIGEST),
+    });
+    expect(store.open().map(({ id }) => id)).toEqual([run.id]);
+    store.close();
+  });
+
+  it('refuses a file of a newer version', () => {
+    new Store(join(dir, 'db')).close();
+    execFileSync(NODE, [
+      '--eval',
+      `new (require('node:sqlite').DatabaseSync)('${join(dir, 'db')}').exec('PRAGMA user_version = 99')`,
+    ]);
+    expect(() => new Store(join(dir, 'db'))).toThrow(/newer/);
+  });
+});
+
+describe('locks', () => {
+  it('let one run at a time have a subject, in order of arrival, and say who is before', async () => {
+    const locks = new Locks(10);
+    const order: string[] = [];
+    const take = (run: string, subjects: string[]) => {
+      const { turn, blockedBy } = locks.take(run, subjects);
+      void turn.then(() => order.push(run));
+      return blockedBy;
+    };
+    expect(take('1', ['a'])).toBeUndefined();
+    expect(take('2', ['a', 'b'])).toEqual({ run: '1', subject: 'a' });
+    expect(take('3', ['b'])).toEqual({ run: '2', subject: 'b' });
+    expect(take('4', ['c'])).toBeUndefined();
+    await Promise.resolve();
+    expect(order).toEqual(['1', '4']);
+    locks.release('1', ['a']);
+    await Promise.resolve();
+    expect(order).toEqual(['1', '4', '2']);
+    locks.release('2', ['a', 'b']);
+    await Promise.resolve();
+    expect(order).toEqual(['1', '4', '2', '3']);
+  });
+
+  it('hold to the limit, and a run that gives up its place lets others pass', async () => {
+    const locks = new Locks(1);
+    const order: string[] = [];
+    for (const run of ['1', '2', '3']) void locks.take(run, [run]).turn.then(() => order.push(run));
+    locks.release('2', ['2']);
+    await Promise.resolve();
+    expect(order).toEqual(['1']);
+    locks.release('1', ['1']);
+    await Promise.resolve();
+    expect(order).toEqual(['1', '3']);
+  });
+});

@@ -1,0 +1,135 @@
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import WebSocket from 'ws';
+import type { Intent } from '../../intents/intent.ts';
+import type { Deployment } from '../../protocol/command.ts';
+import { readSecretKey } from '../../protocol/keys.ts';
+import { PAYLOAD_TYPES, sign } from '../../protocol/signature.ts';
+import { SUBPROTOCOL, WIRE_PATH } from '../../protocol/wire.ts';
+
+export const LABELLED = {
+  pull_request: 1,
+  head_sha: 'b'.repeat(40),
+  merge_sha: 'a'.repeat(40),
+  merged_by: 'octocat',
+  labels: [{ name: 'approved-by-gemini', by: 'octocat', permission: 'write' as const, at: '', after_last_push: true }],
+};
+
+/** A command as the action makes it; what is not said is as it should be. */
+export function command(intents: Intent[], changes: Partial<Deployment> = {}): Deployment {
+  return {
+    type: 'run',
+    id: randomUUID(),
+    agent: 'whitebox',
+    challenge: '',
+    issued_at: new Date().toISOString(),
+    origin: {
+      repository: 'org/homelab',
+      repository_id: '7001',
+      ref: 'refs/heads/main',
+      sha: 'a'.repeat(40),
+      event: 'push',
+      workflow_ref: '',
+      run_id: '1',
+      run_attempt: '1',
+      actor: 'octocat',
+      url: '',
+    },
+    approval: LABELLED,
+    intents: intents.map((intent, index) => ({ name: 'test', document: index + 1, documents: intents.length, intent })),
+    files: [],
+    params: {},
+    dry_run: false,
+    ...changes,
+  };
+}
+
+type Frame = Record<string, unknown> & { type: string };
+
+/** A bare client, for saying to an agent what no action would say. */
+export class Client {
+  readonly socket: WebSocket;
+  readonly frames: Frame[] = [];
+  readonly texts: string[] = [];
+  closed: number | undefined;
+  status: number | undefined;
+  headers: Record<string, unknown> = {};
+  body = '';
+  #wake = () => {};
+
+  constructor(url: string, options: WebSocket.ClientOptions = {}, protocol = SUBPROTOCOL, path = WIRE_PATH) {
+    this.socket = new WebSocket(url + path, protocol, options);
+    this.socket.on('message', data => {
+      this.texts.push(String(data));
+      this.frames.push(JSON.parse(String(data)) as Frame);
+      this.#wake();
+    });
+    this.socket.on('close', code => {
+      this.closed = code;
+      this.#wake();
+    });
+    this.socket.on('unexpected-response', (_, response) => {
+      this.status = response.statusCode;
+      this.headers = response.headers;
+      response.on('data', chunk => {
+        this.body += String(chunk);
+      });
+      response.on('end', () => {
+        this.closed = 0;
+        this.#wake();
+      });
+    });
+    this.socket.on('error', () => this.#wake());
+  }
+
+  /** The next frame of that type, or undefined where the connection ends before one. */
+  async frame(type: string): Promise<Frame | undefined> {
+    for (;;) {
+      const found = this.frames.find(frame => frame.type === type);
+      if (found || this.closed !== undefined) return found;
+      await new Promise<void>(wake => {
+        this.#wake = wake;
+      });
+    }
+  }
+
+  async challenge(): Promise<string> {
+    const hello = await this.frame('hello');
+    return JSON.parse(Buffer.from(String(hello?.payload), 'base64').toString()).challenge;
+  }
+
+  /** Signs the body with this connection's challenge, unless it names one. Returns the frame's text. */
+  async signed(body: object & { challenge?: string }, secret: string): Promise<string> {
+    const fresh = await this.challenge();
+    const challenge = body.challenge || fresh;
+    const bytes = Buffer.from(JSON.stringify({ ...body, challenge }));
+    return JSON.stringify({ type: 'signed', ...sign(PAYLOAD_TYPES.command, bytes, readSecretKey(secret)) });
+  }
+
+  async send(body: object, secret: string): Promise<void> {
+    this.socket.send(await this.signed(body, secret));
+  }
+
+  /** The code of the refusal that ends this connection, or `accepted`. */
+  async answer(): Promise<string> {
+    while (this.closed === undefined && !this.frames.some(({ type }) => type === 'refusal' || type === 'accepted')) {
+      await new Promise<void>(wake => {
+        this.#wake = wake;
+      });
+    }
+    const frame = this.frames.find(({ type }) => type === 'refusal' || type === 'accepted');
+    return frame?.type === 'accepted' ? 'accepted' : String(frame?.code ?? `closed ${this.closed}`);
+  }
+
+  /** The receipt's payload. */
+  async receipt(): Promise<Record<string, unknown>> {
+    const frame = await this.frame('receipt');
+    return JSON.parse(Buffer.from(String(frame?.payload), 'base64').toString());
+  }
+
+  async end(): Promise<void> {
+    if (this.socket.readyState === WebSocket.CLOSED) return;
+    this.socket.terminate();
+    await once(this.socket, 'close').catch(() => undefined);
+  }
+}
