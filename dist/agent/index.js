@@ -23318,6 +23318,9 @@ class Metrics {
         for (const reason of new Set(Object.values(AUTH_REASONS)))
             this.#authFailures.inc({ reason }, 0);
         (0,prom_client.collectDefaultMetrics)({ register: this.registry });
+        // Gauges whose names promtool objects to; the same numbers are told by type.
+        for (const kind of ['handles', 'requests', 'resources'])
+            this.registry.removeSingleMetric(`nodejs_active_${kind}_total`);
     }
     refused({ code }, { intents = UNKNOWN }) {
         const reason = AUTH_REASONS[code];

@@ -89,6 +89,11 @@ export class World implements AsyncDisposable {
     return startJob(this.job(merge, intent, changes));
   }
 
+  /** The post step of a job that left this state. */
+  post(merge: Merge, state: Record<string, string>): Promise<Finished> {
+    return runJob(this.job(merge, 'it'), state);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.host.stop('SIGKILL');
     await this.github.stop();

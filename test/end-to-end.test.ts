@@ -1,0 +1,392 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { generateKey } from '../protocol/keys.ts';
+import { committed, labeled, merged, pullRequestEvent } from './doubles/github.ts';
+import { freePort } from './stand/host.ts';
+import type { Finished, Job } from './stand/runner.ts';
+import { docker, LABEL, type Merge, World, webStack } from './stand/world.ts';
+
+const image = (version: string) => `chatops-test/web:${version}`;
+const intent = (stack: string, more = '') => `label_required: ${LABEL}\naction: rollout\nstack: ${stack}\n${more}`;
+const HEALTH = (test: string) => `    healthcheck: {test: [CMD, ${test}], interval: 1s, retries: 2, timeout: 1s}\n`;
+
+let world: World;
+beforeAll(async () => {
+  world = await new World({
+    allow: [
+      { actions: ['rollout', 'scale', 'backup'], stacks: ['stack-*'], require_labels: [LABEL] },
+      { actions: ['rollout'], stacks: ['stack-nightly'], without_approval: ['workflow_dispatch', 'schedule'] },
+    ],
+  }).start();
+});
+afterAll(() => world[Symbol.asyncDispose]());
+
+const says = async (port: number) => (await (await fetch(`http://127.0.0.1:${port}/`)).text()).trim();
+const deploy = (merge: Merge, changes: Partial<Job> = {}, name = 'it') => world.deploy(merge, name, changes);
+const files = (stack: string, compose: string, more: Record<string, string | null> = {}) => ({
+  'chatops/intents/it.yaml': intent(stack, `source_dir: stacks/${stack}\ntimeout: 30s\n`),
+  [`stacks/${stack}/compose.yaml`]: compose,
+  ...more,
+});
+const expectRefused = (job: Finished, reason: string) => {
+  expect(job.outputs.reason, job.log).toBe(reason);
+  expect(job.code).toBe(1);
+  expect(job.log).toMatch(/::error title=\w[^:]*::.{20}/);
+};
+
+describe('a merge', () => {
+  it('of a labelled pull request rolls out the stack, ships its files, and shows it live', async () => {
+    const port = await freePort();
+    const folder = world.stack('stack-web', { '.env': 'SECRET=host only\n', 'notes.txt': 'mine\n' });
+    const first = await deploy(
+      world.merge(files('stack-web', webStack(image('1'), port), { 'stacks/stack-web/conf/a.conf': 'a\n' })),
+    );
+    expect(first.outputs).toMatchObject({ status: 'succeeded', changed: 'true', reason: '' });
+    expect([first.code, await says(port)]).toEqual([0, '1']);
+    expect(first.log).toContain('::group::up');
+    expect(first.log).toMatch(/whitebox \| .*Container stack-web-web-1 {2}Started/);
+    expect(first.summary).toMatch(/\| web \| chatops-test\/web:1 \| none \| sha256:[0-9a-f]{12} \|/);
+
+    const second = await deploy(
+      world.merge(
+        files('stack-web', webStack(image('2'), port), {
+          'stacks/stack-web/conf/a.conf': null,
+          'stacks/stack-web/b.conf': 'b\n',
+        }),
+      ),
+    );
+    expect([second.outputs.status, await says(port)]).toEqual(['succeeded', '2']);
+    expect([existsSync(join(folder, 'conf/a.conf')), readFileSync(join(folder, 'b.conf'), 'utf8')]).toEqual([
+      false,
+      'b\n',
+    ]);
+    expect([readFileSync(join(folder, '.env'), 'utf8'), readFileSync(join(folder, 'notes.txt'), 'utf8')]).toEqual([
+      'SECRET=host only\n',
+      'mine\n',
+    ]);
+
+    const nothing = await deploy(world.merge({ 'README.md': 'words\n' }));
+    expect(nothing.outputs).toMatchObject({ status: 'succeeded', changed: 'false' });
+  });
+
+  it('may be told of by pull_request, and the intent’s file may hold several documents', async () => {
+    const [one, two] = [await freePort(), await freePort()];
+    world.stack('stack-a', { 'compose.yaml': webStack(image('1'), one) });
+    world.stack('stack-b', { 'compose.yaml': webStack(image('2'), two) });
+    const merge = world.merge({ 'chatops/intents/both.yaml': `${intent('stack-a')}---\n${intent('stack-b')}` });
+    const pull = world.github.pulls.get(merge.number);
+    if (!pull) throw new Error('no pull request');
+    const job = await deploy(merge, { event: 'pull_request', payload: pullRequestEvent('org/homelab', pull) }, 'both');
+    expect([job.outputs.status, await says(one), await says(two)]).toEqual(['succeeded', '1', '2']);
+    expect(JSON.parse(job.outputs.result ?? '').receipts[0].documents).toHaveLength(2);
+  });
+
+  it('rolls out one service and leaves the others, and takes orphans away', async () => {
+    const port = await freePort();
+    const other = `  side:\n    image: ${image('1')}\n    pull_policy: never\n    init: true\n    command: [sleep, "1000"]\n    stop_grace_period: 0s\n`;
+    world.stack('stack-two', { 'compose.yaml': webStack(image('1'), port, other) });
+    const merge = world.merge({
+      'chatops/intents/web.yaml': intent('stack-two', 'service: web\n'),
+      'chatops/intents/all.yaml': intent('stack-two'),
+    });
+    const job = await deploy(merge, {}, 'web');
+    expect([job.outputs.status, await says(port)]).toEqual(['succeeded', '1']);
+    const services = () =>
+      docker(
+        'ps',
+        '--format',
+        '{{.Label "com.docker.compose.service"}}',
+        '--filter',
+        'label=com.docker.compose.project=stack-two',
+      )
+        .trim()
+        .split('\n')
+        .sort();
+    expect(services()).toEqual(['web']);
+    expect((await deploy(merge, {}, 'all')).outputs.status).toBe('succeeded');
+    expect(services()).toEqual(['side', 'web']);
+    writeFileSync(join(world.host.stacks, 'stack-two', 'compose.yaml'), webStack(image('1'), port));
+    const plan = await deploy(merge, { inputs: { mode: 'plan' } }, 'all');
+    expect(plan.log).toContain('side: remove (no longer in the compose file)');
+    expect((await deploy(merge, {}, 'all')).outputs.status).toBe('succeeded');
+    expect(services()).toEqual(['web']);
+  });
+});
+
+describe('a scale', () => {
+  it('sets one service’s containers, up, down and to none, and leaves the others', async () => {
+    const web = `services:\n  web:\n    image: ${image('1')}\n    pull_policy: never\n    init: true\n    stop_grace_period: 0s\n  side:\n    image: ${image('1')}\n    pull_policy: never\n    init: true\n    stop_grace_period: 0s\n`;
+    world.stack('stack-scale', { 'compose.yaml': web });
+    const merge = world.merge({
+      'chatops/intents/scale.yaml': `label_required: ${LABEL}\naction: scale\nstack: stack-scale\nservice: web\nreplicas: "{{ params.n }}"\nparams:\n  n: {type: number}\n`,
+      'chatops/intents/all.yaml': intent('stack-scale'),
+    });
+    await deploy(merge, {}, 'all');
+    const ids = (service: string) =>
+      docker(
+        'ps',
+        '--quiet',
+        '--filter',
+        'label=com.docker.compose.project=stack-scale',
+        '--filter',
+        `label=com.docker.compose.service=${service}`,
+      )
+        .split('\n')
+        .filter(Boolean);
+    const side = ids('side');
+    for (const n of [3, 1, 0]) {
+      const job = await deploy(merge, { inputs: { params: `n=${n}` } }, 'scale');
+      expect([job.outputs.status, ids('web').length, job.log.includes('refused')]).toEqual(['succeeded', n, false]);
+    }
+    expect(ids('side')).toEqual(side);
+    expect((await deploy(merge, { inputs: { mode: 'plan', params: 'n=2' } }, 'scale')).log).toContain(
+      'web: scale (containers 0 → 2)',
+    );
+  });
+});
+
+describe('looking only', () => {
+  it('a dry run shows every step and starts nothing; a plan says what would be recreated and why', async () => {
+    const port = await freePort();
+    world.stack('stack-look', { 'compose.yaml': webStack(image('1'), port) });
+    const merge = world.merge({ 'chatops/intents/look.yaml': intent('stack-look') });
+    const dry = await deploy(merge, { inputs: { mode: 'dry-run' } }, 'look');
+    expect(dry.outputs).toMatchObject({ status: 'planned', changed: 'false' });
+    expect(dry.log).toMatch(/\[DRY-RUN\] {3}up: docker compose .* up --detach/);
+    expect(dry.log).not.toContain('::group::');
+    expect((await deploy(merge, { inputs: { mode: 'plan' } }, 'look')).log).toContain(
+      'web: create (image chatops-test/web:1',
+    );
+    await deploy(merge, {}, 'look');
+    expect((await deploy(merge, { inputs: { mode: 'plan' } }, 'look')).log).toContain('Nothing would change.');
+    const changed = webStack(image('2'), port, '    environment: {TOKEN: hunter2-secret}\n');
+    writeFileSync(join(world.host.stacks, 'stack-look', 'compose.yaml'), changed);
+    const plan = await deploy(merge, { inputs: { mode: 'plan' } }, 'look');
+    expect(plan.log).toContain('web: recreate (image chatops-test/web:1 → chatops-test/web:2; environment TOKEN)');
+    expect(plan.log).not.toContain('hunter2');
+    expect(await says(port)).toBe('1');
+  });
+});
+
+describe('what fails is undone as far as it can be, and told', () => {
+  it('a compose file that does not parse: the files are back, the old version runs', async () => {
+    const port = await freePort();
+    const folder = world.stack('stack-broken');
+    const good = webStack(image('1'), port);
+    await deploy(world.merge(files('stack-broken', good)));
+    const job = await deploy(
+      world.merge(files('stack-broken', 'services: [broken\n', { 'stacks/stack-broken/new.txt': 'x' })),
+    );
+    expectRefused(job, 'compose-invalid');
+    expect(job.outputs).toMatchObject({ status: 'failed', changed: 'false' });
+    expect([readFileSync(join(folder, 'compose.yaml'), 'utf8'), existsSync(join(folder, 'new.txt'))]).toEqual([
+      good,
+      false,
+    ]);
+    expect(await says(port)).toBe('1');
+  });
+
+  it('an image that can’t be pulled: the old version runs', async () => {
+    const port = await freePort();
+    world.stack('stack-pull');
+    await deploy(world.merge(files('stack-pull', webStack(image('1'), port))));
+    const gone = webStack('127.0.0.1:1/nobody/nothing:9', port).replace('pull_policy: never', 'pull_policy: always');
+    const job = await deploy(world.merge(files('stack-pull', gone)));
+    expectRefused(job, 'pull-failed');
+    expect([job.outputs.changed, await says(port)]).toEqual(['false', '1']);
+  });
+
+  it('a version that does not become healthy: with the old files the old version comes back', async () => {
+    const port = await freePort();
+    world.stack('stack-sick');
+    await deploy(world.merge(files('stack-sick', webStack(image('1'), port, HEALTH('"true"')))));
+    const job = await deploy(world.merge(files('stack-sick', webStack(image('2'), port, HEALTH('"false"')))));
+    expectRefused(job, 'service-unhealthy');
+    expect([job.outputs.status, await says(port)]).toEqual(['rolled-back', '1']);
+  });
+
+  it('a one-shot service that ends with 0 is well, one that ends with 1 is not', async () => {
+    const oneShot = (command: string) =>
+      `services:\n  init:\n    image: ${image('1')}\n    pull_policy: never\n    command: ["${command}"]\n`;
+    world.stack('stack-once', { 'compose.yaml': oneShot('true') });
+    const merge = world.merge({ 'chatops/intents/once.yaml': intent('stack-once') });
+    expect((await deploy(merge, {}, 'once')).outputs.status).toBe('succeeded');
+    writeFileSync(join(world.host.stacks, 'stack-once', 'compose.yaml'), oneShot('false'));
+    expectRefused(await deploy(merge, {}, 'once'), 'service-exited');
+  });
+
+  it('files that would replace the host’s own .env', async () => {
+    const folder = world.stack('stack-env', { '.env': 'SECRET=x\n' });
+    const job = await deploy(
+      world.merge(files('stack-env', webStack(image('1'), 1), { 'stacks/stack-env/.env': 'SECRET=theirs\n' })),
+    );
+    expectRefused(job, 'env-file-not-ours');
+    expect([readFileSync(join(folder, '.env'), 'utf8'), existsSync(join(folder, 'compose.yaml'))]).toEqual([
+      'SECRET=x\n',
+      false,
+    ]);
+  });
+});
+
+describe('without what a deployment needs it is refused, and the host stays as it is', () => {
+  const timelines = {
+    'label-missing': (head: string) => [committed(head), merged()],
+    'label-early': (head: string) => [labeled(LABEL), committed(head), merged()],
+  };
+  it.each(Object.entries(timelines))('%s', async (reason, timeline) => {
+    expectRefused(await deploy(world.merge(files('stack-web', 'x'), timeline)), reason);
+  });
+
+  it.each<[string, (merge: Merge) => Promise<Partial<Job>>]>([
+    ['signature-invalid', async () => ({ inputs: { 'signing-key': generateKey().secret } })],
+    ['agent-key-mismatch', async () => ({ inputs: { 'agent-key': generateKey().public } })],
+    [
+      'agent-unreachable',
+      async () => ({ inputs: { agent: `ws://127.0.0.1:${await freePort()}`, 'connect-timeout': '100ms' } }),
+    ],
+    ['approval-missing', async () => ({ event: 'workflow_dispatch', payload: {} })],
+    [
+      'forced-push',
+      async ({ before, sha }) => ({
+        payload: { ref: 'refs/heads/main', before, after: sha, forced: true, repository: { default_branch: 'main' } },
+      }),
+    ],
+    ['trigger-pull-request-target', async () => ({ event: 'pull_request_target' })],
+    ['merge-group-validate-only', async () => ({ event: 'merge_group' })],
+    ['commit-not-checked-out', async () => ({ event: 'workflow_dispatch', payload: {}, sha: 'e'.repeat(40) })],
+    ['input-invalid', async () => ({ inputs: { mode: 'yolo' } })],
+  ])('%s', async (reason, changes) => {
+    const merge = world.merge(files('stack-web', 'services: {}\n'));
+    const before = world.host.audit().filter(({ event }) => event === 'run-begun').length;
+    expectRefused(await deploy(merge, await changes(merge)), reason);
+    expect(world.host.audit().filter(({ event }) => event === 'run-begun').length).toBe(before);
+  });
+
+  it.each([
+    ['stack-not-allowed', 'vault', ''],
+    ['stack-unknown', 'stack-absent', ''],
+    ['path-outside', 'stack-web', 'compose: /etc/passwd\n'],
+    ['intent-invalid', 'stack-web', 'servce: x\n'],
+    ['source-dir-missing', 'stack-web', 'source_dir: nowhere\n'],
+  ])('%s', async (reason, stack, more) => {
+    const job = await deploy(world.merge({ 'chatops/intents/it.yaml': intent(stack, more) }));
+    expectRefused(job, reason);
+    if (reason === 'intent-invalid')
+      expect(job.log).toContain('::error file=chatops/intents/it.yaml,line=4,col=1,title=unknown-key::');
+  });
+
+  it('a backup, until it can be carried out', async () => {
+    const backup = `label_required: ${LABEL}\naction: backup\nbackup_type: vm_proxmox\nstack: stack-vm\nvm_id: 101\nstorage: nfs\n`;
+    expectRefused(await deploy(world.merge({ 'chatops/intents/it.yaml': backup })), 'action-unsupported');
+  });
+
+  it('an intent that is not there names the nearest', async () => {
+    const job = await deploy(
+      world.merge({ 'chatops/intents/rollout_web.yaml': intent('stack-web') }),
+      {},
+      'rolout_web',
+    );
+    expectRefused(job, 'intent-not-found');
+    expect(job.log).toContain('rollout_web');
+  });
+});
+
+describe('other ways to start', () => {
+  it('workflow_dispatch with the number of a merged pull request, or where the host needs none', async () => {
+    const port = await freePort();
+    world.stack('stack-nightly', { 'compose.yaml': webStack(image('1'), port) });
+    const merge = world.merge({ 'chatops/intents/it.yaml': intent('stack-nightly') });
+    const dispatch = { event: 'workflow_dispatch', payload: { repository: { default_branch: 'main' } } };
+    expect(
+      (await deploy(merge, { ...dispatch, inputs: { 'pull-request': String(merge.number) } })).outputs.status,
+    ).toBe('succeeded');
+    expect((await deploy(merge, dispatch)).outputs).toMatchObject({ status: 'succeeded', changed: 'false' });
+    expect((await deploy(merge, { ...dispatch, event: 'schedule' })).outputs.status).toBe('succeeded');
+  });
+
+  it('validate needs neither agent nor key nor GitHub', async () => {
+    const merge = world.merge({ 'chatops/intents/it.yaml': intent('stack-web') });
+    const inputs = { mode: 'validate', agent: '', 'agent-key': '', 'signing-key': '', 'github-token': '' };
+    const job = await deploy(merge, { event: 'merge_group', payload: {}, inputs });
+    expect([job.code, job.outputs.status]).toEqual([0, 'valid']);
+    expect(job.log).toContain('✓ chatops/intents/it.yaml (doc 1/1): rollout on stack-web');
+    const wrong = await deploy(world.merge({ 'chatops/intents/it.yaml': 'action: rollout\n' }), { inputs }, '*');
+    expect([wrong.code, wrong.outputs.status, wrong.outputs.reason]).toEqual([1, 'invalid', 'intent-invalid']);
+    world.merge({ 'chatops/intents/it.yaml': intent('stack-web') });
+  });
+});
+
+describe('two at once', () => {
+  it('for one stack: the second waits and says for whom', async () => {
+    const port = await freePort();
+    const slow = webStack(
+      image('1'),
+      port,
+      `    healthcheck: {test: [CMD, sh, -c, "test -e /ok || { touch /ok; exit 1; }"], interval: 2s, retries: 5}\n`,
+    );
+    world.stack('stack-queue', { 'compose.yaml': slow });
+    const merge = world.merge({ 'chatops/intents/it.yaml': intent('stack-queue') });
+    const first = world.begin(merge, 'it');
+    await untilLog(first, 'wait until healthy');
+    const second = await deploy(merge);
+    expect((await first.finished).outputs.status).toBe('succeeded');
+    expect(second.outputs.status).toBe('succeeded');
+    expect(second.log).toMatch(/waiting for run [0-9a-f-]{36}, which holds stack stack-queue/);
+  });
+});
+
+function untilLog({ child }: { child: import('node:child_process').ChildProcess }, text: string): Promise<void> {
+  let log = '';
+  return new Promise(done => {
+    child.stdout?.on('data', chunk => {
+      log += String(chunk);
+      if (log.includes(text)) done();
+    });
+  });
+}
+
+describe('a job that is killed', () => {
+  it('leaves the run to the host, and its post step tells how it ended', async () => {
+    const port = await freePort();
+    const slow = webStack(image('1'), port, HEALTH('"true"'));
+    world.stack('stack-killed', { 'compose.yaml': slow });
+    const merge = world.merge({ 'chatops/intents/it.yaml': intent('stack-killed') });
+    const job = world.begin(merge, 'it');
+    await untilLog(job, '::group::up');
+    job.child.kill('SIGKILL');
+    const { state } = await job.finished;
+    const post = await world.post(merge, state);
+    expect(post.log).toMatch(/The run [0-9a-f-]{36} ended succeeded at the host/);
+    expect(await says(port)).toBe('1');
+  });
+});
+
+describe('the host', () => {
+  it('is ready, and a real Prometheus takes its metrics', async () => {
+    expect((await fetch(`${world.host.url.replace('ws', 'http')}/readyz`)).status).toBe(200);
+    const metrics = await world.host.metrics();
+    execFileSync('promtool', ['check', 'metrics'], { input: metrics });
+    expect(metrics).toMatch(
+      /chatops_intent_requests_total\{intent_name="it",action="rollout",stack="stack-web",dry_run="false"\} [1-9]/,
+    );
+    expect(metrics).toContain('chatops_runs_in_progress 0');
+  });
+
+  it('has in its audit what was done, by whom and how', () => {
+    const up = world.host.audit().find(({ event, step }) => event === 'step-started' && step === 'up');
+    expect(up).toMatchObject({
+      intent: 'it',
+      action: 'rollout',
+      stack: 'stack-web',
+      address: '127.0.0.1',
+      key: world.host.keys.id,
+    });
+    expect(up?.argv).toContain('up');
+    expect(world.host.audit().find(({ event }) => event === 'run-ended')).toMatchObject({
+      outcome: 'succeeded',
+      events_digest: expect.stringMatching(/^[0-9a-f]{64}$/),
+    });
+  });
+});
