@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { lstatSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type LoadedIntent, loadIntents } from '../../intents/load.ts';
@@ -74,6 +74,13 @@ function linesOf(plan: Plan): string[] {
 
 /** The files below a folder of the working directory, as a rollout would ship them. */
 function shippedFrom(folder: string): Shipped[] {
+  if (!existsSync(folder)) {
+    throw new CannotPlan(
+      'source-dir-missing',
+      `There is no folder "${folder}" here.`,
+      'Call this from the top of the repository, or correct source_dir.',
+    );
+  }
   return readdirSync(folder, { recursive: true, encoding: 'utf8' })
     .map(name => join(folder, name))
     .filter(path => lstatSync(path).isFile())

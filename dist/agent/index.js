@@ -21275,6 +21275,9 @@ function linesOf(plan) {
 }
 /** The files below a folder of the working directory, as a rollout would ship them. */
 function shippedFrom(folder) {
+    if (!(0,node_fs__WEBPACK_IMPORTED_MODULE_1__.existsSync)(folder)) {
+        throw new _plan_js__WEBPACK_IMPORTED_MODULE_11__/* .CannotPlan */ .J('source-dir-missing', `There is no folder "${folder}" here.`, 'Call this from the top of the repository, or correct source_dir.');
+    }
     return (0,node_fs__WEBPACK_IMPORTED_MODULE_1__.readdirSync)(folder, { recursive: true, encoding: 'utf8' })
         .map(name => (0,node_path__WEBPACK_IMPORTED_MODULE_2__.join)(folder, name))
         .filter(path => (0,node_fs__WEBPACK_IMPORTED_MODULE_1__.lstatSync)(path).isFile())

@@ -80,9 +80,10 @@ export class Host {
     writeFileSync(this.configFile, JSON.stringify(config, null, 2), { mode: 0o600 });
   }
 
-  async start(): Promise<void> {
+  /** Starts the agent; `changes` are to agent.yaml. */
+  async start(changes: Record<string, unknown> = {}): Promise<void> {
     this.port ||= await freePort();
-    this.configure();
+    this.configure(changes);
     this.child = spawn(process.execPath, [BUNDLE, 'agent', '--config', this.configFile], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { PATH: process.env.PATH, HOME: this.dir },

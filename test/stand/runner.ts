@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
@@ -19,6 +19,8 @@ export interface Job {
   env?: Record<string, string>;
   /** Where the log goes while the job runs. */
   onLog?: (chunk: string) => void;
+  /** False where the log is too large to keep. */
+  keepLog?: boolean;
 }
 
 export interface Finished {
@@ -77,7 +79,7 @@ export function startJob(
   });
   let log = '';
   const tell = (chunk: string) => {
-    log += chunk;
+    if (job.keepLog !== false) log += chunk;
     job.onLog?.(chunk);
   };
   child.stdout?.setEncoding('utf8').on('data', tell);
@@ -85,7 +87,7 @@ export function startJob(
   const finished = new Promise<Finished>((done, fail) => {
     child.on('error', fail);
     child.on('close', (code, signal) => {
-      done({
+      const result = {
         code,
         signal,
         log,
@@ -93,7 +95,9 @@ export function startJob(
         state: readCommandFile(files.GITHUB_STATE ?? ''),
         summary: readFileSync(files.GITHUB_STEP_SUMMARY ?? '', 'utf8'),
         ms: performance.now() - started,
-      });
+      };
+      rmSync(folder, { recursive: true });
+      done(result);
     });
   });
   return { child, finished };

@@ -141,7 +141,7 @@ export function buildImage(tag: string, version: string): void {
       'COPY busybox /bin/busybox',
       ...commands.map(command => `COPY busybox /bin/${command}`),
       'COPY index.html /www/index.html',
-      `LABEL version=${version}`,
+      'LABEL org.opencontainers.image.title=chatops-test',
       'CMD ["/bin/httpd", "-f", "-p", "80", "-h", "/www"]',
     ];
     writeFileSync(join(context, 'Dockerfile'), `${lines.join('\n')}\n`);

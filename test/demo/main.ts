@@ -1,0 +1,114 @@
+import { existsSync } from 'node:fs';
+import { committed, labeled, merged } from '../doubles/github.ts';
+import { freePort } from '../stand/host.ts';
+import type { Finished } from '../stand/runner.ts';
+import { buildImage, docker, LABEL, type Merge, World } from '../stand/world.ts';
+
+/** The main job once, for real: two merges, a refusal, metrics. Ends with 1 where anything is not as it should be. */
+const IMAGE = 'chatops-demo/web';
+const bold = (text: string) => `\u001b[1m${text}\u001b[0m`;
+const dim = (text: string) => `\u001b[2m${text}\u001b[0m`;
+
+let number = 0;
+function chapter(title: string): void {
+  console.log(`\n${bold(`${++number}. ${title}`)}`);
+}
+
+function expect(is: boolean, what: string): void {
+  console.log(`   ${is ? '✓' : '✗'} ${what}`);
+  if (!is) throw new Error(`Not as it should be: ${what}`);
+}
+
+/** The job's log as the runner shows it: its commands are not seen. */
+function show({ log }: Finished): void {
+  const lines = log.split('\n').filter(line => line.trim() !== '' && !/^::(?!group|error)/.test(line));
+  for (const line of lines)
+    console.log(
+      dim(
+        `   │ ${line
+          .replace(/^::group::/, '▸ ')
+          .replace(/^::error title=(.*?)::/, '✗ $1: ')
+          .replaceAll('%3A', ':')}`,
+      ),
+    );
+}
+
+const compose = (version: number, port: number) => `services:
+  web:
+    image: ${IMAGE}:${version}
+    pull_policy: never
+    init: true
+    stop_grace_period: 1s
+    ports: ["127.0.0.1:${port}:80"]
+    healthcheck: {test: [CMD, wget, -q, -O, /dev/null, "http://127.0.0.1/"], interval: 1s, retries: 10}
+  side:
+    image: ${IMAGE}:1
+    pull_policy: never
+    init: true
+    stop_grace_period: 0s
+    command: [sleep, "100000"]
+`;
+
+async function answers(port: number): Promise<string> {
+  return (await (await fetch(`http://127.0.0.1:${port}/`)).text()).trim();
+}
+
+async function play(world: World): Promise<void> {
+  const port = await freePort();
+  const deploy = (merge: Merge) => world.deploy(merge, 'rollout_stack_web');
+  const intent = `# Rollout of the demo stack\nlabel_required: ${LABEL}\naction: rollout\nstack: stack-web\nsource_dir: stacks/web\n`;
+
+  chapter('An agent with fresh keys and an empty stack on this host');
+  world.stack('stack-web', { '.env': 'SECRET=stays on the host\n' });
+  console.log(dim(world.host.log.trim().replace(/^/gm, '   │ ')));
+
+  chapter('A labelled pull request with the stack’s first version is merged');
+  const first = await deploy(
+    world.merge({ 'chatops/intents/rollout_stack_web.yaml': intent, 'stacks/web/compose.yaml': compose(1, port) }),
+  );
+  show(first);
+  expect(first.outputs.status === 'succeeded', `the job’s status is ${first.outputs.status}`);
+  expect((await answers(port)) === 'version 1', `http://127.0.0.1:${port}/ says "${await answers(port)}"`);
+
+  chapter('The next one changes the image and ships another file');
+  const second = await deploy(
+    world.merge({ 'stacks/web/compose.yaml': compose(2, port), 'stacks/web/conf/site.conf': 'workers 2\n' }),
+  );
+  show(second);
+  expect((await answers(port)) === 'version 2', `http://127.0.0.1:${port}/ says "${await answers(port)}"`);
+  expect(
+    existsSync(`${world.host.stacks}/stack-web/conf/site.conf`) && existsSync(`${world.host.stacks}/stack-web/.env`),
+    'the new file is there, and the host’s own .env too',
+  );
+
+  chapter('A pull request whose label was set before the last push is refused');
+  const early = await deploy(
+    world.merge({ 'stacks/web/compose.yaml': compose(1, port) }, head => [labeled(LABEL), committed(head), merged()]),
+  );
+  show(early);
+  expect(early.outputs.reason === 'label-early', `the reason is ${early.outputs.reason}`);
+  expect((await answers(port)) === 'version 2', 'version 2 still answers');
+
+  chapter('The agent’s metrics');
+  const metrics = (await world.host.metrics())
+    .split('\n')
+    .filter(line => /^chatops_(intent_requests|intent_duration_seconds_count|runs|build)/.test(line));
+  for (const line of metrics) console.log(dim(`   │ ${line}`));
+  expect(
+    metrics.some(line => line.startsWith('chatops_intent_requests_total') && line.endsWith(' 2')),
+    'two intents were carried out',
+  );
+}
+
+const began = performance.now();
+for (const version of [1, 2]) buildImage(`${IMAGE}:${version}`, `version ${version}`);
+try {
+  await using world = new World();
+  await play(await world.start());
+  chapter('Cleaning up');
+} finally {
+  docker('rmi', '--force', `${IMAGE}:1`, `${IMAGE}:2`);
+}
+console.log(
+  `   ✓ agent, containers, images and files of the demo are gone\n\n${bold('Done')} in ${((performance.now() - began) / 1000).toFixed(0)} s.`,
+);
