@@ -10,7 +10,7 @@ import { refusals } from './refusals.ts';
 /** How long an agent may take from the first packet to its hello, in milliseconds. */
 const HELLO_MS = 10_000;
 /** Frames that wait for their reader before the socket is asked to send no more. */
-const ENOUGH_WAITING = 32;
+const ENOUGH_WAITING = 8;
 
 /** A connection whose agent has said a hello that its pinned key signed. */
 export interface Link {

@@ -41,7 +41,7 @@ const LINES = ['one', 'two', 'three', 'four'];
 const events = LINES.map(
   (text, index): Event => ({ type: 'event', n: index + 1, at: 't', kind: 'note', level: 'info', text }),
 );
-const digest = events.map(encodeEvent).reduce(chainDigest, EMPTY_DIGEST);
+const digest = events.map(event => encodeEvent(event)).reduce(chainDigest, EMPTY_DIGEST);
 
 type Conversation = (said: {
   socket: WebSocket;
@@ -184,7 +184,7 @@ describe('a delivery', () => {
   it('notices an event that was changed on its way', async () => {
     const to = await peer(({ say }) => {
       say(accepted);
-      for (const event of events) say(encodeEvent(event).replace('two', 'zwei'));
+      for (const event of events) say(String(encodeEvent(event)).replace('two', 'zwei'));
       say(receipt());
     });
     expect((await collect(delivery(to.url))).outcome).toBe('receipt-mismatch');

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type AnyEvent, chainDigest, EMPTY_DIGEST } from '../protocol/event.ts';
+import { type AnyEvent, chainDigest, decodeFrame, EMPTY_DIGEST } from '../protocol/event.ts';
 import type { SecretKey } from '../protocol/keys.ts';
 import { Receipt } from '../protocol/receipt.ts';
 import { Refused } from '../protocol/refusal.ts';
@@ -106,7 +106,7 @@ async function* listen(link: Link, told: Told, delivery: Delivery): AsyncGenerat
 
 function readFrame(text: string): AgentFrame | undefined {
   try {
-    return AgentFrame.safeParse(JSON.parse(text)).data;
+    return AgentFrame.safeParse(decodeFrame(text)).data;
   } catch {
     return undefined;
   }

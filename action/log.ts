@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import type { Writable } from 'node:stream';
 
 /** Longest line that is held back for its end, in characters. */
@@ -24,6 +23,9 @@ const COLOUR_OR_CONTROL = new RegExp(
 export class Log {
   readonly #out: Writable;
   #prefix = '';
+  /** A newline and the prefix, as bytes, and room for a piece of output with them in it. */
+  #newline = Buffer.from('\n');
+  #room = Buffer.allocUnsafe(0);
   #token: string | undefined;
   #rest = '';
 
@@ -34,6 +36,7 @@ export class Log {
   /** Which host speaks from now on. */
   host(name: string): void {
     this.#prefix = `${escapeData(name).replaceAll('##[', '')} | `;
+    this.#newline = Buffer.from(`\n${this.#prefix}`);
   }
 
   /** A line of our own. */
@@ -92,13 +95,41 @@ export class Log {
     if (rest !== '') await this.#write(this.#lines(rest));
   }
 
-  #lines(text: string): string {
-    return `${this.#prefix}${neutral(text).replaceAll('\n', `\n${this.#prefix}`)}\n`;
+  /** The lines with their prefix, as bytes: this is where millions of lines pass. Good until the next call. */
+  #lines(text: string): Buffer {
+    const plain = Buffer.from(text);
+    const bytes = isPlain(plain) ? plain : Buffer.from(neutral(text));
+    const newline = this.#newline;
+    const most = (bytes.length + 2) * newline.length;
+    if (this.#room.length < most) this.#room = Buffer.allocUnsafe(most);
+    const room = this.#room;
+    let end = newline.copy(room, 0, 1);
+    for (let at = 0; at < bytes.length; at++) {
+      const byte = bytes[at] as number;
+      if (byte !== NEWLINE) room[end++] = byte;
+      else for (let n = 0; n < newline.length; n++) room[end++] = newline[n] as number;
+    }
+    room[end++] = NEWLINE;
+    return room.subarray(0, end);
   }
 
-  async #write(text: string): Promise<void> {
-    if (!this.#out.write(text)) await once(this.#out, 'drain');
+  /** Returns when the bytes are out, so that their room can be used again. */
+  #write(text: string | Buffer): Promise<void> {
+    return new Promise((done, fail) => {
+      this.#out.write(text, error => (error ? fail(error) : done()));
+    });
   }
+}
+
+const NEWLINE = 0x0a;
+
+/** Whether no reader obeys any of these letters, and none begins a command: printable ASCII but `[`, tab and newline. */
+function isPlain(bytes: Buffer): boolean {
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = bytes[at] as number;
+    if ((byte < 0x20 && byte !== NEWLINE && byte !== 0x09) || byte > 0x7e || byte === 0x5b) return false;
+  }
+  return true;
 }
 
 /** Text that moves no cursor and holds no `##[`, which the runner obeys anywhere in a line. Newlines stay. */

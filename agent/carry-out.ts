@@ -3,8 +3,13 @@ import type { ImageChange, StepResult } from '../protocol/receipt.ts';
 import type { Plan, Step } from './plan.ts';
 import type { Source } from './tail.ts';
 
-/** A happening, or a piece of output with the place where it is stored already. */
-export type Told = Happening | (Extract<Happening, { kind: 'output' }> & { source?: Source });
+/** A piece of output: text, or UTF-8 bytes with the place where they are stored already. */
+export type Piece = { text: string } | { bytes: Buffer; source: Source };
+
+/** A happening, where output may be a stored piece. */
+export type Told =
+  | Exclude<Happening, { kind: 'output' }>
+  | ({ kind: 'output'; document: number; step: string } & Piece);
 
 /** A container as a `measure` step saw it. `image` is the image's id (`sha256:…`). */
 export interface Seen {
@@ -27,11 +32,7 @@ export interface StepEnding {
 
 /** What carries out one step of a kind. Yields output; throws only for a fault of ours. */
 export interface Hands {
-  carry(
-    step: Step,
-    place: { document: number; index: number },
-    signal: AbortSignal,
-  ): AsyncGenerator<{ text: string; source?: Source }, StepEnding>;
+  carry(step: Step, place: { document: number; index: number }, signal: AbortSignal): AsyncGenerator<Piece, StepEnding>;
 }
 
 /** How a plan ended. */

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { RawData, WebSocket } from 'ws';
 import type { Command } from '../protocol/command.ts';
+import type { Frame } from '../protocol/event.ts';
 import type { SecretKey } from '../protocol/keys.ts';
 import { type Refusal, Refused } from '../protocol/refusal.ts';
 import { PAYLOAD_TYPES, sign } from '../protocol/signature.ts';
@@ -28,7 +29,7 @@ export interface Conversation {
 }
 
 /** A socket that holds more than this many bytes makes its follower wait. */
-const ENOUGH_BUFFERED = 1024 * 1024;
+const ENOUGH_BUFFERED = 512 * 1024;
 
 /** One connection: hello, one signed command, its answer, and where it has a run the run's events and receipt. */
 export async function converse(socket: WebSocket, address: string, agent: Conversation): Promise<void> {
@@ -128,14 +129,14 @@ function hello(agent: Conversation, challenge: Challenge): string {
   return JSON.stringify({ type: 'hello', ...sign(PAYLOAD_TYPES.hello, Buffer.from(JSON.stringify(said)), agent.key) });
 }
 
-function send(socket: WebSocket, text: string): Promise<void> | undefined {
+function send(socket: WebSocket, frame: Frame): Promise<void> | undefined {
   if (socket.readyState !== socket.OPEN) return undefined;
   if (socket.bufferedAmount < ENOUGH_BUFFERED) {
-    socket.send(text);
+    socket.send(frame, { binary: false });
     return undefined;
   }
   // An error means that the connection is gone; its close event ends the follower.
-  return new Promise(done => socket.send(text, () => done()));
+  return new Promise(done => socket.send(frame, { binary: false }, () => done()));
 }
 
 function factsOf(command: Command, key: TrustedKey): Omit<Refusing, 'address'> {

@@ -1,19 +1,18 @@
 import { mkdir, open, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { Hands, Seen, StepEnding } from './carry-out.ts';
+import type { Hands, Piece, Seen, StepEnding } from './carry-out.ts';
 import { type Engine, serviceOf } from './docker.ts';
 import { changeFiles, FileFailure, restoreFiles } from './files.ts';
 import { awaitHealthy, containersOf } from './health.ts';
 import { CannotPlan, type FileChange, type Start, type Step } from './plan.ts';
 import { type Child, startProcess } from './process.ts';
-import { type Source, tail } from './tail.ts';
+import { tail } from './tail.ts';
 
-type Piece = { text: string; source?: Source };
 type Doing = AsyncGenerator<Piece, StepEnding>;
 
 /** Longer than compose's own patience with a container that ignores TERM (10 s by default). */
 const GRACE_MS = 30_000;
-/** How much of the last output an error repeats. */
+/** How much of the last output an error repeats, in bytes. */
 const TOLD_OUTPUT = 500;
 
 const SUCCEEDED: StepEnding = { outcome: 'succeeded' };
@@ -82,10 +81,10 @@ async function* start(step: Start, logFile: string, options: HandsOptions, signa
   await log.close();
 
   const limits = watchLimits(child, step, signal, options.grace ?? GRACE_MS);
-  let last = '';
+  let last = Buffer.alloc(0);
   for await (const piece of tail(logFile, child.exited)) {
     limits.moved();
-    last = (last + piece.text).slice(-TOLD_OUTPUT);
+    last = Buffer.concat([last, piece.bytes.subarray(-TOLD_OUTPUT)]).subarray(-TOLD_OUTPUT);
     yield piece;
   }
   const exit = await child.exited;
@@ -113,7 +112,7 @@ async function* start(step: Start, logFile: string, options: HandsOptions, signa
       return {
         outcome: 'failed',
         code: limits.stopped,
-        message: `"${line}" (pid ${child.pid}) ${why} and was stopped. Its last output: ${last.trim() || 'none'}`,
+        message: `"${line}" (pid ${child.pid}) ${why} and was stopped. Its last output: ${last.toString().trim() || 'none'}`,
         remedy:
           'Give the intent a longer "timeout" if this can take so long; otherwise run the command on the host to see where it hangs.',
         exit: ended,
@@ -124,7 +123,7 @@ async function* start(step: Start, logFile: string, options: HandsOptions, signa
   return {
     outcome: 'failed',
     code: step.failure.code,
-    message: `"${step.name}" ended with ${exit.code === null ? exit.signal : `exit code ${exit.code}`}: ${lastWords(last)}`,
+    message: `"${step.name}" ended with ${exit.code === null ? exit.signal : `exit code ${exit.code}`}: ${lastWords(last.toString())}`,
     remedy: step.failure.remedy,
     exit: ended,
   };

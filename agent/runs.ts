@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Frame } from '../protocol/event.ts';
 import type { SecretKey } from '../protocol/keys.ts';
 import { Refused } from '../protocol/refusal.ts';
 import type { Admitted } from './admitted.ts';
@@ -31,13 +32,17 @@ export interface RunsOptions {
 }
 
 /** How many frames a follower reads from the store at once. */
-const PAGE = 32;
+const PAGE = 8;
+/** How many of the newest frames are kept at hand for followers that keep up. */
+const RECENT = 8;
 
 interface Active {
   admitted: Admitted;
   abort: AbortController;
   /** Wakes the followers. */
   wake: Set<() => void>;
+  /** The newest frames, so that they need not be made again from the store. */
+  recent: { n: number; frame: Frame }[];
   ended: Promise<void>;
 }
 
@@ -81,7 +86,13 @@ export class Runs {
       command: JSON.stringify({ ...rest, files: files.map(({ content, ...file }) => file) }),
       at: this.#now(),
     });
-    const active: Active = { admitted, abort: new AbortController(), wake: new Set(), ended: Promise.resolve() };
+    const active: Active = {
+      admitted,
+      abort: new AbortController(),
+      wake: new Set(),
+      recent: [],
+      ended: Promise.resolve(),
+    };
     this.#active.set(command.id, active);
     for (const watcher of this.#options.watchers) watcher.begun?.(command.id, admitted);
     active.ended = this.#carry(active).finally(() => {
@@ -92,26 +103,25 @@ export class Runs {
   }
 
   /** Frames after number `after`, live, and last the receipt's. A slow reader costs no memory: frames come from the store. */
-  async *follow(id: string, after: number, signal: AbortSignal): AsyncGenerator<string> {
+  async *follow(id: string, after: number, signal: AbortSignal): AsyncGenerator<Frame> {
     const { store } = this.#options;
     let last = after;
     while (!signal.aborted) {
       // Listening begins before reading, so that nothing falls between.
       const active = this.#active.get(id);
       const news = active ? nextNews(active, signal) : undefined;
-      const frames = store.frames(id, last, PAGE);
+      const frames = recentAfter(active, last) ?? store.frames(id, last, PAGE);
       for (const { n, frame } of frames) {
         yield frame;
         last = n;
       }
-      if (frames.length === PAGE) continue;
-      const receipt = store.find(id)?.receipt;
-      if (receipt) {
-        const rest = store.frames(id, last, PAGE);
-        if (rest.length > 0) continue;
-        yield receipt;
+      if (frames.length > 0) continue;
+      const found = store.find(id);
+      if (found?.receipt && found.events === last) {
+        yield found.receipt;
         return;
       }
+      if (found?.receipt) continue;
       if (!news) return;
       await news;
     }
@@ -213,7 +223,9 @@ export class Runs {
 
   #tell(active: Active, told: Told): void {
     const { id } = active.admitted.command;
-    const { event } = this.#options.store.append(id, told, this.#now());
+    const { event, frame } = this.#options.store.append(id, told, this.#now());
+    active.recent.push({ n: event.n, frame });
+    if (active.recent.length > RECENT) active.recent.shift();
     for (const watcher of this.#options.watchers) watcher.happened?.(id, event, active.admitted);
     wakeAll(active);
   }
@@ -277,6 +289,12 @@ function shippedFor(admitted: Admitted, intent: object): Shipped[] {
   return admitted.command.files
     .filter(file => file.stack === intent.stack)
     .map(({ path, mode, sha256 }) => ({ path, mode, sha256 }));
+}
+
+/** The frames after number `last`, where all of them are at hand. */
+function recentAfter(active: Active | undefined, last: number): { n: number; frame: Frame }[] | undefined {
+  const first = active?.recent.findIndex(({ n }) => n === last + 1) ?? -1;
+  return first < 0 ? undefined : active?.recent.slice(first);
 }
 
 function wakeAll(active: Active): void {

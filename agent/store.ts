@@ -1,7 +1,8 @@
 import { chmodSync, closeSync, openSync, readSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
-import { chainDigest, EMPTY_DIGEST, type Event, encodeEvent } from '../protocol/event.ts';
+import { chainDigest, EMPTY_DIGEST, type Event, encodeEvent, type Frame, type Happening } from '../protocol/event.ts';
 import type { Told } from './carry-out.ts';
+import { asUtf8 } from './tail.ts';
 
 /** One entry a version; the database's `user_version` says how many have been applied. */
 const MIGRATIONS = [
@@ -90,17 +91,19 @@ export class Store {
   }
 
   /**
-   * Gives a happening its number and stores it. Durable when this returns, but for output, whose rows become durable
+   * Gives a happening its number and stores it. The event of a stored piece of output has no text: its frame has. Durable when this returns, but for output, whose rows become durable
    * with the next event that changes the run's state. Returns the event and its frame.
    */
-  append(id: string, told: Told, at: string): { event: Event; frame: string } {
+  append(id: string, told: Told, at: string): { event: Event; frame: Frame } {
     const row = this.#get<{ events: number; head: string }>('SELECT events, head FROM runs WHERE id = ?', [id]);
     if (!row) throw new Error(`No run ${id} in the store`);
     const n = row.events + 1;
-    const { source, ...happening } = told as Told & { source?: { file: string; offset: number; length: number } };
+    const stored = 'source' in told ? told : undefined;
+    const happening = stored ? { kind: stored.kind, document: stored.document, step: stored.step, text: '' } : told;
     const event = { type: 'event', n, at, ...happening } as Event;
-    const frame = encodeEvent(event);
-    const body = source ? JSON.stringify({ ...happening, text: '' }) : JSON.stringify(happening);
+    const frame = encodeEvent(event, stored?.bytes);
+    const body = JSON.stringify(happening);
+    const source = stored?.source;
     this.#sync(told.kind !== 'output');
     this.#db.exec('BEGIN IMMEDIATE');
     try {
@@ -142,7 +145,7 @@ export class Store {
   }
 
   /** The frames after number `after`, at most `limit`, made again from what was stored. */
-  frames(id: string, after: number, limit: number): { n: number; frame: string }[] {
+  frames(id: string, after: number, limit: number): { n: number; frame: Frame }[] {
     const rows = this.#prepare(
       'SELECT n, at, body, file, offset, length FROM events WHERE run = ? AND n > ? ORDER BY n LIMIT ?',
     ).all(id, after, limit) as unknown as EventRow[];
@@ -200,13 +203,12 @@ export class Store {
 const SELECT_RUN = `SELECT id, digest, type, trust, key_id AS keyId, address, command, state, outcome, receipt,
   created_at AS createdAt, ended_at AS endedAt, events, head FROM runs`;
 
-function frameOf(row: EventRow): string {
-  const happening = JSON.parse(row.body) as Told;
-  if (row.file !== null && happening.kind === 'output') happening.text = readPiece(row.file, row.offset, row.length);
-  return encodeEvent({ type: 'event', n: row.n, at: row.at, ...happening } as Event);
+function frameOf(row: EventRow): Frame {
+  const event = { type: 'event', n: row.n, at: row.at, ...(JSON.parse(row.body) as Happening) } as Event;
+  return encodeEvent(event, row.file === null ? undefined : readPiece(row.file, row.offset, row.length));
 }
 
-function readPiece(file: string, offset: number, length: number): string {
+function readPiece(file: string, offset: number, length: number): Buffer {
   const bytes = Buffer.allocUnsafe(length);
   const descriptor = openSync(file, 'r');
   try {
@@ -220,5 +222,5 @@ function readPiece(file: string, offset: number, length: number): string {
   } finally {
     closeSync(descriptor);
   }
-  return bytes.toString('utf8');
+  return asUtf8(bytes);
 }

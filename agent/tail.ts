@@ -1,7 +1,8 @@
+import { isUtf8 } from 'node:buffer';
 import { open } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Where a piece of output stands: the same bytes always make the same text. */
+/** Where a piece of output stands: the same bytes always make the same frame. */
 export interface Source {
   file: string;
   offset: number;
@@ -20,7 +21,7 @@ export async function* tail(
   file: string,
   ended: Promise<unknown>,
   from = 0,
-): AsyncGenerator<{ text: string; source: Source }> {
+): AsyncGenerator<{ bytes: Buffer; source: Source }> {
   const handle = await open(file, 'r');
   let over = false;
   const finished = ended.then(
@@ -31,24 +32,31 @@ export async function* tail(
       over = true;
     },
   );
-  const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
   let offset = from;
+  let room: Buffer | undefined;
   try {
     for (;;) {
       const wasOver = over;
-      const { bytesRead } = await handle.read(buffer, 0, CHUNK_BYTES, offset);
+      const { buffer, bytesRead } = await handle.read(room ?? Buffer.allocUnsafe(CHUNK_BYTES), 0, CHUNK_BYTES, offset);
       const length = wasOver && bytesRead < CHUNK_BYTES ? bytesRead : wholeCharacters(buffer, bytesRead);
       if (length > 0) {
-        yield { text: buffer.toString('utf8', 0, length), source: { file, offset, length } };
+        yield { bytes: asUtf8(buffer.subarray(0, length)), source: { file, offset, length } };
         offset += length;
-      } else if (wasOver) {
-        return;
+        room = undefined;
+      } else {
+        room = buffer;
+        if (wasOver) return;
       }
       if (bytesRead < CHUNK_BYTES && !over) await Promise.race([finished, sleep(POLL_MS)]);
     }
   } finally {
     await handle.close();
   }
+}
+
+/** The bytes, with U+FFFD for what is not UTF-8: the same bytes always give the same. */
+export function asUtf8(bytes: Buffer): Buffer {
+  return isUtf8(bytes) ? bytes : Buffer.from(bytes.toString('utf8'));
 }
 
 /** How many of the first `length` bytes don't end inside a UTF-8 character. Bytes that can't be UTF-8 count as whole. */

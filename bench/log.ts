@@ -38,16 +38,19 @@ export async function log(dir: string, sshd: Sshd): Promise<void> {
   const deploy = async () => {
     let began = 0;
     let ended = 0;
-    let highest = 0;
     const job = world.begin(merge, 'log', {
-      keepLog: false,
-      onLog: chunk => {
+      onBytes: chunk => {
         if (began === 0 && chunk.includes('::group::pull')) began = performance.now();
-        if (chunk.includes('::group::up')) ended = performance.now();
-        if (job.child.exitCode === null) highest = Math.max(highest, peak(job.child.pid));
+        if (began !== 0 && ended === 0 && chunk.includes('::group::up')) ended = performance.now();
       },
     });
+    // The kernel keeps the highest value; the last look before the end is what counts.
+    let highest = 0;
+    const looking = setInterval(() => {
+      if (job.child.exitCode === null) highest = Math.max(highest, peak(job.child.pid) || 0);
+    }, 20);
     const { outputs } = await job.finished;
+    clearInterval(looking);
     if (outputs.status !== 'succeeded') throw new Error(`The rollout ended ${outputs.status}: ${outputs.result}`);
     peaks.push(highest);
     return ended - began;

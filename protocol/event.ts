@@ -55,15 +55,32 @@ export const AnyEvent = z.looseObject({
 });
 export type AnyEvent = z.infer<typeof AnyEvent>;
 
-/** The one place where an event becomes text: what is told, hashed and shown again after a reconnect is this. */
-export function encodeEvent(event: Event): string {
-  return JSON.stringify(event);
+/** A frame as it is sent and hashed: text, or its UTF-8 bytes. */
+export type Frame = string | Buffer;
+
+/**
+ * The one place where an event becomes a frame: what is told, hashed and shown again after a reconnect is this. JSON, and for
+ * output its text as it is after a newline (JSON has none): millions of lines need no escaping, and no copy as text where
+ * they are at hand as UTF-8 `bytes`.
+ */
+export function encodeEvent(event: Event, bytes?: Uint8Array): Frame {
+  if (event.kind !== 'output') return JSON.stringify(event);
+  const { text, ...head } = event;
+  const line = `${JSON.stringify(head)}\n`;
+  return bytes ? Buffer.concat([Buffer.from(line), bytes]) : line + text;
+}
+
+/** The other way round, for any frame of an agent. Throws a SyntaxError where it is none. */
+export function decodeFrame(frame: string): unknown {
+  const end = frame.indexOf('\n');
+  if (end < 0) return JSON.parse(frame);
+  return { ...(JSON.parse(frame.slice(0, end)) as object), text: frame.slice(end + 1) };
 }
 
 /** Digest of no events. */
 export const EMPTY_DIGEST = '0'.repeat(64);
 
 /** A hash chain over the exact frames: hex of SHA-256(previous digest as hex text, then the frame). Can go on after a restart from the stored head. */
-export function chainDigest(previous: string, frame: string): string {
+export function chainDigest(previous: string, frame: Frame): string {
   return createHash('sha256').update(previous).update(frame).digest('hex');
 }

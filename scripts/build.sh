@@ -9,7 +9,7 @@ tsc --project tsconfig.build.json
 # Without this the emitted files would be read as CommonJS, and ncc would exit 0 with a bundle that throws.
 cp package.json build/package.json
 for bundle in action/main:action agent/cli:agent; do
-  ncc build "build/${bundle%%:*}.js" --out "dist/${bundle##*:}" --license licenses.txt --quiet
+  ncc build "build/${bundle%%:*}.js" --out "dist/${bundle##*:}" --license licenses.txt --minify --quiet
 done
 chmod +x dist/agent/index.js
 rm -rf build

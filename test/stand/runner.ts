@@ -19,8 +19,8 @@ export interface Job {
   env?: Record<string, string>;
   /** Where the log goes while the job runs. */
   onLog?: (chunk: string) => void;
-  /** False where the log is too large to keep. */
-  keepLog?: boolean;
+  /** Where a log goes that is too large to keep or to read as text. */
+  onBytes?: (chunk: Buffer) => void;
 }
 
 export interface Finished {
@@ -79,11 +79,13 @@ export function startJob(
   });
   let log = '';
   const tell = (chunk: string) => {
-    if (job.keepLog !== false) log += chunk;
+    log += chunk;
     job.onLog?.(chunk);
   };
-  child.stdout?.setEncoding('utf8').on('data', tell);
-  child.stderr?.setEncoding('utf8').on('data', tell);
+  for (const stream of [child.stdout, child.stderr]) {
+    if (job.onBytes) stream?.on('data', job.onBytes);
+    else stream?.setEncoding('utf8').on('data', tell);
+  }
   const finished = new Promise<Finished>((done, fail) => {
     child.on('error', fail);
     child.on('close', (code, signal) => {
