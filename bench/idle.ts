@@ -5,8 +5,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { World } from '../test/stand/world.ts';
 import { measurePairs, report } from './pairs.ts';
 
-const ROUNDS = 5;
-const SETTLE_MS = 2_000;
+const ROUNDS = 3;
+// V8 gives back what starting took after about ten quiet seconds.
+const SETTLE_MS = 12_000;
 const BARE = 'require("node:http").createServer((_, response) => response.end("x")).listen(0, "127.0.0.1")';
 
 /** Resident memory of an idle agent, against a bare Node HTTP server. */

@@ -14,7 +14,7 @@ if [ "${node_major:-0}" -lt 20 ] || ! command -v npm >/dev/null; then
 fi
 if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
   echo "setup: npm ci"
-  npm ci --silent
+  npm ci --no-audit --no-fund --loglevel=error >/dev/null
   touch node_modules/.package-lock.json
 fi
 
