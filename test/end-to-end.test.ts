@@ -150,7 +150,10 @@ describe('a scale', () => {
 describe('looking only', () => {
   it('a dry run shows every step and starts nothing; a plan says what would be recreated and why', async () => {
     const port = await freePort();
-    world.stack('stack-look', { 'compose.yaml': webStack(image('1'), port) });
+    world.stack('stack-look', {
+      'compose.yaml': webStack(image('1'), port, '    env_file: app.env\n'),
+      'app.env': 'A=1\n',
+    });
     const merge = world.merge({ 'chatops/intents/look.yaml': intent('stack-look') });
     const dry = await deploy(merge, { inputs: { mode: 'dry-run' } }, 'look');
     expect(dry.outputs).toMatchObject({ status: 'planned', changed: 'false' });

@@ -23,6 +23,7 @@ interface Rendered {
 /** What of a container is compared. */
 interface Container {
   Id: string;
+  Name: string;
   Image: string;
   State: { Running: boolean };
   Config: { Image: string; Env?: string[]; Labels: Record<string, string> };
@@ -60,14 +61,14 @@ export async function compareStack(
   }
   const state = await lookAt(target, look);
   if (!state) return [...files, UNKNOWN];
-  const { rendered, hashes, containers } = state;
+  const { rendered, recreated, containers } = state;
   if (intent.service !== undefined && !rendered.services[intent.service])
     throw unknownService(intent.service, rendered);
   const changes: Change[] = [...files];
   for (const [name, service] of Object.entries(rendered.services)) {
     if (intent.service !== undefined && intent.service !== name) continue;
     const mine = containers.filter(container => labelOf(container, 'service') === name);
-    changes.push(await compareService(name, service, hashes.get(name), mine, look));
+    changes.push(await compareService(name, service, recreated, mine, look));
   }
   const orphans = new Set(
     containers.map(container => labelOf(container, 'service')).filter(name => !(name in rendered.services)),
@@ -124,12 +125,13 @@ export function summarize(changes: Change[]): string {
 async function lookAt(
   target: Target,
   look: Look,
-): Promise<{ rendered: Rendered; hashes: Map<string, string>; containers: Container[] } | undefined> {
-  const [config, hash] = await Promise.all([
+): Promise<{ rendered: Rendered; recreated: Set<string>; containers: Container[] } | undefined> {
+  // Compose's own rehearsal is the truth about what is recreated: its hashes of configurations with env_file are not stable.
+  const [config, rehearsal] = await Promise.all([
     look.ask(target.compose('config', '--format', 'json'), { cwd: target.dir }),
-    look.ask(target.compose('config', '--hash', '*'), { cwd: target.dir }),
+    look.ask(target.compose('--dry-run', 'up', '--detach', '--no-build', '--remove-orphans'), { cwd: target.dir }),
   ]);
-  if (!config || !hash) return undefined;
+  if (!config || !rehearsal) return undefined;
   if (config.code !== 0) {
     throw new CannotPlan(
       'compose-invalid',
@@ -148,7 +150,7 @@ async function lookAt(
   );
   return {
     rendered: JSON.parse(config.stdout) as Rendered,
-    hashes: new Map(hash.stdout.split('\n').map(line => line.trim().split(/\s+/) as [string, string])),
+    recreated: new Set([...rehearsal.stderr.matchAll(/Container (\S+) +Recreate\s*$/gm)].map(([, name = '']) => name)),
     containers: containers.filter(container => container !== null && container !== undefined),
   };
 }
@@ -156,7 +158,7 @@ async function lookAt(
 async function compareService(
   name: string,
   service: Service,
-  hash: string | undefined,
+  recreated: Set<string>,
   containers: Container[],
   look: Look,
 ): Promise<Change> {
@@ -177,7 +179,7 @@ async function compareService(
     ...compareVolumes(service, first),
     ...compareEnvironment(service, first),
   ];
-  const isOld = hash !== undefined && labelOf(first, 'config-hash') !== hash;
+  const isOld = containers.some(container => recreated.has(container.Name.slice(1)));
   if (isOld && details.length === 0) details.push('its configuration differs');
   if (containers.length !== wanted) details.push(`containers ${containers.length} → ${wanted}`);
   const stopped = containers.filter(container => !container.State.Running).length;

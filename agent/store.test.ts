@@ -1,0 +1,151 @@
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { chainDigest, EMPTY_DIGEST } from '../protocol/event.ts';
+import { Locks } from './locks.ts';
+import { Store } from './store.ts';
+import { tail, wholeCharacters } from './tail.ts';
+
+const NODE = process.execPath;
+let dir: string;
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'chatops-store-'));
+});
+afterEach(() => rmSync(dir, { recursive: true, force: true }));
+
+describe('the tail of a growing file', () => {
+  it('cuts at character borders', () => {
+    const text = Buffer.from('aé€😀');
+    for (let length = 0; length <= text.length; length++) {
+      const whole = wholeCharacters(text, length);
+      expect(text.toString('utf8', 0, whole)).not.toContain('\ufffd');
+      expect(length - whole).toBeLessThan(4);
+    }
+    expect(wholeCharacters(Buffer.from([0xff, 0xff]), 2)).toBe(2);
+    expect(wholeCharacters(Buffer.from([0x80, 0x80, 0x80, 0x80]), 4)).toBe(4);
+  });
+
+  it('ends with the file’s last byte, whatever it is', async () => {
+    const file = join(dir, 'log');
+    writeFileSync(file, Buffer.from([0x61, 0xc3]));
+    let text = '';
+    for await (const piece of tail(file, Promise.resolve())) text += piece.bytes.toString();
+    expect(text).toBe('a\ufffd');
+  });
+});
+
+describe('the store', () => {
+  const run = {
+    id: 'run-00001',
+    digest: 'd',
+    type: 'run',
+    trust: 't',
+    keyId: 'k',
+    address: 'a',
+    command: '{}',
+    at: 't',
+  };
+
+  it('numbers events without a gap, and makes the same frames again from what it stored', () => {
+    const store = new Store(join(dir, 'db'));
+    store.begin(run);
+    const log = join(dir, 'log');
+    writeFileSync(log, 'héllo wörld');
+    const frames = [
+      store.append(run.id, { kind: 'note', level: 'info', text: 'x' }, 't1').frame,
+      store.append(
+        run.id,
+        {
+          kind: 'output',
+          document: 1,
+          step: 's',
+          bytes: Buffer.from('héllo'),
+          source: { file: log, offset: 0, length: 6 },
+        },
+        't2',
+      ).frame,
+      store.append(run.id, { kind: 'output', document: 1, step: 's', text: 'no file' }, 't3').frame,
+    ];
+    expect(store.frames(run.id, 0, 10)).toEqual(frames.map((frame, index) => ({ n: index + 1, frame })));
+    expect(store.frames(run.id, 1, 1)).toEqual([{ n: 2, frame: frames[1] }]);
+    expect(store.find(run.id)).toMatchObject({ events: 3, head: frames.reduce(chainDigest, EMPTY_DIGEST) });
+    store.close();
+  });
+
+  it('holds after a kill -9 in the middle what had been told', { timeout: 20_000 }, async () => {
+    const writer = `
+      import { Store } from '${join(import.meta.dirname, 'store.ts')}';
+      const store = new Store('${join(dir, 'db')}');
+      store.begin(${JSON.stringify(run)});
+      for (;;) console.log(store.append('run-00001', { kind: 'note', level: 'info', text: 'x' }, 't').event.n);`;
+    const child = spawn(NODE, ['--input-type=module-typescript', '--eval', writer], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let told = '';
+    child.stdout.on('data', chunk => {
+      told += String(chunk);
+      if (told.length > 2000) child.kill('SIGKILL');
+    });
+    await once(child, 'close');
+    const last = Number(told.slice(0, told.lastIndexOf('\n')).split('\n').at(-1));
+    const store = new Store(join(dir, 'db'));
+    const frames = store.frames(run.id, 0, 100_000);
+    expect(last).toBeGreaterThan(100);
+    expect(frames.length).toBeGreaterThanOrEqual(last);
+    expect(frames.map(({ n }) => n)).toEqual(frames.map((_, index) => index + 1));
+    expect(store.find(run.id)).toMatchObject({
+      events: frames.length,
+      head: frames.map(({ frame }) => frame).reduce(chainDigest, EMPTY_DIGEST),
+    });
+    expect(store.open().map(({ id }) => id)).toEqual([run.id]);
+    store.close();
+  });
+
+  it('refuses a file of a newer version', () => {
+    new Store(join(dir, 'db')).close();
+    execFileSync(NODE, [
+      '--eval',
+      `new (require('node:sqlite').DatabaseSync)('${join(dir, 'db')}').exec('PRAGMA user_version = 99')`,
+    ]);
+    expect(() => new Store(join(dir, 'db'))).toThrow(/newer/);
+  });
+});
+
+describe('locks', () => {
+  it('let one run at a time have a subject, in order of arrival, and say who is before', async () => {
+    const locks = new Locks(10);
+    const order: string[] = [];
+    const take = (run: string, subjects: string[]) => {
+      const { turn, blockedBy } = locks.take(run, subjects);
+      void turn.then(() => order.push(run));
+      return blockedBy;
+    };
+    expect(take('1', ['a'])).toBeUndefined();
+    expect(take('2', ['a', 'b'])).toEqual({ run: '1', subject: 'a' });
+    expect(take('3', ['b'])).toEqual({ run: '2', subject: 'b' });
+    expect(take('4', ['c'])).toBeUndefined();
+    await Promise.resolve();
+    expect(order).toEqual(['1', '4']);
+    locks.release('1', ['a']);
+    await Promise.resolve();
+    expect(order).toEqual(['1', '4', '2']);
+    locks.release('2', ['a', 'b']);
+    await Promise.resolve();
+    expect(order).toEqual(['1', '4', '2', '3']);
+  });
+
+  it('hold to the limit, and a run that gives up its place lets others pass', async () => {
+    const locks = new Locks(1);
+    const order: string[] = [];
+    for (const run of ['1', '2', '3']) void locks.take(run, [run]).turn.then(() => order.push(run));
+    locks.release('2', ['2']);
+    await Promise.resolve();
+    expect(order).toEqual(['1']);
+    locks.release('1', ['1']);
+    await Promise.resolve();
+    expect(order).toEqual(['1', '3']);
+  });
+});
