@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { committed, type Entry, GitHubDouble, labeled, merged, pushEvent } from '../doubles/github.ts';
@@ -97,32 +97,20 @@ export class World implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.host.stop('SIGKILL');
     await this.github.stop();
-    for (const project of this.#projects()) {
-      const ids = docker(
-        'ps',
-        '--all',
-        '--quiet',
-        '--filter',
-        `label=com.docker.compose.project.working_dir=${project}`,
-      )
-        .split('\n')
-        .filter(Boolean);
-      if (ids.length > 0) docker('rm', '--force', '--volumes', ...ids);
-    }
-    const networks = docker('network', 'ls', '--quiet', '--filter', 'label=com.docker.compose.project')
-      .split('\n')
-      .filter(Boolean);
-    for (const network of networks) {
-      const used = docker('network', 'inspect', '--format', '{{len .Containers}}', network).trim();
-      if (used === '0') docker('network', 'rm', network);
+    // Only what is this world's own: other tests run beside it.
+    for (const stack of readdirSync(this.host.stacks)) {
+      const own = `label=com.docker.compose.project=${stack}`;
+      const containers = linesOf(docker('ps', '--all', '--quiet', '--filter', own));
+      if (containers.length > 0) docker('rm', '--force', '--volumes', ...containers);
+      const networks = linesOf(docker('network', 'ls', '--quiet', '--filter', own));
+      if (networks.length > 0) docker('network', 'rm', ...networks);
     }
     rmSync(this.dir, { recursive: true, force: true });
   }
+}
 
-  #projects(): string[] {
-    const all = docker('ps', '--all', '--format', '{{.Label "com.docker.compose.project.working_dir"}}');
-    return [...new Set(all.split('\n'))].filter(dir => dir.startsWith(this.dir));
-  }
+function linesOf(text: string): string[] {
+  return text.split('\n').filter(Boolean);
 }
 
 export function docker(...args: string[]): string {
