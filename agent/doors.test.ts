@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { statSync, writeFileSync } from 'node:fs';
+import { renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -184,6 +184,18 @@ describe('what happened can be seen', () => {
     for (const name of ['agent.key', 'chatops.db', 'audit.jsonl'])
       expect(statSync(join(dir, 'state', name)).mode & 0o077).toBe(0);
     expect(said.join('\n')).toContain(`agent-key: ${agent.publicKey}`);
+  });
+});
+
+describe('a state folder that can’t be written', () => {
+  it('refuses new commands, and the agent lives on', async () => {
+    const runs = join(dir, 'state', 'runs');
+    renameSync(runs, `${runs}.away`);
+    writeFileSync(runs, 'in the way');
+    expect(await ask(command([rollout()], { dry_run: true }))).toBe('state-unwritable');
+    rmSync(runs);
+    renameSync(`${runs}.away`, runs);
+    expect(await ask(command([rollout()], { dry_run: true }))).toBe('accepted');
   });
 });
 

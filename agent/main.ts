@@ -59,8 +59,13 @@ export async function startAgent(file: string, say: (line: string) => void = con
     runs,
     executors,
     refused: (refusal, who) => {
-      audit.refused(refusal, who);
       metrics.refused(refusal, who);
+      try {
+        audit.refused(refusal, who);
+      } catch (error) {
+        // A full disk must not let a stranger's knocking end the agent.
+        console.error('audit:', error);
+      }
     },
     metrics: () => metrics.registry.metrics(),
     unready: async () => [

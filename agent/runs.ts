@@ -70,22 +70,11 @@ export class Runs {
       return { run: command.id, joined: true };
     }
     if (this.#stopping) throw new Refused(refusals.shuttingDown());
-    const runDir = join(this.#options.folder, command.id);
-    mkdirSync(join(runDir, 'shipped'), { recursive: true, mode: 0o700 });
-    for (const file of command.files) {
-      writeFileSync(shippedPath(runDir, file.sha256), Buffer.from(file.content, 'base64'), { mode: 0o600 });
+    try {
+      this.#record(admitted, digest);
+    } catch (error) {
+      throw new Refused(refusals.stateUnwritable(error instanceof Error ? error.message : String(error)));
     }
-    const { files, ...rest } = command;
-    this.#options.store.begin({
-      id: command.id,
-      digest,
-      type: command.type,
-      trust: sender.trust,
-      keyId: sender.keyId,
-      address: sender.address,
-      command: JSON.stringify({ ...rest, files: files.map(({ content, ...file }) => file) }),
-      at: this.#now(),
-    });
     const active: Active = {
       admitted,
       abort: new AbortController(),
@@ -95,10 +84,13 @@ export class Runs {
     };
     this.#active.set(command.id, active);
     for (const watcher of this.#options.watchers) watcher.begun?.(command.id, admitted);
-    active.ended = this.#carry(active).finally(() => {
-      this.#active.delete(command.id);
-      wakeAll(active);
-    });
+    active.ended = this.#carry(active)
+      // The store can't take the run's end: the next start closes it as interrupted.
+      .catch((error: unknown) => console.error(`run ${command.id}: its end can't be stored:`, error))
+      .finally(() => {
+        this.#active.delete(command.id);
+        wakeAll(active);
+      });
     return { run: command.id, joined: false };
   }
 
@@ -140,6 +132,26 @@ export class Runs {
   async stop(): Promise<void> {
     this.#stopping = true;
     await Promise.all([...this.#active.values()].map(active => active.ended));
+  }
+
+  /** Puts a new run into the store, and the files that it ships into its folder. */
+  #record({ command, sender }: Admitted, digest: string): void {
+    const runDir = join(this.#options.folder, command.id);
+    mkdirSync(join(runDir, 'shipped'), { recursive: true, mode: 0o700 });
+    for (const file of command.files) {
+      writeFileSync(shippedPath(runDir, file.sha256), Buffer.from(file.content, 'base64'), { mode: 0o600 });
+    }
+    const { files, ...rest } = command;
+    this.#options.store.begin({
+      id: command.id,
+      digest,
+      type: command.type,
+      trust: sender.trust,
+      keyId: sender.keyId,
+      address: sender.address,
+      command: JSON.stringify({ ...rest, files: files.map(({ content, ...file }) => file) }),
+      at: this.#now(),
+    });
   }
 
   async #carry(active: Active): Promise<void> {

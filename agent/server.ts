@@ -37,7 +37,12 @@ export class AgentServer {
     this.#limiter = limiterOf(doors.config());
     this.#http = createServer(
       { headersTimeout: 10_000, requestTimeout: 15_000, maxHeaderSize: MAX_HEADER_BYTES, keepAliveTimeout: 5_000 },
-      (request, response) => void this.#answer(request, response),
+      (request, response) => {
+        this.#answer(request, response).catch((error: unknown) => {
+          console.error('http: fault:', error);
+          response.destroy();
+        });
+      },
     );
     this.#http.maxConnections = doors.config().limits.connections;
     this.#sockets = new WebSocketServer({
@@ -46,7 +51,12 @@ export class AgentServer {
       perMessageDeflate: false,
       handleProtocols: offered => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
     });
-    this.#http.on('upgrade', (request, socket, head) => void this.#upgrade(request, socket, head));
+    this.#http.on('upgrade', (request, socket, head) => {
+      this.#upgrade(request, socket, head).catch((error: unknown) => {
+        console.error('upgrade: fault:', error);
+        socket.destroy();
+      });
+    });
     this.#pings = setInterval(() => this.#pingAll(), PING_MS);
     this.#pings.unref();
   }
