@@ -218,8 +218,11 @@ describe('labels are judged as they stood at the merge, in the timeline’s orde
     expect(await judge([committed(HEAD), labeled(LABEL, 'helper'), merged()])).toBe(code);
   });
 
-  it('set by a bot that GitHub knows no permission of', async () => {
-    expect(await judge([committed(HEAD), labeled(LABEL, 'labeler[bot]'), merged()])).toBe('github-unreadable');
+  it('set by an app, which is no collaborator; other labels may be', async () => {
+    expect(await judge([committed(HEAD), labeled(LABEL, 'labeler[bot]'), merged()])).toBe('label-by-unauthorized');
+    expect(await judge([committed(HEAD), labeled('size/S', 'labeler[bot]'), labeled(LABEL), merged()])).toBe(
+      'admitted',
+    );
   });
 });
 

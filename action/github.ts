@@ -140,12 +140,21 @@ export function createGitHub(
     },
     timelineOf: number => all<TimelineEntry>(`the timeline of #${number}`, '/issues/{number}/timeline', { number }),
     async permissionOf(login) {
-      const { permission, role_name } = await read<{ permission: string; role_name?: string }>(
-        `the permission of ${login}`,
-        '/collaborators/{login}/permission',
-        { login },
-      );
-      return role_name ?? permission;
+      try {
+        const { permission, role_name } = await get<{ permission: string; role_name?: string }>(
+          '/collaborators/{login}/permission',
+          { login },
+        );
+        return role_name ?? permission;
+      } catch (error) {
+        const { status, message } = error as { status?: number; message: string };
+        // Apps and people who are gone are no collaborators. Either way their labels count for nothing.
+        if (status === 404) return 'none';
+        throw refusals.githubUnreadable(
+          `the permission of ${login}`,
+          status === undefined ? message : `it answered ${status}`,
+        );
+      }
     },
   };
 }

@@ -140,6 +140,20 @@ describe('the log of a host', () => {
     expect(tokens[0]).toMatch(/^[0-9a-f]{32}$/);
   });
 
+  it('repeats names of others in our own lines, and obeys none of them', async () => {
+    const sink = new Sink();
+    const log = new Log(sink);
+    for (const name of [
+      'a\n::set-output name=status::x',
+      '::error::x',
+      ' \t::error::x',
+      'a\r  ::error::x',
+      'a##[error]x',
+    ])
+      await log.line(name);
+    expect(commandsObeyed(sink.text)).toEqual([]);
+  });
+
   it('holds back no endless line', async () => {
     const sink = new Sink();
     const log = new Log(sink);

@@ -39,10 +39,10 @@ export class Log {
     this.#newline = Buffer.from(`\n${this.#prefix}`);
   }
 
-  /** A line of our own. */
+  /** A line of our own. It may repeat names and messages of others, so none of its lines begins as a command does. */
   async line(text: string): Promise<void> {
     await this.#resume();
-    await this.#write(`${neutral(text).replaceAll('\n', '\n  ')}\n`);
+    await this.#write(`${neutral(text).replace(/^\s*::/gm, '|::')}\n`);
   }
 
   /** A workflow command of our own: `::group::title`. Its values are escaped here. */
