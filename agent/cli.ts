@@ -1,5 +1,9 @@
 #!/usr/bin/env node
+import { setFlagsFromString } from 'node:v8';
 import { VERSION } from '../protocol/version.ts';
+
+// Long idle, then much output at once: without this V8's young generation grows to tens of megabytes and stays so.
+setFlagsFromString('--semi-space-growth-factor=1');
 
 /** Exit codes of `chatops`: done; what was asked about is not valid, or failed; the call itself was wrong. */
 export const EXIT = { done: 0, failed: 1, usage: 2 } as const;
