@@ -214,8 +214,8 @@ describe('labels are judged as they stood at the merge, in the timeline’s orde
     ['maintain', 'admitted'],
     ['admin', 'admitted'],
   ])('set by somebody with the role %s: %s', async (role_name, code) => {
-    hub.permissions.set('helper', { permission: 'read', role_name });
-    expect(await judge([committed(HEAD), labeled(LABEL, 'helper'), merged()])).toBe(code);
+    hub.permissions.set('somebody', { permission: 'read', role_name });
+    expect(await judge([committed(HEAD), labeled(LABEL, 'somebody'), merged()])).toBe(code);
   });
 
   it('set by an app, which is no collaborator; other labels may be', async () => {

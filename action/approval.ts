@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Intent } from '../intents/intent.ts';
 import type { Approval, Evidence, Label } from '../protocol/command.ts';
+import { judgeLabel } from '../protocol/labels.ts';
+import { Refused } from '../protocol/refusal.ts';
 import type { Commit, GitHub, PullRequest, TimelineEntry } from './github.ts';
 import { refusals } from './refusals.ts';
 import type { Trigger } from './trigger.ts';
@@ -46,18 +48,12 @@ export async function gatherApproval(trigger: Trigger, github: GitHub, gathering
   }
 }
 
-/** A label that an intent wants is judged here too, so that a hopeless command makes no connection. The host judges again. */
+/** The labels that the intents want, judged before a connection is made. Throws `Refused`. */
 export function checkLabels(intents: Intent[], approval: Approval | null): void {
   if (!approval) return;
-  for (const { label_required: wanted } of intents) {
-    if (wanted === undefined) continue;
-    for (const { labels, pull_request } of [approval, ...(approval.with ?? [])]) {
-      const label = labels.find(({ name }) => name.toLowerCase() === wanted.toLowerCase());
-      if (!label) throw refusals.labelMissing(wanted, pull_request);
-      if (!label.after_last_push) throw refusals.labelEarly(wanted, pull_request);
-      if (!['admin', 'maintain', 'write'].includes(label.permission))
-        throw refusals.labelByUnauthorized(wanted, pull_request, label.by);
-    }
+  for (const { label_required } of intents) {
+    const refusal = label_required === undefined ? undefined : judgeLabel(approval, label_required);
+    if (refusal) throw new Refused(refusal);
   }
 }
 

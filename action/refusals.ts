@@ -119,24 +119,6 @@ export const refusals = {
       `The files under "${dir}" are more than ${limit}.`,
       'Ship less: large files belong into an image or a volume.',
     ),
-  labelMissing: (label: string, number: number) =>
-    refused(
-      'label-missing',
-      `Pull request #${number} did not bear the label "${label}" when it was merged.`,
-      'Set the label on a pull request before it is merged.',
-    ),
-  labelEarly: (label: string, number: number) =>
-    refused(
-      'label-early',
-      `On pull request #${number} the label "${label}" was set before the last push.`,
-      'Remove the label and set it again after looking at the last push.',
-    ),
-  labelByUnauthorized: (label: string, number: number, by: string) =>
-    refused(
-      'label-by-unauthorized',
-      `On pull request #${number} the label "${label}" was set by ${by}, who may not write to the repository.`,
-      'Let somebody with write, maintain or admin set the label.',
-    ),
   agentUnreachable: (url: string, diagnosis: string) =>
     refused(
       'agent-unreachable',

@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto';
 import { realpath } from 'node:fs/promises';
 import { dirname, join, normalize, sep } from 'node:path';
 import type { Intent } from '../intents/intent.ts';
-import { type Command, type Deployment, type Evidence, MAX_SHIPPED_BYTES } from '../protocol/command.ts';
+import { type Command, type Deployment, MAX_SHIPPED_BYTES } from '../protocol/command.ts';
+import { judgeLabel } from '../protocol/labels.ts';
 import { Refused } from '../protocol/refusal.ts';
 import type { Admitted, Sender } from './admitted.ts';
 import type { TrustedKey } from './authenticate.ts';
@@ -11,8 +12,6 @@ import type { Executor, Site } from './executors/executor.ts';
 import { isFolder } from './files.ts';
 import { stackOf } from './receipts.ts';
 import { refusals } from './refusals.ts';
-
-const MAY_APPROVE = new Set(['admin', 'maintain', 'write']);
 
 /** What an allow rule is asked for. */
 interface Wish {
@@ -99,17 +98,10 @@ function checkRule(command: Deployment, intent: Intent, rule: AllowRule): void {
   }
   const wanted = new Set(rule.require_labels ?? []);
   if (intent.label_required !== undefined) wanted.add(intent.label_required);
-  for (const evidence of [approval, ...(approval.with ?? [])]) {
-    for (const label of wanted) checkLabel(evidence, label);
+  for (const label of wanted) {
+    const refusal = judgeLabel(approval, label);
+    if (refusal) throw new Refused(refusal);
   }
-}
-
-function checkLabel({ pull_request, labels }: Evidence, wanted: string): void {
-  const label = labels.find(({ name }) => name.toLowerCase() === wanted.toLowerCase());
-  if (!label) throw new Refused(refusals.labelMissing(wanted, pull_request));
-  if (!label.after_last_push) throw new Refused(refusals.labelEarly(wanted, pull_request));
-  if (!MAY_APPROVE.has(label.permission))
-    throw new Refused(refusals.labelByUnauthorized(wanted, pull_request, label.by));
 }
 
 /** Resolves links as far as the path exists, and holds the result under `root`. Throws `Refused`. */

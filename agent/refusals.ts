@@ -96,24 +96,6 @@ export const refusals = {
       `A command from the event "${event}" needs a merged pull request.`,
       'Merge a labelled pull request, or add the event to without_approval of the allow rule in agent.yaml.',
     ),
-  labelMissing: (label: string, pullRequest: number) =>
-    refusal(
-      'label-missing',
-      `Pull request #${pullRequest} did not bear the label "${label}" when it was merged.`,
-      'Set the label on a pull request before it is merged.',
-    ),
-  labelEarly: (label: string, pullRequest: number) =>
-    refusal(
-      'label-early',
-      `On pull request #${pullRequest} the label "${label}" was set before the last push.`,
-      'Remove the label and set it again after looking at the last push.',
-    ),
-  labelByUnauthorized: (label: string, pullRequest: number, by: string) =>
-    refusal(
-      'label-by-unauthorized',
-      `On pull request #${pullRequest} the label "${label}" was set by ${by}, who may not write to the repository.`,
-      'Let somebody with write, maintain or admin set the label.',
-    ),
   stackUnknown: (stack: string, folder: string) =>
     refusal(
       'stack-unknown',
