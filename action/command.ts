@@ -1,6 +1,6 @@
 import type { LoadedIntent } from '../intents/load.ts';
 import type { ParamValue } from '../intents/render.ts';
-import type { Approval, Deployment, Follow, Origin, ShippedFile } from '../protocol/command.ts';
+import type { Approval, Cancel, Deployment, Follow, Origin, ShippedFile } from '../protocol/command.ts';
 
 /** What is sent to one agent: everything of a command but what each sending makes anew. */
 export interface Task {
@@ -46,4 +46,9 @@ export function buildFollow(
   { agent, challenge, now }: Binding,
 ): Follow {
   return { type: 'follow', id, agent, challenge, issued_at: now.toISOString(), origin, run, after };
+}
+
+/** Asks for the end of a run. */
+export function buildCancel(run: string, id: string, origin: Origin, { agent, challenge, now }: Binding): Cancel {
+  return { type: 'cancel', id, agent, challenge, issued_at: now.toISOString(), origin, run };
 }

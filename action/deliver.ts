@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Command } from '../protocol/command.ts';
 import { type AnyEvent, chainDigest, decodeFrame, EMPTY_DIGEST } from '../protocol/event.ts';
 import type { SecretKey } from '../protocol/keys.ts';
 import { Receipt } from '../protocol/receipt.ts';
 import { Refused } from '../protocol/refusal.ts';
 import { PAYLOAD_TYPES, sign, verify } from '../protocol/signature.ts';
 import { AgentFrame, ReceiptFrame } from '../protocol/wire.ts';
-import { type Binding, buildCommand, buildFollow, type Task } from './command.ts';
+import { type Binding, buildCancel, buildCommand, buildFollow, type Task } from './command.ts';
 import { connect, type Link, NoConnection } from './connect.ts';
 import { diagnose } from './diagnose.ts';
 import type { AgentAddress } from './inputs.ts';
@@ -62,14 +63,16 @@ interface Told {
 }
 
 function send(link: Link, task: Task, told: Told, key: SecretKey): void {
-  const binding: Binding = { agent: link.hello.agent, challenge: link.hello.challenge, now: new Date() };
-  const command =
+  sendSigned(link, key, binding =>
     told.run === undefined
       ? buildCommand(task, binding)
-      : buildFollow(told.run, told.last, randomUUID(), task.origin, binding);
-  link.send(
-    JSON.stringify({ type: 'signed', ...sign(PAYLOAD_TYPES.command, Buffer.from(JSON.stringify(command)), key) }),
+      : buildFollow(told.run, told.last, randomUUID(), task.origin, binding),
   );
+}
+
+function sendSigned({ hello, send }: Link, key: SecretKey, build: (binding: Binding) => Command): void {
+  const command = build({ agent: hello.agent, challenge: hello.challenge, now: new Date() });
+  send(JSON.stringify({ type: 'signed', ...sign(PAYLOAD_TYPES.command, Buffer.from(JSON.stringify(command)), key) }));
 }
 
 /** Reads one connection to its end. Returns the receipt, or undefined where the connection ended before it. */
@@ -172,14 +175,7 @@ export async function attach(
   while (!over.aborted) {
     const link = await again(delivery, over);
     if (link) {
-      const binding: Binding = { agent: link.hello.agent, challenge: link.hello.challenge, now: new Date() };
-      const follow = buildFollow(run, told.last, randomUUID(), task.origin, binding);
-      link.send(
-        JSON.stringify({
-          type: 'signed',
-          ...sign(PAYLOAD_TYPES.command, Buffer.from(JSON.stringify(follow)), delivery.key),
-        }),
-      );
+      sendSigned(link, delivery.key, binding => buildFollow(run, told.last, randomUUID(), task.origin, binding));
       const events = listen(link, told, delivery);
       let next = await events.next();
       while (!next.done) next = await events.next();
@@ -188,4 +184,35 @@ export async function attach(
     await sleep(BACK_AFTER, undefined, { signal: over }).catch(() => undefined);
   }
   return undefined;
+}
+
+/**
+ * Asks the agent to end a run, within `patience` milliseconds. Returns whether it took that. Throws `Refused`, the agent's
+ * own: `run-unknown`, `run-ended`.
+ */
+export async function cancel(
+  run: string,
+  { origin }: Pick<Task, 'origin'>,
+  delivery: Delivery,
+  patience: number,
+): Promise<boolean> {
+  const over = AbortSignal.timeout(patience);
+  while (!over.aborted) {
+    const link = await again(delivery, over);
+    if (link) {
+      sendSigned(link, delivery.key, binding => buildCancel(run, randomUUID(), origin, binding));
+      try {
+        for await (const text of link.frames()) {
+          const frame = readFrame(text);
+          if (frame?.type === 'accepted') return true;
+          if (frame?.type === 'refusal')
+            throw new Refused({ code: frame.code, message: frame.message, remedy: frame.remedy });
+        }
+      } finally {
+        link.close();
+      }
+    }
+    await sleep(BACK_AFTER, undefined, { signal: over }).catch(() => undefined);
+  }
+  return false;
 }

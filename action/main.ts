@@ -7,7 +7,7 @@ import type { Receipt } from '../protocol/receipt.ts';
 import { Refused } from '../protocol/refusal.ts';
 import { checkLabels, gatherApproval } from './approval.ts';
 import type { Task } from './command.ts';
-import { deliver } from './deliver.ts';
+import { cancel, type Delivery, deliver } from './deliver.ts';
 import { type AgentAddress, type Inputs, readInputs } from './inputs.ts';
 import { Log } from './log.ts';
 import { post } from './post.ts';
@@ -114,7 +114,9 @@ function groupByHost(
 async function run(task: Task, agent: AgentAddress, inputs: Inputs): Promise<Receipt> {
   let report = new Report(log, new URL(agent.url).hostname, task.dryRun);
   const say = (line: string) => void log.line(`[${agent.url}] ${line}`);
-  const events = deliver(task, {
+  // Before it is sent: should the job be killed now, the post step looks for it.
+  core.saveState('run', JSON.stringify({ run: task.id, url: agent.url, key: agent.key.text, origin: task.origin }));
+  const delivery: Delivery = {
     agent,
     key: inputs.signingKey,
     connectTimeout: inputs.connectTimeout,
@@ -122,13 +124,12 @@ async function run(task: Task, agent: AgentAddress, inputs: Inputs): Promise<Rec
     say,
     onAccepted: (accepted, name) => {
       report = new Report(log, name, task.dryRun);
-      core.saveState(
-        'run',
-        JSON.stringify({ run: accepted, url: agent.url, key: agent.key.text, origin: task.origin }),
-      );
+      current = { task, delivery, accepted: true };
       say(`run ${accepted}`);
     },
-  });
+  };
+  current = { task, delivery, accepted: false };
+  const events = deliver(task, delivery);
   try {
     let next = await events.next();
     for (; !next.done; next = await events.next()) await report.event(next.value);
@@ -136,15 +137,45 @@ async function run(task: Task, agent: AgentAddress, inputs: Inputs): Promise<Rec
     core.saveState('done', next.value.run);
     return next.value;
   } finally {
+    current = undefined;
     await report.end();
   }
 }
 
-/** A signal means that the workflow is cancelled: the host carries the run to its end, and the post step tells how. */
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.once(signal, () => {
-    process.stdout.write(`\nThe job was stopped (${signal}). A run that the agent has accepted goes on at the host.\n`);
+/** What is being delivered right now. */
+let current: { task: Task; delivery: Delivery; accepted: boolean } | undefined;
+/** GitHub's runner kills 7.5 s after SIGINT and 2.5 s after SIGTERM. */
+const CANCEL_PATIENCE = 5_000;
+
+/**
+ * A signal means that the workflow is cancelled: the agent is asked to end the run, and how it does is followed for as
+ * long as GitHub lets this process live. The post step tells the rest.
+ */
+async function stop(signal: string): Promise<void> {
+  if (!current) {
+    process.stdout.write(`\nThe job was stopped (${signal}). No agent has been sent a command.\n`);
     process.exit(1);
+  }
+  const { task, delivery } = current;
+  process.stdout.write(`\nThe job was stopped (${signal}): cancelling the run ${task.id}.\n`);
+  let said: string;
+  try {
+    const taken = await cancel(task.id, task, delivery, CANCEL_PATIENCE);
+    said = taken
+      ? 'The agent stops the run, repairs and undoes it.'
+      : 'The agent can’t be reached: the run goes on at the host.';
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    said = error.message;
+  }
+  process.stdout.write(`${said}\n`);
+  if (!current?.accepted) process.exit(1);
+}
+
+let signals = 0;
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(signal, () => {
+    if (++signals === 1) stop(signal).catch(() => process.exit(1));
   });
 }
 

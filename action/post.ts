@@ -1,11 +1,13 @@
 import * as core from '@actions/core';
 import { Origin } from '../protocol/command.ts';
 import { readPublicKey, readSecretKey } from '../protocol/keys.ts';
+import type { Receipt } from '../protocol/receipt.ts';
+import { Refused } from '../protocol/refusal.ts';
 import { attach } from './deliver.ts';
 import type { Log } from './log.ts';
 
-/** GitHub gives a cancelled job's post steps some minutes; nobody wants to wait for them. */
-const PATIENCE = 20_000;
+/** GitHub gives a cancelled job's post steps five minutes, in which an undo should have come to its end. */
+const PATIENCE = 240_000;
 
 /** After the job: where the main step ended without its run's receipt, comes back to the run and tells the truth. */
 export async function post(log: Log): Promise<void> {
@@ -13,18 +15,21 @@ export async function post(log: Log): Promise<void> {
   if (!state) return;
   const { run, url, key, origin } = JSON.parse(state) as { run: string; url: string; key: string; origin: unknown };
   if (core.getState('done') === run) return;
-  const receipt = await attach(
-    run,
-    { origin: Origin.parse(origin) },
-    {
-      agent: { url, key: readPublicKey(key) },
-      key: readSecretKey(process.env['INPUT_SIGNING-KEY'] ?? ''),
-      connectTimeout: PATIENCE,
-      timeout: PATIENCE,
-      say: () => undefined,
-    },
-    PATIENCE,
-  );
+  const delivery = {
+    agent: { url, key: readPublicKey(key) },
+    key: readSecretKey(process.env['INPUT_SIGNING-KEY'] ?? ''),
+    connectTimeout: PATIENCE,
+    timeout: PATIENCE,
+    say: () => undefined,
+  };
+  let receipt: Receipt | undefined;
+  try {
+    receipt = await attach(run, { origin: Origin.parse(origin) }, delivery, PATIENCE);
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    await log.line(error.code === 'run-unknown' ? 'The agent never got the command.' : error.message);
+    return;
+  }
   if (receipt) await log.line(`The run ${run} ended ${receipt.outcome} at the host. ${receipt.message ?? ''}`);
   else
     await log.command(

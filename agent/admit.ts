@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto';
+import { lookup } from 'node:dns/promises';
 import { realpath } from 'node:fs/promises';
+import { isIP } from 'node:net';
 import { dirname, join, normalize, sep } from 'node:path';
 import type { Intent } from '../intents/intent.ts';
-import { type Command, type Deployment, MAX_SHIPPED_BYTES } from '../protocol/command.ts';
+import { Command, type Deployment, MAX_SHIPPED_BYTES } from '../protocol/command.ts';
 import { judgeLabel } from '../protocol/labels.ts';
 import { Refused } from '../protocol/refusal.ts';
 import type { Admitted, Sender } from './admitted.ts';
@@ -10,8 +12,10 @@ import type { TrustedKey } from './authenticate.ts';
 import type { AllowRule, Config } from './config.ts';
 import type { Executor, Site } from './executors/executor.ts';
 import { isFolder } from './files.ts';
+import { rangesOf } from './hands/probe.ts';
 import { stackOf } from './receipts.ts';
 import { refusals } from './refusals.ts';
+import type { StoredRun } from './store.ts';
 
 /** What an allow rule is asked for. */
 interface Wish {
@@ -32,22 +36,80 @@ export async function admit(
   checkSender(command, key, config);
   const wishes = command.intents.map(({ intent }) => ({ intent, stack: stackOf(intent) }));
   const rules = wishes.map(wish => ruleFor(wish, key));
-  const documents = command.intents.map(document => {
-    const executor = executors.find(one => one.takes(document.intent));
-    if (!executor) throw new Refused(refusals.actionUnsupported(document.intent.action));
-    return { document, executor };
-  });
+  const documents = executorsFor(command, executors);
   // A plan and a dry run change nothing: who may ask, and for what, is settled above.
   if (command.type === 'run' && !command.dry_run) {
     for (const [index, wish] of wishes.entries()) checkApproval(command, wish.intent, rules[index] ?? []);
   }
-  for (const { document, executor } of documents) {
-    for (const claim of executor.claims(document.intent, site)) await holdUnder(claim.path, claim.root);
-    // A dry run answers from nothing, also about folders.
-    if (!command.dry_run) await checkStack(document.intent, site);
-  }
+  for (const entry of documents) await checkPlaces(entry, command.dry_run, site);
   checkFiles(command);
   const sender: Sender = { trust: key.entry.name, keyId: key.id, address };
+  return { command, sender, documents } as unknown as Admitted;
+}
+
+/**
+ * A command that was given on the host itself, by somebody who may use the agent's socket: no key, no approval and no rule
+ * is asked for, but paths, stacks and addresses are judged as for everybody. Throws `Refused`.
+ */
+export async function admitLocal(
+  command: Deployment,
+  user: string,
+  { executors, site }: { executors: Executor[]; site: Site },
+): Promise<Admitted> {
+  const documents = executorsFor(command, executors);
+  for (const entry of documents) await checkPlaces(entry, command.dry_run, site);
+  checkFiles(command);
+  const sender: Sender = { trust: LOCAL, keyId: '', address: user };
+  return { command, sender, documents } as unknown as Admitted;
+}
+
+/** In place of a trust entry's name: the agent's own socket. */
+export const LOCAL = 'local';
+
+function executorsFor(command: Deployment, executors: Executor[]): Admitted['documents'] {
+  return command.intents.map(document => {
+    const executor = executors.find(one => one.takes(document.intent));
+    if (!executor) throw new Refused(refusals.actionUnsupported(document.intent.action));
+    return { document, executor };
+  });
+}
+
+async function checkPlaces(
+  { document, executor }: Admitted['documents'][number],
+  isDryRun: boolean,
+  site: Site,
+): Promise<void> {
+  for (const claim of executor.claims(document.intent, site)) await holdUnder(claim.path, claim.root);
+  // A dry run answers from nothing, also about folders and names.
+  if (isDryRun) return;
+  for (const host of executor.asks(document.intent)) await checkHost(host, site);
+  await checkStack(document.intent, site);
+}
+
+/** A name without a dot may be a service of the stack, which only the step can know. Throws `Refused`. */
+async function checkHost(host: string, site: Site): Promise<void> {
+  const isLiteral = isIP(host) !== 0;
+  if (!isLiteral && !host.includes('.') && host !== 'localhost') return;
+  const addresses = isLiteral ? [{ address: host }] : await lookup(host, { all: true }).catch(() => []);
+  const allowed = rangesOf(site.verify);
+  for (const { address } of addresses) {
+    if (!allowed.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4'))
+      throw new Refused(refusals.verifyAddressNotAllowed(isLiteral ? host : `${host} (${address})`));
+  }
+}
+
+/** A run that an earlier agent admitted, as it was; undefined where this version can't read or carry out its command. */
+export function readmit(stored: StoredRun, executors: Executor[]): Admitted | undefined {
+  const { files, ...rest } = JSON.parse(stored.command) as { files: object[] };
+  // The store holds no contents: they lie in the run's folder.
+  const command = Command.safeParse({ ...rest, files: files.map(file => ({ ...file, content: '' })) }).data;
+  if (command?.type !== 'run' && command?.type !== 'plan') return undefined;
+  const documents = command.intents.flatMap(document => {
+    const executor = executors.find(one => one.takes(document.intent));
+    return executor ? [{ document, executor }] : [];
+  });
+  if (documents.length !== command.intents.length) return undefined;
+  const sender: Sender = { trust: stored.trust, keyId: stored.keyId, address: stored.address };
   return { command, sender, documents } as unknown as Admitted;
 }
 
@@ -92,6 +154,8 @@ function checkApproval(command: Deployment, intent: Intent, rules: AllowRule[]):
 
 function checkRule(command: Deployment, intent: Intent, rule: AllowRule): void {
   const { approval, origin } = command;
+  if (rule.require_verify && !('verify' in intent && intent.verify))
+    throw new Refused(refusals.verifyRequired(stackOf(intent)));
   if (!approval) {
     if (rule.without_approval?.some(event => event === origin.event)) return;
     throw new Refused(refusals.approvalMissing(origin.event));

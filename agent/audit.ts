@@ -53,6 +53,14 @@ export class Audit implements Watcher {
     });
   }
 
+  resumed(run: string, admitted: Admitted): void {
+    this.write('run-resumed', { run, ...whoOf(admitted) });
+  }
+
+  cancelled(run: string, by: object): void {
+    this.write('run-cancelled', { run, by });
+  }
+
   planned(run: string, document: number, plan: Plan): void {
     for (const step of [...plan.steps, ...plan.undo, ...plan.cleanup]) {
       if (step.do === 'start') this.#argv.set(`${run} ${document} ${step.name}`, step.argv);

@@ -1,15 +1,24 @@
 import type { Happening, Outcome, StepOutcome } from '../protocol/event.ts';
 import type { ImageChange, StepResult } from '../protocol/receipt.ts';
+import { describeStep } from './describe.ts';
 import type { Plan, Step } from './plan.ts';
 import type { Source } from './tail.ts';
 
 /** A piece of output: text, or UTF-8 bytes with the place where they are stored already. */
 export type Piece = { text: string } | { bytes: Buffer; source: Source };
 
-/** A happening, where output may be a stored piece. */
-export type Told =
+export type Phase = 'do' | 'undo' | 'cleanup';
+
+/** What the store keeps of a step beside its events, so that the next agent can go on from there. */
+export type StepMark =
+  | { document: number; index: number; step: string; phase: Phase }
+  | { document: number; index: number; ms: number; ending: StepEnding };
+
+/** A happening, where output may be a stored piece, and what is stored with it. */
+export type Told = (
   | Exclude<Happening, { kind: 'output' }>
-  | ({ kind: 'output'; document: number; step: string } & Piece);
+  | ({ kind: 'output'; document: number; step: string } & Piece)
+) & { mark?: StepMark };
 
 /** A container as a `measure` step saw it. `image` is the image's id (`sha256:…`). */
 export interface Seen {
@@ -26,13 +35,23 @@ export interface StepEnding {
   message?: string;
   remedy?: string;
   exit?: number | string;
+  /** It was stopped, or ended by somebody else, before it was through. */
+  cut?: true;
   seen?: Seen[];
   files?: { written: string[]; removed: string[] };
 }
 
-/** What carries out one step of a kind. Yields output; throws only for a fault of ours. */
+/** A step of an earlier agent's: its end, or that it had only begun (with how many bytes of its output had been told). */
+export type Past = { ending: StepEnding; ms: number } | { offset: number };
+
+/** What carries out one step of a kind. Yields output; throws only for a fault of ours. `resumed`: an earlier agent began it. */
 export interface Hands {
-  carry(step: Step, place: { document: number; index: number }, signal: AbortSignal): AsyncGenerator<Piece, StepEnding>;
+  carry(
+    step: Step,
+    place: { document: number; index: number },
+    signal: AbortSignal,
+    resumed?: { offset: number },
+  ): AsyncGenerator<Piece, StepEnding>;
 }
 
 /** How a plan ended. */
@@ -48,58 +67,66 @@ export interface Ending {
   changed: boolean;
 }
 
+/** What the steps have come to so far. */
+interface Progress {
+  begun: Set<string>;
+  cut: Set<string>;
+  results: StepResult[];
+  seen: { before?: Seen[]; after?: Seen[] };
+  files: { written: string[]; removed: string[] };
+}
+
 /**
  * Plan in, happenings out: `steps` in order; after a failure or a cancel `undo`; at the end, whatever happened, `cleanup`.
+ * `past` holds the steps of an earlier agent by their index: those with an end are taken as they were and not told again.
  * Knows no executor, no socket and no store.
  */
 export async function* carryOut(
   plan: Plan,
-  { document, hands, signal }: { document: number; hands: Hands; signal: AbortSignal },
+  { document, hands, signal, past }: { document: number; hands: Hands; signal: AbortSignal; past?: Map<number, Past> },
 ): AsyncGenerator<Told, Ending> {
-  const begun = new Set<string>();
-  const results: StepResult[] = [];
-  const seen: { before?: Seen[]; after?: Seen[] } = {};
-  const files = { written: [] as string[], removed: [] as string[] };
+  const so: Progress = {
+    begun: new Set(),
+    cut: new Set(),
+    results: [],
+    seen: {},
+    files: { written: [], removed: [] },
+  };
   let index = 0;
   let failed: { step: Step; ending: StepEnding } | undefined;
 
-  async function* run(
-    step: Step,
-    phase: 'do' | 'undo' | 'cleanup',
-    stop: AbortSignal,
-  ): AsyncGenerator<Told, StepEnding> {
-    yield { kind: 'step-started', document, step: step.name, text: describeStep(step), phase };
-    if (phase === 'do') begun.add(step.name);
+  async function* run(step: Step, phase: Phase, stop: AbortSignal): AsyncGenerator<Told, StepEnding> {
+    const place = { document, index: ++index };
+    const before = past?.get(place.index);
+    if (before && 'ending' in before) return took(so, step, phase, before);
+    if (!before) {
+      const mark: StepMark = { ...place, step: step.name, phase };
+      yield { kind: 'step-started', document, step: step.name, text: describeStep(step), phase, mark };
+    }
     const started = performance.now();
-    const work = hands.carry(step, { document, index: ++index }, stop);
+    const work = hands.carry(step, place, stop, before);
     let next = await work.next();
     for (; !next.done; next = await work.next()) yield { kind: 'output', document, step: step.name, ...next.value };
-    const ending = next.value;
-    const ms = Math.round(performance.now() - started);
-    if (step.do === 'measure' && ending.seen) seen[step.as] = ending.seen;
-    if (phase === 'do' && ending.files) {
-      files.written.push(...ending.files.written);
-      files.removed.push(...ending.files.removed);
-    }
-    results.push({ name: step.name, outcome: ending.outcome, ms, phase });
-    const { outcome, code, message, exit } = ending;
+    const ended = { ending: next.value, ms: Math.round(performance.now() - started) };
+    const { outcome, code, message, exit } = ended.ending;
     yield {
       kind: 'step-finished',
       document,
       step: step.name,
       outcome,
-      ms,
+      ms: ended.ms,
       ...(code === undefined ? {} : { code }),
       ...(message === undefined ? {} : { message }),
       ...(exit === undefined ? {} : { exit }),
+      mark: { ...place, ...ended },
     };
-    return ending;
+    return took(so, step, phase, ended);
   }
 
   for (const step of plan.steps) {
-    if (failed || signal.aborted) {
+    if (failed || (signal.aborted && !past?.has(index + 1))) {
       failed ??= { step, ending: { outcome: 'cancelled', code: 'cancelled', message: 'Cancelled before this step.' } };
-      results.push({ name: step.name, outcome: 'skipped', ms: 0, phase: 'do' });
+      so.results.push({ name: step.name, outcome: 'skipped', ms: 0, phase: 'do' });
       continue;
     }
     const ending = yield* run(step, 'do', signal);
@@ -107,29 +134,42 @@ export async function* carryOut(
   }
 
   let undone: Undone = { steps: [], broke: undefined };
-  if (failed) undone = yield* undo(plan, begun, run);
+  if (failed) undone = yield* undo(plan, so, run);
   for (const step of plan.cleanup) {
-    if (isDue(step, begun)) yield* run(step, 'cleanup', NEVER);
+    if (isDue(step, so)) yield* run(step, 'cleanup', NEVER);
   }
 
-  const images = imageChanges(seen.before ?? [], seen.after ?? []);
-  const replaced = seen.after !== undefined && containerSet(seen.before) !== containerSet(seen.after);
+  const images = so.seen.after ? imageChanges(so.seen.before ?? [], so.seen.after) : [];
+  const replaced = so.seen.after !== undefined && containerSet(so.seen.before) !== containerSet(so.seen.after);
+  const told = { steps: so.results, images, files: so.files };
   if (!failed) {
-    const changed = replaced || files.written.length + files.removed.length > 0;
-    return { outcome: 'succeeded', steps: results, images, files, changed };
+    const changed = replaced || so.files.written.length + so.files.removed.length > 0;
+    return { outcome: 'succeeded', ...told, changed };
   }
   return {
-    ...judgeFailure(failed, undone),
+    ...judgeFailure(plan, failed, undone, so),
     failedStep: failed.step.name,
-    steps: results,
-    images,
-    files,
-    changed: begunToChange(plan, begun, undone),
+    ...told,
+    changed: begunToChange(plan, so.begun, undone),
   };
 }
 
-function isDue(step: Step, begun: Set<string>): boolean {
+/** Takes over what a step has come to. */
+function took(so: Progress, step: Step, phase: Phase, { ending, ms }: { ending: StepEnding; ms: number }): StepEnding {
+  if (phase === 'do') so.begun.add(step.name);
+  if (phase === 'do' && ending.cut) so.cut.add(step.name);
+  if (step.do === 'measure' && ending.seen) so.seen[step.as] = ending.seen;
+  if (phase === 'do' && ending.files) {
+    so.files.written.push(...ending.files.written);
+    so.files.removed.push(...ending.files.removed);
+  }
+  so.results.push({ name: step.name, outcome: ending.outcome, ms, phase });
+  return ending;
+}
+
+function isDue(step: Step, { begun, cut }: Progress): boolean {
   if (step.ifBegan !== undefined && !begun.has(step.ifBegan)) return false;
+  if (step.ifCut !== undefined && !cut.has(step.ifCut)) return false;
   return step.unlessBegan === undefined || !begun.has(step.unlessBegan);
 }
 
@@ -142,12 +182,12 @@ const NEVER = new AbortController().signal;
 
 async function* undo(
   plan: Plan,
-  begun: Set<string>,
+  so: Progress,
   run: (step: Step, phase: 'undo', stop: AbortSignal) => AsyncGenerator<Told, StepEnding>,
 ): AsyncGenerator<Told, Undone> {
   const undone: Undone = { steps: [], broke: undefined };
   for (const step of plan.undo) {
-    if (undone.broke || !isDue(step, begun)) continue;
+    if (undone.broke || !isDue(step, so)) continue;
     const ending = yield* run(step, 'undo', NEVER);
     if (ending.outcome === 'succeeded') undone.steps.push(step);
     else undone.broke = { step, ending };
@@ -156,37 +196,45 @@ async function* undo(
 }
 
 function judgeFailure(
+  plan: Plan,
   { step, ending }: { step: Step; ending: StepEnding },
   undone: Undone,
+  so: Progress,
 ): Pick<Ending, 'outcome' | 'code' | 'message' | 'remedy'> {
   const code = ending.code ?? 'step-failed';
   const message = ending.message ?? `The step "${step.name}" did not succeed.`;
   const remedy = ending.remedy === undefined ? {} : { remedy: ending.remedy };
   if (undone.broke) {
     const { step: broken, ending: why } = undone.broke;
+    const due = plan.undo.filter(one => isDue(one, so));
+    const left = due.slice(due.indexOf(broken)).filter(one => one.do === 'start');
     return {
       outcome: 'failed',
       code: 'undo-failed',
       message: `${message} Undoing it failed too, at "${broken.name}": ${why.message ?? why.code ?? 'no reason given'}.`,
-      remedy: `Look at the host now. By hand: ${describeStep(broken)}`,
+      remedy: `Look at the host now: it is between the old and the new state. By hand: ${left.map(describeStep).join(' && ') || describeStep(broken)}`,
     };
   }
-  const putBack = undone.steps.some(done => done.do === 'start');
-  if (ending.outcome === 'cancelled') return { outcome: 'cancelled', code, message, ...remedy };
-  if (putBack)
-    return { outcome: 'rolled-back', code, message: `${message} What was there before runs again.`, ...remedy };
-  return { outcome: 'failed', code, message, ...remedy };
+  const putBack = undone.steps.some(changesHost);
+  const again = putBack ? ' What was there before runs again.' : '';
+  if (ending.outcome === 'cancelled') return { outcome: 'cancelled', code, message: `${message}${again}`, ...remedy };
+  return { outcome: putBack ? 'rolled-back' : 'failed', code, message: `${message}${again}`, ...remedy };
+}
+
+function changesHost(step: Step): boolean {
+  return step.do === 'start' && step.changes === true;
 }
 
 /** Whether the host is left changed after a failure: a process was started that changes services and was not undone, or files stay. */
 function begunToChange(plan: Plan, begun: Set<string>, undone: Undone): boolean {
   if (undone.broke) return true;
   const restored = new Set(undone.steps.flatMap(step => (step.do === 'restore' ? [step.of] : [])));
-  const putBack = undone.steps.some(step => step.do === 'start');
+  const putBack = undone.steps.some(changesHost);
   return plan.steps.some(
     step =>
       begun.has(step.name) &&
-      ((step.do === 'write' && !restored.has(step.name)) || (step.do === 'start' && step.changes === true && !putBack)),
+      ((step.do === 'write' && step.changes.some(change => !change.own) && !restored.has(step.name)) ||
+        (changesHost(step) && !putBack)),
   );
 }
 
@@ -204,26 +252,4 @@ function containerSet(seen: Seen[] = []): string {
     .map(one => one.container)
     .sort()
     .join();
-}
-
-/** One line for people: the log's, the dry run's and the audit's. */
-export function describeStep(step: Step): string {
-  switch (step.do) {
-    case 'start':
-      return step.argv
-        .map(word => (/^[\w@%+=:,./*-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`))
-        .join(' ');
-    case 'write': {
-      const told = step.changes.filter(change => !change.own);
-      return told.map(change => `${'remove' in change ? 'remove' : 'write'} ${change.path}`).join(', ');
-    }
-    case 'restore':
-      return `put back the files that "${step.of}" changed`;
-    case 'await-healthy': {
-      const who = step.project.services?.join(', ') ?? 'every service';
-      return `wait until ${who} in ${step.project.dir} is healthy (at most ${step.timeout / 1000} s)`;
-    }
-    case 'measure':
-      return `record images ${step.as} (${step.project.services?.join(', ') ?? 'every service'} in ${step.project.dir})`;
-  }
 }

@@ -13,11 +13,19 @@ const HELP = `chatops ${VERSION} — deployments on machines you own
   chatops agent --config FILE             run the agent that agent.yaml describes
   chatops config check FILE               check an agent.yaml
   chatops validate FILE…                  check intents; prints a line for each
-  chatops run FILE --dry-run              show every step that an intent means here, without an agent and
-                                          without starting anything
-        [--config FILE] [--param name=value …] [--json]
+  chatops run FILE [--param name=value …] have the agent of this host carry out an intent, and show it live
+        --plan                            say what would change
+        --dry-run                         show every step, without an agent and without starting anything
+        --detach                          print the run's id and go
+  chatops rollback STACK [--to RUN]       bring a stack back to the release before, or to the one of a run
+  chatops runs [RUN] [--limit N]          list runs, or show one
+  chatops logs [RUN] [-f]                 show what a run told; with -f until its end
+  chatops cancel RUN                      stop a run, repair and undo it
   chatops keygen [--out FILE]             make a signing key; with --out the secret goes to FILE (0600)
   chatops --help | --version
+
+The commands that speak with the agent find it by --config FILE (default /etc/chatops/agent.yaml) or
+--socket PATH, and print JSON with --json.
 
 Exit codes: 0 done, 1 not valid or failed, 2 wrong call.
 `;
@@ -34,6 +42,16 @@ async function main(args: string[]): Promise<number> {
       return (await import(/* webpackMode: "eager" */ './cli/validate.ts')).validate(rest);
     case 'run':
       return (await import(/* webpackMode: "eager" */ './cli/run.ts')).run(rest);
+    case 'rollback':
+      return (await import(/* webpackMode: "eager" */ './cli/run.ts')).rollback(rest);
+    case 'runs':
+      return (await import(/* webpackMode: "eager" */ './cli/runs.ts')).runs(rest);
+    case 'logs':
+      return (await import(/* webpackMode: "eager" */ './cli/runs.ts')).logs(rest);
+    case 'cancel':
+      return (await import(/* webpackMode: "eager" */ './cli/runs.ts')).cancel(rest);
+    case 'keeper':
+      return (await import(/* webpackMode: "eager" */ './cli/keeper.ts')).keeper();
     case 'keygen':
       return (await import(/* webpackMode: "eager" */ './cli/keygen.ts')).keygen(rest);
     case '--version':

@@ -3,6 +3,7 @@ import { BlockList, isIP } from 'node:net';
 import { isNode, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { Duration } from '../intents/duration.ts';
+import { ACTIONS } from '../intents/intent.ts';
 import { nearest } from '../intents/nearest.ts';
 import { KeyError, readPublicKey } from '../protocol/keys.ts';
 import { DEFAULT_PORT } from '../protocol/wire.ts';
@@ -17,16 +18,17 @@ const Key = z.string().refine(isPublicKey, { error: 'Expected a public key: "ed2
 const Address = z.string().refine(isAddressRange, { error: 'Expected an address or a range such as "100.64.0.0/10"' });
 
 export const AllowRule = z.strictObject({
-  actions: z
-    .array(z.enum(['rollout', 'scale', 'backup']))
-    .min(1)
-    .describe('Which verbs.'),
+  actions: z.array(z.enum(ACTIONS)).min(1).describe('Which verbs.'),
   stacks: z.array(Pattern).min(1).describe('On which stacks.'),
   services: z.array(Pattern).min(1).optional().describe('Only intents that name one of these services.'),
   require_labels: z
     .array(z.string().min(1).max(50))
     .optional()
     .describe('Labels beside the intent’s own that the merged pull request must bear.'),
+  require_verify: z
+    .boolean()
+    .optional()
+    .describe('Rollouts, scales and rollbacks must say how they prove themselves: "verify".'),
   without_approval: z
     .array(z.enum(['workflow_dispatch', 'schedule', 'push', 'pull_request']))
     .optional()
@@ -89,11 +91,39 @@ export const Config = z
         connections: z.int().min(1).max(10_000).default(100).describe('Open connections in all.'),
       })
       .default({ concurrent_runs: 4, connections: 100 }),
+    verify: z
+      .strictObject({
+        allow: z
+          .array(z.union([z.literal('stack'), Address]))
+          .default(['stack', '127.0.0.0/8', '::1/128'])
+          .describe('What "verify" may ask: addresses and ranges, and "stack" for the containers of the stack itself.'),
+      })
+      .default({ allow: ['stack', '127.0.0.0/8', '::1/128'] })
+      .describe('Bounds of "verify" in intents, so that an intent can’t probe the network.'),
+    history: z
+      .strictObject({
+        keep: Duration.default('365d').describe('Runs that ended longer ago are taken out.'),
+        max_runs: z.int().min(1).default(1_000_000).describe('The oldest of more runs are taken out.'),
+        max_size: z
+          .string()
+          .regex(/^\d{1,6}(MiB|GiB)$/, 'Expected a size such as "500MiB" or "2GiB"')
+          .default('2GiB')
+          .describe('How much the logs and files of runs may take; the oldest of more are taken out.'),
+      })
+      .default({ keep: '365d', max_runs: 1_000_000, max_size: '2GiB' })
+      .describe('How much is kept of runs that have ended.'),
     trust: z.array(TrustEntry).min(1).describe('Who may send commands, and what they may do.'),
   })
   .superRefine((config, context) => {
     const names = config.trust.map(entry => entry.name);
     for (const [index, name] of names.entries()) {
+      if (name === 'local') {
+        context.addIssue({
+          code: 'custom',
+          path: ['trust', index, 'name'],
+          message: 'Expected another name: "local" stands for commands that are given on the host itself',
+        });
+      }
       if (names.indexOf(name) !== index) {
         context.addIssue({
           code: 'custom',

@@ -31,7 +31,7 @@ export interface Conversation {
 /** A socket that holds more than this many bytes makes its follower wait. */
 const ENOUGH_BUFFERED = 512 * 1024;
 
-/** One connection: hello, one signed command, its answer, and where it has a run the run's events and receipt. */
+/** One connection: hello, one signed command, its answer, and but for a cancel the run's events and receipt. */
 export async function converse(socket: WebSocket, address: string, agent: Conversation): Promise<void> {
   const who: Refusing = { address };
   const closed = new AbortController();
@@ -47,8 +47,10 @@ export async function converse(socket: WebSocket, address: string, agent: Conver
     Object.assign(who, factsOf(command, key));
     const answer = await begin(command, key, address, agent);
     socket.send(JSON.stringify({ type: 'accepted', ...answer.accepted }));
-    for await (const text of agent.runs.follow(answer.accepted.run, answer.after, closed.signal)) {
-      await send(socket, text);
+    if (answer.after !== undefined) {
+      for await (const text of agent.runs.follow(answer.accepted.run, answer.after, closed.signal)) {
+        await send(socket, text);
+      }
     }
     socket.close(1000);
   } catch (error) {
@@ -64,7 +66,7 @@ async function begin(
   key: TrustedKey,
   address: string,
   agent: Conversation,
-): Promise<{ accepted: { run: string; joined: boolean }; after: number }> {
+): Promise<{ accepted: { run: string; joined: boolean }; after?: number }> {
   switch (command.type) {
     case 'run':
     case 'plan': {
@@ -74,11 +76,13 @@ async function begin(
     case 'follow':
     case 'cancel': {
       checkSender(command, key, agent.config());
-      const owner = agent.runs.owner(command.run);
-      if (owner === undefined) throw new Refused(refusals.runUnknown(command.run));
-      if (owner !== key.entry.name) throw new Refused(refusals.notYourRun(command.run));
-      if (command.type === 'cancel') throw new Refused(refusals.cancelUnsupported());
-      return { accepted: { run: command.run, joined: true }, after: command.after };
+      const run = agent.runs.find(command.run);
+      if (!run) throw new Refused(refusals.runUnknown(command.run));
+      if (run.trust !== key.entry.name) throw new Refused(refusals.notYourRun(command.run));
+      const accepted = { run: command.run, joined: true };
+      if (command.type === 'follow') return { accepted, after: command.after };
+      agent.runs.cancel(command.run, { trust: run.trust, keyId: key.id, actor: command.origin.actor, address });
+      return { accepted };
     }
   }
 }

@@ -1,5 +1,6 @@
 import { request } from 'node:http';
-import { CannotPlan } from './plan.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CannotPlan, type ComposeProject } from './plan.ts';
 
 const TIMEOUT_MS = 15_000;
 const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
@@ -24,6 +25,21 @@ export class Engine {
   async ping(): Promise<void> {
     const { status } = await this.#ask('/_ping');
     if (status !== 200) throw this.#unreachable(`it answered ${status} to a ping`);
+  }
+
+  /** Whether it answers within that time (milliseconds). */
+  async answers(patience: number, signal: AbortSignal): Promise<boolean> {
+    const deadline = performance.now() + patience;
+    while (performance.now() < deadline && !signal.aborted) {
+      try {
+        await this.ping();
+        return true;
+      } catch (error) {
+        if (!(error instanceof CannotPlan)) throw error;
+        await sleep(500, undefined, { signal }).catch(() => undefined);
+      }
+    }
+    return false;
   }
 
   #ask(path: string): Promise<{ status: number; body: string }> {
@@ -68,10 +84,42 @@ export interface ListedContainer {
   Labels: Record<string, string>;
 }
 
+/** What of `GET /containers/{id}/json` the agent reads. */
+export interface InspectedContainer {
+  Id: string;
+  Name: string;
+  Image: string;
+  RestartCount: number;
+  Config: { Image: string; Labels: Record<string, string> };
+  HostConfig?: { RestartPolicy?: { Name?: string } };
+  State: {
+    Status: string;
+    ExitCode: number;
+    StartedAt: string;
+    Health?: { Status: string; Log?: { ExitCode: number; Output: string }[] };
+  };
+  NetworkSettings: { Networks?: Record<string, { IPAddress: string; GlobalIPv6Address?: string }> };
+}
+
 /** Path of the list of a compose project's containers (also stopped ones), found by the folder that compose labels them with. */
-export function projectContainers(dir: string): string {
-  const filters = { label: [`com.docker.compose.project.working_dir=${dir}`, 'com.docker.compose.oneoff=False'] };
-  return `/containers/json?all=1&filters=${encodeURIComponent(JSON.stringify(filters))}`;
+export function projectContainers({ dir, name }: Pick<ComposeProject, 'dir' | 'name'>): string {
+  const label = [`com.docker.compose.project.working_dir=${dir}`, 'com.docker.compose.oneoff=False'];
+  if (name !== undefined) label.push(`com.docker.compose.project=${name}`);
+  return `/containers/json?all=1&filters=${encodeURIComponent(JSON.stringify({ label }))}`;
+}
+
+/** Looks at each container; one that is gone meanwhile is left out. */
+export async function inspectAll(
+  engine: Engine,
+  containers: ListedContainer[],
+): Promise<{ listed: ListedContainer; inspected: InspectedContainer }[]> {
+  const all = await Promise.all(
+    containers.map(async listed => ({
+      listed,
+      inspected: (await engine.get(`/containers/${listed.Id}/json`)) as InspectedContainer | null,
+    })),
+  );
+  return all.filter((one): one is { listed: ListedContainer; inspected: InspectedContainer } => one.inspected !== null);
 }
 
 export function serviceOf(container: ListedContainer): string {

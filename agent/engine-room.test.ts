@@ -38,6 +38,7 @@ const hands = () =>
   createHands({
     engine: new Engine(join(dir, 'none.sock')),
     environment: { PATH: '/usr/bin:/bin', ONLY: 'this' },
+    keeper: [NODE, join(import.meta.dirname, 'cli.ts'), 'keeper'],
     runDir: dir,
     grace: 300,
   });
@@ -48,10 +49,12 @@ async function carry(
   signal = new AbortController().signal,
 ): Promise<{ told: Told[]; ending: Ending }> {
   const plan: Plan = { title: 't', summary: 's', changes: [], steps, undo: [], cleanup: [], ...rest };
-  const work = carryOut(plan, { document: 1, hands: hands(), signal });
+  const own = hands();
+  const work = carryOut(plan, { document: 1, hands: own, signal });
   const told: Told[] = [];
   let next = await work.next();
   for (; !next.done; next = await work.next()) told.push(next.value);
+  own.end();
   return { told, ending: next.value };
 }
 const outputOf = (told: Told[]) =>
@@ -66,7 +69,8 @@ describe('a process', () => {
     ]);
     expect(ending.outcome).toBe('succeeded');
     const [line = '', said] = outputOf(told).split('\n');
-    expect(JSON.parse(line)).toEqual([['$(id)', 'a b', '; true'], { PATH: '/usr/bin:/bin', ONLY: 'this', MORE: '1' }]);
+    const env = { PATH: '/usr/bin:/bin', ONLY: 'this', MORE: '1', CHATOPS_STEP: join(dir, '1-1-1') };
+    expect(JSON.parse(line)).toEqual([['$(id)', 'a b', '; true'], env]);
     expect(said).toBe('no input');
   });
 
@@ -166,7 +170,7 @@ describe('undo', () => {
       undo: [
         program('', { name: 'undo never', ifBegan: 'never' }),
         program('', { name: 'unless', unlessBegan: 'a' }),
-        program('', { name: 'undo a', ifBegan: 'a' }),
+        program('', { name: 'undo a', ifBegan: 'a', changes: true }),
       ],
       cleanup: [program('', { name: 'tidy' })],
     });

@@ -37,9 +37,14 @@ export async function* changeFiles(
   content: (change: FileChange & { content: unknown }) => Promise<Buffer>,
 ): AsyncGenerator<{ path: string; did: 'written' | 'removed' }> {
   await mkdir(keptDir, { recursive: true, mode: 0o700 });
+  // What an agent that ended meanwhile has done of it already.
+  const before = await readRecord(keptDir);
+  const earlier = new Set(before.kept.map(({ path }) => path));
+  let count = before.kept.length;
   const record = await open(join(keptDir, RECORD), 'a', 0o600);
+  await record.truncate(before.bytes);
   try {
-    for (const [index, change] of changes.entries()) {
+    for (const change of changes) {
       const did = await held(change.path, async () => {
         using folder = await openFolder(change.path, change.root, !('remove' in change));
         if (!folder && 'remove' in change) return undefined;
@@ -48,17 +53,19 @@ export async function* changeFiles(
         const before = await readBefore(change.path, folder.at(name));
         if ('remove' in change) {
           if (!before) return undefined;
-          await keep(record, keptDir, `${index}`, change, before);
+          await keep(record, keptDir, `${count++}`, change, before);
           await removeFile(folder, name);
           return 'removed';
         }
         const bytes = await content(change);
         if (before?.bytes.equals(bytes) && before.mode === change.mode) return undefined;
-        await keep(record, keptDir, `${index}`, change, before);
+        await keep(record, keptDir, `${count++}`, change, before);
         await replaceFile(folder, name, change.mode, bytes);
         return 'written';
       });
-      if (did && !change.own) yield { path: change.path, did };
+      if (change.own) continue;
+      if (did) yield { path: change.path, did };
+      else if (earlier.has(change.path)) yield { path: change.path, did: 'remove' in change ? 'removed' : 'written' };
     }
   } finally {
     await record.close();
@@ -67,10 +74,7 @@ export async function* changeFiles(
 
 /** Puts back everything that `changeFiles` recorded in `keptDir`, last change first. Yields each path. Throws {@link FileFailure}. */
 export async function* restoreFiles(keptDir: string): AsyncGenerator<{ path: string; did: 'written' | 'removed' }> {
-  const record = await readFile(join(keptDir, RECORD), 'utf8').catch(() => '');
-  const lines = record.split('\n').filter(Boolean);
-  for (const line of lines.toReversed()) {
-    const was = JSON.parse(line) as Kept;
+  for (const was of (await readRecord(keptDir)).kept.toReversed()) {
     await held(was.path, async () => {
       using folder = await openFolder(was.path, was.root, was.kept !== null);
       if (!folder) return;
@@ -79,6 +83,14 @@ export async function* restoreFiles(keptDir: string): AsyncGenerator<{ path: str
     });
     yield { path: was.path, did: was.kept === null ? 'removed' : 'written' };
   }
+}
+
+/** A last line that is not whole was being written when the agent ended: what it speaks of had not been touched. */
+async function readRecord(keptDir: string): Promise<{ kept: Kept[]; bytes: number }> {
+  const text = await readFile(join(keptDir, RECORD), 'utf8').catch(() => '');
+  const whole = text.slice(0, text.lastIndexOf('\n') + 1);
+  const lines = whole.split('\n').filter(Boolean);
+  return { kept: lines.map(line => JSON.parse(line) as Kept), bytes: Buffer.byteLength(whole) };
 }
 
 /** A folder that stays the same one whatever is renamed or linked meanwhile: paths go through its descriptor. */

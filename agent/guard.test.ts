@@ -155,6 +155,8 @@ describe('the guard refuses', () => {
     await ask(one);
     expect(await ask(follow(one.id))).toBe('accepted');
     expect(await ask(follow(one.id), neighbour.secret)).toBe('not-your-run');
-    expect(await ask({ ...follow(one.id), type: 'cancel', after: undefined })).toBe('cancel-unsupported');
+    const cancel = { ...follow(one.id), type: 'cancel', after: undefined };
+    expect(await ask(cancel, neighbour.secret)).toBe('not-your-run');
+    expect(await ask(cancel)).toBe('run-ended');
   });
 });

@@ -1,37 +1,45 @@
-import { mkdir, open, readFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import type { Hands, Piece, Seen, StepEnding } from './carry-out.ts';
-import { type Engine, serviceOf } from './docker.ts';
+import { readFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import type { Hands, Piece, StepEnding } from './carry-out.ts';
+import { type Engine, inspectAll, serviceOf } from './docker.ts';
 import { changeFiles, FileFailure, restoreFiles } from './files.ts';
-import { awaitHealthy, containersOf } from './health.ts';
-import { CannotPlan, type FileChange, type Start, type Step } from './plan.ts';
-import { type Child, startProcess } from './process.ts';
-import { tail } from './tail.ts';
+import { probe } from './hands/probe.ts';
+import { remember } from './hands/remember.ts';
+import { start } from './hands/start.ts';
+import { awaitHealthy, containersOf, settle } from './health.ts';
+import { Keeper } from './keeper.ts';
+import { CannotPlan, type FileChange, type Measure, type Step } from './plan.ts';
 
 type Doing = AsyncGenerator<Piece, StepEnding>;
 
 /** Longer than compose's own patience with a container that ignores TERM (10 s by default). */
 const GRACE_MS = 30_000;
-/** How much of the last output an error repeats, in bytes. */
-const TOLD_OUTPUT = 500;
+/** How long an engine that does not answer is waited for: it may be starting again. */
+const ENGINE_PATIENCE_MS = 60_000;
 
 const SUCCEEDED: StepEnding = { outcome: 'succeeded' };
 
 export interface HandsOptions {
   engine: Engine;
   environment: Record<string, string>;
-  /** The run's own folder: step output, what was replaced, the command's files. */
+  /** argv that starts a keeper: this program with the command `keeper`. */
+  keeper: readonly [string, ...string[]];
+  /** The run's own folder, named after it: step output, what was replaced, the command's files. */
   runDir: string;
   grace?: number;
 }
 
-/** The hands of one run on this host. */
-export function createHands(options: HandsOptions): Hands {
+/** The hands of one run on this host, and the way to let go of them. */
+export function createHands(options: HandsOptions): Hands & { end(): void } {
+  const keeper = new Keeper(options.keeper);
   return {
-    carry(step, place, signal): Doing {
+    carry(step, place, signal, resumed): Doing {
       switch (step.do) {
-        case 'start':
-          return start(step, join(options.runDir, `${place.document}-${place.index}.log`), options, signal);
+        case 'start': {
+          const base = join(options.runDir, `${place.document}-${place.index}`);
+          const { environment, grace = GRACE_MS } = options;
+          return start(step, { keeper, environment, base, grace, resumed }, signal);
+        }
         case 'write':
           return files(
             step,
@@ -40,11 +48,21 @@ export function createHands(options: HandsOptions): Hands {
         case 'restore':
           return files(step, restoreFiles(keptDir(options, place.document, step.of)));
         case 'await-healthy':
-          return health(options.engine, step, signal);
+          return watching(awaitHealthy(options.engine, step, signal));
+        case 'settle':
+          return watching(settle(options.engine, step, signal));
+        case 'http':
+        case 'tcp':
+          return probe(options.engine, step, signal);
         case 'measure':
-          return measure(options.engine, step);
+          return patiently(options.engine, signal, () => measure(options.engine, step));
+        case 'remember':
+          return patiently(options.engine, signal, () =>
+            remember(options.engine, step, basename(options.runDir), sha256 => shippedPath(options.runDir, sha256)),
+          );
       }
     },
+    end: () => keeper.end(),
   };
 }
 
@@ -62,99 +80,10 @@ function contentOf(options: HandsOptions) {
   return async (change: FileChange): Promise<Buffer> => {
     if ('remove' in change) return Buffer.alloc(0);
     if ('text' in change.content) return Buffer.from(change.content.text);
-    return readFile(shippedPath(options.runDir, change.content.shipped));
+    return readFile(
+      'file' in change.content ? change.content.file : shippedPath(options.runDir, change.content.shipped),
+    );
   };
-}
-
-async function* start(step: Start, logFile: string, options: HandsOptions, signal: AbortSignal): Doing {
-  const log = await open(logFile, 'a', 0o600);
-  if (step.stdoutTo !== undefined) await mkdir(dirname(step.stdoutTo), { recursive: true });
-  const stdout = step.stdoutTo === undefined ? undefined : await open(step.stdoutTo, 'w', 0o600);
-  const began = Date.now();
-  const child = startProcess(step.argv, {
-    cwd: step.cwd,
-    env: { ...options.environment, ...step.env },
-    stdout: (stdout ?? log).fd,
-    stderr: log.fd,
-  });
-  await stdout?.close();
-  await log.close();
-
-  const limits = watchLimits(child, step, signal, options.grace ?? GRACE_MS);
-  let last = Buffer.alloc(0);
-  for await (const piece of tail(logFile, child.exited)) {
-    limits.moved();
-    last = Buffer.concat([last, piece.bytes.subarray(-TOLD_OUTPUT)]).subarray(-TOLD_OUTPUT);
-    yield piece;
-  }
-  const exit = await child.exited;
-  limits.end();
-
-  const line = step.argv.join(' ');
-  if (exit.missing !== undefined) {
-    return {
-      outcome: 'failed',
-      code: 'program-missing',
-      message: `"${line}" could not be started: ${exit.missing}`,
-      remedy: `Install ${step.argv[0]} on the host${step.cwd ? `, and check that ${step.cwd} exists` : ''}.`,
-    };
-  }
-  const ended = exit.code ?? exit.signal ?? 'unknown';
-  switch (limits.stopped) {
-    case 'cancelled':
-      return { outcome: 'cancelled', code: 'cancelled', message: `"${step.name}" was cancelled.`, exit: ended };
-    case 'step-timeout':
-    case 'step-stalled': {
-      const why =
-        limits.stopped === 'step-timeout'
-          ? `had not ended after ${Math.round((Date.now() - began) / 1000)} s`
-          : `had printed nothing for ${Math.round((step.stallTimeout ?? 0) / 1000)} s`;
-      return {
-        outcome: 'failed',
-        code: limits.stopped,
-        message: `"${line}" (pid ${child.pid}) ${why} and was stopped. Its last output: ${last.toString().trim() || 'none'}`,
-        remedy:
-          'Give the intent a longer "timeout" if this can take so long; otherwise run the command on the host to see where it hangs.',
-        exit: ended,
-      };
-    }
-  }
-  if (exit.code !== null && (step.okCodes ?? [0]).includes(exit.code)) return { ...SUCCEEDED, exit: exit.code };
-  return {
-    outcome: 'failed',
-    code: step.failure.code,
-    message: `"${step.name}" ended with ${exit.code === null ? exit.signal : `exit code ${exit.code}`}: ${lastWords(last.toString())}`,
-    remedy: step.failure.remedy,
-    exit: ended,
-  };
-}
-
-/** Stops the child at its deadline, when it stalls, or when the run is cancelled, and remembers which it was. */
-function watchLimits(child: Child, step: Start, signal: AbortSignal, grace: number) {
-  const limits = {
-    stopped: undefined as 'cancelled' | 'step-timeout' | 'step-stalled' | undefined,
-    moved: () => stall?.refresh(),
-    end() {
-      clearTimeout(deadline);
-      clearTimeout(stall);
-      signal.removeEventListener('abort', cancel);
-    },
-  };
-  const stop = (why: NonNullable<typeof limits.stopped>) => {
-    limits.stopped ??= why;
-    void child.stop(grace);
-  };
-  const cancel = () => stop('cancelled');
-  const deadline = setTimeout(() => stop('step-timeout'), step.timeout);
-  const stall = step.stallTimeout === undefined ? undefined : setTimeout(() => stop('step-stalled'), step.stallTimeout);
-  if (signal.aborted) cancel();
-  else signal.addEventListener('abort', cancel);
-  return limits;
-}
-
-function lastWords(output: string): string {
-  const lines = output.split(/[\r\n]+/).filter(line => line.trim() !== '');
-  return lines.slice(-3).join(' / ').trim() || 'it printed nothing';
 }
 
 async function* files(step: Step, changing: AsyncGenerator<{ path: string; did: 'written' | 'removed' }>): Doing {
@@ -171,38 +100,38 @@ async function* files(step: Step, changing: AsyncGenerator<{ path: string; did: 
   return { outcome: 'succeeded', files: { written: [...done.written], removed: [...done.removed] } };
 }
 
-async function* health(engine: Engine, step: Extract<Step, { do: 'await-healthy' }>, signal: AbortSignal): Doing {
-  try {
-    const waiting = awaitHealthy(engine, step, signal);
-    let next = await waiting.next();
-    for (; !next.done; next = await waiting.next()) yield { text: next.value };
-    const { ok, ...why } = next.value;
-    if (ok) return SUCCEEDED;
-    return { outcome: why.code === 'cancelled' ? 'cancelled' : 'failed', ...why };
-  } catch (error) {
-    return engineFailure(error);
+async function* watching(waiting: ReturnType<typeof awaitHealthy>): Doing {
+  let next = await waiting.next();
+  for (; !next.done; next = await waiting.next()) yield { text: next.value };
+  const { ok, ...why } = next.value;
+  if (ok) return SUCCEEDED;
+  return { outcome: why.code === 'cancelled' ? 'cancelled' : 'failed', ...why };
+}
+
+/** Does it, and where the engine does not answer waits for it for a while and does it again. */
+async function* patiently(engine: Engine, signal: AbortSignal, work: () => Doing): Doing {
+  for (let tried = false; ; tried = true) {
+    try {
+      return yield* work();
+    } catch (error) {
+      if (!(error instanceof CannotPlan)) throw error;
+      if (tried || !(await engine.answers(ENGINE_PATIENCE_MS, signal))) {
+        return { outcome: 'failed', code: error.code, message: error.message, remedy: error.remedy };
+      }
+    }
   }
 }
 
-async function* measure(engine: Engine, step: Extract<Step, { do: 'measure' }>): Doing {
-  try {
-    const containers = await containersOf(engine, step.project);
-    const seen: Seen[] = containers
-      .filter(container => container.State !== 'created')
-      .map(container => ({
-        service: serviceOf(container),
-        container: container.Id,
-        reference: container.Image,
-        image: container.ImageID,
-      }));
-    for (const one of seen) yield { text: `${one.service}: ${one.reference} ${one.image.slice(0, 19)}\n` };
-    return { outcome: 'succeeded', seen };
-  } catch (error) {
-    return engineFailure(error);
-  }
-}
-
-function engineFailure(error: unknown): StepEnding {
-  if (!(error instanceof CannotPlan)) throw error;
-  return { outcome: 'failed', code: error.code, message: error.message, remedy: error.remedy };
+async function* measure(engine: Engine, step: Measure): Doing {
+  const containers = await inspectAll(engine, await containersOf(engine, step.project));
+  const seen = containers
+    .filter(({ listed }) => listed.State !== 'created')
+    .map(({ listed, inspected }) => ({
+      service: serviceOf(listed),
+      container: listed.Id,
+      reference: inspected.Config.Image,
+      image: inspected.Image,
+    }));
+  for (const one of seen) yield { text: `${one.service}: ${one.reference} ${one.image.slice(0, 19)}\n` };
+  return { outcome: 'succeeded', seen };
 }

@@ -1,21 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Engine, type ListedContainer, projectContainers, serviceOf } from './docker.ts';
-import type { AwaitHealthy, ComposeProject } from './plan.ts';
+import {
+  type Engine,
+  type InspectedContainer,
+  inspectAll,
+  type ListedContainer,
+  projectContainers,
+  serviceOf,
+} from './docker.ts';
+import { type AwaitHealthy, CannotPlan, type ComposeProject, type Milliseconds, type Settle } from './plan.ts';
 
 const POLL_MS = 250;
-
-/** What of `GET /containers/{id}/json` health is judged by. */
-interface Inspected {
-  Name: string;
-  RestartCount: number;
-  HostConfig?: { RestartPolicy?: { Name?: string } };
-  State: {
-    Status: string;
-    ExitCode: number;
-    StartedAt: string;
-    Health?: { Status: string; Log?: { ExitCode: number; Output: string }[] };
-  };
-}
 
 type Verdict = { state: 'good' | 'waiting' | 'bad'; text: string; code?: string };
 
@@ -26,61 +20,119 @@ export interface HealthEnding {
   remedy?: string;
 }
 
-/** Containers of the project, only those of the named services where some are named. Leftovers of a recreate are not among them. */
+/** Containers of the project, only those of the named services where some are named. */
 export async function containersOf(engine: Engine, project: ComposeProject): Promise<ListedContainer[]> {
-  const all = ((await engine.get(projectContainers(project.dir))) ?? []) as ListedContainer[];
+  const all = ((await engine.get(projectContainers(project))) ?? []) as ListedContainer[];
   return all.filter(container => !project.services || project.services.includes(serviceOf(container)));
 }
 
-/** Yields a line whenever a container's state changes; returns the verdict. Aborting ends it with code `cancelled`. */
+/**
+ * Yields a line whenever a container's state changes; returns the verdict. An engine that does not answer may be starting
+ * again: it is asked until the deadline. Aborting ends it with code `cancelled`.
+ */
 export async function* awaitHealthy(
   engine: Engine,
   step: AwaitHealthy,
   signal: AbortSignal,
 ): AsyncGenerator<string, HealthEnding> {
-  const deadline = Date.now() + step.timeout;
+  const deadline = performance.now() + step.timeout;
   const told = new Map<string, string>();
   for (;;) {
-    const verdicts = await judgeAll(engine, step);
-    for (const [name, verdict] of verdicts) {
-      if (told.get(name) !== verdict.text) yield `${name}: ${verdict.text}\n`;
-      told.set(name, verdict.text);
-    }
+    const verdicts = await askAll(engine, step, judge);
+    yield* news(verdicts, told);
     const bad = [...verdicts].find(([, verdict]) => verdict.state === 'bad');
-    if (bad) {
-      return {
-        ok: false,
-        code: bad[1].code ?? 'service-unhealthy',
-        message: `${bad[0]}: ${bad[1].text}`,
-        remedy: `Look at "docker logs ${bad[0]}" on the host.`,
-      };
-    }
+    if (bad) return unhealthy(bad);
     const waiting = [...verdicts].filter(([, verdict]) => verdict.state === 'waiting');
     if (waiting.length === 0) return { ok: true };
-    if (Date.now() >= deadline) {
+    if (performance.now() >= deadline) {
       const states = waiting.map(([name, verdict]) => `${name}: ${verdict.text}`).join('; ');
       return {
         ok: false,
-        code: 'health-timeout',
+        code: verdicts.has(ENGINE) ? 'docker-unreachable' : 'health-timeout',
         message: `Not healthy within ${Math.round(step.timeout / 1000)} s. ${states}`,
         remedy: 'Look at the containers’ logs on the host, or give the intent a longer "timeout".',
       };
     }
     await sleep(POLL_MS, undefined, { signal }).catch(() => undefined);
-    if (signal.aborted) return { ok: false, code: 'cancelled', message: 'Cancelled while waiting for health.' };
+    if (signal.aborted) return CANCELLED;
   }
 }
 
-async function judgeAll(engine: Engine, step: AwaitHealthy): Promise<Map<string, Verdict>> {
-  const containers = await containersOf(engine, step.project);
+/** As {@link awaitHealthy}, for as long as `step.for`: whatever stops being good, or was started again, ends it. */
+export async function* settle(engine: Engine, step: Settle, signal: AbortSignal): AsyncGenerator<string, HealthEnding> {
+  const deadline = performance.now() + step.for;
+  const told = new Map<string, string>();
+  const starts = new Map<string, string>();
+  yield `watching for ${step.for / 1000} s\n`;
+  for (;;) {
+    const verdicts = await askAll(engine, { ...step, settle: 0 }, (container, patience) => {
+      const start = `${container.State.StartedAt} ${container.RestartCount}`;
+      const before = starts.get(container.Id) ?? start;
+      starts.set(container.Id, before);
+      if (before !== start) return { state: 'bad', text: 'was started again', code: 'service-exited' };
+      return judge(container, patience);
+    });
+    yield* news(verdicts, told);
+    const bad = [...verdicts].find(([name, { state }]) => state === 'bad' || (state === 'waiting' && name !== ENGINE));
+    if (bad) return unhealthy(bad);
+    if (performance.now() >= deadline) return { ok: true };
+    await sleep(POLL_MS, undefined, { signal }).catch(() => undefined);
+    if (signal.aborted) return CANCELLED;
+  }
+}
+
+const CANCELLED: HealthEnding = { ok: false, code: 'cancelled', message: 'Cancelled while waiting for health.' };
+/** In the place of a container's name: the engine itself. */
+const ENGINE = 'docker';
+
+function* news(verdicts: Map<string, Verdict>, told: Map<string, string>): Generator<string> {
+  for (const [name, verdict] of verdicts) {
+    if (told.get(name) !== verdict.text) yield `${name}: ${verdict.text}\n`;
+    told.set(name, verdict.text);
+  }
+}
+
+function unhealthy([name, verdict]: [string, Verdict]): HealthEnding {
+  return {
+    ok: false,
+    code: verdict.code ?? 'service-unhealthy',
+    message: `${name}: ${verdict.text}`,
+    remedy: `Look at "docker logs ${name}" on the host.`,
+  };
+}
+
+type Watched = Pick<AwaitHealthy, 'project' | 'replicas' | 'checked' | 'settle'>;
+type Judge = (container: InspectedContainer, settle: Milliseconds) => Verdict;
+
+async function askAll(engine: Engine, step: Watched, judging: Judge): Promise<Map<string, Verdict>> {
+  try {
+    return await judgeAll(engine, step, judging);
+  } catch (error) {
+    if (!(error instanceof CannotPlan)) throw error;
+    return new Map([[ENGINE, { state: 'waiting', text: error.message }]]);
+  }
+}
+
+async function judgeAll(engine: Engine, step: Watched, judging: Judge): Promise<Map<string, Verdict>> {
   const verdicts = new Map<string, Verdict>();
   const counts = new Map<string, number>();
-  for (const container of containers) {
-    counts.set(serviceOf(container), (counts.get(serviceOf(container)) ?? 0) + 1);
-    const inspected = (await engine.get(`/containers/${container.Id}/json`)) as Inspected | null;
-    // Gone between the list and the look: the next round sees what took its place.
-    if (!inspected) verdicts.set(container.Id.slice(0, 12), { state: 'waiting', text: 'being replaced' });
-    else verdicts.set(inspected.Name.slice(1), judge(inspected, step.settle));
+  const listed = await containersOf(engine, step.project);
+  const found = await inspectAll(engine, listed);
+  // Gone between the list and the look: the next round sees what took its place.
+  for (const { Id } of listed) {
+    if (!found.some(({ listed: one }) => one.Id === Id))
+      verdicts.set(Id.slice(0, 12), { state: 'waiting', text: 'being replaced' });
+  }
+  for (const { listed: container, inspected } of found) {
+    const service = serviceOf(container);
+    counts.set(service, (counts.get(service) ?? 0) + 1);
+    const unchecked = step.checked?.includes(service) && !inspected.State.Health;
+    verdicts.set(
+      inspected.Name.slice(1),
+      unchecked
+        ? { state: 'bad', text: 'has no health check', code: 'health-check-missing' }
+        : judging(inspected, step.settle),
+    );
   }
   for (const [service, wanted] of Object.entries(step.replicas ?? {})) {
     const found = counts.get(service) ?? 0;
@@ -93,7 +145,7 @@ async function judgeAll(engine: Engine, step: AwaitHealthy): Promise<Map<string,
   return verdicts;
 }
 
-function judge(container: Inspected, settle: number): Verdict {
+function judge(container: InspectedContainer, settle: Milliseconds): Verdict {
   const { State: state } = container;
   const restarts = container.HostConfig?.RestartPolicy?.Name ?? 'no';
   if (state.Status === 'exited' || state.Status === 'dead') {

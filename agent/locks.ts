@@ -12,6 +12,11 @@ export class Locks {
     this.#limit = limit;
   }
 
+  /** How many wait for their turn. */
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
   /** Resolves when it is the run's turn. `blockedBy` says who is before it right now, if anyone. */
   take(
     run: string,

@@ -1,14 +1,17 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseDuration } from '../intents/duration.ts';
 import { generateKey, readSecretKey, type SecretKey } from '../protocol/keys.ts';
+import type { Refusal } from '../protocol/refusal.ts';
 import { VERSION } from '../protocol/version.ts';
-import { Audit } from './audit.ts';
+import { Audit, type Refusing } from './audit.ts';
 import { trustedKeys } from './authenticate.ts';
 import { type Config, ConfigError, parseListen, readConfig } from './config.ts';
 import { Engine } from './docker.ts';
 import type { Site } from './executors/executor.ts';
 import { executors } from './executors/index.ts';
 import { createHands } from './hands.ts';
+import { LocalServer, SOCKET } from './local.ts';
 import { createLook } from './look.ts';
 import { Metrics } from './metrics.ts';
 import { CannotPlan } from './plan.ts';
@@ -23,12 +26,18 @@ export interface Agent {
   publicKey: string;
   /** Reads the configuration file again. A broken one is refused, told, and the old one stays. */
   reload(): void;
-  /** Takes no new commands, waits for the runs in flight, and closes everything. */
+  /** Takes no new commands, lets go of the runs in flight (their processes go on), and closes everything. */
   stop(): Promise<void>;
 }
 
+export interface AgentOptions {
+  say?: (line: string) => void;
+  /** argv that starts a keeper; see cli/keeper.ts. */
+  keeper: readonly [string, ...string[]];
+}
+
 /** Starts the agent that `file` (agent.yaml) describes. Throws {@link ConfigError} or a system error. */
-export async function startAgent(file: string, say: (line: string) => void = console.log): Promise<Agent> {
+export async function startAgent(file: string, { say = console.log, keeper }: AgentOptions): Promise<Agent> {
   let config = readConfig(file);
   const { state_dir } = config;
   makeStateDir(state_dir);
@@ -38,19 +47,29 @@ export async function startAgent(file: string, say: (line: string) => void = con
   const environment = cleanEnvironment(config.docker);
   const engine = new Engine(config.docker.socket);
   const look = createLook(engine, environment);
-  const metrics = new Metrics(config.agent, () => runs.inProgress());
+  const metrics = new Metrics(config.agent, { inProgress: () => runs.inProgress(), waiting: () => runs.waiting() });
   const runs = new Runs({
     agent: config.agent,
     key,
     store,
+    executors,
     folder: join(state_dir, 'runs'),
     site: () => siteOf(config),
     look,
-    hands: runDir => createHands({ engine, environment, runDir }),
+    hands: runDir => createHands({ engine, environment, keeper, runDir }),
     watchers: [audit, metrics],
     limit: config.limits.concurrent_runs,
   });
   let keys = trustedKeys(config);
+  const refused = (refusal: Refusal, who: Refusing) => {
+    metrics.refused(refusal, who);
+    try {
+      audit.refused(refusal, who);
+    } catch (error) {
+      // A full disk must not let a stranger's knocking end the agent.
+      console.error('audit:', error);
+    }
+  };
   const server = new AgentServer({
     config: () => config,
     keys: () => keys,
@@ -58,15 +77,7 @@ export async function startAgent(file: string, say: (line: string) => void = con
     key,
     runs,
     executors,
-    refused: (refusal, who) => {
-      metrics.refused(refusal, who);
-      try {
-        audit.refused(refusal, who);
-      } catch (error) {
-        // A full disk must not let a stranger's knocking end the agent.
-        console.error('audit:', error);
-      }
-    },
+    refused,
     metrics: () => metrics.registry.metrics(),
     unready: async () => [
       ...(await complaint(() => engine.ping())),
@@ -76,9 +87,14 @@ export async function startAgent(file: string, say: (line: string) => void = con
   });
   const { host, port } = parseListen(config.listen) ?? { host: '127.0.0.1', port: 0 };
   await server.listen(host, port);
+  const local = new LocalServer({ runs, executors, config: () => config, site: () => siteOf(config), refused });
+  await local.listen(join(state_dir, SOCKET));
+  const stopPruning = keepPruning(runs, () => config);
   audit.write('started', { agent: config.agent, version: VERSION, listen: config.listen, key: key.public.id });
+  const adopted = runs.adopt();
   say(`chatops agent "${config.agent}" ${VERSION} listens on ${config.listen}`);
   say(`agent-key: ${key.public.text}`);
+  if (adopted.length > 0) say(`taken up again: ${adopted.join(', ')}`);
 
   return {
     port: server.port,
@@ -107,8 +123,9 @@ export async function startAgent(file: string, say: (line: string) => void = con
       }
     },
     async stop() {
+      stopPruning();
       await runs.stop();
-      await server.close();
+      await Promise.all([server.close(), local.close()]);
       audit.write('stopped', {});
       audit.close();
       store.close();
@@ -118,7 +135,35 @@ export async function startAgent(file: string, say: (line: string) => void = con
 
 /** What agent.yaml says of this machine, for executors. */
 export function siteOf(config: Config): Site {
-  return { stacksRoot: config.stacks.root, memory: join(config.state_dir, 'stacks'), docker: config.docker.command };
+  return {
+    stacksRoot: config.stacks.root,
+    memory: join(config.state_dir, 'stacks'),
+    docker: config.docker.command,
+    verify: config.verify.allow,
+  };
+}
+
+const PRUNE_EVERY = 3_600_000;
+const UNITS: Record<string, number> = { MiB: 2 ** 20, GiB: 2 ** 30 };
+
+/** Takes out what `history` in agent.yaml does not keep: soon after the start, and then every hour. */
+function keepPruning(runs: Runs, config: () => Config): () => void {
+  const prune = () => {
+    const { keep, max_runs, max_size } = config().history;
+    const [, count = '', unit = ''] = /^(\d+)(\w+)$/.exec(max_size) ?? [];
+    const before = new Date(Date.now() - parseDuration(keep)).toISOString();
+    runs
+      .prune({ before, runs: max_runs, bytes: Number(count) * (UNITS[unit] ?? 1) })
+      .catch((error: unknown) => console.error('history:', error));
+  };
+  const soon = setTimeout(prune, 1_000);
+  const often = setInterval(prune, PRUNE_EVERY);
+  soon.unref();
+  often.unref();
+  return () => {
+    clearTimeout(soon);
+    clearInterval(often);
+  };
 }
 
 function makeStateDir(dir: string): void {

@@ -1,14 +1,26 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import type { Event } from '../protocol/event.ts';
+import { type Event, OUTCOMES } from '../protocol/event.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 import type { Refusal } from '../protocol/refusal.ts';
 import { VERSION } from '../protocol/version.ts';
 import type { Admitted } from './admitted.ts';
 import type { Refusing } from './audit.ts';
+import type { Plan } from './plan.ts';
 import { stackOf } from './receipts.ts';
 import { AUTH_REASONS } from './refusals.ts';
 import type { Watcher } from './watcher.ts';
 
+/** Steps that are worth a number of their own. */
+const VERBS = new Set([
+  'write files',
+  'check config',
+  'pull',
+  'up',
+  'scale',
+  'canary',
+  'wait until healthy',
+  'up again',
+]);
 const UNKNOWN = [{ intent: 'unknown', action: 'unknown', stack: 'unknown' }];
 
 /** Prometheus metrics. Label values come from admitted or at least well-signed intents; what is not known is `unknown`. */
@@ -34,6 +46,27 @@ export class Metrics implements Watcher {
     buckets: [0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600],
     registers: [this.registry],
   });
+  readonly #runs = new Counter({
+    name: 'chatops_runs_total',
+    help: 'Runs that have ended, by outcome.',
+    labelNames: ['outcome'] as const,
+    registers: [this.registry],
+  });
+  readonly #steps = new Histogram({
+    name: 'chatops_step_duration_seconds',
+    help: 'How long a step took. Steps whose names hold more than a verb are counted by their kind.',
+    labelNames: ['action', 'step', 'outcome'] as const,
+    buckets: [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800],
+    registers: [this.registry],
+  });
+  readonly #rollbacks = new Counter({
+    name: 'chatops_rollbacks_total',
+    help: 'Ways back: after a failure, or on request; and whether they came to their end.',
+    labelNames: ['stack', 'cause', 'outcome'] as const,
+    registers: [this.registry],
+  });
+  /** What a step counts as, by run, document and name. */
+  readonly #kinds = new Map<string, string>();
   readonly #authFailures = new Counter({
     name: 'chatops_auth_failures_total',
     help: 'Commands and connections that were turned away, by reason.',
@@ -41,7 +74,7 @@ export class Metrics implements Watcher {
     registers: [this.registry],
   });
 
-  constructor(agent: string, runsInProgress: () => number) {
+  constructor(agent: string, runs: { inProgress: () => number; waiting: () => number }) {
     new Gauge({
       name: 'chatops_build_info',
       help: 'Always 1; the labels tell what runs.',
@@ -53,9 +86,18 @@ export class Metrics implements Watcher {
       help: 'Runs that are waiting or being carried out.',
       registers: [this.registry],
       collect() {
-        this.set(runsInProgress());
+        this.set(runs.inProgress());
       },
     });
+    new Gauge({
+      name: 'chatops_run_queue_length',
+      help: 'Runs that wait for their turn.',
+      registers: [this.registry],
+      collect() {
+        this.set(runs.waiting());
+      },
+    });
+    for (const outcome of OUTCOMES) this.#runs.inc({ outcome }, 0);
     for (const reason of new Set(Object.values(AUTH_REASONS))) this.#authFailures.inc({ reason }, 0);
     collectDefaultMetrics({ register: this.registry });
     // Gauges whose names promtool objects to; the same numbers are told by type.
@@ -83,7 +125,14 @@ export class Metrics implements Watcher {
     }
   }
 
+  planned(run: string, document: number, plan: Plan): void {
+    for (const step of [...plan.steps, ...plan.undo, ...plan.cleanup]) {
+      this.#kinds.set(`${run} ${document} ${step.name}`, VERBS.has(step.name) ? step.name : step.do);
+    }
+  }
+
   happened(run: string, event: Event, admitted: Admitted): void {
+    if (event.kind === 'step-finished') this.#stepFinished(run, event, admitted);
     if (event.kind !== 'planned' && event.kind !== 'document-finished') return;
     const key = `${run} ${event.document}`;
     if (event.kind === 'planned') {
@@ -101,7 +150,23 @@ export class Metrics implements Watcher {
     }
   }
 
-  ended(run: string, _: Receipt, admitted: Admitted): void {
+  ended(run: string, receipt: Receipt, admitted: Admitted): void {
     for (const index of admitted.documents.keys()) this.#began.delete(`${run} ${index + 1}`);
+    for (const key of this.#kinds.keys()) if (key.startsWith(`${run} `)) this.#kinds.delete(key);
+    this.#runs.inc({ outcome: receipt.outcome });
+    for (const { action, stack, outcome, document } of receipt.documents) {
+      const isLast = receipt.failed_step?.document === document;
+      if (outcome === 'rolled-back') this.#rollbacks.inc({ stack, cause: 'failure', outcome: 'succeeded' });
+      else if (isLast && receipt.reason === 'undo-failed')
+        this.#rollbacks.inc({ stack, cause: 'failure', outcome: 'failed' });
+      if (action === 'rollback' && outcome !== 'skipped' && outcome !== 'planned')
+        this.#rollbacks.inc({ stack, cause: 'request', outcome });
+    }
+  }
+
+  #stepFinished(run: string, event: Extract<Event, { kind: 'step-finished' }>, admitted: Admitted): void {
+    const step = this.#kinds.get(`${run} ${event.document} ${event.step}`) ?? 'unknown';
+    const action = admitted.documents[event.document - 1]?.document.intent.action ?? 'unknown';
+    this.#steps.observe({ action, step, outcome: event.outcome }, event.ms / 1000);
   }
 }

@@ -6,9 +6,13 @@ export type Milliseconds = number;
 interface Named {
   /** Unique in its plan; what the log, the receipt and the metrics call the step. */
   name: string;
-  /** In `undo` and `cleanup`: carry this out only if the step of that name had begun, or only if it had not. */
+  /**
+   * In `undo` and `cleanup`: carry this out only if the step of that name had begun, only if it had not, or only if it was
+   * cut short (cancelled, at its deadline, killed).
+   */
   ifBegan?: string;
   unlessBegan?: string;
+  ifCut?: string;
 }
 
 /** Starts a process and waits for it. `argv` goes to the kernel as it is: no shell reads it. */
@@ -19,7 +23,7 @@ export interface Start extends Named {
   /** Added to the clean environment that every child gets. */
   env?: Record<string, string>;
   timeout: Milliseconds;
-  /** Ends the process when it has printed nothing for so long. */
+  /** Ends the process when it has printed nothing and not got on for so long. */
   stallTimeout?: Milliseconds;
   /** Absolute path for standard output; standard error stays in the log. */
   stdoutTo?: string;
@@ -27,21 +31,28 @@ export interface Start extends Named {
   okCodes?: number[];
   /** It changes what runs on the host (not only what is stored): a failure after it is not "nothing was changed". */
   changes?: true;
+  /** Carrying it out twice is as good as once: where nobody knows how it ended, it is carried out again. */
+  repeatable?: true;
+  /** Failures that pass: where the output holds one of these texts, it is tried again, at most so often. */
+  retry?: { on: string[]; times: number; pause: Milliseconds }[];
   /** What the failure is called when it ends otherwise, and what a person does about it. */
   failure: { code: string; remedy: string };
 }
 
-/** One file put in place or taken away. `root` holds `path`, also after links are resolved, when it is carried out. */
+/**
+ * One file put in place or taken away. `root` holds `path`, also after links are resolved, when it is carried out.
+ * `shipped` is the SHA-256 of a file of the command; `file` the absolute path of one that the agent keeps.
+ */
 export type FileChange = {
   path: string;
   root: string;
   /** The agent's own bookkeeping: neither told nor counted as a change. */
   own?: true;
-} & ({ mode: number; content: { shipped: string } | { text: string } } | { remove: true });
+} & ({ mode: number; content: { shipped: string } | { text: string } | { file: string } } | { remove: true });
 
 /**
- * Files, in order, each atomically (temporary name, fsync, rename, fsync of the folder). `shipped` names the SHA-256 of
- * a file of the command. What was there before is kept in the run's folder, for `restore` and for people.
+ * Files, in order, each atomically (temporary name, fsync, rename, fsync of the folder). What was there before is kept in
+ * the run's folder, for `restore` and for people.
  */
 export interface Write extends Named {
   do: 'write';
@@ -57,6 +68,8 @@ export interface Restore extends Named {
 /** Which containers of a compose project: its folder as compose labels it (`com.docker.compose.project.working_dir`). */
 export interface ComposeProject {
   dir: string;
+  /** Absent: the project that has the folder for itself. Present where two share one (blue and green). */
+  name?: string;
   /** Absent: every service of the project. */
   services?: string[];
 }
@@ -70,8 +83,45 @@ export interface AwaitHealthy extends Named {
   project: ComposeProject;
   /** How many containers a service must have. */
   replicas?: Record<string, number>;
+  /** These services must have a health check that passes: running is not enough. */
+  checked?: string[];
   settle: Milliseconds;
   timeout: Milliseconds;
+}
+
+/** Watches for so long that every container stays as good as it is: none unhealthy, ended or started again. */
+export interface Settle extends Named {
+  do: 'settle';
+  project: ComposeProject;
+  for: Milliseconds;
+}
+
+interface Probe extends Named {
+  /** For each try. */
+  timeout: Milliseconds;
+  /** After the first try. */
+  retries: number;
+  pause: Milliseconds;
+  /** A host that is the name of one of its services means each of that service's containers. */
+  project: ComposeProject;
+  /** Addresses and ranges that may be asked, beside the containers of the project where `stack` is among them. */
+  allow: string[];
+}
+
+/** Asks an address and judges the answer. Redirects are not followed. */
+export interface Http extends Probe {
+  do: 'http';
+  url: string;
+  status: number[];
+  /** A text that the body must hold. */
+  body?: string;
+}
+
+/** Opens a connection. */
+export interface Tcp extends Probe {
+  do: 'tcp';
+  host: string;
+  port: number;
 }
 
 /** Records each container's service, id and image. Two of them, `before` and `after`, make the receipt's image table. */
@@ -82,7 +132,42 @@ export interface Measure extends Named {
   project: ComposeProject;
 }
 
-export type Step = Start | Write | Restore | AwaitHealthy | Measure;
+/** A file of a stack as a release names it; its content lies under its SHA-256. */
+export interface ReleasedFile {
+  path: string;
+  mode: number;
+  sha256: string;
+}
+
+/** What a stack was at one time: enough to bring it back. */
+export interface Release {
+  /** The runs that left the stack like this, the newest last. */
+  runs: string[];
+  at: string;
+  /** Each service's image by reference and id. */
+  images: { service: string; reference: string; image: string }[];
+  /** The files that rollouts had shipped; null where none had. */
+  files: ReleasedFile[] | null;
+  /** The compose files that lay on the host without being shipped, in compose's order; absolute paths. */
+  compose: ReleasedFile[];
+  /** The run whose release this one brought back. */
+  of?: string;
+}
+
+/** Adds what runs now, and from which files, to the stack's releases in `folder`. Keeps the newest `keep`. */
+export interface Remember extends Named {
+  do: 'remember';
+  folder: string;
+  project: ComposeProject;
+  files: ReleasedFile[] | null;
+  compose: string[];
+  keep: number;
+  /** Under this name in place of the run's. */
+  as?: string;
+  of?: string;
+}
+
+export type Step = Start | Write | Restore | AwaitHealthy | Settle | Http | Tcp | Measure | Remember;
 
 /** What would be done, as data: it can be shown, stored, compared and carried out after a restart. */
 export interface Plan {

@@ -1,20 +1,21 @@
 import { type SpawnOptions, spawn } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import type { Readable, Writable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Milliseconds } from './plan.ts';
 
-/** How a process ended: `code` or `signal`, or `missing` where the program is not there. */
+/** How a process ended: `code` or `signal`; `missing` where the program is not there; `unknown` where nobody saw its end. */
 export interface Exit {
   code: number | null;
   signal: NodeJS.Signals | null;
   missing?: string;
+  unknown?: true;
 }
 
-export interface Child {
-  /** Undefined where the program could not be started. */
-  pid: number | undefined;
-  /** When the process itself has ended; a grandchild that keeps its output open does not delay it. */
-  exited: Promise<Exit>;
-  /** TERM to the process group, then KILL after `grace`. Returns when the process has ended. */
-  stop(grace: Milliseconds): Promise<Exit>;
+/** What names a process for good: pids are used again, a pid with its start time (ticks since boot) is not. */
+export interface Identity {
+  pid: number;
+  started: string;
 }
 
 export interface StartOptions {
@@ -26,47 +27,126 @@ export interface StartOptions {
 }
 
 /** The only place that starts a process which changes something. `argv` goes to the kernel as it is. */
-export function startProcess(argv: readonly [string, ...string[]], options: StartOptions): Child {
-  const spawning: SpawnOptions = {
-    shell: false,
-    // A group of its own: it can be stopped as a whole, and the agent's own signals don't reach it.
-    detached: true,
+export function startProcess(
+  argv: readonly [string, ...string[]],
+  options: StartOptions,
+): { pid: number | undefined; exited: Promise<Exit> } {
+  const child = spawn(argv[0], argv.slice(1), {
+    ...DETACHED,
     env: options.env,
     stdio: ['ignore', options.stdout, options.stderr],
-  };
-  if (options.cwd !== undefined) spawning.cwd = options.cwd;
-  const child = spawn(argv[0], argv.slice(1), spawning);
-  let ended = false;
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+  });
   const exited = new Promise<Exit>(done => {
     // 'exit', never 'close': 'close' waits for everyone who holds the output.
-    child.once('exit', (code, signal) => {
-      ended = true;
-      done({ code, signal });
-    });
-    child.once('error', error => {
-      ended = true;
-      done({ code: null, signal: null, missing: error.message });
-    });
+    child.once('exit', (code, signal) => done({ code, signal }));
+    child.once('error', error => done({ code: null, signal: null, missing: error.message }));
   });
-  return {
-    pid: child.pid,
-    exited,
-    async stop(grace) {
-      if (ended || child.pid === undefined) return exited;
-      signalGroup(child.pid, 'SIGTERM');
-      const timer = setTimeout(() => !ended && child.pid !== undefined && signalGroup(child.pid, 'SIGKILL'), grace);
-      const exit = await exited;
-      clearTimeout(timer);
-      return exit;
-    },
-  };
+  return { pid: child.pid, exited };
 }
 
-function signalGroup(pid: number, signal: NodeJS.Signals): void {
+/** Starts the keeper of a run: a process of its own that outlives the agent, with a line in and a line out. */
+export function startKeeper(argv: readonly [string, ...string[]]): {
+  pid: number | undefined;
+  input: Writable;
+  output: Readable;
+  gone: Promise<unknown>;
+} {
+  const child = spawn(argv[0], argv.slice(1), {
+    ...DETACHED,
+    env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '/' },
+    stdio: ['pipe', 'pipe', 'ignore'],
+  });
+  const gone = new Promise(done => {
+    child.once('exit', done);
+    child.once('error', done);
+  });
+  if (!child.stdin || !child.stdout) throw new Error('The keeper has no pipes');
+  // A keeper that is gone is seen by `gone`, not here.
+  child.stdin.on('error', () => undefined);
+  return { pid: child.pid, input: child.stdin, output: child.stdout, gone };
+}
+
+/** A group of its own: it can be stopped as a whole, and the agent's own signals don't reach it. No shell. */
+const DETACHED = { shell: false, detached: true } as const satisfies SpawnOptions;
+
+/** Who has that pid now; undefined where nobody lives under it (a zombie has ended). */
+export function identify(pid: number | undefined): Identity | undefined {
+  const fields = pid === undefined ? undefined : statOf(pid);
+  return fields && pid !== undefined && fields[0] !== 'Z' ? { pid, started: fields[19] ?? '' } : undefined;
+}
+
+export function isAlive({ pid, started }: Identity): boolean {
+  return identify(pid)?.started === started;
+}
+
+/** Living processes that were started with that line in their environment. */
+export function livingWith(line: string): number[] {
+  return allPids().filter(pid => {
+    if (!identify(pid)) return false;
+    try {
+      return readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0').includes(line);
+    } catch {
+      return false;
+    }
+  });
+}
+
+/** Bytes that the group's processes have read and written and time that they have used: it grows while they get on. */
+export function progressOf(group: number): number {
+  let sum = 0;
+  for (const pid of allPids()) {
+    const fields = statOf(pid);
+    if (!fields || Number(fields[2]) !== group) continue;
+    sum += Number(fields[11]) + Number(fields[12]);
+    try {
+      for (const [, count] of readFileSync(`/proc/${pid}/io`, 'utf8').matchAll(/^[rw]char: (\d+)$/gm))
+        sum += Number(count);
+    } catch {
+      // It ended, or is another user's.
+    }
+  }
+  return sum;
+}
+
+/** TERM to the process group, then KILL after `grace` to what is left of it. Returns when nobody is. */
+export async function stopGroup(group: number, grace: Milliseconds): Promise<void> {
+  const deadline = performance.now() + grace;
+  signalGroup(group, 'SIGTERM');
+  while (isGroupAlive(group)) {
+    if (performance.now() >= deadline) signalGroup(group, 'SIGKILL');
+    await sleep(20);
+  }
+}
+
+function isGroupAlive(group: number): boolean {
+  return allPids().some(pid => {
+    const fields = statOf(pid);
+    return fields !== undefined && fields[0] !== 'Z' && Number(fields[2]) === group;
+  });
+}
+
+function signalGroup(group: number, signal: NodeJS.Signals): void {
   try {
-    process.kill(-pid, signal);
+    process.kill(-group, signal);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
+
+function allPids(): number[] {
+  return readdirSync('/proc')
+    .filter(name => /^\d+$/.test(name))
+    .map(Number);
+}
+
+/** Fields of /proc/PID/stat from the third (the state) on: the name before may hold anything. */
+function statOf(pid: number): string[] | undefined {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return text.slice(text.lastIndexOf(')') + 2).split(' ');
+  } catch {
+    return undefined;
   }
 }
 

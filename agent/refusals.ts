@@ -88,7 +88,7 @@ export const refusals = {
     refusal(
       'action-unsupported',
       `This agent can't carry out "${action}" yet.`,
-      'Use rollout or scale, or a later version of the agent.',
+      'Use rollout, scale or rollback, or a later version of the agent.',
     ),
   approvalMissing: (event: string) =>
     refusal(
@@ -114,6 +114,18 @@ export const refusals = {
       `The shipped file ${JSON.stringify(path)} is not taken: ${why}.`,
       'Correct the files under source_dir.',
     ),
+  verifyRequired: (stack: string) =>
+    refusal(
+      'verify-required',
+      `This host wants changes of ${stack} to prove themselves.`,
+      'Add "verify" to the intent: an address that must answer, or how long all must stay well.',
+    ),
+  verifyAddressNotAllowed: (host: string) =>
+    refusal(
+      'verify-address-not-allowed',
+      `This host’s policy does not let "verify" ask ${host}.`,
+      'Ask loopback or a service of the stack, or add the address to verify.allow in agent.yaml.',
+    ),
   idReused: (id: string) =>
     refusal(
       'id-reused',
@@ -132,12 +144,8 @@ export const refusals = {
       `The run ${run} was started under another entry of trust.`,
       'Use a key of the entry that started it.',
     ),
-  cancelUnsupported: () =>
-    refusal(
-      'cancel-unsupported',
-      'This agent can’t cancel a run yet.',
-      'Wait for the run’s end, or stop it on the host.',
-    ),
+  runEnded: (run: string, outcome: string) =>
+    refusal('run-ended', `The run ${run} has ended already: ${outcome}.`, 'There is nothing left to cancel.'),
   stateUnwritable: (why: string) =>
     refusal(
       'state-unwritable',
@@ -172,4 +180,5 @@ export const AUTH_REASONS: Record<string, string> = {
   'not-your-run': 'not_allowed',
   'path-outside': 'not_allowed',
   'file-not-allowed': 'not_allowed',
+  'verify-address-not-allowed': 'not_allowed',
 };

@@ -46,6 +46,7 @@ describe('the store', () => {
     keyId: 'k',
     address: 'a',
     command: '{}',
+    title: 'rollout on web',
     at: 't',
   };
 

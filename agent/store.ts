@@ -1,26 +1,11 @@
 import { chmodSync, closeSync, openSync, readSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { chainDigest, EMPTY_DIGEST, type Event, encodeEvent, type Frame, type Happening } from '../protocol/event.ts';
-import type { Told } from './carry-out.ts';
+import type { Past, StepEnding, StepMark, Told } from './carry-out.ts';
+import { MIGRATIONS } from './migrations.ts';
+import type { Plan } from './plan.ts';
+import type { DocumentEnding } from './receipts.ts';
 import { asUtf8 } from './tail.ts';
-
-/** One entry a version; the database's `user_version` says how many have been applied. */
-const MIGRATIONS = [
-  `CREATE TABLE runs (
-     id TEXT PRIMARY KEY, digest TEXT NOT NULL, type TEXT NOT NULL, trust TEXT NOT NULL, key_id TEXT NOT NULL, address TEXT NOT NULL,
-     command TEXT NOT NULL, state TEXT NOT NULL CHECK (state IN ('waiting', 'running', 'ended')), outcome TEXT, receipt TEXT,
-     created_at TEXT NOT NULL, ended_at TEXT, events INTEGER NOT NULL DEFAULT 0, head TEXT NOT NULL
-   ) STRICT;
-   CREATE INDEX runs_by_time ON runs (created_at DESC);
-   CREATE INDEX runs_open ON runs (state) WHERE state <> 'ended';
-   CREATE TABLE plans (
-     run TEXT NOT NULL REFERENCES runs (id), document INTEGER NOT NULL, plan TEXT NOT NULL, PRIMARY KEY (run, document)
-   ) STRICT, WITHOUT ROWID;
-   CREATE TABLE events (
-     run TEXT NOT NULL REFERENCES runs (id), n INTEGER NOT NULL, at TEXT NOT NULL, body TEXT NOT NULL,
-     file TEXT, offset INTEGER, length INTEGER, PRIMARY KEY (run, n)
-   ) STRICT, WITHOUT ROWID;`,
-];
 
 export interface NewRun {
   id: string;
@@ -32,6 +17,8 @@ export interface NewRun {
   address: string;
   /** The command as JSON, without the content of its files. */
   command: string;
+  /** One line for lists: `rollout on stack-media`. */
+  title: string;
   at: string;
 }
 
@@ -41,9 +28,34 @@ export interface StoredRun extends Omit<NewRun, 'at'> {
   /** The receipt's frame, as text. */
   receipt: string | null;
   createdAt: string;
+  startedAt: string | null;
   endedAt: string | null;
   events: number;
   head: string;
+  /** Who asked for its end, as JSON; null where nobody has. */
+  cancel: string | null;
+}
+
+/** A run as lists show it. */
+export interface ListedRun {
+  id: string;
+  type: string;
+  title: string;
+  state: StoredRun['state'];
+  outcome: string | null;
+  createdAt: string;
+  endedAt: string | null;
+  cancel: string | null;
+}
+
+/** How far a document had come when an earlier agent ended. */
+export interface DocumentPast {
+  plan: Plan | undefined;
+  ending: DocumentEnding | undefined;
+  /** By their index. */
+  steps: Map<number, Past>;
+  /** It has told its plan. */
+  told: boolean;
 }
 
 interface EventRow {
@@ -74,27 +86,38 @@ export class Store {
   begin(run: NewRun): void {
     this.#sync(true);
     this.#run(
-      `INSERT INTO runs (id, digest, type, trust, key_id, address, command, state, created_at, head)
-       VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting', ?, ?)`,
-      [run.id, run.digest, run.type, run.trust, run.keyId, run.address, run.command, run.at, EMPTY_DIGEST],
+      `INSERT INTO runs (id, digest, type, trust, key_id, address, command, title, state, created_at, head)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'waiting', ?, ?)`,
+      [run.id, run.digest, run.type, run.trust, run.keyId, run.address, run.command, run.title, run.at, EMPTY_DIGEST],
     );
   }
 
-  running(id: string): void {
+  running(id: string, at: string): void {
     this.#sync(true);
-    this.#run(`UPDATE runs SET state = 'running' WHERE id = ?`, [id]);
+    this.#run(`UPDATE runs SET state = 'running', started_at = coalesce(started_at, ?) WHERE id = ?`, [at, id]);
   }
 
-  plan(id: string, document: number, plan: string): void {
+  /** Somebody asked for the run's end. The first one stays. */
+  cancel(id: string, by: string): void {
     this.#sync(true);
-    this.#run('INSERT OR REPLACE INTO plans (run, document, plan) VALUES (?, ?, ?)', [id, document, plan]);
+    this.#run('UPDATE runs SET cancel = coalesce(cancel, ?) WHERE id = ?', [by, id]);
+  }
+
+  plan(id: string, document: number, plan: Plan): void {
+    this.#sync(true);
+    this.#run('INSERT INTO documents (run, document, plan) VALUES (?, ?, ?)', [id, document, JSON.stringify(plan)]);
   }
 
   /**
    * Gives a happening its number and stores it. The event of a stored piece of output has no text: its frame has. Durable when this returns, but for output, whose rows become durable
-   * with the next event that changes the run's state. Returns the event and its frame.
+   * with the next event that changes the run's state. A mark is stored in the same moment. Returns the event and its frame.
    */
-  append(id: string, told: Told, at: string): { event: Event; frame: Frame } {
+  append(
+    id: string,
+    { mark, ...told }: Told & { mark?: StepMark },
+    at: string,
+    ending?: DocumentEnding,
+  ): { event: Event; frame: Frame } {
     const row = this.#get<{ events: number; head: string }>('SELECT events, head FROM runs WHERE id = ?', [id]);
     if (!row) throw new Error(`No run ${id} in the store`);
     const n = row.events + 1;
@@ -103,6 +126,7 @@ export class Store {
     const event = { type: 'event', n, at, ...happening } as Event;
     const frame = encodeEvent(event, stored?.bytes);
     const body = JSON.stringify(happening);
+    const document = told.kind === 'document-finished' ? told.document : undefined;
     const source = stored?.source;
     this.#sync(told.kind !== 'output');
     this.#db.exec('BEGIN IMMEDIATE');
@@ -117,22 +141,128 @@ export class Store {
         source?.length ?? null,
       ]);
       this.#run('UPDATE runs SET events = ?, head = ? WHERE id = ?', [n, chainDigest(row.head, frame), id]);
+      if (mark) this.#mark(id, mark);
+      if (document !== undefined && ending) {
+        this.#run(
+          `INSERT INTO documents (run, document, ending) VALUES (?, ?, ?)
+           ON CONFLICT (run, document) DO UPDATE SET ending = excluded.ending`,
+          [id, document, JSON.stringify(ending)],
+        );
+      }
       this.#db.exec('COMMIT');
     } catch (error) {
-      this.#db.exec('ROLLBACK');
+      // SQLite has rolled back already where the disk is full.
+      if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
       throw error;
     }
     return { event, frame };
   }
 
-  end(id: string, outcome: string, receipt: string, at: string): void {
+  #mark(id: string, mark: StepMark): void {
+    if ('ending' in mark) {
+      this.#run('UPDATE steps SET ms = ?, ending = ? WHERE run = ? AND document = ? AND idx = ?', [
+        mark.ms,
+        JSON.stringify(mark.ending),
+        id,
+        mark.document,
+        mark.index,
+      ]);
+    } else {
+      this.#run('INSERT INTO steps (run, document, idx, step, phase) VALUES (?, ?, ?, ?, ?)', [
+        id,
+        mark.document,
+        mark.index,
+        mark.step,
+        mark.phase,
+      ]);
+    }
+  }
+
+  /** `bytes`: how much the run's folder holds. */
+  end(id: string, outcome: string, receipt: string, at: string, bytes = 0): void {
     this.#sync(true);
-    this.#run(`UPDATE runs SET state = 'ended', outcome = ?, receipt = ?, ended_at = ? WHERE id = ?`, [
+    this.#run(`UPDATE runs SET state = 'ended', outcome = ?, receipt = ?, ended_at = ?, bytes = ? WHERE id = ?`, [
       outcome,
       receipt,
       at,
+      bytes,
       id,
     ]);
+  }
+
+  /** How far each document of a run had come; those whose turn had not come are absent. */
+  past(id: string): Map<number, DocumentPast> {
+    const found = new Map<number, DocumentPast>();
+    const of = (document: number): DocumentPast => {
+      const known = found.get(document) ?? { plan: undefined, ending: undefined, steps: new Map(), told: false };
+      found.set(document, known);
+      return known;
+    };
+    for (const row of this.#all<{ document: number; plan: string | null; ending: string | null }>(
+      'SELECT document, plan, ending FROM documents WHERE run = ?',
+      [id],
+    )) {
+      of(row.document).plan = parsed<Plan>(row.plan);
+      of(row.document).ending = parsed<DocumentEnding>(row.ending);
+    }
+    for (const { document } of this.#all<{ document: number }>(
+      `SELECT json_extract(body, '$.document') AS document FROM events
+       WHERE run = ? AND file IS NULL AND json_extract(body, '$.kind') = 'planned'`,
+      [id],
+    ))
+      of(document).told = true;
+    for (const row of this.#all<{ document: number; idx: number; ms: number | null; ending: string | null }>(
+      'SELECT document, idx, ms, ending FROM steps WHERE run = ?',
+      [id],
+    )) {
+      const ending = parsed<StepEnding>(row.ending);
+      of(row.document).steps.set(
+        row.idx,
+        ending ? { ending, ms: row.ms ?? 0 } : { offset: this.#told(id, `${row.document}-${row.idx}.log`) },
+      );
+    }
+    return found;
+  }
+
+  /** How many bytes of a step's file have been told. */
+  #told(id: string, name: string): number {
+    const row = this.#get<{ told: number | null }>(
+      `SELECT max(offset + length) AS told FROM events WHERE run = ? AND file LIKE '%/' || ?`,
+      [id, name],
+    );
+    return row?.told ?? 0;
+  }
+
+  /** Runs, the newest first, from after the one named `before` on. */
+  list(limit: number, before?: string): ListedRun[] {
+    const from = before === undefined ? undefined : this.find(before);
+    return from
+      ? this.#all<ListedRun>(`${SELECT_LISTED} WHERE (created_at, id) < (?, ?) ${NEWEST_FIRST}`, [
+          from.createdAt,
+          from.id,
+          limit,
+        ])
+      : this.#all<ListedRun>(`${SELECT_LISTED} ${NEWEST_FIRST}`, [limit]);
+  }
+
+  /** Ended runs that are older than `before` (ISO 8601), or the oldest of more than `runs`, or of more bytes than `bytes`. */
+  surplus(limits: { before: string; runs: number; bytes: number }, most: number): string[] {
+    return this.#all<{ id: string }>(
+      `SELECT id FROM (
+         SELECT id, state, created_at, row_number() OVER newest AS place, sum(bytes) OVER newest AS total FROM runs
+         WINDOW newest AS (ORDER BY created_at DESC, id DESC)
+       ) WHERE state = 'ended' AND (created_at < ? OR place > ? OR total > ?) ORDER BY created_at LIMIT ?`,
+      [limits.before, limits.runs, limits.bytes, most],
+    ).map(({ id }) => id);
+  }
+
+  /** Takes a run out, with all that is known of it. */
+  forget(id: string): void {
+    this.#sync(true);
+    this.#db.exec('BEGIN IMMEDIATE');
+    for (const table of ['events', 'steps', 'documents']) this.#run(`DELETE FROM ${table} WHERE run = ?`, [id]);
+    this.#run('DELETE FROM runs WHERE id = ?', [id]);
+    this.#db.exec('COMMIT');
   }
 
   find(id: string): StoredRun | undefined {
@@ -141,14 +271,15 @@ export class Store {
 
   /** Runs that had not ended when the agent did. */
   open(): StoredRun[] {
-    return this.#prepare(`${SELECT_RUN} WHERE state <> 'ended' ORDER BY created_at`).all() as unknown as StoredRun[];
+    return this.#all<StoredRun>(`${SELECT_RUN} WHERE state <> 'ended' ORDER BY created_at, rowid`, []);
   }
 
   /** The frames after number `after`, at most `limit`, made again from what was stored. */
   frames(id: string, after: number, limit: number): { n: number; frame: Frame }[] {
-    const rows = this.#prepare(
+    const rows = this.#all<EventRow>(
       'SELECT n, at, body, file, offset, length FROM events WHERE run = ? AND n > ? ORDER BY n LIMIT ?',
-    ).all(id, after, limit) as unknown as EventRow[];
+      [id, after, limit],
+    );
     return rows.map(row => ({ n: row.n, frame: frameOf(row) }));
   }
 
@@ -195,13 +326,23 @@ export class Store {
     this.#prepare(sql).run(...values);
   }
 
+  #all<T>(sql: string, values: (string | number)[]): T[] {
+    return this.#prepare(sql).all(...values) as T[];
+  }
+
   #get<T>(sql: string, values: string[]): T | undefined {
     return this.#prepare(sql).get(...values) as T | undefined;
   }
 }
 
 const SELECT_RUN = `SELECT id, digest, type, trust, key_id AS keyId, address, command, state, outcome, receipt,
-  created_at AS createdAt, ended_at AS endedAt, events, head FROM runs`;
+  title, created_at AS createdAt, started_at AS startedAt, ended_at AS endedAt, events, head, cancel FROM runs`;
+const SELECT_LISTED = `SELECT id, type, title, state, outcome, created_at AS createdAt, ended_at AS endedAt, cancel FROM runs`;
+const NEWEST_FIRST = 'ORDER BY created_at DESC, id DESC LIMIT ?';
+
+function parsed<T>(text: string | null): T | undefined {
+  return text === null ? undefined : (JSON.parse(text) as T);
+}
 
 function frameOf(row: EventRow): Frame {
   const event = { type: 'event', n: row.n, at: row.at, ...(JSON.parse(row.body) as Happening) } as Event;

@@ -1,16 +1,18 @@
 import { z } from 'zod';
 import { PlexBackup, VmBackup, VolumesBackup } from './backup.ts';
+import { Rollback } from './rollback.ts';
 import { Rollout } from './rollout.ts';
 import { Scale } from './scale.ts';
 
 /** What a person asks for: one YAML document. Parsing an intent again gives the same intent. */
-export const Intent = z.union([Rollout, Scale, VolumesBackup, VmBackup, PlexBackup]);
+export const Intent = z.union([Rollout, Scale, Rollback, VolumesBackup, VmBackup, PlexBackup]);
 export type Intent = z.infer<typeof Intent>;
 export type { Backup } from './backup.ts';
+export type { Rollback } from './rollback.ts';
 export type { Rollout } from './rollout.ts';
 export type { Scale } from './scale.ts';
 
-export const ACTIONS = ['rollout', 'scale', 'backup'] as const;
+export const ACTIONS = ['rollout', 'scale', 'rollback', 'backup'] as const;
 export type Action = (typeof ACTIONS)[number];
 
 /** The schema that a value is meant to match, by its `action` and kind, so that errors speak of that verb only. */
@@ -20,6 +22,8 @@ export function schemaFor(value: Record<string, unknown>) {
       return Rollout;
     case 'scale':
       return Scale;
+    case 'rollback':
+      return Rollback;
     case 'backup':
       if (value.database_type === 'plex') return PlexBackup;
       if (value.backup_type === 'docker_volumes') return VolumesBackup;

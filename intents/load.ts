@@ -8,7 +8,7 @@ import {
   visit,
   type Document as YamlDocument,
 } from 'yaml';
-import type { z } from 'zod';
+import { z } from 'zod';
 import { ACTIONS, type Intent, schemaFor } from './intent.ts';
 import { nearest } from './nearest.ts';
 import { InvalidIntents, type Problem } from './problem.ts';
@@ -288,7 +288,7 @@ class DocumentReader {
 
   #reportIssue(issue: z.core.$ZodIssue, schema: z.ZodType): void {
     if (issue.code === 'unrecognized_keys') {
-      const known = Object.keys((schema as unknown as { shape?: Record<string, unknown> }).shape ?? {});
+      const known = knownKeys(schema, issue.path);
       for (const key of issue.keys) {
         const near = nearest(key, known);
         this.report(
@@ -300,6 +300,14 @@ class DocumentReader {
         );
       }
       return;
+    }
+    if (issue.code === 'invalid_union') {
+      // One value or a list of such: what is wrong with the form that was meant says more than that neither fits.
+      const meant = issue.errors.find(([first]) => first && (first.path.length > 0 || first.code !== 'invalid_type'));
+      if (meant) {
+        for (const inner of meant) this.#reportIssue({ ...inner, path: [...issue.path, ...inner.path] }, schema);
+        return;
+      }
     }
     const where = issue.path.join('.');
     if (issue.code === 'invalid_type' && this.#document.getIn(issue.path) === undefined) {
@@ -339,6 +347,22 @@ class DocumentReader {
     const { line, col } = this.#lines.linePos(offset);
     return { line: Math.max(line, 1), column: Math.max(col, 1) };
   }
+}
+
+interface JsonSchema {
+  properties?: Record<string, JsonSchema>;
+  items?: JsonSchema;
+  anyOf?: JsonSchema[];
+}
+
+/** The keys that the mapping at `path` may have. */
+function knownKeys(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
+  let nodes = [z.toJSONSchema(schema, { io: 'input' }) as JsonSchema];
+  const forms = () => nodes.flatMap(node => node.anyOf ?? [node]);
+  for (const part of path) {
+    nodes = forms().flatMap(node => (typeof part === 'number' ? node.items : node.properties?.[String(part)]) ?? []);
+  }
+  return [...new Set(forms().flatMap(node => Object.keys(node.properties ?? {})))];
 }
 
 function article(type: string): string {

@@ -45,3 +45,18 @@ export const common = {
   host: name('host').optional().describe('Which agent is meant, where the action is given several.'),
   timeout: Duration.optional().describe('How long each long step (pull, up, wait until healthy) may take.'),
 };
+
+export const ComposePath = z
+  .union([AbsolutePath, RelativePath], {
+    error:
+      'Expected a path: absolute ("/opt/stacks/stack-media/docker-compose.yml") or relative to the stack’s folder, without ".."',
+  })
+  .optional()
+  .describe(
+    'The compose file: absolute, or relative to the stack’s folder. Without it: the one that compose finds there.',
+  );
+
+export const OnFailure = z
+  .enum(['rollback', 'stop'])
+  .optional()
+  .describe('What follows a failure: rollback (the default) brings back what ran before; stop leaves it as it is.');

@@ -1,5 +1,31 @@
 import { z } from 'zod';
-import { AbsolutePath, common, RelativePath, Service, Stack } from './names.ts';
+import { AbsolutePath, ComposePath, common, OnFailure, RelativePath, Service, Stack } from './names.ts';
+import { Verify } from './verify.ts';
+
+const Switch = z
+  .union([
+    z.strictObject({
+      service: Service.describe('The service whose fixed published ports go over from the old project to the new one.'),
+    }),
+    z.strictObject({
+      file: z
+        .union([AbsolutePath, RelativePath])
+        .describe(
+          'The file that a reverse proxy reads: absolute under the stacks’ root, or relative to the stack’s folder.',
+        ),
+      text: z
+        .string()
+        .min(1)
+        .max(65_536)
+        .describe(
+          'What is written into it. "$PROJECT" stands for the name of the compose project that is to be served.',
+        ),
+    }),
+  ])
+  .describe(
+    'How blue-green leads visitors to the new project: a service’s published ports, or a file that a proxy reads.',
+  );
+export type Switch = z.infer<typeof Switch>;
 
 /** Brings a stack, or one service of it, to what its compose file says. */
 export const Rollout = z
@@ -7,19 +33,31 @@ export const Rollout = z
     action: z.literal('rollout'),
     stack: Stack,
     service: Service.optional().describe('Only this service. Without it: the whole stack.'),
-    compose: z
-      .union([AbsolutePath, RelativePath], {
-        error:
-          'Expected a path: absolute ("/opt/stacks/stack-media/docker-compose.yml") or relative to the stack’s folder, without ".."',
-      })
-      .optional()
-      .describe(
-        'The compose file: absolute, or relative to the stack’s folder. Without it: the one that compose finds there.',
-      ),
+    compose: ComposePath,
     source_dir: RelativePath.optional().describe(
       'A folder of the repository whose files are shipped with the command into the stack’s folder.',
     ),
+    strategy: z
+      .enum(['recreate', 'canary', 'blue-green'])
+      .optional()
+      .describe(
+        'recreate (the default) replaces containers; canary sets one new container beside the old ones first; blue-green brings up a second project and switches over.',
+      ),
+    switch: Switch.optional(),
+    verify: Verify.optional(),
+    on_failure: OnFailure,
     ...common,
+  })
+  .superRefine((intent, context) => {
+    const problem = (path: string, message: string) => context.addIssue({ code: 'custom', path: [path], message });
+    if (intent.strategy === 'canary' && intent.service === undefined)
+      problem('strategy', 'Expected "service" beside strategy: canary, which replaces one service');
+    if (intent.strategy === 'blue-green' && intent.service !== undefined)
+      problem('service', 'Expected no "service" beside strategy: blue-green, which replaces the whole stack');
+    if (intent.strategy === 'blue-green' && intent.switch === undefined)
+      problem('strategy', 'Expected "switch" beside strategy: blue-green');
+    if (intent.strategy !== 'blue-green' && intent.switch !== undefined)
+      problem('switch', 'Expected strategy: blue-green beside "switch"');
   })
   .describe('Brings a stack, or one service of it, to what its compose file says.');
 export type Rollout = z.infer<typeof Rollout>;

@@ -127,7 +127,8 @@ describe('the command line, as built', () => {
           .stdout,
       )[0].plan.title,
     ).toBe('scale nextcloud on stack-content to 3');
-    expect(chatops('run', 'intents/examples/rollout_stack_media.yaml').status).toBe(2);
+    const alone = chatops('run', 'intents/examples/rollout_stack_media.yaml', '--socket', '/nonexistent.sock');
+    expect([alone.status, alone.stderr]).toEqual([1, expect.stringContaining('agent-unreachable')]);
     expect(chatops('run', 'intents/examples/backup_vm_proxmox.yaml', '--dry-run').stderr).toContain(
       'action-unsupported',
     );

@@ -1,56 +1,131 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs';
+import { userInfo } from 'node:os';
 import { join, relative } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type LoadedIntent, loadIntents } from '../../intents/load.ts';
 import { InvalidIntents } from '../../intents/problem.ts';
-import { describeStep } from '../carry-out.ts';
+import type { ShippedFile } from '../../protocol/command.ts';
 import { Config, readConfig } from '../config.ts';
-import type { Shipped } from '../executors/executor.ts';
+import { describeStep } from '../describe.ts';
 import { executors } from '../executors/index.ts';
+import type { LocalCommand } from '../local.ts';
 import { blindLook } from '../look.ts';
 import { siteOf } from '../main.ts';
 import { CannotPlan, type Plan } from '../plan.ts';
+import { AGENT_OPTIONS, ask, socketOf } from './ask.ts';
+import { isGood } from './runs.ts';
+import { showLog } from './show.ts';
 
-/** Shows what an intent means on a host that is not asked: every step, nothing started. */
+const USAGE = `usage: chatops run FILE [--plan | --dry-run] [--param name=value …] [--detach] [--json] [--config FILE | --socket PATH]
+`;
+
+/** Has the agent of this host carry out a file of intents; with --dry-run shows what it means, without any agent. */
 export async function run(args: string[]): Promise<number> {
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
     options: {
-      'dry-run': { type: 'boolean', default: false },
+      ...AGENT_OPTIONS,
       config: { type: 'string' },
+      'dry-run': { type: 'boolean', default: false },
+      plan: { type: 'boolean', default: false },
+      detach: { type: 'boolean', default: false },
       param: { type: 'string', multiple: true, default: [] },
-      json: { type: 'boolean', default: false },
     },
   });
   const [file] = positionals;
-  if (file === undefined || !values['dry-run']) {
+  if (file === undefined || positionals.length > 1) {
+    process.stderr.write(USAGE);
+    return 2;
+  }
+  try {
+    const params = Object.fromEntries(
+      values.param.map(pair => [pair.split('=', 1)[0] ?? '', pair.slice(pair.indexOf('=') + 1)]),
+    );
+    const loaded = loadIntents([{ file, text: readFileSync(file, 'utf8') }], params);
+    if (values['dry-run']) return await dryRun(loaded, values);
+    const { config = AGENT_OPTIONS.config.default, ...rest } = values;
+    return await send(loaded, params, { ...rest, config });
+  } catch (error) {
+    return complain(error);
+  }
+}
+
+/** `rollback` as the intent that it stands for. */
+export async function rollback(args: string[]): Promise<number> {
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: {
+      ...AGENT_OPTIONS,
+      to: { type: 'string' },
+      plan: { type: 'boolean', default: false },
+      detach: { type: 'boolean', default: false },
+    },
+  });
+  const [stack] = positionals;
+  if (stack === undefined || positionals.length > 1) {
     process.stderr.write(
-      'usage: chatops run FILE --dry-run [--config FILE] [--param name=value …] [--json]\nWithout --dry-run an intent is carried out by an agent; use the action.\n',
+      'usage: chatops rollback STACK [--to RUN] [--plan] [--detach] [--json] [--config FILE | --socket PATH]\n',
     );
     return 2;
   }
+  try {
+    const intent = { action: 'rollback', stack, ...(values.to === undefined ? {} : { to: values.to }) };
+    const loaded = loadIntents([{ file: 'rollback.yaml', text: JSON.stringify(intent) }]);
+    return await send(loaded, {}, values);
+  } catch (error) {
+    return complain(error);
+  }
+}
+
+function complain(error: unknown): number {
+  if (error instanceof InvalidIntents) process.stderr.write(`${error.message}\n`);
+  else if (error instanceof CannotPlan) process.stderr.write(`${error.code}: ${error.message} ${error.remedy}\n`);
+  else throw error;
+  return 1;
+}
+
+async function send(
+  loaded: LoadedIntent[],
+  params: Record<string, string>,
+  values: { plan: boolean; detach: boolean; json: boolean; config: string; socket?: string | undefined },
+): Promise<number> {
+  const command: LocalCommand = {
+    type: values.plan ? 'plan' : 'run',
+    id: randomUUID(),
+    actor: userInfo().username,
+    intents: loaded.map(({ name, document, documents, intent }) => ({ name, document, documents, intent })),
+    files: loaded.flatMap(({ intent }) =>
+      intent.action === 'rollout' && intent.source_dir !== undefined
+        ? shippedFrom(intent.source_dir, intent.stack)
+        : [],
+    ),
+    params,
+  };
+  const socket = socketOf(values);
+  const { run: id } = await ask<{ run: string }>(socket, 'POST', '/runs', command);
+  if (values.detach) {
+    console.log(id);
+    return 0;
+  }
+  if (!values.json) console.log(`run ${id}`);
+  const receipt = await showLog(socket, id, { follow: true, json: values.json });
+  if (receipt) return isGood(receipt) ? 0 : 1;
+  process.stderr.write(`The agent ended while the run went on. See it with: chatops logs ${id} -f\n`);
+  return 1;
+}
+
+async function dryRun(loaded: LoadedIntent[], values: { config?: string; json: boolean }): Promise<number> {
   const site = siteOf(
     values.config === undefined ? Config.parse({ agent: 'here', trust: [ANY] }) : readConfig(values.config),
   );
-  const params = Object.fromEntries(
-    values.param.map(pair => [pair.split('=', 1)[0] ?? '', pair.slice(pair.indexOf('=') + 1)]),
-  );
-  try {
-    const plans: { document: number; plan: Plan }[] = [];
-    for (const loaded of loadIntents([{ file, text: readFileSync(file, 'utf8') }], params)) {
-      plans.push({ document: loaded.document, plan: await planBlind(loaded, site) });
-    }
-    if (values.json) console.log(JSON.stringify(plans, null, 2));
-    else for (const { plan } of plans) for (const line of linesOf(plan)) console.log(line);
-    return 0;
-  } catch (error) {
-    if (error instanceof InvalidIntents) process.stderr.write(`${error.message}\n`);
-    else if (error instanceof CannotPlan) process.stderr.write(`${error.code}: ${error.message} ${error.remedy}\n`);
-    else throw error;
-    return 1;
-  }
+  const plans: { document: number; plan: Plan }[] = [];
+  for (const one of loaded) plans.push({ document: one.document, plan: await planBlind(one, site) });
+  if (values.json) console.log(JSON.stringify(plans, null, 2));
+  else for (const { plan } of plans) for (const line of linesOf(plan)) console.log(line);
+  return 0;
 }
 
 async function planBlind(
@@ -59,11 +134,21 @@ async function planBlind(
 ): Promise<Plan> {
   const executor = executors.find(one => one.takes(intent));
   if (!executor)
-    throw new CannotPlan('action-unsupported', `"${intent.action}" can't be carried out yet.`, 'Use rollout or scale.');
-  const files = 'source_dir' in intent && intent.source_dir !== undefined ? shippedFrom(intent.source_dir) : [];
+    throw new CannotPlan(
+      'action-unsupported',
+      `"${intent.action}" can't be carried out yet.`,
+      'Use rollout, scale or rollback.',
+    );
+  const files =
+    intent.action === 'rollout' && intent.source_dir !== undefined ? shippedFrom(intent.source_dir, intent.stack) : [];
   return executor.plan(
     intent,
-    { document: { name, document, documents, intent }, site, files, compare: false },
+    {
+      document: { name, document, documents, intent },
+      site,
+      files: files.map(({ path, mode, sha256 }) => ({ path, mode, sha256, at: '' })),
+      compare: false,
+    },
     blindLook,
   );
 }
@@ -72,8 +157,8 @@ function linesOf(plan: Plan): string[] {
   return [`[DRY-RUN] ${plan.title}`, ...plan.steps.map(step => `[DRY-RUN]   ${step.name}: ${describeStep(step)}`)];
 }
 
-/** The files below a folder of the working directory, as a rollout would ship them. */
-function shippedFrom(folder: string): Shipped[] {
+/** The files below a folder of the working directory, as a rollout ships them. */
+function shippedFrom(folder: string, stack: string): ShippedFile[] {
   if (!existsSync(folder)) {
     throw new CannotPlan(
       'source-dir-missing',
@@ -84,11 +169,16 @@ function shippedFrom(folder: string): Shipped[] {
   return readdirSync(folder, { recursive: true, encoding: 'utf8' })
     .map(name => join(folder, name))
     .filter(path => lstatSync(path).isFile())
-    .map(path => ({
-      path: relative(folder, path),
-      mode: lstatSync(path).mode & 0o111 ? 0o755 : 0o644,
-      sha256: createHash('sha256').update(readFileSync(path)).digest('hex'),
-    }));
+    .map(path => {
+      const content = readFileSync(path);
+      return {
+        stack,
+        path: relative(folder, path),
+        mode: lstatSync(path).mode & 0o111 ? 0o755 : 0o644,
+        sha256: createHash('sha256').update(content).digest('hex'),
+        content: content.toString('base64'),
+      };
+    });
 }
 
 /** A dry run trusts nobody, but a configuration without an entry is none. */

@@ -3,6 +3,8 @@ import type { Document } from '../../protocol/command.ts';
 import type { Look, Plan } from '../plan.ts';
 
 export type { Intent } from '../../intents/intent.ts';
+export type { Switch } from '../../intents/rollout.ts';
+export { hostsOf, type Verify } from '../../intents/verify.ts';
 export type { Change } from '../../protocol/event.ts';
 
 /** A file of the command, without its content: the plan refers to it by `sha256`. `path` is relative to the stack's folder. */
@@ -10,6 +12,8 @@ export interface Shipped {
   path: string;
   mode: number;
   sha256: string;
+  /** Where its content lies until it is put in place: an absolute path, for looking. */
+  at: string;
 }
 
 /** What the host tells an executor: folders and programs of this machine, from agent.yaml. */
@@ -20,6 +24,8 @@ export interface Site {
   memory: string;
   /** The docker client, as argv[0]. */
   docker: string;
+  /** What `verify` may ask: addresses and ranges, and `stack` for a stack's own containers. */
+  verify: string[];
 }
 
 /** What a plan is made from, beside the intent. */
@@ -51,6 +57,8 @@ export interface Executor<I extends Intent = Intent> {
   subject(intent: I): string;
   /** Every path of the host that the intent reaches by name. The guard resolves and judges them before a run exists. */
   claims(intent: I, site: Site): Claim[];
+  /** Hosts that the intent has the agent ask. The guard judges addresses and names that it can look up; the step judges all. */
+  asks(intent: I): string[];
   /** Throws `CannotPlan`. */
   plan(intent: I, context: Context, look: Look): Promise<Plan>;
 }

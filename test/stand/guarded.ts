@@ -1,13 +1,20 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { afterAll, beforeAll } from 'vitest';
 import { type Agent, startAgent } from '../../agent/main.ts';
 import type { Intent } from '../../intents/intent.ts';
 import type { ShippedFile } from '../../protocol/command.ts';
 import { generateKey } from '../../protocol/keys.ts';
 import { Client, command } from './signer.ts';
+
+/** How the sources start a keeper. */
+export const KEEPER: [string, ...string[]] = [
+  process.execPath,
+  resolve(import.meta.dirname, '../../agent/cli.ts'),
+  'keeper',
+];
 
 export const keys = generateKey();
 export const second = generateKey();
@@ -66,7 +73,7 @@ export function withAgent(): void {
     symlinkSync(join(dir, 'outside'), join(stacks, 'stack-link'));
     symlinkSync('/etc/passwd', join(stacks, 'stack-web', 'leak.yml'));
     configure();
-    agent = await startAgent(file, line => said.push(line));
+    agent = await startAgent(file, { say: line => said.push(line), keeper: KEEPER });
   });
   afterAll(async () => {
     await agent.stop();

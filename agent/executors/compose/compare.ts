@@ -1,9 +1,7 @@
 import { type Answer, CannotPlan, type Look } from '../../plan.ts';
-import type { Change, Intent, Site } from '../executor.ts';
+import type { Change, Site } from '../executor.ts';
 import type { Shipment } from './ship.ts';
-import { composeFile, type Target } from './target.ts';
-
-type OnStack = Extract<Intent, { action: 'rollout' | 'scale' }>;
+import { composeFile, type OnStack, type Target } from './target.ts';
 
 /** What of `docker compose config --format json` is compared. */
 interface Service {
@@ -128,8 +126,8 @@ async function lookAt(
 ): Promise<{ rendered: Rendered; recreated: Set<string>; containers: Container[] } | undefined> {
   // Compose's own rehearsal is the truth about what is recreated: its hashes of configurations with env_file are not stable.
   const [config, rehearsal] = await Promise.all([
-    look.ask(target.compose('config', '--format', 'json'), { cwd: target.dir }),
-    look.ask(target.compose('--dry-run', 'up', '--detach', '--no-build', '--remove-orphans'), { cwd: target.dir }),
+    look.ask(target.compose(['config', '--format', 'json']), { cwd: target.dir }),
+    look.ask(target.compose(['--dry-run', 'up', '--detach', '--no-build', '--remove-orphans']), { cwd: target.dir }),
   ]);
   if (!config || !rehearsal) return undefined;
   if (config.code !== 0) {

@@ -4,7 +4,12 @@ import { examine } from '../exam.ts';
 import type { Context, Executor, Intent, Shipped } from '../executor.ts';
 import { compose } from './index.ts';
 
-const site = { stacksRoot: '/opt/stacks', memory: '/var/lib/chatops/stacks', docker: 'docker' };
+const site = {
+  stacksRoot: '/opt/stacks',
+  memory: '/var/lib/chatops/stacks',
+  docker: 'docker',
+  verify: ['stack', '127.0.0.0/8'],
+};
 const DIR = '/opt/stacks/stack-media';
 const RECORD = '/var/lib/chatops/stacks/stack-media/shipped.json';
 const rollout = (changes: object = {}): Intent => ({ action: 'rollout', stack: 'stack-media', ...changes }) as Intent;
@@ -16,23 +21,65 @@ const context = (intent: Intent, files: Shipped[] = [], compare = false): Contex
   files,
   compare,
 });
-const file = (path: string, sha256 = 'a'): Shipped => ({ path, mode: 0o644, sha256: sha256.repeat(64) });
+const file = (path: string, sha256 = 'a'): Shipped => ({
+  path,
+  mode: 0o644,
+  sha256: sha256.repeat(64),
+  at: `/run/shipped/${sha256}`,
+});
 
 interface Host {
   folders?: Record<string, string[]>;
   files?: Record<string, string>;
   version?: string;
+  containers?: { service: string; reference: string; image: string; project?: string }[];
+  /** Ids of images that are there, and tags that keep some. */
+  images?: string[];
+  kept?: Record<string, string>;
+  /** What `config --format json` says. */
+  config?: object;
 }
 /** A host that is a table. */
-function look({ folders = { [DIR]: ['docker-compose.yml'] }, files = {}, version = '2.26.1' }: Host = {}): Look {
+function look({
+  folders = { [DIR]: ['docker-compose.yml'] },
+  files = {},
+  version = '2.26.1',
+  containers = [],
+  images = [],
+  kept = {},
+  config,
+}: Host = {}): Look {
   return {
     list: async folder => folders[folder] ?? null,
     read: async path => files[path] ?? null,
     ask: async argv =>
       argv.includes('version')
         ? { code: 0, stdout: `${version}\n`, stderr: '' }
-        : { code: 1, stdout: '', stderr: 'not scripted' },
-    engine: async () => null,
+        : argv.includes('config') && config
+          ? { code: 0, stdout: JSON.stringify(config), stderr: '' }
+          : { code: 1, stdout: '', stderr: 'not scripted' },
+    engine: async path => {
+      const labelsOf = (one: (typeof containers)[number]) => ({
+        'com.docker.compose.service': one.service,
+        'com.docker.compose.project': one.project ?? 'stack-media',
+      });
+      if (path.startsWith('/containers/json')) {
+        return containers.map((one, index) => ({ Id: `c${index}`, Labels: labelsOf(one) }));
+      }
+      if (path.startsWith('/images/json')) return Object.entries(kept).map(([tag, Id]) => ({ Id, RepoTags: [tag] }));
+      const [, image] = /^\/images\/(.*)\/json$/.exec(path) ?? [];
+      if (image !== undefined) return images.includes(decodeURIComponent(image)) ? {} : null;
+      const [, number] = /^\/containers\/c(\d+)\/json$/.exec(path) ?? [];
+      const one = containers[Number(number)];
+      return one
+        ? {
+            Id: `c${number}`,
+            Image: one.image,
+            Config: { Image: one.reference, Labels: labelsOf(one) },
+            State: { Status: 'running', Running: true },
+          }
+        : null;
+    },
   };
 }
 const plan = (intent: Intent, host: Host = {}, files: Shipped[] = []) =>
@@ -83,6 +130,7 @@ describe('a rollout', () => {
       'up',
       'wait until healthy',
       'images after',
+      'remember the release',
     ]);
   });
 
@@ -147,7 +195,10 @@ describe('shipping', () => {
   });
 
   it('records what it will own, writes, removes what it no longer ships, and records again', async () => {
-    const host = { files: { [RECORD]: manifest([file('compose.yaml'), file('old/file')]) } };
+    const host = {
+      files: { [RECORD]: manifest([file('compose.yaml'), file('old/file')]) },
+      containers: [{ service: 'plex', reference: 'plex:1', image: 'sha256:aaa' }],
+    };
     const { steps, undo } = await plan(ships, host, [file('compose.yaml', 'b'), file('new')]);
     const write = steps.find(step => step.do === 'write');
     expect(changes(write)).toEqual([
@@ -170,8 +221,10 @@ describe('shipping', () => {
     expect(steps.indexOf(write as Step)).toBeLessThan(steps.findIndex(({ name }) => name === 'check config'));
     expect(undo.map(({ name, ifBegan }) => [name, ifBegan])).toEqual([
       ['put files back', 'write files'],
+      ['put back plex:1', 'pull'],
       ['up again', 'up'],
       ['wait until healthy again', 'up'],
+      ['images after undo', 'up'],
     ]);
   });
 

@@ -1,16 +1,26 @@
-import type { Executor, Intent } from '../executor.ts';
+import { type Executor, hostsOf } from '../executor.ts';
+import { planRollback } from './rollback.ts';
 import { planRollout } from './rollout.ts';
 import { planScale } from './scale.ts';
-import { claimsOf } from './target.ts';
+import { claimsOf, type OnStack } from './target.ts';
 
-type OnStack = Extract<Intent, { action: 'rollout' | 'scale' }>;
+const ACTIONS: readonly string[] = ['rollout', 'scale', 'rollback'];
 
-/** Docker Compose stacks: rollout and scale. */
+/** Docker Compose stacks: rollout, scale and rollback. */
 export const compose: Executor<OnStack> = {
   kind: 'compose',
-  takes: (intent): intent is OnStack => intent.action === 'rollout' || intent.action === 'scale',
+  takes: (intent): intent is OnStack => ACTIONS.includes(intent.action),
   subject: intent => `stack ${intent.stack}`,
   claims: claimsOf,
-  plan: (intent, context, look) =>
-    intent.action === 'rollout' ? planRollout(intent, context, look) : planScale(intent, context, look),
+  asks: intent => (intent.verify ? hostsOf(intent.verify) : []),
+  plan: (intent, context, look) => {
+    switch (intent.action) {
+      case 'rollout':
+        return planRollout(intent, context, look);
+      case 'scale':
+        return planScale(intent, context, look);
+      case 'rollback':
+        return planRollback(intent, context, look);
+    }
+  },
 };

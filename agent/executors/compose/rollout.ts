@@ -1,75 +1,61 @@
-import type { Look, Plan, Start, Step } from '../../plan.ts';
-import type { Context, Intent } from '../executor.ts';
+import type { Look, Plan } from '../../plan.ts';
+import type { Context } from '../executor.ts';
+import { planBlueGreen } from './blue-green.ts';
+import { planCanary } from './canary.ts';
 import { compareStack, summarize } from './compare.ts';
-import { planShipment, WRITE_STEP } from './ship.ts';
-import { awaitHealthy, checkConfig, limits, measure } from './steps.ts';
-import { findTarget, type Target } from './target.ts';
+import { forgetImages, keepImages, lookNow, remember } from './now.ts';
+import { planShipment } from './ship.ts';
+import { checkConfig, limits, measure, pull } from './steps.ts';
+import { type Ground, type Rollout, recreate, type Strategy } from './strategy.ts';
+import { findTarget } from './target.ts';
 
-type Rollout = Extract<Intent, { action: 'rollout' }>;
-
-export async function planRollout(intent: Rollout, { site, files, compare }: Context, look: Look): Promise<Plan> {
-  const target = await findTarget(
-    intent,
-    site,
-    look,
-    files.map(file => file.path),
-  );
-  const shipment = await planShipment(target.dir, intent.stack, files, site, look);
-  const time = limits(intent.timeout);
-  const who = intent.service === undefined ? [] : [intent.service];
-  const up = (name: string): Start => ({
-    do: 'start',
-    name,
-    argv: target.compose('up', '--detach', '--no-build', '--remove-orphans', ...who),
-    cwd: target.dir,
-    timeout: time.up,
-    changes: true,
-    failure: {
-      code: 'up-failed',
-      remedy:
-        'Read the step’s output. Containers that were replaced already run the new version; "docker compose ps -a" on the host tells.',
-    },
-  });
-  const steps: Step[] = [
-    measure('before', target),
-    ...(shipment.step ? [shipment.step] : []),
-    checkConfig(target),
-    {
-      do: 'start',
-      name: 'pull',
-      argv: target.compose('pull', '--ignore-buildable', ...who),
-      cwd: target.dir,
-      timeout: time.pull,
-      failure: {
-        code: 'pull-failed',
-        remedy: 'Check the image’s name and tag, and the host’s login at the registry. The old version still runs.',
-      },
-    },
-    up('up'),
-    awaitHealthy('wait until healthy', target, time.healthy),
-    measure('after', target),
-  ];
+export async function planRollout(intent: Rollout, context: Context, look: Look): Promise<Plan> {
+  const { site, files, compare } = context;
+  const target = await findTarget(intent, site, look, files);
+  const [shipment, now] = await Promise.all([
+    planShipment(target.dir, intent.stack, files, site, look),
+    lookNow(intent.stack, target, site, look),
+  ]);
+  const ground: Ground = { ...context, intent, target, now, shipment, time: limits(intent.timeout), look };
+  const strategy = await strategyOf(ground);
+  const after = strategy.after ?? target;
+  const shipped = shipment.step ? files.map(({ path, mode, sha256 }) => ({ path, mode, sha256 })) : shipment.earlier;
   const changes = compare ? await compareStack(intent, target, shipment, site, look) : [];
+  const isFirst = now.releases.length === 0 && (now.containers ?? []).length > 0;
   return {
     title: `rollout${intent.service === undefined ? '' : ` ${intent.service}`} on ${intent.stack}`,
     summary: compare ? summarize(changes) : 'Not compared: a run finds out by doing it.',
     changes,
-    steps,
-    undo: shipment.step ? undoShipment(target, up, time.healthy) : [],
-    cleanup: [],
+    steps: [
+      measure('before', target.project),
+      ...(isFirst
+        ? [
+            remember('remember what ran', intent.stack, target, site, {
+              files: shipment.earlier,
+              as: 'before-first-rollout',
+            }),
+          ]
+        : []),
+      ...(shipment.step ? [shipment.step] : []),
+      checkConfig(target),
+      ...keepImages(intent.stack, now, site),
+      pull(target, strategy.pulls, ground.time.pull),
+      ...strategy.steps,
+      measure('after', after.project),
+      remember('remember the release', intent.stack, after, site, { files: shipped }),
+    ],
+    undo: strategy.undo,
+    cleanup: forgetImages(intent.stack, now, site),
   };
 }
 
-/**
- * Files go back as they were. Had "up" begun, what they describe is brought up again; on a first rollout there is nothing
- * to bring back, so the new files stay beside the containers they describe.
- */
-function undoShipment(target: Target, up: (name: string) => Start, healthy: number): Step[] {
-  const restore: Step = { do: 'restore', name: 'put files back', of: WRITE_STEP, ifBegan: WRITE_STEP };
-  if (target.hadComposeFile === false) return [{ ...restore, unlessBegan: 'up' }];
-  return [
-    restore,
-    { ...up('up again'), ifBegan: 'up' },
-    { ...awaitHealthy('wait until healthy again', target, healthy), ifBegan: 'up' },
-  ];
+function strategyOf(ground: Ground): Promise<Strategy> {
+  switch (ground.intent.strategy) {
+    case 'canary':
+      return planCanary(ground);
+    case 'blue-green':
+      return planBlueGreen(ground);
+    default:
+      return recreate(ground);
+  }
 }

@@ -1,50 +1,61 @@
 import type { Look, Plan } from '../../plan.ts';
 import type { Context, Intent } from '../executor.ts';
 import { compareScale, summarize } from './compare.ts';
-import { awaitHealthy, checkConfig, limits, measure } from './steps.ts';
+import { lookNow } from './now.ts';
+import { awaitHealthy, change, checkConfig, limits, measure } from './steps.ts';
 import { findTarget } from './target.ts';
+import { verifySteps } from './verify.ts';
 
 type Scale = Extract<Intent, { action: 'scale' }>;
 
 /** One service gets as many containers as asked for; `--no-deps` and `--no-recreate` leave everything else alone. */
 export async function planScale(intent: Scale, { site, compare }: Context, look: Look): Promise<Plan> {
   const target = await findTarget(intent, site, look);
-  const { service, replicas } = intent;
+  const { service, replicas, stack, verify } = intent;
+  const now = await lookNow(stack, target, site, look);
+  const before = now.containers?.filter(one => one.service === service && one.running).length;
   const time = limits(intent.timeout);
   const changes = compare ? await compareScale(intent, target, look) : [];
+  const scaled = (name: string, to: number) =>
+    change(
+      name,
+      target,
+      ['up', '--detach', '--no-build', '--no-recreate', '--no-deps', '--scale', `${service}=${to}`, service],
+      time.up,
+      {
+        code: 'scale-failed',
+        remedy:
+          'Read the step’s output. A service with a container_name or a fixed published port can have one container only.',
+      },
+    );
+  const healthy = (name: string, to: number) =>
+    awaitHealthy(name, target.project, time.healthy, { replicas: { [service]: to } });
+  const back = before ?? 1;
+  const checks = (again: boolean) =>
+    verifySteps(verify, target.whole, { allow: site.verify, healthy: time.healthy, again }).map(step =>
+      again ? { ...step, ifBegan: 'scale' } : step,
+    );
   return {
-    title: `scale ${service} on ${intent.stack} to ${replicas}`,
+    title: `scale ${service} on ${stack} to ${replicas}`,
     summary: compare ? summarize(changes) : 'Not compared: a run finds out by doing it.',
     changes,
     steps: [
-      measure('before', target),
+      measure('before', target.project),
       checkConfig(target),
-      {
-        do: 'start',
-        name: 'scale',
-        argv: target.compose(
-          'up',
-          '--detach',
-          '--no-build',
-          '--no-recreate',
-          '--no-deps',
-          '--scale',
-          `${service}=${replicas}`,
-          service,
-        ),
-        cwd: target.dir,
-        timeout: time.up,
-        changes: true,
-        failure: {
-          code: 'scale-failed',
-          remedy:
-            'Read the step’s output. A service with a container_name or a fixed published port can have one container only.',
-        },
-      },
-      awaitHealthy('wait until healthy', target, time.healthy, { [service]: replicas }),
-      measure('after', target),
+      scaled('scale', replicas),
+      healthy('wait until healthy', replicas),
+      ...checks(false),
+      measure('after', target.project),
     ],
-    undo: [],
+    undo:
+      intent.on_failure === 'stop'
+        ? [{ ...scaled('scale once more', replicas), ifCut: 'scale' }]
+        : [
+            { ...scaled('scale back', back), ifBegan: 'scale' },
+            { ...healthy('wait until healthy again', back), ifBegan: 'scale' },
+            ...checks(true),
+            { ...measure('after', target.project, 'images after undo'), ifBegan: 'scale' },
+          ],
     cleanup: [],
   };
 }

@@ -1,5 +1,5 @@
-import { type Answer, CannotPlan, type FileChange, type Look, type Write } from '../../plan.ts';
-import type { Shipped, Site } from '../executor.ts';
+import { type Answer, CannotPlan, type FileChange, type Look, type ReleasedFile, type Write } from '../../plan.ts';
+import type { Site } from '../executor.ts';
 
 /** The record of what rollouts have shipped to a stack's folder. */
 interface Manifest {
@@ -7,11 +7,22 @@ interface Manifest {
   files: { path: string; sha256: string; mode: number }[];
 }
 
+/** What the files of a stack are meant to be. */
+export interface Wanted {
+  path: string;
+  mode: number;
+  sha256: string;
+  /** Where a rollback takes the content from; a rollout's is the command's. */
+  kept?: string;
+}
+
 export interface Shipment {
   /** Undefined where nothing is shipped. */
   step: Write | undefined;
-  writes: Shipped[];
+  writes: Wanted[];
   removes: string[];
+  /** What lay there by earlier rollouts; null where none had shipped anything. */
+  earlier: ReleasedFile[] | null;
 }
 
 export const WRITE_STEP = 'write files';
@@ -24,13 +35,15 @@ export const WRITE_STEP = 'write files';
 export async function planShipment(
   dir: string,
   stack: string,
-  files: Shipped[],
+  files: Wanted[],
   site: Site,
   look: Look,
 ): Promise<Shipment> {
-  if (files.length === 0) return { step: undefined, writes: [], removes: [] };
   const record = `${site.memory}/${stack}/shipped.json`;
-  const earlier = readManifest(await look.read(record), record);
+  const text = await look.read(record);
+  const earlier = readManifest(text, record);
+  const known = text ? earlier.files : null;
+  if (files.length === 0) return { step: undefined, writes: [], removes: [], earlier: known };
   const now = new Set(files.map(file => file.path));
   const removed = earlier.files.filter(file => !now.has(file.path));
   for (const file of files) await checkEnvFile(dir, file, earlier, look);
@@ -46,11 +59,11 @@ export async function planShipment(
   const changes: FileChange[] = [
     manifest([...mine, ...removed]),
     ...files.map(
-      ({ path, sha256, mode }): FileChange => ({
+      ({ path, sha256, mode, kept }): FileChange => ({
         path: `${dir}/${path}`,
         root: site.stacksRoot,
         mode,
-        content: { shipped: sha256 },
+        content: kept === undefined ? { shipped: sha256 } : { file: kept },
       }),
     ),
     ...removed.map(({ path }): FileChange => ({ path: `${dir}/${path}`, root: site.stacksRoot, remove: true })),
@@ -63,11 +76,12 @@ export async function planShipment(
       file => before.get(file.path)?.sha256 !== file.sha256 || before.get(file.path)?.mode !== file.mode,
     ),
     removes: removed.map(file => file.path),
+    earlier: known,
   };
 }
 
 /** Secrets on the host live in such files: one that no rollout shipped is never overwritten. */
-async function checkEnvFile(dir: string, file: Shipped, earlier: Manifest, look: Look): Promise<void> {
+async function checkEnvFile(dir: string, file: Wanted, earlier: Manifest, look: Look): Promise<void> {
   const name = file.path.split('/').at(-1) ?? '';
   if (!/(^|\.)env(\.|$)/i.test(name) || earlier.files.some(known => known.path === file.path)) return;
   const folder = `${dir}/${file.path}`.slice(0, -name.length - 1);

@@ -1,46 +1,128 @@
-import type { AwaitHealthy, Measure, Milliseconds, Start } from '../../plan.ts';
-import type { Target } from './target.ts';
+import type { AwaitHealthy, ComposeProject, Measure, Milliseconds, Start } from '../../plan.ts';
+import type { Target, Variant } from './target.ts';
 
 const MINUTE = 60_000;
 /** How long a container without a health check must have been running to count. */
 const SETTLE = 2_000;
+/** A pull that has said nothing and moved nothing for so long hangs. */
+const PULL_STALL = 5 * MINUTE;
 const UNITS: Record<string, number> = { ms: 1, s: 1000, m: MINUTE, h: 60 * MINUTE, d: 1440 * MINUTE };
 
+/** The engine is being started again. */
+const NO_ENGINE = {
+  on: [
+    'Cannot connect to the Docker daemon',
+    'error during connect',
+    'unexpected EOF',
+    ': EOF',
+    'connection reset by peer',
+  ],
+  times: 30,
+  pause: 2_000,
+};
+/** What a killed or a second compose leaves behind for a while: the engine still works on it. */
+const IN_BETWEEN = {
+  on: ['is already in use by container', 'is already in progress', 'No such container', 'is marked for removal'],
+  times: 5,
+  pause: 1_000,
+};
+
+export interface Limits {
+  pull: Milliseconds;
+  up: Milliseconds;
+  healthy: Milliseconds;
+}
+
 /** How long each long step may take; an intent's `timeout` bounds them all. */
-export function limits(timeout: string | undefined): { pull: Milliseconds; up: Milliseconds; healthy: Milliseconds } {
-  const [, count, unit] = /^(\d+)(ms|s|m|h|d)$/.exec(timeout ?? '') ?? [];
-  if (count === undefined || unit === undefined) return { pull: 20 * MINUTE, up: 10 * MINUTE, healthy: 5 * MINUTE };
-  const given = Number(count) * (UNITS[unit] ?? MINUTE);
+export function limits(timeout: string | undefined): Limits {
+  if (timeout === undefined) return { pull: 20 * MINUTE, up: 10 * MINUTE, healthy: 5 * MINUTE };
+  const given = milliseconds(timeout);
   return { pull: given, up: given, healthy: given };
 }
 
-export function checkConfig(target: Target): Start {
+/** Milliseconds of a duration that the intent's schema has let through. */
+export function milliseconds(text: string): Milliseconds {
+  const [, count, unit] = /^(\d+)(ms|s|m|h|d)$/.exec(text) ?? [];
+  return Number(count ?? 0) * (UNITS[unit ?? ''] ?? 0);
+}
+
+export function checkConfig(target: Target, variant: Variant = {}): Start {
   return {
     do: 'start',
     name: 'check config',
-    argv: target.compose('config', '--quiet'),
+    argv: target.compose(['config', '--quiet'], variant),
     cwd: target.dir,
     timeout: MINUTE,
+    repeatable: true,
     failure: { code: 'compose-invalid', remedy: 'Correct the compose file. Nothing was started.' },
+  };
+}
+
+export function pull(target: Target, services: string[], timeout: Milliseconds): Start {
+  return {
+    do: 'start',
+    name: 'pull',
+    argv: target.compose(['pull', '--ignore-buildable', ...services]),
+    cwd: target.dir,
+    timeout,
+    ...(timeout > PULL_STALL ? { stallTimeout: PULL_STALL } : {}),
+    repeatable: true,
+    retry: [{ ...NO_ENGINE, on: NO_ENGINE.on.slice(0, 2) }],
+    failure: {
+      code: 'pull-failed',
+      remedy: 'Check the image’s name and tag, and the host’s login at the registry. The old version still runs.',
+    },
+  };
+}
+
+/** A compose command that changes what runs. Twice is as good as once: compose brings the stack to what its file says. */
+export function change(
+  name: string,
+  target: Target,
+  args: string[],
+  timeout: Milliseconds,
+  failure: Start['failure'] = {
+    code: 'up-failed',
+    remedy: 'Read the step’s output; "docker compose ps -a" on the host tells what runs.',
+  },
+  variant: Variant = {},
+): Start {
+  return {
+    do: 'start',
+    name,
+    argv: target.compose(args, variant),
+    cwd: target.dir,
+    timeout,
+    changes: true,
+    repeatable: true,
+    retry: [NO_ENGINE, IN_BETWEEN],
+    failure,
+  };
+}
+
+/** A docker command on containers or images by id. */
+export function docker(name: string, argv: [string, ...string[]], more: Partial<Start> = {}): Start {
+  return {
+    do: 'start',
+    name,
+    argv,
+    timeout: 2 * MINUTE,
+    repeatable: true,
+    retry: [NO_ENGINE],
+    failure: { code: 'docker-failed', remedy: 'Read the step’s output, and try the command on the host.' },
+    ...more,
   };
 }
 
 export function awaitHealthy(
   name: string,
-  target: Target,
+  project: ComposeProject,
   timeout: Milliseconds,
-  replicas?: Record<string, number>,
+  more: Pick<AwaitHealthy, 'replicas' | 'checked'> = {},
 ): AwaitHealthy {
-  return {
-    do: 'await-healthy',
-    name,
-    project: target.project,
-    settle: SETTLE,
-    timeout,
-    ...(replicas ? { replicas } : {}),
-  };
+  return { do: 'await-healthy', name, project, settle: SETTLE, timeout, ...more };
 }
 
-export function measure(as: 'before' | 'after', target: Target): Measure {
-  return { do: 'measure', name: `images ${as}`, what: 'images', as, project: target.project };
+export function measure(as: 'before' | 'after', project: ComposeProject, name = `images ${as}`): Measure {
+  return { do: 'measure', name, what: 'images', as, project };
 }

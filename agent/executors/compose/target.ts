@@ -1,7 +1,7 @@
 import { type Answer, CannotPlan, type ComposeProject, type Look } from '../../plan.ts';
-import type { Claim, Intent, Site } from '../executor.ts';
+import type { Claim, Intent, Shipped, Site } from '../executor.ts';
 
-type OnStack = Extract<Intent, { action: 'rollout' | 'scale' }>;
+export type OnStack = Extract<Intent, { action: 'rollout' | 'scale' | 'rollback' }>;
 
 /** In compose's own order of search. */
 const COMPOSE_FILES = ['compose.yaml', 'compose.yml', 'docker-compose.yml', 'docker-compose.yaml'];
@@ -9,14 +9,28 @@ const COMPOSE_FILES = ['compose.yaml', 'compose.yml', 'docker-compose.yml', 'doc
 const MINIMUM = [2, 21] as const;
 const VERSION_FOR = 600_000;
 
+/** The project that blue-green takes turns with. */
+export const GREEN = '-green';
+
+/** Which compose files and project a compose command is about, where they are not the ones that compose finds itself. */
+export interface Variant {
+  files?: string[] | undefined;
+  project?: string | undefined;
+}
+
 /** The stack on this host: where it is, and how compose is called for it. */
 export interface Target {
   dir: string;
   /** Whether the folder had a compose file before; undefined: not known. */
   hadComposeFile: boolean | undefined;
+  /** The intent's services. */
   project: ComposeProject;
+  /** Every service of the stack. */
+  whole: ComposeProject;
+  /** The compose file that lies on the host, absolute; undefined where there is none or it is not known which. */
+  file: string | undefined;
   /** argv of a compose command for this stack. */
-  compose(...args: string[]): [string, ...string[]];
+  compose(args: string[], variant?: Variant): [string, ...string[]];
 }
 
 export function stackDir(intent: OnStack, site: Site): string {
@@ -33,15 +47,21 @@ export function composeFile(intent: OnStack, site: Site): string | undefined {
 export function claimsOf(intent: OnStack, site: Site): Claim[] {
   const dir = stackDir(intent, site);
   const file = composeFile(intent, site);
-  return [{ path: dir, root: site.stacksRoot }, ...(file === undefined ? [] : [{ path: file, root: dir }])];
+  const to = intent.action === 'rollout' ? intent.switch : undefined;
+  const read =
+    to && 'file' in to
+      ? [{ path: to.file.startsWith('/') ? to.file : `${dir}/${to.file}`, root: site.stacksRoot }]
+      : [];
+  return [{ path: dir, root: site.stacksRoot }, ...(file === undefined ? [] : [{ path: file, root: dir }]), ...read];
 }
 
 /**
  * Finds the stack and its compose file. `ships` are the files that the rollout brings along: one of them may be the
  * compose file. Throws CannotPlan: `stack-missing`, `compose-file-missing`, `compose-too-old`, `program-missing`.
  */
-export async function findTarget(intent: OnStack, site: Site, look: Look, ships: string[] = []): Promise<Target> {
+export async function findTarget(intent: OnStack, site: Site, look: Look, files: Shipped[] = []): Promise<Target> {
   const dir = stackDir(intent, site);
+  const ships = files.map(file => file.path);
   const named = composeFile(intent, site);
   const names = await look.list(dir);
   if (names === null) {
@@ -61,12 +81,17 @@ export async function findTarget(intent: OnStack, site: Site, look: Look, ships:
     );
   }
   await checkVersion(site, look);
-  const file = named === undefined ? [] : ['--file', named];
+  const green = await greenProject(dir, look);
+  const found = names && COMPOSE_FILES.find(name => names.includes(name));
+  const whole: ComposeProject = { dir, ...(green === undefined ? {} : { name: green }) };
+  const service = 'service' in intent ? intent.service : undefined;
   return {
     dir,
     hadComposeFile,
-    project: { dir, ...(intent.service === undefined ? {} : { services: [intent.service] }) },
-    compose: (...args) => [
+    project: { ...whole, ...(service === undefined ? {} : { services: [service] }) },
+    whole,
+    file: hadComposeFile ? (named ?? (found ? `${dir}/${found}` : undefined)) : undefined,
+    compose: (args, { files: other, project = green } = {}) => [
       site.docker,
       'compose',
       '--ansi',
@@ -75,10 +100,34 @@ export async function findTarget(intent: OnStack, site: Site, look: Look, ships:
       'plain',
       '--project-directory',
       dir,
-      ...file,
+      ...(project === undefined ? [] : ['--project-name', project]),
+      ...(other ?? (named === undefined ? [] : [named])).flatMap(file => ['--file', file]),
       ...args,
     ],
   };
+}
+
+/** The compose file that a rollout brings along, where it brings one. */
+export function shippedComposeFile(intent: OnStack, site: Site, files: Shipped[]): Shipped | undefined {
+  const named = composeFile(intent, site);
+  const dir = stackDir(intent, site);
+  if (named !== undefined) return files.find(({ path }) => `${dir}/${path}` === named);
+  for (const name of COMPOSE_FILES) {
+    const found = files.find(({ path }) => path === name);
+    if (found) return found;
+  }
+  return undefined;
+}
+
+/** After a blue-green rollout the stack may live in the project that bears the second name. */
+async function greenProject(dir: string, look: Look): Promise<string | undefined> {
+  const label = [`com.docker.compose.project.working_dir=${dir}`, 'com.docker.compose.oneoff=False'];
+  const listed = (await look.engine(
+    `/containers/json?all=1&filters=${encodeURIComponent(JSON.stringify({ label }))}`,
+  )) as Answer<{ Labels: Record<string, string> }[]>;
+  const names = new Set((listed ?? []).map(({ Labels }) => Labels['com.docker.compose.project'] ?? ''));
+  const [only] = names;
+  return names.size === 1 && only?.endsWith(GREEN) ? only : undefined;
 }
 
 async function hasComposeFile(

@@ -1,0 +1,67 @@
+import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { filesOf, MARK, type Order, writeDurably } from '../keeper.ts';
+import { type Exit, identify, startProcess } from '../process.ts';
+
+/**
+ * The process between the agent and a run's processes. Each line of its input names an order; what was ordered is started,
+ * and its exit written down beside the order, whether or not an agent is there to hear of it. Ends when its input has
+ * ended and its last process too.
+ */
+export async function keeper(): Promise<number> {
+  // The agent's end is not this process's end.
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => undefined);
+  process.stdout.on('error', () => undefined);
+  const carrying: Promise<void>[] = [];
+  for await (const base of createInterface(process.stdin)) carrying.push(carry(base));
+  await Promise.all(carrying);
+  return 0;
+}
+
+async function carry(base: string): Promise<void> {
+  const files = filesOf(base);
+  const order = JSON.parse(readFileSync(files.order, 'utf8')) as Order;
+  const exit = await run(base, order);
+  // Told also where it can't be written (a full disk): the agent that lives needs no file, the next one does.
+  const written = persist(files.exit, JSON.stringify(exit));
+  await Promise.race([written, sleep(200)]);
+  process.stdout.write(`${JSON.stringify({ base, exit })}\n`);
+  await written;
+}
+
+async function run(base: string, order: Order): Promise<Exit> {
+  const opened: number[] = [];
+  try {
+    const log = openSync(order.log, 'a', 0o600);
+    opened.push(log);
+    if (order.stdoutTo !== null) mkdirSync(dirname(order.stdoutTo), { recursive: true });
+    const stdout = order.stdoutTo === null ? log : openSync(order.stdoutTo, 'w', 0o600);
+    opened.push(stdout);
+    const child = startProcess(order.argv, {
+      cwd: order.cwd ?? undefined,
+      env: { ...order.env, [MARK]: base },
+      stdout,
+      stderr: log,
+    });
+    const identity = identify(child.pid);
+    if (identity) void persist(filesOf(base).pid, JSON.stringify(identity));
+    return await child.exited;
+  } catch (error) {
+    return { code: null, signal: null, missing: error instanceof Error ? error.message : String(error) };
+  } finally {
+    for (const descriptor of new Set(opened)) closeSync(descriptor);
+  }
+}
+
+/** Until it is written: a disk that is full now may have room later. */
+async function persist(file: string, text: string): Promise<void> {
+  for (;;) {
+    try {
+      return await writeDurably(file, text);
+    } catch {
+      await sleep(1_000);
+    }
+  }
+}

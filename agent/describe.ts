@@ -1,0 +1,39 @@
+import type { Step } from './plan.ts';
+
+/** One line for people: the log's, the dry run's and the audit's. */
+export function describeStep(step: Step): string {
+  switch (step.do) {
+    case 'start':
+      return step.argv
+        .map(word => (/^[\w@%+=:,./*-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`))
+        .join(' ');
+    case 'write': {
+      const told = step.changes.filter(change => !change.own);
+      return (
+        told.map(change => `${'remove' in change ? 'remove' : 'write'} ${change.path}`).join(', ') || 'keep records'
+      );
+    }
+    case 'restore':
+      return `put back the files that "${step.of}" changed`;
+    case 'await-healthy':
+      return `wait until ${whoIn(step)} is healthy (at most ${step.timeout / 1000} s)`;
+    case 'settle':
+      return `watch ${whoIn(step)} for ${step.for / 1000} s`;
+    case 'http':
+      return `GET ${step.url}: ${step.status.join(' or ')}${step.body === undefined ? '' : `, holding ${JSON.stringify(step.body)}`} (${tries(step)})`;
+    case 'tcp':
+      return `connect to ${step.host}:${step.port} (${tries(step)})`;
+    case 'measure':
+      return `record images ${step.as} (${whoIn(step)})`;
+    case 'remember':
+      return `remember what ${whoIn(step)} runs, for a rollback (the newest ${step.keep})`;
+  }
+}
+
+function whoIn({ project }: { project: { dir: string; services?: string[] } }): string {
+  return `${project.services?.join(', ') ?? 'every service'} in ${project.dir}`;
+}
+
+function tries({ retries, timeout }: { retries: number; timeout: number }): string {
+  return `${retries + 1} ${retries === 0 ? 'try' : 'tries'} of ${timeout / 1000} s`;
+}

@@ -1,0 +1,73 @@
+import { impossible, render, serviceOf, whySingle } from './render.ts';
+import { awaitHealthy, change, docker } from './steps.ts';
+import { type Ground, recreate, type Strategy } from './strategy.ts';
+import { planUndo } from './undo.ts';
+import { verifySteps } from './verify.ts';
+
+/**
+ * One new container beside the old ones, then the rest of the new ones, and the old ones go last: the service answers all
+ * the time. Throws CannotPlan `strategy-impossible`, `service-unknown`.
+ */
+export async function planCanary(ground: Ground): Promise<Strategy> {
+  const { intent, target, site, now, shipment, time, look } = ground;
+  const name = intent.service ?? '';
+  const rendered = await render(ground);
+  if (rendered) {
+    const why = whySingle(name, serviceOf(rendered, name));
+    if (why) {
+      throw impossible(
+        'canary',
+        why,
+        'Put a reverse proxy before the service in place of a fixed port, take container_name out, or use strategy: recreate.',
+      );
+    }
+  }
+  const old = (now.containers ?? []).filter(({ service }) => service === name);
+  // Nothing to be beside of.
+  if (now.containers && !old.some(({ running }) => running)) return recreate(ground);
+  const project = { ...target.whole, services: [name] };
+  const scaled = (to: number) => ['--detach', '--no-build', '--no-deps', '--scale', `${name}=${to}`, name];
+  const beside = (step: string, to: number) =>
+    change(step, target, ['up', '--no-recreate', ...scaled(to)], time.up, {
+      code: 'canary-failed',
+      remedy: 'Read the step’s output. The old containers still run.',
+    });
+  const many = Math.max(old.length, 1);
+  // A dry run does not know them.
+  const ids = now.containers ? old.map(({ id }) => id) : ['(the old containers)'];
+  return {
+    pulls: [name],
+    steps: [
+      beside('canary', many + 1),
+      awaitHealthy('wait for the canary', project, time.healthy, { replicas: { [name]: many + 1 } }),
+      ...verifySteps(intent.verify, target.whole, { allow: site.verify, healthy: time.healthy }),
+      ...(many > 1
+        ? [
+            beside('the rest', 2 * many),
+            awaitHealthy('wait for the rest', project, time.healthy, { replicas: { [name]: 2 * many } }),
+          ]
+        : []),
+      docker('stop the old', [site.docker, 'container', 'stop', ...ids], { changes: true, timeout: time.up }),
+      // 1: one is gone already.
+      docker('remove the old', [site.docker, 'container', 'rm', ...ids], { changes: true, okCodes: [0, 1] }),
+      awaitHealthy('wait until healthy', project, time.healthy, { replicas: { [name]: many } }),
+    ],
+    undo: await planUndo(
+      {
+        stack: intent.stack,
+        target,
+        site,
+        now,
+        shipment,
+        time,
+        verify: intent.verify,
+        onFailure: intent.on_failure,
+        tagsSince: 'pull',
+        upSince: 'canary',
+        up: scaled(many),
+        replicas: { [name]: many },
+      },
+      look,
+    ),
+  };
+}

@@ -1,0 +1,57 @@
+import { CannotPlan } from '../../plan.ts';
+import type { Ground } from './strategy.ts';
+import { shippedComposeFile } from './target.ts';
+
+/** What of `docker compose config --format json` a strategy must know of a service. */
+export interface RenderedService {
+  container_name?: string;
+  network_mode?: string;
+  scale?: number;
+  deploy?: { replicas?: number };
+  ports?: { target: number; published?: string }[];
+  volumes?: { type: string; source?: string }[];
+}
+
+export interface Rendered {
+  name: string;
+  services: Record<string, RenderedService>;
+  volumes?: Record<string, { name?: string; external?: boolean } | null>;
+}
+
+/** What the compose file of this rollout says, also where it is only about to be written; undefined in a dry run. Throws CannotPlan `compose-invalid`. */
+export async function render({ intent, target, site, files, look }: Ground): Promise<Rendered | undefined> {
+  const shipped = shippedComposeFile(intent, site, files);
+  const argv = target.compose(['config', '--format', 'json'], shipped ? { files: [shipped.at] } : {});
+  const answer = await look.ask(argv, { cwd: target.dir });
+  if (!answer) return undefined;
+  if (answer.code === 0) return JSON.parse(answer.stdout) as Rendered;
+  throw new CannotPlan(
+    'compose-invalid',
+    `The compose file is not valid: ${answer.stderr.trim().slice(-500)}`,
+    'Correct the compose file. Nothing was changed.',
+  );
+}
+
+/** Throws CannotPlan `service-unknown`. */
+export function serviceOf(rendered: Rendered, name: string): RenderedService {
+  const service = rendered.services[name];
+  if (service) return service;
+  throw new CannotPlan(
+    'service-unknown',
+    `The compose file has no service "${name}".`,
+    `Its services are: ${Object.keys(rendered.services).join(', ')}.`,
+  );
+}
+
+/** Why there can't be two containers of a service side by side; undefined where there can. */
+export function whySingle(name: string, service: RenderedService): string | undefined {
+  if (service.container_name !== undefined) return `the container_name ${service.container_name} of ${name} is fixed`;
+  const port = (service.ports ?? []).find(({ published }) => published !== undefined && /^[1-9]\d*$/.test(published));
+  if (port) return `the published port ${port.published} of ${name} is fixed`;
+  if (service.network_mode === 'host') return `${name} is in the host’s network`;
+  return undefined;
+}
+
+export function impossible(strategy: string, why: string, remedy: string): CannotPlan {
+  return new CannotPlan('strategy-impossible', `This can't be rolled out by strategy: ${strategy}: ${why}.`, remedy);
+}

@@ -1,0 +1,105 @@
+import type { Look, Release, Start, Step } from '../../plan.ts';
+import type { Site, Verify } from '../executor.ts';
+import { contentOf, type Now } from './now.ts';
+import { type Shipment, WRITE_STEP } from './ship.ts';
+import { awaitHealthy, change, docker, type Limits, measure } from './steps.ts';
+import type { Target } from './target.ts';
+import { verifySteps } from './verify.ts';
+
+export interface Undoing {
+  stack: string;
+  target: Target;
+  site: Site;
+  now: Now;
+  shipment: Shipment;
+  time: Limits;
+  verify: Verify | undefined;
+  onFailure: 'rollback' | 'stop' | undefined;
+  /** The step from which on images may have got other tags. */
+  tagsSince: string;
+  /** The step from which on containers may have been changed, and its arguments of `up` for the way back. */
+  upSince: string;
+  up: string[];
+  replicas?: Record<string, number>;
+}
+
+/**
+ * The way back: files as they were, tags on the images that ran, and up with what the compose file said when it last
+ * worked; then the same checks. Where nothing ran before, there is nothing to bring back: files go back unless containers
+ * of the new ones may be there.
+ */
+export async function planUndo(undoing: Undoing, look: Look): Promise<Step[]> {
+  const { target, shipment, time, now, site, verify, upSince } = undoing;
+  const restore: Step = { do: 'restore', name: 'put files back', of: WRITE_STEP, ifBegan: WRITE_STEP };
+  if (undoing.onFailure === 'stop') return [repair(undoing)];
+  const ranBefore = now.containers === undefined || now.containers.length > 0;
+  if (!ranBefore) return shipment.step ? [{ ...restore, unlessBegan: upSince }] : [];
+  const compose = await earlierCompose(undoing, look);
+  const up = change('up again', target, ['up', '--pull', 'never', ...undoing.up], time.up, undefined, {
+    files: compose,
+  });
+  const since = { ifBegan: upSince };
+  const healthy = awaitHealthy('wait until healthy again', target.project, time.healthy, {
+    ...(undoing.replicas ? { replicas: undoing.replicas } : {}),
+  });
+  const checks = verifySteps(verify, target.whole, { allow: site.verify, healthy: time.healthy, again: true });
+  return [
+    ...(shipment.step ? [restore] : []),
+    ...imagesBack(now, site).map(step => ({ ...step, ifBegan: undoing.tagsSince })),
+    ...[up, healthy, ...checks, measure('after', target.project, 'images after undo')].map(step => ({
+      ...step,
+      ...since,
+    })),
+  ];
+}
+
+/** What was stopped half-way is brought to an end, where nothing is to be brought back: a service must not stay down. */
+function repair({ target, time, up, upSince }: Undoing): Step {
+  return { ...change('up once more', target, ['up', ...up], time.up), ifCut: upSince };
+}
+
+/** Tags back on the images that ran, for references that are tags. */
+export function imagesBack({ containers = [] }: Pick<Now, 'containers'>, site: Site): Start[] {
+  const images = new Map(containers.map(({ reference, image }) => [reference, image]));
+  return tagSteps(
+    [...images].map(([reference, image]) => ({ reference, image })),
+    site,
+    'put back',
+  );
+}
+
+/** One step for each reference that can be given to an image. */
+export function tagSteps(images: { reference: string; image: string }[], site: Site, verb: string): Start[] {
+  const taggable = images.filter(({ reference }) => !reference.includes('@') && !reference.startsWith('sha256:'));
+  const once = new Map(taggable.map(({ reference, image }) => [reference, image]));
+  return [...once].map(([reference, image]) =>
+    docker(`${verb} ${reference}`, [site.docker, 'image', 'tag', image, reference], {
+      failure: {
+        code: 'image-gone',
+        remedy: `The image ${image.slice(0, 19)} is not on the host any more. Pull ${reference} as it was, or restore it.`,
+      },
+    }),
+  );
+}
+
+/** The compose files of the newest release, where those on the host have been changed since by hand. */
+async function earlierCompose({ stack, site, now, shipment }: Undoing, look: Look): Promise<string[] | undefined> {
+  const newest = now.releases.at(-1);
+  return newest && !shipment.step ? changedCompose(newest, stack, site, look) : undefined;
+}
+
+/** The kept compose files of a release, where those on the host differ; undefined where they are the same. */
+export async function changedCompose(
+  release: Release,
+  stack: string,
+  site: Site,
+  look: Look,
+): Promise<string[] | undefined> {
+  const kept = release.compose.map(file => contentOf(site, stack, file));
+  const texts = await Promise.all(
+    release.compose.map(async (file, index) => [await look.read(file.path), await look.read(kept[index] ?? '')]),
+  );
+  // One that was not kept can't be brought back.
+  if (texts.length === 0 || texts.some(([, text]) => typeof text !== 'string')) return undefined;
+  return texts.some(([is, was]) => is !== was) ? kept : undefined;
+}

@@ -1,0 +1,57 @@
+import type { ComposeProject, Step } from '../../plan.ts';
+import type { Verify } from '../executor.ts';
+import { awaitHealthy, milliseconds } from './steps.ts';
+
+const TIMEOUT = '5s';
+const RETRIES = 10;
+const PAUSE = 1_000;
+
+/** The checks of an intent as steps. `again`: the same ones after an undo, under other names. */
+export function verifySteps(
+  verify: Verify | undefined,
+  project: ComposeProject,
+  { allow, healthy, again = false }: { allow: string[]; healthy: number; again?: boolean },
+): Step[] {
+  if (!verify) return [];
+  const name = (what: string) => (again ? `verify again: ${what}` : `verify: ${what}`);
+  const probe = (check: { timeout?: string | undefined; retries?: number | undefined }) => ({
+    timeout: milliseconds(check.timeout ?? TIMEOUT),
+    retries: check.retries ?? RETRIES,
+    pause: PAUSE,
+    project,
+    allow,
+  });
+  const checked = verify.healthy;
+  const steps: Step[] = [
+    ...(checked ? [awaitHealthy(name('healthy'), { ...project, services: checked }, healthy, { checked })] : []),
+    ...(verify.settle === undefined
+      ? []
+      : [{ do: 'settle' as const, name: name('settle'), project, for: milliseconds(verify.settle) }]),
+    ...[verify.tcp ?? []].flat().map((check): Step => {
+      const colon = check.address.lastIndexOf(':');
+      const host = check.address.slice(0, colon).replace(/^\[|\]$/g, '');
+      return {
+        do: 'tcp',
+        name: name(check.address),
+        host,
+        port: Number(check.address.slice(colon + 1)),
+        ...probe(check),
+      };
+    }),
+    ...[verify.http ?? []].flat().map(
+      (check): Step => ({
+        do: 'http',
+        name: name(check.url),
+        url: check.url,
+        status: [check.status ?? 200].flat(),
+        ...(check.body === undefined ? {} : { body: check.body }),
+        ...probe(check),
+      }),
+    ),
+  ];
+  // The same address may be asked twice, for different answers.
+  return steps.map((step, index) => {
+    const twice = steps.findIndex(other => other.name === step.name) !== index;
+    return twice ? { ...step, name: `${step.name} (${index + 1})` } : step;
+  });
+}

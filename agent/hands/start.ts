@@ -1,0 +1,189 @@
+import { mkdir, open } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Piece, StepEnding } from '../carry-out.ts';
+import { countOrders, type Keeper, type Kept } from '../keeper.ts';
+import type { Milliseconds, Start } from '../plan.ts';
+import { type Exit, progressOf } from '../process.ts';
+import { tail } from '../tail.ts';
+
+/** How much of the last output is looked at for a failure that passes, and how much of it an error repeats, in bytes. */
+const LOOKED_AT = 4096;
+const TOLD_OUTPUT = 500;
+/** How often a step whose end nobody knows is carried out again. */
+const MOST_REPEATS = 3;
+
+export interface StartOptions {
+  keeper: Keeper;
+  environment: Record<string, string>;
+  /** Path of the step's files without their endings. */
+  base: string;
+  grace: Milliseconds;
+  /** Where a step that an earlier agent began goes on: how many bytes of its output have been told. */
+  resumed?: { offset: number } | undefined;
+}
+
+/**
+ * Carries out a `start` step, over as many orders as it takes: a failure that passes is tried again, and so is a repeatable
+ * step whose process vanished. All orders append to one log.
+ */
+export async function* start(
+  step: Start,
+  options: StartOptions,
+  signal: AbortSignal,
+): AsyncGenerator<Piece, StepEnding> {
+  const { base, keeper } = options;
+  const log = `${base}.log`;
+  let number = options.resumed ? countOrders(base) : 0;
+  let kept: Kept | undefined = number > 0 ? keeper.find(`${base}-${number}`) : undefined;
+  let offset = options.resumed?.offset ?? 0;
+  let repeats = 0;
+  const tries = new Map<object, number>();
+  for (;;) {
+    if (!kept && signal.aborted)
+      return { outcome: 'cancelled', code: 'cancelled', message: `"${step.name}" was cancelled.` };
+    kept ??= await order(step, options, `${base}-${++number}`, log);
+    const limits = watchLimits(kept, step, signal, options.grace);
+    let last = Buffer.alloc(0);
+    for await (const piece of tail(log, kept.exited, offset)) {
+      limits.moved();
+      last = Buffer.concat([last, piece.bytes.subarray(-LOOKED_AT)]).subarray(-LOOKED_AT);
+      offset = piece.source.offset + piece.source.length;
+      yield piece;
+    }
+    const exit = await kept.exited;
+    limits.end();
+    // What the process left behind must not work on while the step is judged, repeated or undone.
+    if (exit.unknown || exit.signal !== null || limits.stopped) await kept.stop(options.grace);
+    const output = last.toString();
+    if (!limits.stopped && step.repeatable && (exit.unknown || exit.signal !== null) && ++repeats <= MOST_REPEATS) {
+      const how = exit.unknown ? 'Nobody saw how this ended' : `This was ended from outside (${exit.signal})`;
+      yield { text: `${how}; it is carried out again, which does no harm.\n` };
+      kept = undefined;
+      continue;
+    }
+    const again = limits.stopped || isDone(step, exit) ? undefined : passing(step, output, tries);
+    if (!again) return endingOf(step, kept, exit, limits.stopped, output);
+    yield { text: `That may pass: again in ${again.pause / 1000} s.\n` };
+    await sleep(again.pause, undefined, { signal }).catch(() => undefined);
+    kept = undefined;
+  }
+}
+
+async function order(step: Start, { keeper, environment }: StartOptions, base: string, log: string): Promise<Kept> {
+  await mkdir(dirname(log), { recursive: true, mode: 0o700 });
+  await (await open(log, 'a', 0o600)).close();
+  return keeper.start(base, {
+    argv: step.argv,
+    cwd: step.cwd ?? null,
+    env: { ...environment, ...step.env },
+    log,
+    stdoutTo: step.stdoutTo ?? null,
+  });
+}
+
+/** The rule under which a failure is tried once more, if there is one that has tries left. */
+function passing(step: Start, output: string, tries: Map<object, number>) {
+  const rule = step.retry?.find(({ on }) => on.some(text => output.includes(text)));
+  if (!rule) return undefined;
+  const tried = tries.get(rule) ?? 0;
+  tries.set(rule, tried + 1);
+  return tried < rule.times ? rule : undefined;
+}
+
+type Stopped = 'cancelled' | 'step-timeout' | 'step-stalled';
+
+/** Stops the process at its deadline, when it stalls, or when the run is cancelled, and remembers which it was. */
+function watchLimits(kept: Kept, step: Start, signal: AbortSignal, grace: Milliseconds) {
+  const limits = {
+    stopped: undefined as Stopped | undefined,
+    moved: () => stall?.refresh(),
+    end() {
+      clearTimeout(deadline);
+      clearTimeout(stall);
+      signal.removeEventListener('abort', cancel);
+    },
+  };
+  const stop = (why: Stopped) => {
+    limits.stopped ??= why;
+    void kept.stop(grace);
+  };
+  const cancel = () => stop('cancelled');
+  // An order of an earlier agent has used some of its time; a clock that jumped gives it at most the whole of it again.
+  const used = Math.min(Math.max(Date.now() - Date.parse(kept.order.at), 0), step.timeout);
+  const deadline = setTimeout(() => stop('step-timeout'), Math.max(step.timeout - used, 1_000));
+  let progress = -1;
+  const stall =
+    step.stallTimeout === undefined
+      ? undefined
+      : setTimeout(() => {
+          const now = progressOf(kept.pid() ?? 0);
+          if (now === progress) return stop('step-stalled');
+          progress = now;
+          stall?.refresh();
+        }, step.stallTimeout / 2);
+  if (signal.aborted) cancel();
+  else signal.addEventListener('abort', cancel);
+  return limits;
+}
+
+function isDone(step: Start, exit: Exit): boolean {
+  return exit.code !== null && (step.okCodes ?? [0]).includes(exit.code);
+}
+
+function endingOf(step: Start, kept: Kept, exit: Exit, stopped: Stopped | undefined, output: string): StepEnding {
+  const line = step.argv.join(' ');
+  const said = output.slice(-TOLD_OUTPUT).trim() || 'none';
+  if (exit.missing !== undefined) {
+    return {
+      outcome: 'failed',
+      code: 'program-missing',
+      message: `"${line}" could not be started: ${exit.missing}`,
+      remedy: `Install ${step.argv[0]} on the host${step.cwd ? `, and check that ${step.cwd} exists` : ''}.`,
+    };
+  }
+  const ended = { exit: exit.code ?? exit.signal ?? 'unknown' };
+  switch (stopped) {
+    case 'cancelled':
+      return { outcome: 'cancelled', code: 'cancelled', message: `"${step.name}" was cancelled.`, cut: true, ...ended };
+    case 'step-timeout':
+    case 'step-stalled': {
+      const why =
+        stopped === 'step-timeout'
+          ? `had not ended after ${Math.round(step.timeout / 1000)} s`
+          : `had printed nothing and not got on for ${Math.round((step.stallTimeout ?? 0) / 1000)} s`;
+      return {
+        outcome: 'failed',
+        code: stopped,
+        message: `"${line}" (pid ${kept.pid()}) ${why} and was stopped. Its last output: ${said}`,
+        remedy:
+          'Give the intent a longer "timeout" if this can take so long; otherwise run the command on the host to see where it hangs.',
+        cut: true,
+        ...ended,
+      };
+    }
+  }
+  if (isDone(step, exit)) return { outcome: 'succeeded', ...ended };
+  if (exit.code === null) {
+    return {
+      outcome: 'failed',
+      code: 'step-lost',
+      message: `"${line}" ended ${exit.unknown ? 'and nobody saw how' : `by ${exit.signal}, which the agent did not send`}. Its last output: ${said}`,
+      remedy: 'Look for the kernel’s out-of-memory messages ("dmesg"), look at the stack, and run the intent again.',
+      cut: true,
+      ...ended,
+    };
+  }
+  return {
+    outcome: 'failed',
+    code: step.failure.code,
+    message: `"${step.name}" ended with exit code ${exit.code}: ${lastWords(output.slice(-TOLD_OUTPUT))}`,
+    remedy: step.failure.remedy,
+    ...ended,
+  };
+}
+
+function lastWords(output: string): string {
+  const lines = output.split(/[\r\n]+/).filter(line => line.trim() !== '');
+  return lines.slice(-3).join(' / ').trim() || 'it printed nothing';
+}

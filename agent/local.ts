@@ -1,0 +1,201 @@
+import { once } from 'node:events';
+import { chmodSync, rmSync } from 'node:fs';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { z } from 'zod';
+import { Command, Document, RunId, ShippedFile } from '../protocol/command.ts';
+import { decodeFrame } from '../protocol/event.ts';
+import { type Refusal, Refused } from '../protocol/refusal.ts';
+import { MAX_FRAME_BYTES } from '../protocol/wire.ts';
+import { admitLocal, LOCAL } from './admit.ts';
+import type { Refusing } from './audit.ts';
+import type { Config } from './config.ts';
+import type { Executor, Site } from './executors/executor.ts';
+import { refusals } from './refusals.ts';
+import type { Runs } from './runs.ts';
+import type { StoredRun } from './store.ts';
+
+/** The agent's own socket in `state_dir`: whoever may open it may do everything that this host can do. */
+export const SOCKET = 'agent.sock';
+
+/** What the command line sends to begin a run. */
+export const LocalCommand = z.strictObject({
+  type: z.enum(['run', 'plan']),
+  id: RunId,
+  actor: z.string().max(64),
+  intents: z.array(Document).min(1).max(100),
+  files: z.array(ShippedFile).max(5000),
+  params: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
+});
+export type LocalCommand = z.infer<typeof LocalCommand>;
+
+export interface LocalDoors {
+  runs: Runs;
+  executors: Executor[];
+  config: () => Config;
+  site: () => Site;
+  refused: (refusal: Refusal, who: Refusing) => void;
+}
+
+const MOST_LISTED = 500;
+
+/**
+ * The door for the command line on the host, HTTP over a unix socket of mode 0600:
+ * `GET /runs`, `GET /runs/ID`, `GET /runs/ID/log` (JSON lines, live with `follow=1`), `POST /runs`, `POST /runs/ID/cancel`.
+ */
+export class LocalServer {
+  readonly #doors: LocalDoors;
+  readonly #http: Server;
+
+  constructor(doors: LocalDoors) {
+    this.#doors = doors;
+    this.#http = createServer((request, response) => {
+      this.#answer(request, response).catch((error: unknown) => {
+        if (error instanceof Refused) {
+          doors.refused(error.refusal, { address: LOCAL });
+          return send(response, error.code === 'run-unknown' ? 404 : 409, error.refusal);
+        }
+        console.error('local: fault:', error);
+        response.destroy();
+      });
+    });
+  }
+
+  async listen(path: string): Promise<void> {
+    // What an agent left that was killed; one that lives holds the port and this one would not be here.
+    rmSync(path, { force: true });
+    this.#http.listen(path);
+    await once(this.#http, 'listening');
+    chmodSync(path, 0o600);
+  }
+
+  async close(): Promise<void> {
+    const closed = once(this.#http, 'close');
+    this.#http.close();
+    this.#http.closeAllConnections();
+    await closed;
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { runs } = this.#doors;
+    const url = new URL(request.url ?? '/', 'http://agent');
+    const [top, id, what, ...rest] = url.pathname.slice(1).split('/');
+    if (top !== 'runs' || rest.length > 0) return send(response, 404, { message: 'Nothing is here.' });
+    switch (`${request.method} ${id === undefined ? '' : 'ID'}/${what ?? ''}`) {
+      case 'GET /': {
+        const limit = Math.min(Number(url.searchParams.get('limit')) || 20, MOST_LISTED);
+        return send(response, 200, { runs: runs.list(limit, url.searchParams.get('before') ?? undefined) });
+      }
+      case 'GET ID/':
+        return send(response, 200, told(this.#find(id)));
+      case 'GET ID/log':
+        return await this.#log(this.#find(id), url.searchParams, response);
+      case 'POST ID/cancel': {
+        const actor = (await read(request, z.strictObject({ actor: z.string().max(64) }))).actor;
+        runs.cancel(this.#find(id).id, { trust: LOCAL, keyId: '', actor, address: LOCAL });
+        return send(response, 202, { run: id });
+      }
+      case 'POST /':
+        return send(response, 202, await this.#begin(await read(request, LocalCommand)));
+      default:
+        return send(response, 405, { message: 'This can’t be done here.' });
+    }
+  }
+
+  #find(id: string | undefined): StoredRun {
+    const run = this.#doors.runs.find(id ?? '');
+    if (!run) throw new Refused(refusals.runUnknown(id ?? ''));
+    return run;
+  }
+
+  async #begin({ type, id, actor, intents, files, params }: LocalCommand): Promise<{ run: string }> {
+    const { runs, executors, config, site } = this.#doors;
+    const command = Command.parse({
+      type,
+      id,
+      agent: config().agent,
+      challenge: '',
+      issued_at: new Date().toISOString(),
+      origin: { ...NOWHERE, actor },
+      approval: null,
+      intents,
+      files,
+      params,
+      dry_run: false,
+    });
+    if (command.type !== 'run' && command.type !== 'plan') throw new Error('not a deployment');
+    return runs.begin(await admitLocal(command, LOCAL, { executors, site: site() }));
+  }
+
+  async #log(run: StoredRun, query: URLSearchParams, response: ServerResponse): Promise<void> {
+    const closed = new AbortController();
+    response.on('close', () => closed.abort());
+    response.writeHead(200, { 'Content-Type': 'application/x-ndjson' });
+    // Without "follow" only what is there: up to the last event that is stored now.
+    const last = query.has('follow') ? Number.POSITIVE_INFINITY : run.events;
+    let n = Number(query.get('after')) || 0;
+    if (n < last || run.receipt !== null) {
+      for await (const frame of this.#doors.runs.follow(run.id, n, closed.signal)) {
+        if (!response.write(`${JSON.stringify(decodeFrame(String(frame)))}\n`)) {
+          await Promise.race([once(response, 'drain'), once(response, 'close')]);
+        }
+        if (++n >= last && run.receipt === null) break;
+      }
+    }
+    response.end();
+  }
+}
+
+/** Where a command comes from that comes from the host itself. */
+const NOWHERE = {
+  repository: 'local/host',
+  repository_id: '0',
+  ref: '',
+  sha: '0'.repeat(40),
+  event: 'local',
+  workflow_ref: '',
+  run_id: '',
+  run_attempt: '',
+  url: '',
+};
+
+/** A run as it is told: without what the agent keeps for itself. */
+function told({ digest, head, command, receipt, ...run }: StoredRun): object {
+  const { origin, approval, intents } = JSON.parse(command) as Record<string, unknown>;
+  const payload = receipt === null ? undefined : (JSON.parse(receipt) as { payload: string }).payload;
+  return {
+    ...run,
+    origin,
+    approval,
+    intents,
+    receipt: payload === undefined ? null : JSON.parse(Buffer.from(payload, 'base64').toString()),
+  };
+}
+
+async function read<T>(request: IncomingMessage, schema: z.ZodType<T>): Promise<T> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    chunks.push(chunk);
+    bytes += chunk.length;
+    if (bytes > MAX_FRAME_BYTES) throw new Refused(refusals.frameMalformed('it is too large'));
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(Buffer.concat(chunks).toString() || '{}');
+  } catch {
+    throw new Refused(refusals.frameMalformed('it is not JSON'));
+  }
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  throw new Refused(refusals.commandMalformed(`${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'unknown'}.`));
+}
+
+function send(response: ServerResponse, status: number, body: object): void {
+  if (response.headersSent) {
+    response.destroy();
+    return;
+  }
+  response.writeHead(status, { 'Content-Type': 'application/json' });
+  response.end(`${JSON.stringify(body)}\n`);
+}

@@ -1,0 +1,34 @@
+/** The schema's history. One entry a version; the database's `user_version` says how many have been applied. */
+export const MIGRATIONS = [
+  `CREATE TABLE runs (
+     id TEXT PRIMARY KEY, digest TEXT NOT NULL, type TEXT NOT NULL, trust TEXT NOT NULL, key_id TEXT NOT NULL, address TEXT NOT NULL,
+     command TEXT NOT NULL, state TEXT NOT NULL CHECK (state IN ('waiting', 'running', 'ended')), outcome TEXT, receipt TEXT,
+     created_at TEXT NOT NULL, ended_at TEXT, events INTEGER NOT NULL DEFAULT 0, head TEXT NOT NULL
+   ) STRICT;
+   CREATE INDEX runs_by_time ON runs (created_at DESC);
+   CREATE INDEX runs_open ON runs (state) WHERE state <> 'ended';
+   CREATE TABLE plans (
+     run TEXT NOT NULL REFERENCES runs (id), document INTEGER NOT NULL, plan TEXT NOT NULL, PRIMARY KEY (run, document)
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE events (
+     run TEXT NOT NULL REFERENCES runs (id), n INTEGER NOT NULL, at TEXT NOT NULL, body TEXT NOT NULL,
+     file TEXT, offset INTEGER, length INTEGER, PRIMARY KEY (run, n)
+   ) STRICT, WITHOUT ROWID;`,
+  `CREATE TABLE documents (
+     run TEXT NOT NULL REFERENCES runs (id), document INTEGER NOT NULL, plan TEXT, ending TEXT, PRIMARY KEY (run, document)
+   ) STRICT, WITHOUT ROWID;
+   INSERT INTO documents (run, document, plan) SELECT run, document, plan FROM plans;
+   DROP TABLE plans;
+   CREATE TABLE steps (
+     run TEXT NOT NULL REFERENCES runs (id), document INTEGER NOT NULL, idx INTEGER NOT NULL, step TEXT NOT NULL, phase TEXT NOT NULL,
+     ms INTEGER, ending TEXT, PRIMARY KEY (run, document, idx)
+   ) STRICT, WITHOUT ROWID;
+   ALTER TABLE runs ADD COLUMN title TEXT NOT NULL DEFAULT '';
+   ALTER TABLE runs ADD COLUMN started_at TEXT;
+   ALTER TABLE runs ADD COLUMN cancel TEXT;
+   ALTER TABLE runs ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+   UPDATE runs SET title = coalesce(json_extract(command, '$.intents[0].intent.action') || ' on ' ||
+     json_extract(command, '$.intents[0].intent.stack'), type);
+   DROP INDEX runs_by_time;
+   CREATE INDEX runs_by_time ON runs (created_at DESC, id DESC);`,
+];

@@ -1,0 +1,21 @@
+import { z } from 'zod';
+import { ComposePath, common, OnFailure, Stack } from './names.ts';
+import { Verify } from './verify.ts';
+
+/** Brings a stack back to what an earlier run left. */
+export const Rollback = z
+  .strictObject({
+    action: z.literal('rollback'),
+    stack: Stack,
+    to: z
+      .string()
+      .regex(/^(previous|[a-z0-9][a-z0-9-]{7,63})$/, 'Expected "previous" or the id of a run')
+      .optional()
+      .describe('previous (the default), or the id of the run whose state is to come back.'),
+    compose: ComposePath,
+    verify: Verify.optional(),
+    on_failure: OnFailure,
+    ...common,
+  })
+  .describe('Brings a stack back to what an earlier run left: files and images.');
+export type Rollback = z.infer<typeof Rollback>;
