@@ -208,11 +208,14 @@ function judgeFailure(
     const { step: broken, ending: why } = undone.broke;
     const due = plan.undo.filter(one => isDue(one, so));
     const left = due.slice(due.indexOf(broken)).filter(one => one.do === 'start');
+    const byHand = left.map(describeStep).join(' && ');
     return {
       outcome: 'failed',
       code: 'undo-failed',
       message: `${message} Undoing it failed too, at "${broken.name}": ${why.message ?? why.code ?? 'no reason given'}.`,
-      remedy: `Look at the host now: it is between the old and the new state. By hand: ${left.map(describeStep).join(' && ') || describeStep(broken)}`,
+      remedy: byHand
+        ? `Look at the host now: it is between the old and the new state. By hand: ${byHand}`
+        : `Look at the host now: what was there before has been started again, but "${broken.name}" fails for it too.`,
     };
   }
   const putBack = undone.steps.some(changesHost);

@@ -15,6 +15,8 @@ export function describeStep(step: Step): string {
     }
     case 'restore':
       return `put back the files that "${step.of}" changed`;
+    case 'tidy':
+      return `remove containers that were left half made (${whoIn(step)})`;
     case 'await-healthy':
       return `wait until ${whoIn(step)} is healthy (at most ${step.timeout / 1000} s)`;
     case 'settle':

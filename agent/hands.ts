@@ -8,7 +8,15 @@ import { remember } from './hands/remember.ts';
 import { start } from './hands/start.ts';
 import { awaitHealthy, containersOf, settle } from './health.ts';
 import { Keeper } from './keeper.ts';
-import { CannotPlan, type FileChange, type Measure, type Step } from './plan.ts';
+import {
+  CannotPlan,
+  type ComposeProject,
+  type FileChange,
+  type Measure,
+  type Start,
+  type Step,
+  type Tidy,
+} from './plan.ts';
 
 type Doing = AsyncGenerator<Piece, StepEnding>;
 
@@ -16,6 +24,9 @@ type Doing = AsyncGenerator<Piece, StepEnding>;
 const GRACE_MS = 30_000;
 /** How long an engine that does not answer is waited for: it may be starting again. */
 const ENGINE_PATIENCE_MS = 60_000;
+
+/** How compose calls the container that is to take another's place until it does. */
+const TEMPORARY = /^[0-9a-f]{12}_/;
 
 const SUCCEEDED: StepEnding = { outcome: 'succeeded' };
 
@@ -32,14 +43,31 @@ export interface HandsOptions {
 /** The hands of one run on this host, and the way to let go of them. */
 export function createHands(options: HandsOptions): Hands & { end(): void } {
   const keeper = new Keeper(options.keeper);
+  const starting = (step: Start, place: Place, signal: AbortSignal, resumed?: { offset: number }): Doing => {
+    const base = join(options.runDir, `${place.document}-${place.index}`);
+    const { environment, grace = GRACE_MS } = options;
+    return start(step, { keeper, environment, base, grace, resumed }, signal);
+  };
+  async function* tidy(step: Tidy, place: Place, signal: AbortSignal, resumed?: { offset: number }): Doing {
+    const left = await leftovers(options.engine, step.project, signal);
+    if (left.length === 0) return SUCCEEDED;
+    // 1: one is gone already.
+    const argv: Start['argv'] = [step.docker, 'container', 'rm', '--force', ...left];
+    const failure = { code: 'docker-failed', remedy: 'Remove the containers on the host.' };
+    return yield* starting(
+      { do: 'start', name: step.name, argv, timeout: step.timeout, okCodes: [0, 1], repeatable: true, failure },
+      place,
+      signal,
+      resumed,
+    );
+  }
   return {
     carry(step, place, signal, resumed): Doing {
       switch (step.do) {
-        case 'start': {
-          const base = join(options.runDir, `${place.document}-${place.index}`);
-          const { environment, grace = GRACE_MS } = options;
-          return start(step, { keeper, environment, base, grace, resumed }, signal);
-        }
+        case 'start':
+          return starting(step, place, signal, resumed);
+        case 'tidy':
+          return tidy(step, place, signal, resumed);
         case 'write':
           return files(
             step,
@@ -64,6 +92,22 @@ export function createHands(options: HandsOptions): Hands & { end(): void } {
     },
     end: () => keeper.end(),
   };
+}
+
+interface Place {
+  document: number;
+  index: number;
+}
+
+/** Names of containers that a killed compose made and never started. An engine that does not answer is waited for; then there are none to be seen. */
+async function leftovers(engine: Engine, project: ComposeProject, signal: AbortSignal): Promise<string[]> {
+  await engine.answers(ENGINE_PATIENCE_MS, signal);
+  const containers = await containersOf(engine, project).catch((error: unknown) => {
+    if (error instanceof CannotPlan) return [];
+    throw error;
+  });
+  const names = containers.filter(({ State }) => State === 'created').map(({ Names }) => Names[0]?.slice(1) ?? '');
+  return names.filter(name => TEMPORARY.test(name));
 }
 
 /** Where a `write` step keeps what it replaced. */

@@ -75,6 +75,18 @@ export interface ComposeProject {
 }
 
 /**
+ * Takes away what a compose that was killed left behind: containers that were created under a temporary name
+ * (`<12 hex>_<name>`) and never started.
+ */
+export interface Tidy extends Named {
+  do: 'tidy';
+  project: ComposeProject;
+  /** The docker client, as argv[0]. */
+  docker: string;
+  timeout: Milliseconds;
+}
+
+/**
  * Waits until every container is running and healthy by its own health check, or has ended with 0 (a one-shot). One
  * without a health check counts once it has been running for `settle`.
  */
@@ -167,7 +179,7 @@ export interface Remember extends Named {
   of?: string;
 }
 
-export type Step = Start | Write | Restore | AwaitHealthy | Settle | Http | Tcp | Measure | Remember;
+export type Step = Start | Tidy | Write | Restore | AwaitHealthy | Settle | Http | Tcp | Measure | Remember;
 
 /** What would be done, as data: it can be shown, stored, compared and carried out after a restart. */
 export interface Plan {

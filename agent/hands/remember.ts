@@ -63,7 +63,8 @@ export async function* remember(
 }
 
 function contentOf({ images, files, compose, of }: Release): string {
-  return JSON.stringify([images, files, compose, of ?? null]);
+  const told = (list: ReleasedFile[]) => list.map(({ path, mode, sha256 }) => `${path} ${mode} ${sha256}`).sort();
+  return JSON.stringify([images, files && told(files), told(compose), of ?? null]);
 }
 
 async function keepCompose(paths: string[], contents: string): Promise<ReleasedFile[]> {

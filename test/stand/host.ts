@@ -70,7 +70,7 @@ export class Host {
           key: this.keys.public,
           repository: this.#options.repository,
           allow: this.#options.allow ?? [
-            { actions: ['rollout', 'scale'], stacks: ['*'], require_labels: ['approved-by-gemini'] },
+            { actions: ['rollout', 'scale', 'rollback'], stacks: ['*'], require_labels: ['approved-by-gemini'] },
           ],
         },
       ],

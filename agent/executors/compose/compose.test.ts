@@ -64,7 +64,12 @@ function look({
         'com.docker.compose.project': one.project ?? 'stack-media',
       });
       if (path.startsWith('/containers/json')) {
-        return containers.map((one, index) => ({ Id: `c${index}`, Labels: labelsOf(one) }));
+        return containers.map((one, index) => ({
+          Id: `c${index}`,
+          State: 'running',
+          Names: [`/c${index}`],
+          Labels: labelsOf(one),
+        }));
       }
       if (path.startsWith('/images/json')) return Object.entries(kept).map(([tag, Id]) => ({ Id, RepoTags: [tag] }));
       const [, image] = /^\/images\/(.*)\/json$/.exec(path) ?? [];
@@ -222,6 +227,7 @@ describe('shipping', () => {
     expect(undo.map(({ name, ifBegan }) => [name, ifBegan])).toEqual([
       ['put files back', 'write files'],
       ['put back plex:1', 'pull'],
+      ['tidy up', 'up'],
       ['up again', 'up'],
       ['wait until healthy again', 'up'],
       ['images after undo', 'up'],

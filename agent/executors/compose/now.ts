@@ -20,6 +20,8 @@ export interface Running {
 export interface Now {
   /** Undefined: not known (a dry run). */
   containers: Running[] | undefined;
+  /** A killed compose left containers half made. */
+  leftovers: boolean;
   /** The newest last. */
   releases: Release[];
   /** Ids of images that are kept from being pruned, by the tag that keeps them. */
@@ -47,13 +49,25 @@ export async function lookNow(stack: string, target: Target, site: Site, look: L
     (RepoTags ?? []).filter(tag => tag.startsWith(`${keptName(stack)}:`)).map((tag): [string, string] => [tag, Id]),
   );
   return {
-    containers: await containersOf(listed as Answer<{ Id: string }[]>, look),
+    containers: await containersOf(listed as Answer<Listed[]>, look),
+    leftovers: ((listed ?? []) as Listed[]).some(
+      ({ State, Names }) => State === 'created' && TEMPORARY.test(Names[0] ?? ''),
+    ),
     releases: readReleases(text),
     kept: new Map(tags),
   };
 }
 
-async function containersOf(listed: Answer<{ Id: string }[]>, look: Look): Promise<Running[] | undefined> {
+/** How compose calls the container that is to take another's place until it does. */
+const TEMPORARY = /^\/[0-9a-f]{12}_/;
+
+interface Listed {
+  Id: string;
+  State: string;
+  Names: string[];
+}
+
+async function containersOf(listed: Answer<Listed[]>, look: Look): Promise<Running[] | undefined> {
   if (listed === undefined) return undefined;
   const all = await Promise.all((listed ?? []).map(({ Id }) => look.engine(`/containers/${Id}/json`)));
   return (all as Answer<Inspected>[]).flatMap(one =>

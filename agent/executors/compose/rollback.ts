@@ -3,7 +3,7 @@ import type { Change, Context, Intent, Site } from '../executor.ts';
 import { summarize } from './compare.ts';
 import { contentOf, forgetImages, keepImages, lookNow, memoryOf, type Now, previousOf, remember } from './now.ts';
 import { planShipment } from './ship.ts';
-import { awaitHealthy, change, checkConfig, limits, measure } from './steps.ts';
+import { awaitHealthy, change, checkConfig, limits, measure, tidy } from './steps.ts';
 import { findTarget } from './target.ts';
 import { changedCompose, planUndo, tagSteps } from './undo.ts';
 import { verifySteps } from './verify.ts';
@@ -37,6 +37,7 @@ export async function planRollback(intent: Rollback, { site }: Context, look: Lo
       checkConfig(target, { files }),
       ...keepImages(stack, now, site),
       ...tags,
+      ...(now.leftovers ? [tidy('tidy', target, site)] : []),
       change('up', target, ['up', '--pull', 'never', ...up], time.up, undefined, { files }),
       awaitHealthy('wait until healthy', target.project, time.healthy),
       ...verifySteps(intent.verify, target.whole, { allow: site.verify, healthy: time.healthy }),

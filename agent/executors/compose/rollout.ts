@@ -5,7 +5,7 @@ import { planCanary } from './canary.ts';
 import { compareStack, summarize } from './compare.ts';
 import { forgetImages, keepImages, lookNow, remember } from './now.ts';
 import { planShipment } from './ship.ts';
-import { checkConfig, limits, measure, pull } from './steps.ts';
+import { checkConfig, limits, measure, pull, tidy } from './steps.ts';
 import { type Ground, type Rollout, recreate, type Strategy } from './strategy.ts';
 import { findTarget } from './target.ts';
 
@@ -40,6 +40,7 @@ export async function planRollout(intent: Rollout, context: Context, look: Look)
       checkConfig(target),
       ...keepImages(intent.stack, now, site),
       pull(target, strategy.pulls, ground.time.pull),
+      ...(now.leftovers ? [tidy('tidy', target, site)] : []),
       ...strategy.steps,
       measure('after', after.project),
       remember('remember the release', intent.stack, after, site, { files: shipped }),

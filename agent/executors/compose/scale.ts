@@ -2,7 +2,7 @@ import type { Look, Plan } from '../../plan.ts';
 import type { Context, Intent } from '../executor.ts';
 import { compareScale, summarize } from './compare.ts';
 import { lookNow } from './now.ts';
-import { awaitHealthy, change, checkConfig, limits, measure } from './steps.ts';
+import { awaitHealthy, change, checkConfig, limits, measure, tidy } from './steps.ts';
 import { findTarget } from './target.ts';
 import { verifySteps } from './verify.ts';
 
@@ -49,8 +49,12 @@ export async function planScale(intent: Scale, { site, compare }: Context, look:
     ],
     undo:
       intent.on_failure === 'stop'
-        ? [{ ...scaled('scale once more', replicas), ifCut: 'scale' }]
+        ? [
+            { ...tidy('tidy up', target, site), ifCut: 'scale' },
+            { ...scaled('scale once more', replicas), ifCut: 'scale' },
+          ]
         : [
+            { ...tidy('tidy up', target, site), ifBegan: 'scale' },
             { ...scaled('scale back', back), ifBegan: 'scale' },
             { ...healthy('wait until healthy again', back), ifBegan: 'scale' },
             ...checks(true),

@@ -1,4 +1,5 @@
-import type { AwaitHealthy, ComposeProject, Measure, Milliseconds, Start } from '../../plan.ts';
+import type { AwaitHealthy, ComposeProject, Measure, Milliseconds, Start, Tidy } from '../../plan.ts';
+import type { Site } from '../executor.ts';
 import type { Target, Variant } from './target.ts';
 
 const MINUTE = 60_000;
@@ -112,6 +113,11 @@ export function docker(name: string, argv: [string, ...string[]], more: Partial<
     failure: { code: 'docker-failed', remedy: 'Read the step’s output, and try the command on the host.' },
     ...more,
   };
+}
+
+/** What a killed compose left half made goes before compose is asked again: it would take the leftover for the service. */
+export function tidy(name: string, target: Target, site: Site): Tidy {
+  return { do: 'tidy', name, project: target.whole, docker: site.docker, timeout: 2 * MINUTE };
 }
 
 export function awaitHealthy(

@@ -2,7 +2,7 @@ import type { Look, Release, Start, Step } from '../../plan.ts';
 import type { Site, Verify } from '../executor.ts';
 import { contentOf, type Now } from './now.ts';
 import { type Shipment, WRITE_STEP } from './ship.ts';
-import { awaitHealthy, change, docker, type Limits, measure } from './steps.ts';
+import { awaitHealthy, change, docker, type Limits, measure, tidy } from './steps.ts';
 import type { Target } from './target.ts';
 import { verifySteps } from './verify.ts';
 
@@ -31,7 +31,7 @@ export interface Undoing {
 export async function planUndo(undoing: Undoing, look: Look): Promise<Step[]> {
   const { target, shipment, time, now, site, verify, upSince } = undoing;
   const restore: Step = { do: 'restore', name: 'put files back', of: WRITE_STEP, ifBegan: WRITE_STEP };
-  if (undoing.onFailure === 'stop') return [repair(undoing)];
+  if (undoing.onFailure === 'stop') return repair(undoing);
   const ranBefore = now.containers === undefined || now.containers.length > 0;
   if (!ranBefore) return shipment.step ? [{ ...restore, unlessBegan: upSince }] : [];
   const compose = await earlierCompose(undoing, look);
@@ -46,7 +46,13 @@ export async function planUndo(undoing: Undoing, look: Look): Promise<Step[]> {
   return [
     ...(shipment.step ? [restore] : []),
     ...imagesBack(now, site).map(step => ({ ...step, ifBegan: undoing.tagsSince })),
-    ...[up, healthy, ...checks, measure('after', target.project, 'images after undo')].map(step => ({
+    ...[
+      tidy('tidy up', target, site),
+      up,
+      healthy,
+      ...checks,
+      measure('after', target.project, 'images after undo'),
+    ].map(step => ({
       ...step,
       ...since,
     })),
@@ -54,8 +60,11 @@ export async function planUndo(undoing: Undoing, look: Look): Promise<Step[]> {
 }
 
 /** What was stopped half-way is brought to an end, where nothing is to be brought back: a service must not stay down. */
-function repair({ target, time, up, upSince }: Undoing): Step {
-  return { ...change('up once more', target, ['up', ...up], time.up), ifCut: upSince };
+function repair({ target, site, time, up, upSince }: Undoing): Step[] {
+  return [
+    { ...tidy('tidy up', target, site), ifCut: upSince },
+    { ...change('up once more', target, ['up', ...up], time.up), ifCut: upSince },
+  ];
 }
 
 /** Tags back on the images that ran, for references that are tags. */

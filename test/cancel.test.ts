@@ -1,0 +1,108 @@
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Job } from './stand/runner.ts';
+import { docker, LABEL, World } from './stand/world.ts';
+
+let world: World;
+beforeAll(async () => {
+  world = await new World().start();
+});
+afterAll(() => world[Symbol.asyncDispose]());
+
+/** A service that takes three seconds to be stopped. */
+const slow = (version: string) =>
+  `services:\n  web:\n    image: chatops-test/web:${version}\n    pull_policy: never\n    stop_grace_period: 3s\n    command: [sh, -c, "trap : TERM; while :; do sleep 1; done"]\n`;
+const intent = (stack: string) => ({
+  'chatops/intents/it.yaml': `label_required: ${LABEL}\naction: rollout\nstack: ${stack}\nsource_dir: stacks/${stack}\n`,
+});
+const running = (stack: string) =>
+  docker('ps', '--format', '{{.Names}} {{.Image}}', '--filter', `label=com.docker.compose.project=${stack}`).trim();
+
+/** A job that rolls out that version, at the moment when its log says a text. */
+async function jobAt(text: string, stack: string, version: string, changes: Partial<Job> = {}) {
+  const merge = world.merge({ ...intent(stack), [`stacks/${stack}/compose.yaml`]: slow(version) });
+  let seen = () => {};
+  const waits = new Promise<void>(done => {
+    seen = done;
+  });
+  const job = world.begin(merge, 'it', { ...changes, onLog: chunk => chunk.includes(text) && seen() });
+  await Promise.race([waits, job.finished]);
+  return { ...job, merge };
+}
+async function rolledOut(stack: string): Promise<void> {
+  world.stack(stack);
+  const job = await jobAt('no such text', stack, '1');
+  expect((await job.finished).outputs.status).toBe('succeeded');
+}
+
+describe('a cancelled job', () => {
+  it('ends the run: compose is stopped, the old version runs again, and the job says so', async () => {
+    await rolledOut('cancel-up');
+    const job = await jobAt('Recreate', 'cancel-up', '2');
+    job.child.kill('SIGINT');
+    const { outputs, code, log, summary } = await job.finished;
+    expect([outputs.status, outputs.reason, outputs.changed, code], log).toEqual([
+      'cancelled',
+      'cancelled',
+      'false',
+      1,
+    ]);
+    expect(log).toContain('The agent stops the run, repairs and undoes it.');
+    expect(log).toContain('What was there before runs again.');
+    expect(summary).toContain('cancelled');
+    expect(running('cancel-up')).toBe('cancel-up-web-1 chatops-test/web:1');
+    expect(world.host.audit()).toContainEqual(
+      expect.objectContaining({ event: 'run-cancelled', by: expect.objectContaining({ actor: 'octocat' }) }),
+    );
+  });
+
+  it('that is killed before the run’s end: its post step tells the truth', async () => {
+    await rolledOut('cancel-post');
+    const job = await jobAt('Recreate', 'cancel-post', '2');
+    job.child.stdout?.on('data', chunk => String(chunk).includes('The agent stops') && job.child.kill('SIGKILL'));
+    job.child.kill('SIGINT');
+    const { state } = await job.finished;
+    const post = await world.post(job.merge, state);
+    expect(post.log).toMatch(/ended cancelled at the host\. .*What was there before runs again/);
+    expect(running('cancel-post')).toBe('cancel-post-web-1 chatops-test/web:1');
+  });
+
+  it('that waits for another run gives up its place, and the other one goes on', async () => {
+    await rolledOut('cancel-wait');
+    const first = await jobAt('Recreate', 'cancel-wait', '2');
+    const second = await jobAt('waiting for run', 'cancel-wait', '3');
+    second.child.kill('SIGTERM');
+    const { outputs } = await second.finished;
+    expect([outputs.status, outputs.changed]).toEqual(['cancelled', 'false']);
+    expect((await first.finished).outputs.status).toBe('succeeded');
+    expect(running('cancel-wait')).toBe('cancel-wait-web-1 chatops-test/web:2');
+  });
+
+  it('is cancelled also by an agent that ended meanwhile', async () => {
+    await rolledOut('cancel-kill');
+    const job = await jobAt('Recreate', 'cancel-kill', '2');
+    job.child.kill('SIGINT');
+    while (!world.host.audit().some(({ event, run }) => event === 'run-cancelled' && run === lastRun()))
+      await sleep(10);
+    await world.host.stop('SIGKILL');
+    await world.host.start();
+    const { outputs, log } = await job.finished;
+    expect([outputs.status, outputs.reason], log).toEqual(['cancelled', 'cancelled']);
+    expect(running('cancel-kill')).toBe('cancel-kill-web-1 chatops-test/web:1');
+  });
+
+  it('before an agent has it, sends nothing', async () => {
+    world.stack('cancel-early');
+    const job = await jobAt('::add-mask::', 'cancel-early', '1', { inputs: { agent: 'ws://127.0.0.1:1' } });
+    job.child.kill('SIGINT');
+    const [code] = await once(job.child, 'exit');
+    expect(code).toBe(1);
+    expect((await job.finished).log).toMatch(/The job was stopped \(SIGINT\)/);
+    expect(running('cancel-early')).toBe('');
+  });
+});
+
+function lastRun(): unknown {
+  return world.host.audit().findLast(({ event }) => event === 'run-begun')?.run;
+}

@@ -1,0 +1,245 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { freePort } from './stand/host.ts';
+import type { Finished } from './stand/runner.ts';
+import { buildImage, docker, LABEL, World, webStack } from './stand/world.ts';
+
+let world: World;
+beforeAll(async () => {
+  world = await new World({
+    allow: [
+      { actions: ['rollout', 'scale', 'rollback'], stacks: ['undo-*'], require_labels: [LABEL] },
+      { actions: ['rollout'], stacks: ['strict-*'], require_labels: [LABEL], require_verify: true },
+    ],
+  }).start();
+});
+afterAll(() => world[Symbol.asyncDispose]());
+
+const image = (version: string) => `chatops-test/web:${version}`;
+/** Only this version is healthy. */
+const healthyAs = (version: string) =>
+  `    healthcheck: {test: [CMD, sh, -c, 'test "$$(cat /www/index.html)" = ${version}'], interval: 1s, retries: 1, timeout: 1s}\n`;
+const SIDE = `  side:\n    image: ${image('1')}\n    pull_policy: never\n    init: true\n    command: [sleep, "1000"]\n    stop_grace_period: 0s\n`;
+const says = async (port: number) => (await (await fetch(`http://127.0.0.1:${port}/`)).text()).trim();
+const outcome = ({ outputs }: Finished) => [outputs.status, outputs.reason];
+const idOf = (stack: string, service: string) =>
+  docker(
+    'ps',
+    '--quiet',
+    '--filter',
+    `label=com.docker.compose.project=${stack}`,
+    '--filter',
+    `label=com.docker.compose.service=${service}`,
+  ).trim();
+const roll = (stack: string, more = '', action = 'rollout') => {
+  const merge = world.merge({
+    'chatops/intents/it.yaml': `label_required: ${LABEL}\naction: ${action}\nstack: ${stack}\ntimeout: 60s\n${more}`,
+  });
+  return world.deploy(merge, 'it');
+};
+/** Ships that compose file. */
+const ship = (stack: string, compose: string, more = '') => {
+  const merge = world.merge({
+    'chatops/intents/it.yaml': `label_required: ${LABEL}\naction: rollout\nstack: ${stack}\nsource_dir: stacks/${stack}\ntimeout: 60s\n${more}`,
+    [`stacks/${stack}/compose.yaml`]: compose,
+  });
+  return world.deploy(merge, 'it');
+};
+
+describe('a rollout whose check fails', () => {
+  it('brings back the image that a moved tag hides, and leaves the other services alone', async () => {
+    const port = await freePort();
+    docker('tag', image('1'), 'chatops-test/moved:latest');
+    world.stack('undo-tag', {
+      'compose.yaml': `${webStack('chatops-test/moved:latest', port, healthyAs('1'))}${SIDE}`,
+    });
+    expect(outcome(await roll('undo-tag'))).toEqual(['succeeded', '']);
+    const side = idOf('undo-tag', 'side');
+    docker('tag', image('2'), 'chatops-test/moved:latest');
+    const job = await roll('undo-tag');
+    expect(outcome(job), job.log).toEqual(['rolled-back', 'service-unhealthy']);
+    expect([job.code, await says(port), idOf('undo-tag', 'side')]).toEqual([1, '1', side]);
+    expect(job.log).toContain('What was there before runs again.');
+    const id = (name: string) => docker('image', 'inspect', '--format', '{{.Id}}', name).trim();
+    expect(id('chatops-test/moved:latest')).toBe(id(image('1')));
+    expect(await world.host.metrics()).toContain(
+      'chatops_rollbacks_total{stack="undo-tag",cause="failure",outcome="succeeded"} 1',
+    );
+  });
+
+  it('brings back what a compose file said that was edited on the host, and leaves the edit there', async () => {
+    const port = await freePort();
+    const folder = world.stack('undo-edit', { 'compose.yaml': webStack(image('1'), port, healthyAs('1')) });
+    expect(outcome(await roll('undo-edit'))).toEqual(['succeeded', '']);
+    const edited = webStack(image('2'), port, healthyAs('1'));
+    writeFileSync(join(folder, 'compose.yaml'), edited);
+    const job = await roll('undo-edit');
+    expect(outcome(job), job.log).toEqual(['rolled-back', 'service-unhealthy']);
+    expect([await says(port), readFileSync(join(folder, 'compose.yaml'), 'utf8')]).toEqual(['1', edited]);
+  });
+
+  it('stays as it is where the intent says so', async () => {
+    const port = await freePort();
+    world.stack('undo-stop');
+    await ship('undo-stop', webStack(image('1'), port, healthyAs('1')));
+    const job = await ship('undo-stop', webStack(image('2'), port, healthyAs('1')), 'on_failure: stop\n');
+    expect([...outcome(job), job.outputs.changed, await says(port)]).toEqual([
+      'failed',
+      'service-unhealthy',
+      'true',
+      '2',
+    ]);
+  });
+
+  it('puts a scale back', async () => {
+    const web = `services:\n  web:\n    image: ${image('1')}\n    pull_policy: never\n    init: true\n    stop_grace_period: 0s\n`;
+    world.stack('undo-scale', { 'compose.yaml': web });
+    await roll('undo-scale');
+    const job = await roll(
+      'undo-scale',
+      'service: web\nreplicas: 0\nverify: {tcp: {address: "web:80", retries: 0}}\n',
+      'scale',
+    );
+    expect(outcome(job), job.log).toEqual(['rolled-back', 'verify-failed']);
+    expect(idOf('undo-scale', 'web').split('\n')).toHaveLength(1);
+  });
+});
+
+describe('verify', () => {
+  it('proves a rollout by what it answers, and undoes one that does not', async () => {
+    const port = await freePort();
+    world.stack('undo-http');
+    const check = (body: string) =>
+      `verify:\n  settle: 1s\n  tcp: {address: "127.0.0.1:${port}"}\n  http:\n    - {url: "http://127.0.0.1:${port}/", body: "${body}", retries: 2}\n    - {url: "http://web/", status: [200, 204]}\n`;
+    const first = await ship('undo-http', webStack(image('1'), port), check('1'));
+    expect(outcome(first), first.log).toEqual(['succeeded', '']);
+    expect(first.log).toContain(`http://127.0.0.1:${port}/: as it should be`);
+    const second = await ship('undo-http', webStack(image('2'), port), check('1'));
+    expect(outcome(second), second.log).toEqual(['rolled-back', 'verify-failed']);
+    expect(second.log).toMatch(/its answer does not hold "1": "2\\n" \(3 tries\)/);
+    expect(await says(port)).toBe('1');
+  });
+
+  it('wants health checks of the services that it names', async () => {
+    world.stack('undo-checked', { 'compose.yaml': webStack(image('1'), await freePort()) });
+    expect(outcome(await roll('undo-checked', 'verify: {healthy: [web]}\n'))).toEqual([
+      'failed',
+      'health-check-missing',
+    ]);
+  });
+
+  it('notices a container that does not stay', async () => {
+    const web = `services:\n  web:\n    image: ${image('1')}\n    pull_policy: never\n    restart: always\n    command: [sleep, "4"]\n    init: true\n`;
+    world.stack('undo-settle', { 'compose.yaml': web });
+    expect(outcome(await roll('undo-settle', 'verify: {settle: 10s}\n'))).toEqual(['failed', 'service-exited']);
+  });
+
+  it.each([
+    ['http: {url: "http://192.0.2.1/"}'],
+    ['tcp: {address: "[2001:db8::1]:22"}'],
+    ['http: {url: "http://169.254.169.254/latest/meta-data"}'],
+  ])('of a forbidden address is refused: %s', async verify => {
+    const job = await roll('undo-http', `verify: {${verify}}\n`);
+    expect(outcome(job)).toEqual(['refused', 'verify-address-not-allowed']);
+  });
+
+  it('that fails for what ran before too, is an undo that failed', async () => {
+    const job = await roll('undo-http', 'verify: {http: {url: "http://nosuchservice/", retries: 0}}\n');
+    expect(outcome(job), job.log).toEqual(['failed', 'undo-failed']);
+    expect(job.log).toContain('what was there before has been started again, but');
+  });
+
+  it('can be required by the host', async () => {
+    world.stack('strict-web', { 'compose.yaml': webStack(image('1'), await freePort()) });
+    expect(outcome(await roll('strict-web'))).toEqual(['refused', 'verify-required']);
+    expect(outcome(await roll('strict-web', 'verify: {settle: 1s}\n'))).toEqual(['succeeded', '']);
+  });
+});
+
+describe('a rollback on request', () => {
+  it('brings back files and images of a release: the one before, and any run’s', async () => {
+    const port = await freePort();
+    world.stack('undo-back', { '.env': 'MINE=1\n' });
+    for (const version of ['1', '2', '3']) buildImage(`chatops-test/back:${version}`, `back ${version}`);
+    const runs: string[] = [];
+    for (const version of ['1', '2', '3']) {
+      const job = await ship('undo-back', webStack(`chatops-test/back:${version}`, port));
+      expect(outcome(job), job.log).toEqual(['succeeded', '']);
+      runs.push(job.outputs['run-id'] ?? '');
+    }
+    // What runs is no release of its own again.
+    await roll('undo-back');
+    const compose = () => readFileSync(join(world.host.stacks, 'undo-back', 'compose.yaml'), 'utf8');
+    const back = await roll('undo-back', '', 'rollback');
+    expect([...outcome(back), await says(port)], back.log).toEqual(['succeeded', '', 'back 2']);
+    expect(compose()).toContain('back:2');
+    await roll('undo-back', '', 'rollback');
+    expect(await says(port)).toBe('back 1');
+    const forth = await roll('undo-back', `to: ${runs[2]}\n`, 'rollback');
+    expect([...outcome(forth), await says(port)], forth.log).toEqual(['succeeded', '', 'back 3']);
+    expect(compose()).toContain('back:3');
+    expect(await world.host.metrics()).toContain(
+      'chatops_rollbacks_total{stack="undo-back",cause="request",outcome="succeeded"} 3',
+    );
+
+    // "docker image prune --all" takes tags of images that nothing runs, but not those that are kept.
+    docker('rmi', 'chatops-test/back:1');
+    expect(outcome(await roll('undo-back', `to: ${runs[0]}\n`, 'rollback'))).toEqual(['succeeded', '']);
+    expect(await says(port)).toBe('back 1');
+
+    const kept = docker(
+      'image',
+      'ls',
+      '--format',
+      '{{.Repository}}:{{.Tag}}',
+      '--filter',
+      'reference=chatops-kept/undo-back',
+    );
+    const id = docker('image', 'inspect', '--format', '{{.Id}}', 'chatops-test/back:2').trim();
+    docker(
+      'rmi',
+      '--force',
+      ...kept
+        .trim()
+        .split('\n')
+        .filter(tag => tag.endsWith(id.slice(7, 19))),
+      'chatops-test/back:2',
+    );
+    const gone = await roll('undo-back', `to: ${runs[1]}\n`, 'rollback');
+    expect([...outcome(gone), gone.outputs.changed, await says(port)]).toEqual([
+      'failed',
+      'image-gone',
+      'false',
+      'back 1',
+    ]);
+    const unknown = await roll('undo-back', 'to: 00000000-0000\n', 'rollback');
+    expect(outcome(unknown)).toEqual(['failed', 'release-unknown']);
+    expect(unknown.log).toContain(runs[1]);
+  });
+
+  it('knows what ran before the first rollout', async () => {
+    const port = await freePort();
+    docker('tag', image('1'), 'chatops-test/byhand:latest');
+    const folder = world.stack('undo-first', { 'compose.yaml': webStack('chatops-test/byhand:latest', port) });
+    docker('compose', '--project-directory', folder, 'up', '--detach');
+    docker('tag', image('2'), 'chatops-test/byhand:latest');
+    expect(outcome(await roll('undo-first'))).toEqual(['succeeded', '']);
+    expect(await says(port)).toBe('2');
+    const plan = await world.deploy(
+      world.merge({ 'chatops/intents/it.yaml': `label_required: ${LABEL}\naction: rollback\nstack: undo-first\n` }),
+      'it',
+      { inputs: { mode: 'plan' } },
+    );
+    expect(plan.log).toMatch(
+      /web: recreate \(image chatops-test\/byhand:latest \w{12} → chatops-test\/byhand:latest \w{12}\)/,
+    );
+    expect(outcome(await roll('undo-first', '', 'rollback'))).toEqual(['succeeded', '']);
+    expect(await says(port)).toBe('1');
+  });
+
+  it('of a stack without a release says so', async () => {
+    world.stack('undo-none', { 'compose.yaml': webStack(image('1'), await freePort()) });
+    expect(outcome(await roll('undo-none', '', 'rollback'))).toEqual(['failed', 'release-unknown']);
+  });
+});
