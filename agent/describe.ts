@@ -16,7 +16,9 @@ export function describeStep(step: Step): string {
     case 'restore':
       return `put back the files that "${step.of}" changed`;
     case 'tidy':
-      return `remove containers that were left half made (${whoIn(step)})`;
+      return step.keep
+        ? `remove the containers that are new (${whoIn(step)})`
+        : `remove containers that were left half made (${whoIn(step)})`;
     case 'await-healthy':
       return `wait until ${whoIn(step)} is healthy (at most ${step.timeout / 1000} s)`;
     case 'settle':

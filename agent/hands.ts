@@ -8,15 +8,7 @@ import { remember } from './hands/remember.ts';
 import { start } from './hands/start.ts';
 import { awaitHealthy, containersOf, settle } from './health.ts';
 import { Keeper } from './keeper.ts';
-import {
-  CannotPlan,
-  type ComposeProject,
-  type FileChange,
-  type Measure,
-  type Start,
-  type Step,
-  type Tidy,
-} from './plan.ts';
+import { CannotPlan, type FileChange, type Measure, type Start, type Step, type Tidy } from './plan.ts';
 
 type Doing = AsyncGenerator<Piece, StepEnding>;
 
@@ -49,7 +41,7 @@ export function createHands(options: HandsOptions): Hands & { end(): void } {
     return start(step, { keeper, environment, base, grace, resumed }, signal);
   };
   async function* tidy(step: Tidy, place: Place, signal: AbortSignal, resumed?: { offset: number }): Doing {
-    const left = await leftovers(options.engine, step.project, signal);
+    const left = await superfluous(options.engine, step, signal);
     if (left.length === 0) return SUCCEEDED;
     // 1: one is gone already.
     const argv: Start['argv'] = [step.docker, 'container', 'rm', '--force', ...left];
@@ -99,15 +91,16 @@ interface Place {
   index: number;
 }
 
-/** Names of containers that a killed compose made and never started. An engine that does not answer is waited for; then there are none to be seen. */
-async function leftovers(engine: Engine, project: ComposeProject, signal: AbortSignal): Promise<string[]> {
+/** Ids of the containers that a `tidy` step takes away. An engine that does not answer is waited for; then there are none to be seen. */
+async function superfluous(engine: Engine, { project, keep }: Tidy, signal: AbortSignal): Promise<string[]> {
   await engine.answers(ENGINE_PATIENCE_MS, signal);
   const containers = await containersOf(engine, project).catch((error: unknown) => {
     if (error instanceof CannotPlan) return [];
     throw error;
   });
-  const names = containers.filter(({ State }) => State === 'created').map(({ Names }) => Names[0]?.slice(1) ?? '');
-  return names.filter(name => TEMPORARY.test(name));
+  const isLeft = ({ Id, State, Names }: (typeof containers)[number]) =>
+    keep ? !keep.includes(Id) : State === 'created' && TEMPORARY.test(Names[0]?.slice(1) ?? '');
+  return containers.filter(isLeft).map(({ Id }) => Id);
 }
 
 /** Where a `write` step keeps what it replaced. */

@@ -75,12 +75,16 @@ export interface ComposeProject {
 }
 
 /**
- * Takes away what a compose that was killed left behind: containers that were created under a temporary name
- * (`<12 hex>_<name>`) and never started.
+ * Takes containers away: where `keep` names some, all others of the project; else what a compose that was killed left
+ * behind, those that were created under a temporary name (`<12 hex>_<name>`) and never started.
  */
 export interface Tidy extends Named {
   do: 'tidy';
   project: ComposeProject;
+  /** Ids. */
+  keep?: string[];
+  /** As of {@link Start}. */
+  changes?: true;
   /** The docker client, as argv[0]. */
   docker: string;
   timeout: Milliseconds;

@@ -98,7 +98,7 @@ export class World implements AsyncDisposable {
     await this.host.stop('SIGKILL');
     await this.github.stop();
     // Only what is this world's own: other tests run beside it.
-    for (const stack of readdirSync(this.host.stacks)) {
+    for (const stack of readdirSync(this.host.stacks).flatMap(name => [name, `${name}-green`])) {
       const own = `label=com.docker.compose.project=${stack}`;
       const containers = linesOf(docker('ps', '--all', '--quiet', '--filter', own));
       if (containers.length > 0) docker('rm', '--force', '--volumes', ...containers);

@@ -66,6 +66,7 @@ export async function planCanary(ground: Ground): Promise<Strategy> {
         upSince: 'canary',
         up: scaled(many),
         replicas: { [name]: many },
+        beside: { step: 'stop the old', ids },
       },
       look,
     ),

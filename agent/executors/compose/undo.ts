@@ -21,6 +21,8 @@ export interface Undoing {
   upSince: string;
   up: string[];
   replicas?: Record<string, number>;
+  /** Containers that run on beside the new ones, until the step of that name: up to there nothing else has to be done than to take the new ones away. */
+  beside?: { step: string; ids: string[] };
 }
 
 /**
@@ -39,6 +41,20 @@ export async function planUndo(undoing: Undoing, look: Look): Promise<Step[]> {
     files: compose,
   });
   const since = { ifBegan: upSince };
+  const beside = undoing.beside;
+  const bringBack: Step[] = beside
+    ? [
+        {
+          ...tidy('remove the new', target, site),
+          project: target.project,
+          keep: beside.ids,
+          changes: true,
+          ...since,
+          unlessBegan: beside.step,
+        },
+        ...[tidy('tidy up', target, site), up].map(step => ({ ...step, ifBegan: beside.step })),
+      ]
+    : [tidy('tidy up', target, site), up].map(step => ({ ...step, ...since }));
   const healthy = awaitHealthy('wait until healthy again', target.project, time.healthy, {
     ...(undoing.replicas ? { replicas: undoing.replicas } : {}),
   });
@@ -46,16 +62,8 @@ export async function planUndo(undoing: Undoing, look: Look): Promise<Step[]> {
   return [
     ...(shipment.step ? [restore] : []),
     ...imagesBack(now, site).map(step => ({ ...step, ifBegan: undoing.tagsSince })),
-    ...[
-      tidy('tidy up', target, site),
-      up,
-      healthy,
-      ...checks,
-      measure('after', target.project, 'images after undo'),
-    ].map(step => ({
-      ...step,
-      ...since,
-    })),
+    ...bringBack,
+    ...[healthy, ...checks, measure('after', target.project, 'images after undo')].map(step => ({ ...step, ...since })),
   ];
 }
 

@@ -1,0 +1,192 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { freePort } from './stand/host.ts';
+import type { Finished } from './stand/runner.ts';
+import { docker, LABEL, World } from './stand/world.ts';
+
+let world: World;
+beforeAll(async () => {
+  world = await new World().start();
+});
+afterAll(() => world[Symbol.asyncDispose]());
+
+const healthyAs = (versions: string) =>
+  `    healthcheck: {test: [CMD, sh, -c, 'case "$$(cat /www/index.html)" in ${versions}) exit 0;; esac; exit 1'], interval: 1s, retries: 1, timeout: 1s}\n`;
+const web = (version: string, more = '') =>
+  `  web:\n    image: chatops-test/web:${version}\n    pull_policy: never\n    init: true\n    stop_grace_period: 2s\n${more}`;
+const ship = (stack: string, compose: string, more: string): Promise<Finished> => {
+  const merge = world.merge({
+    'chatops/intents/it.yaml': `label_required: ${LABEL}\naction: rollout\nstack: ${stack}\nsource_dir: stacks/${stack}\ntimeout: 60s\n${more}`,
+    [`stacks/${stack}/compose.yaml`]: compose,
+  });
+  return world.deploy(merge, 'it');
+};
+const outcome = ({ outputs }: Finished) => [outputs.status, outputs.reason];
+const containers = (project: string, service = 'web') =>
+  docker(
+    'ps',
+    '--all',
+    '--quiet',
+    '--no-trunc',
+    '--filter',
+    `label=com.docker.compose.project=${project}`,
+    '--filter',
+    `label=com.docker.compose.service=${service}`,
+  )
+    .split('\n')
+    .filter(Boolean);
+const says = async (port: number) => (await (await fetch(`http://127.0.0.1:${port}/`)).text()).trim();
+
+/** Asks the service again and again as a proxy would, each of its containers that run; `stop` returns what was answered. */
+function asking(stack: string): { stop: () => Promise<string[]> } {
+  const answers: string[] = [];
+  let stopped = false;
+  const addresses = () => {
+    const ids = docker('ps', '--quiet', '--filter', `label=com.docker.compose.project=${stack}`)
+      .split('\n')
+      .filter(Boolean);
+    try {
+      const format = '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}';
+      return docker('inspect', '--format', format, ...ids)
+        .split('\n')
+        .filter(Boolean);
+    } catch {
+      // One has gone between the list and the look.
+      return undefined;
+    }
+  };
+  const loop = (async () => {
+    while (!stopped) {
+      const all = addresses();
+      if (!all) continue;
+      const said = await Promise.allSettled(
+        all.map(async address => (await fetch(`http://${address}/`, { signal: AbortSignal.timeout(1_000) })).text()),
+      );
+      const good = said.flatMap(one => (one.status === 'fulfilled' ? [one.value.trim()] : []));
+      answers.push(...(good.length > 0 ? good : ['DOWN']));
+      await sleep(20);
+    }
+  })();
+  return {
+    async stop() {
+      stopped = true;
+      await loop;
+      return answers;
+    },
+  };
+}
+
+describe('strategy: canary', () => {
+  const canary = 'service: web\nstrategy: canary\nverify: {http: {url: "http://web/"}}\n';
+  const stack = (version: string) => `services:\n${web(version, healthyAs('1|2'))}`;
+
+  it('replaces a service that answers all the time, also one of several containers', async () => {
+    world.stack('canary-web');
+    expect(outcome(await ship('canary-web', stack('1'), ''))).toEqual(['succeeded', '']);
+    const scale = world.merge({
+      'chatops/intents/it.yaml': `label_required: ${LABEL}\naction: scale\nstack: canary-web\nservice: web\nreplicas: 2\n`,
+    });
+    expect(outcome(await world.deploy(scale, 'it'))).toEqual(['succeeded', '']);
+    const old = containers('canary-web');
+    const asks = asking('canary-web');
+    const job = await ship('canary-web', stack('2'), canary);
+    const answers = await asks.stop();
+    expect(outcome(job), job.log).toEqual(['succeeded', '']);
+    expect(answers).not.toContain('DOWN');
+    expect(new Set(answers)).toEqual(new Set(['1', '2']));
+    const now = containers('canary-web');
+    expect([now.length, now.some(id => old.includes(id))]).toEqual([2, false]);
+  });
+
+  it('that fails leaves the old containers as they are, and they never stop answering', async () => {
+    const old = containers('canary-web');
+    const asks = asking('canary-web');
+    const job = await ship('canary-web', stack('3'), canary);
+    const answers = await asks.stop();
+    expect(outcome(job), job.log).toEqual(['rolled-back', 'service-unhealthy']);
+    expect([job.code, containers('canary-web').sort()]).toEqual([1, old.sort()]);
+    expect(answers).not.toContain('DOWN');
+    expect(answers).toContain('2');
+    expect(readFileSync(join(world.host.stacks, 'canary-web', 'compose.yaml'), 'utf8')).toContain('web:2');
+  });
+
+  it.each([
+    ['a fixed port', '    ports: ["127.0.0.1:18999:80"]\n', 'the published port 18999 of web is fixed'],
+    ['a container_name', '    container_name: canary-fixed\n', 'the container_name canary-fixed of web is fixed'],
+    ['the host’s network', '    network_mode: host\n', 'web is in the host’s network'],
+  ])('is refused with %s, before anything changes', async (_, more, why) => {
+    world.stack('canary-no');
+    const job = await ship('canary-no', `services:\n${web('1', more)}`, canary);
+    expect([...outcome(job), job.outputs.changed]).toEqual(['failed', 'strategy-impossible', 'false']);
+    expect(job.log).toContain(why);
+    expect(containers('canary-no')).toEqual([]);
+  });
+});
+
+describe('strategy: blue-green', () => {
+  it('with a published port: proves the second project before it gets the port, and takes the first down', async () => {
+    const port = await freePort();
+    const stack = (version: string) =>
+      `services:\n${web(version, `    ports: ["127.0.0.1:${port}:80"]\n${healthyAs('1|2')}`)}`;
+    const intent = `strategy: blue-green\nswitch: {service: web}\nverify: {http: {url: "http://web/"}}\n`;
+    world.stack('bg-port');
+    expect(outcome(await ship('bg-port', stack('1'), intent))).toEqual(['succeeded', '']);
+    expect([await says(port), containers('bg-port').length]).toEqual(['1', 1]);
+    const second = await ship('bg-port', stack('2'), intent);
+    expect(outcome(second), second.log).toEqual(['succeeded', '']);
+    expect([await says(port), containers('bg-port').length, containers('bg-port-green').length]).toEqual(['2', 0, 1]);
+
+    const green = containers('bg-port-green');
+    const third = await ship('bg-port', stack('3'), intent);
+    expect(outcome(third), third.log).toEqual(['rolled-back', 'service-unhealthy']);
+    expect([await says(port), containers('bg-port'), containers('bg-port-green')]).toEqual(['2', [], green]);
+
+    // A plain rollout afterwards is of the project that serves.
+    expect(outcome(await ship('bg-port', stack('1'), ''))).toEqual(['succeeded', '']);
+    expect([await says(port), containers('bg-port').length, containers('bg-port-green').length]).toEqual(['1', 0, 1]);
+  });
+
+  it('with a file that a proxy reads', async () => {
+    const intent = `strategy: blue-green\nswitch: {file: upstream.conf, text: "server $PROJECT-web-1;\\n"}\n`;
+    const stack = (version: string) => `services:\n${web(version, healthyAs('1|2'))}`;
+    const folder = world.stack('bg-file');
+    const file = () => readFileSync(join(folder, 'upstream.conf'), 'utf8');
+    expect(outcome(await ship('bg-file', stack('1'), intent))).toEqual(['succeeded', '']);
+    expect(file()).toBe('server bg-file-web-1;\n');
+    const second = await ship('bg-file', stack('2'), intent);
+    expect(outcome(second), second.log).toEqual(['succeeded', '']);
+    expect([file(), containers('bg-file').length, containers('bg-file-green').length]).toEqual([
+      'server bg-file-green-web-1;\n',
+      0,
+      1,
+    ]);
+    const third = await ship('bg-file', stack('3'), intent);
+    expect(outcome(third), third.log).toEqual(['rolled-back', 'service-unhealthy']);
+    expect([file(), containers('bg-file').length, containers('bg-file-green').length]).toEqual([
+      'server bg-file-green-web-1;\n',
+      0,
+      1,
+    ]);
+  });
+
+  it.each([
+    ['another fixed port', '    ports: ["127.0.0.1:18998:80"]\n', '', 'the published port 18998 of web is fixed'],
+    [
+      'a volume of its own',
+      '    volumes: ["data:/data"]\n',
+      'volumes: {data: {}}\n',
+      'the volume data would be another',
+    ],
+  ])('is refused with %s', async (_, more, top, why) => {
+    world.stack('bg-no');
+    const job = await ship(
+      'bg-no',
+      `services:\n${web('1', more)}${top}`,
+      'strategy: blue-green\nswitch: {file: x, text: y}\n',
+    );
+    expect([...outcome(job), job.outputs.changed], job.log).toEqual(['failed', 'strategy-impossible', 'false']);
+    expect(job.log).toContain(why);
+  });
+});
