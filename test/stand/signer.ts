@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import WebSocket from 'ws';
 import type { Intent } from '../../intents/intent.ts';
 import type { Deployment } from '../../protocol/command.ts';
+import { decodeFrame } from '../../protocol/event.ts';
 import { readSecretKey } from '../../protocol/keys.ts';
 import { PAYLOAD_TYPES, sign } from '../../protocol/signature.ts';
 import { SUBPROTOCOL, WIRE_PATH } from '../../protocol/wire.ts';
@@ -61,7 +62,7 @@ export class Client {
     this.socket = new WebSocket(url + path, protocol, options);
     this.socket.on('message', data => {
       this.texts.push(String(data));
-      this.frames.push(JSON.parse(String(data)) as Frame);
+      this.frames.push(decodeFrame(String(data)) as Frame);
       this.#wake();
     });
     this.socket.on('close', code => {
