@@ -9,6 +9,8 @@ import { refusals } from './refusals.ts';
 
 /** How long an agent may take from the first packet to its hello, in milliseconds. */
 const HELLO_MS = 10_000;
+/** An agent pings every 20 s. One that has not been heard for so long is gone, though nobody has said so (half-open). */
+const SILENCE_MS = 50_000;
 /** Frames that wait for their reader before the socket is asked to send no more. */
 const ENOUGH_WAITING = 8;
 
@@ -36,7 +38,12 @@ export class NoConnection extends Error {
 }
 
 /** Connects once. Throws {@link NoConnection}, or `Refused` where trying again is no use. */
-export async function connect(url: string, pinned: PublicKey, signal: AbortSignal): Promise<Link> {
+export async function connect(
+  url: string,
+  pinned: PublicKey,
+  signal: AbortSignal,
+  silence = SILENCE_MS,
+): Promise<Link> {
   const socket = new WebSocket(`${url}${WIRE_PATH}`, SUBPROTOCOL, {
     perMessageDeflate: false,
     maxPayload: MAX_FRAME_BYTES,
@@ -44,6 +51,7 @@ export async function connect(url: string, pinned: PublicKey, signal: AbortSigna
     followRedirects: false,
   });
   const inbox = new Inbox(socket);
+  endWhenSilent(socket, silence);
   const abort = () => socket.terminate();
   signal.addEventListener('abort', abort);
   try {
@@ -72,6 +80,19 @@ export async function connect(url: string, pinned: PublicKey, signal: AbortSigna
     socket.terminate();
     throw error;
   }
+}
+
+function endWhenSilent(socket: WebSocket, silence: number): void {
+  const timer = setTimeout(() => {
+    // Who does not listen right now hears nothing.
+    if (socket.isPaused) timer.refresh();
+    else socket.terminate();
+  }, silence);
+  const heard = () => timer.refresh();
+  socket.on('open', heard);
+  socket.on('ping', heard);
+  socket.on('message', heard);
+  socket.on('close', () => clearTimeout(timer));
 }
 
 /** Frames in order of arrival, each taken once. */

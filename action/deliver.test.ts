@@ -8,7 +8,7 @@ import { generateKey, readPublicKey, readSecretKey } from '../protocol/keys.ts';
 import { Refused } from '../protocol/refusal.ts';
 import { PAYLOAD_TYPES, sign, verify } from '../protocol/signature.ts';
 import type { Task } from './command.ts';
-import { attach, type Delivery, deliver } from './deliver.ts';
+import { attach, cancel, type Delivery, deliver } from './deliver.ts';
 
 const agentKeys = readSecretKey(generateKey().secret);
 const jobKeys = readSecretKey(generateKey().secret);
@@ -250,6 +250,25 @@ describe('a connection that breaks', () => {
     expect(to.round).toBe(2);
   });
 
+  it('half-open, so that nobody says so: is given up after a silence, but not while the agent pings', async () => {
+    const to = await peer(conversation => {
+      const { round, say, socket } = conversation;
+      if (round > 1) return whole({ ...conversation, say: frame => say(frame) });
+      say(accepted);
+      say(encodeEvent(events[0] as Event));
+      let pings = 0;
+      const pinging = setInterval(() => {
+        socket.ping();
+        if (++pings < 8) return;
+        clearInterval(pinging);
+        // From here on it is as if the cable hung in the air: the rest is said to nobody.
+        say(encodeEvent(events[1] as Event));
+      }, 100);
+    });
+    expect(await collect(delivery(to.url, { silence: 400 }))).toEqual({ texts: LINES, outcome: 'succeeded' });
+    expect(to.commands.map(command => (command.type === 'follow' ? command.after : command.type))).toEqual(['run', 2]);
+  });
+
   it('for good: ends when the time is over, and says that the run goes on', async () => {
     const to = await peer(({ say, socket }) => {
       say(accepted);
@@ -283,6 +302,22 @@ describe('an agent that is not there', () => {
         JSON.stringify({ type: 'hello', ...sign(PAYLOAD_TYPES.hello, Buffer.from(JSON.stringify(said)), agentKeys) }),
       );
     expect((await collect(delivery(to.url))).outcome).toBe('protocol-unsupported');
+  });
+});
+
+describe('a cancel', () => {
+  it('is signed, names the run, and hears whether the agent takes it', async () => {
+    const to = await peer(({ say }) => say(accepted));
+    expect(await cancel(RUN, task, delivery(to.url), 2_000)).toBe(true);
+    expect(to.commands).toEqual([expect.objectContaining({ type: 'cancel', run: RUN, agent: 'whitebox' })]);
+    const other = await peer(({ say }) => say({ type: 'refusal', code: 'run-ended', message: 'm', remedy: 'r' }));
+    await expect(cancel(RUN, task, delivery(other.url), 2_000)).rejects.toMatchObject({ code: 'run-ended' });
+  });
+
+  it('comes back until it is heard, and gives up in time', async () => {
+    const to = await peer(({ round, say, socket }) => (round === 1 ? socket.terminate() : say(accepted)));
+    expect(await cancel(RUN, task, delivery(to.url), 2_000)).toBe(true);
+    expect(await cancel(RUN, task, delivery('ws://127.0.0.1:1'), 300)).toBe(false);
   });
 });
 

@@ -23,6 +23,8 @@ export interface Delivery {
   say: (line: string) => void;
   onAccepted?: (run: string, agent: string) => void;
   tryEvery?: number;
+  /** Milliseconds after which an agent that is not heard is gone. */
+  silence?: number;
 }
 
 const MAX_TRIES = 10;
@@ -136,7 +138,7 @@ async function firstLink(delivery: Delivery, over: AbortSignal): Promise<Link> {
   for (let tries = 1; ; tries++) {
     const began = Date.now();
     try {
-      return await connect(url, key, over);
+      return await connect(url, key, over, delivery.silence);
     } catch (error) {
       if (!(error instanceof NoConnection)) throw error;
       const pause =
@@ -153,7 +155,7 @@ async function firstLink(delivery: Delivery, over: AbortSignal): Promise<Link> {
 /** Undefined where the agent can't be reached right now: a run goes on without us. */
 async function again(delivery: Delivery, over: AbortSignal): Promise<Link | undefined> {
   try {
-    return await connect(delivery.agent.url, delivery.agent.key, over);
+    return await connect(delivery.agent.url, delivery.agent.key, over, delivery.silence);
   } catch (error) {
     if (error instanceof NoConnection) return undefined;
     throw error;

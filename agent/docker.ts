@@ -3,11 +3,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CannotPlan, type ComposeProject } from './plan.ts';
 
 const TIMEOUT_MS = 15_000;
+/** The engine tells its time in whole seconds. */
+const CLOCK_TOLERANCE_MS = 5_000;
 const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
 
 /** The Docker Engine API, for looking only: GET over the unix socket. */
 export class Engine {
   readonly socket: string;
+  /** How far the engine's clock is ahead of ours, in milliseconds, as far as that can't be the way. */
+  #ahead = 0;
 
   constructor(socket: string) {
     this.socket = socket;
@@ -42,11 +46,18 @@ export class Engine {
     return false;
   }
 
+  /** The time by the engine's own clock, in which its containers' times are told. */
+  now(): number {
+    return Date.now() + this.#ahead;
+  }
+
   #ask(path: string): Promise<{ status: number; body: string }> {
     return new Promise((done, fail) => {
       const asked = request(
         { socketPath: this.socket, path, method: 'GET', headers: { host: 'docker' }, timeout: TIMEOUT_MS },
         response => {
+          const ahead = Date.parse(response.headers.date ?? '') - Date.now();
+          this.#ahead = Math.abs(ahead) > CLOCK_TOLERANCE_MS ? ahead : 0;
           const chunks: Buffer[] = [];
           let bytes = 0;
           response.on('data', (chunk: Buffer) => {

@@ -65,12 +65,12 @@ export async function* settle(engine: Engine, step: Settle, signal: AbortSignal)
   const starts = new Map<string, string>();
   yield `watching for ${step.for / 1000} s\n`;
   for (;;) {
-    const verdicts = await askAll(engine, { ...step, settle: 0 }, (container, patience) => {
+    const verdicts = await askAll(engine, { ...step, settle: 0 }, (container, patience, now) => {
       const start = `${container.State.StartedAt} ${container.RestartCount}`;
       const before = starts.get(container.Id) ?? start;
       starts.set(container.Id, before);
       if (before !== start) return { state: 'bad', text: 'was started again', code: 'service-exited' };
-      return judge(container, patience);
+      return judge(container, patience, now);
     });
     yield* news(verdicts, told);
     const bad = [...verdicts].find(([name, { state }]) => state === 'bad' || (state === 'waiting' && name !== ENGINE));
@@ -102,7 +102,8 @@ function unhealthy([name, verdict]: [string, Verdict]): HealthEnding {
 }
 
 type Watched = Pick<AwaitHealthy, 'project' | 'replicas' | 'checked' | 'settle'>;
-type Judge = (container: InspectedContainer, settle: Milliseconds) => Verdict;
+/** `now`: by the engine's clock. */
+type Judge = (container: InspectedContainer, settle: Milliseconds, now: number) => Verdict;
 
 async function askAll(engine: Engine, step: Watched, judging: Judge): Promise<Map<string, Verdict>> {
   try {
@@ -131,7 +132,7 @@ async function judgeAll(engine: Engine, step: Watched, judging: Judge): Promise<
       inspected.Name.slice(1),
       unchecked
         ? { state: 'bad', text: 'has no health check', code: 'health-check-missing' }
-        : judging(inspected, step.settle),
+        : judging(inspected, step.settle, engine.now()),
     );
   }
   for (const [service, wanted] of Object.entries(step.replicas ?? {})) {
@@ -145,7 +146,7 @@ async function judgeAll(engine: Engine, step: Watched, judging: Judge): Promise<
   return verdicts;
 }
 
-function judge(container: InspectedContainer, settle: Milliseconds): Verdict {
+function judge(container: InspectedContainer, settle: Milliseconds, now: number): Verdict {
   const { State: state } = container;
   const restarts = container.HostConfig?.RestartPolicy?.Name ?? 'no';
   if (state.Status === 'exited' || state.Status === 'dead') {
@@ -157,7 +158,7 @@ function judge(container: InspectedContainer, settle: Milliseconds): Verdict {
     }
     return { state: 'waiting', text: `ended with exit code ${state.ExitCode}` };
   }
-  if (container.RestartCount >= 3 && runningFor(state.StartedAt) < Math.max(settle, 10_000)) {
+  if (container.RestartCount >= 3 && runningFor(state.StartedAt, now) < Math.max(settle, 10_000)) {
     return {
       state: 'bad',
       text: `keeps restarting (${container.RestartCount} times, exit code ${state.ExitCode})`,
@@ -173,10 +174,10 @@ function judge(container: InspectedContainer, settle: Milliseconds): Verdict {
     const said = last ? ` (exit code ${last.ExitCode}: ${last.Output.trim().slice(-200) || 'no output'})` : '';
     return { state: 'bad', text: `unhealthy${said}`, code: 'service-unhealthy' };
   }
-  if (runningFor(state.StartedAt) >= settle) return { state: 'good', text: 'running' };
+  if (runningFor(state.StartedAt, now) >= settle) return { state: 'good', text: 'running' };
   return { state: 'waiting', text: 'running, settling' };
 }
 
-function runningFor(startedAt: string): number {
-  return Date.now() - Date.parse(startedAt);
+function runningFor(startedAt: string, now: number): number {
+  return now - Date.parse(startedAt);
 }

@@ -74,7 +74,9 @@ export class Runs {
       ...open.filter(({ state }) => state === 'waiting'),
     ];
     for (const stored of order) {
-      const admitted = readmit(stored, this.#options.executors);
+      // An agent of the first version wrote down no steps: what it had done is not known.
+      const isKnown = stored.state === 'waiting' || stored.startedAt !== null;
+      const admitted = isKnown ? readmit(stored, this.#options.executors) : undefined;
       if (!admitted) {
         this.#interrupt(stored);
         continue;
@@ -233,7 +235,11 @@ export class Runs {
     const now = this.#context.now();
     this.#store.append(
       run.id,
-      { kind: 'note', level: 'error', text: 'This version of the agent can’t read the command of this run.' },
+      {
+        kind: 'note',
+        level: 'error',
+        text: 'The agent ended while this run was in flight, and this version can’t take it up.',
+      },
       now,
     );
     const { events, head } = this.#store.find(run.id) ?? run;

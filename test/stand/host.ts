@@ -19,6 +19,8 @@ export interface HostOptions {
   allow?: unknown[];
   /** Further keys of agent.yaml. */
   config?: Record<string, unknown>;
+  /** Added to the agent's environment. */
+  env?: Record<string, string>;
 }
 
 /** An agent as a process (the built bundle) with a fresh key, on a free port of loopback. */
@@ -86,7 +88,7 @@ export class Host {
     this.configure(changes);
     this.child = spawn(process.execPath, [BUNDLE, 'agent', '--config', this.configFile], {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { PATH: process.env.PATH, HOME: this.dir },
+      env: { PATH: process.env.PATH, HOME: this.dir, ...this.#options.env },
     });
     this.child.stdout?.setEncoding('utf8').on('data', chunk => (this.log += chunk));
     this.child.stderr?.setEncoding('utf8').on('data', chunk => (this.log += chunk));
@@ -103,6 +105,26 @@ export class Host {
     if (!child || child.exitCode !== null || child.signalCode !== null) return;
     child.kill(signal);
     await once(child, 'exit');
+  }
+
+  /** Calls the command line on this host, and returns how that ended. */
+  async chatops(
+    args: string[],
+    options: { cwd?: string } = {},
+  ): Promise<{ code: number | null; stdout: string; stderr: string }> {
+    const child = spawn(process.execPath, [BUNDLE, ...args, '--config', this.configFile], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { PATH: process.env.PATH, HOME: this.dir },
+      ...options,
+    });
+    const said = { stdout: '', stderr: '' };
+    for (const name of ['stdout', 'stderr'] as const) {
+      child[name].setEncoding('utf8').on('data', chunk => {
+        said[name] += chunk;
+      });
+    }
+    const [code] = await once(child, 'close');
+    return { code, ...said };
   }
 
   async metrics(): Promise<string> {

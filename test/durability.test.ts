@@ -1,0 +1,110 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, it } from 'vitest';
+import { MIGRATIONS } from '../agent/migrations.ts';
+import { freePort } from './stand/host.ts';
+import { LABEL, World, webStack } from './stand/world.ts';
+
+const intent = (stack: string) => ({
+  'chatops/intents/it.yaml': `label_required: ${LABEL}\naction: rollout\nstack: ${stack}\n`,
+});
+/** Makes every clock of a Node process go wrong by so much. */
+const shifted = (hours: number) => {
+  const code = `const now = Date.now, by = ${hours} * 3600e3; globalThis.Date = class extends Date { constructor(...a) { a.length ? super(...a) : super(now() + by) } static now() { return now() + by } }`;
+  return { NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(code)}` };
+};
+
+describe('a clock that is an hour off', () => {
+  it.each([
+    ['the host’s, ahead', 1, 0],
+    ['the host’s, behind', -1, 0],
+    ['the runner’s, ahead', 0, 1],
+    ['the runner’s, behind', 0, -1],
+  ])('%s, is no trouble', async (name, host, runner) => {
+    const stack = `clock-${name.replaceAll(/[^a-z]+/g, '-').replaceAll(/^-|-$/g, '')}`;
+    await using world = await new World({ env: shifted(host) }).start();
+    world.stack(stack, { 'compose.yaml': webStack('chatops-test/web:1', await freePort()) });
+    const job = await world.deploy(world.merge(intent(stack)), 'it', { env: shifted(runner) });
+    expect(job.outputs.status, job.log).toBe('succeeded');
+    const began = Date.parse(JSON.parse(job.outputs.result ?? '').receipts[0].started_at);
+    expect(Math.round((began - Date.now()) / 3_600_000) || 0).toBe(host);
+  });
+});
+
+describe('a disk that is full', () => {
+  it('holds a run up in the middle, loses nothing, and lets it go on when there is room', async () => {
+    await using world = new World();
+    const { host } = world;
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m,mode=700', 'tmpfs', host.state]);
+    try {
+      await world.start();
+      const health =
+        '    healthcheck: {test: [CMD, sh, -c, "test -e /ok || { touch /ok; exit 1; }"], interval: 3s, retries: 5}\n';
+      world.stack('disk-full', { 'compose.yaml': webStack('chatops-test/web:1', await freePort(), health) });
+      let seen = () => {};
+      const waits = new Promise<void>(done => {
+        seen = done;
+      });
+      const job = world.begin(world.merge(intent('disk-full')), 'it', {
+        onLog: chunk => chunk.includes('has not passed yet') && seen(),
+      });
+      await waits;
+      const ballast = join(host.state, 'ballast');
+      fill(ballast);
+      for (let tries = 0; tries < 100 && !host.log.includes('is held up'); tries++) await sleep(200);
+      expect(host.log).toContain("is held up: the state can't be written");
+      const refused = await world.deploy(world.merge(intent('disk-full')), 'it');
+      expect([refused.outputs.status, refused.outputs.reason], refused.log).toEqual(['refused', 'state-unwritable']);
+      rmSync(ballast);
+      const { outputs, log } = await job.finished;
+      expect([outputs.status, outputs.reason], log).toEqual(['succeeded', '']);
+    } finally {
+      await host.stop('SIGKILL');
+      execFileSync('umount', ['--lazy', host.state]);
+    }
+  });
+});
+
+/** Writes until nothing more fits. */
+function fill(path: string): void {
+  for (const size of [64 * 1024, 1024, 1]) {
+    for (;;) {
+      try {
+        writeFileSync(path, Buffer.alloc(size), { flag: 'a' });
+      } catch {
+        break;
+      }
+    }
+  }
+}
+
+describe('a state folder of the first version', () => {
+  it('is taken over: old runs are listed, and what was in flight then ends interrupted', async () => {
+    await using world = new World();
+    const { host } = world;
+    mkdirSync(host.state, { recursive: true });
+    const db = new DatabaseSync(join(host.state, 'chatops.db'));
+    db.exec(`${MIGRATIONS[0]} PRAGMA user_version = 1;`);
+    const command = JSON.stringify({
+      type: 'run',
+      intents: [{ intent: { action: 'rollout', stack: 'old' } }],
+      files: [],
+    });
+    const insert = db.prepare(
+      "INSERT INTO runs VALUES (?, 'd', 'run', 'homelab', 'k', 'a', ?, ?, ?, ?, '2026-01-01T00:00:00.000Z', NULL, 0, ?)",
+    );
+    insert.run('run-ended-0001', command, 'ended', 'succeeded', '{"payload":"e30="}', '0'.repeat(64));
+    insert.run('run-open-00001', command, 'running', null, null, '0'.repeat(64));
+    db.prepare("INSERT INTO plans VALUES ('run-open-00001', 1, '{}')").run();
+    db.close();
+    await world.start();
+    const runs = JSON.parse((await host.chatops(['runs', '--json'])).stdout);
+    expect(runs).toMatchObject([
+      { id: 'run-open-00001', state: 'ended', outcome: 'interrupted', title: 'rollout on old' },
+      { id: 'run-ended-0001', outcome: 'succeeded', title: 'rollout on old' },
+    ]);
+  });
+});

@@ -1,0 +1,118 @@
+import { mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { freePort } from './stand/host.ts';
+import { LABEL, World, webStack } from './stand/world.ts';
+
+let world: World;
+beforeAll(async () => {
+  world = await new World().start();
+});
+afterAll(() => world[Symbol.asyncDispose]());
+
+const slow = (version: string) =>
+  `services:\n  web:\n    image: chatops-test/web:${version}\n    pull_policy: never\n    stop_grace_period: 3s\n    command: [sh, -c, "trap : TERM; while :; do sleep 1; done"]\n`;
+/** A file of intents on the host. */
+function file(name: string, text: string): string {
+  const path = join(world.dir, `${name}.yaml`);
+  writeFileSync(path, text);
+  return path;
+}
+const chatops = (...args: string[]) => world.host.chatops(args);
+const ids = async () => (JSON.parse((await chatops('runs', '--json')).stdout) as { id: string }[]).map(({ id }) => id);
+
+describe('the command line on the host', () => {
+  it('carries out an intent that needs no label there, ships what it names, and shows it live', async () => {
+    const port = await freePort();
+    world.stack('local-web');
+    mkdirSync(join(world.dir, 'stacks'), { recursive: true });
+    writeFileSync(join(world.dir, 'stacks', 'compose.yaml'), webStack('chatops-test/web:1', port));
+    const intent = file(
+      'web',
+      'label_required: nobody-sets-this\naction: rollout\nstack: local-web\nsource_dir: stacks\n',
+    );
+    const done = await world.host.chatops(['run', intent], { cwd: world.dir });
+    expect([done.code, done.stderr], done.stdout).toEqual([0, '']);
+    expect(done.stdout).toMatch(/Container local-web-web-1 {2}Started/);
+    expect(done.stdout.trim().split('\n').at(-1)).toBe('✓ succeeded');
+    expect((await (await fetch(`http://127.0.0.1:${port}/`)).text()).trim()).toBe('1');
+    expect(statSync(join(world.host.state, 'agent.sock')).mode & 0o777).toBe(0o600);
+    expect(world.host.audit()).toContainEqual(expect.objectContaining({ event: 'run-begun', trust: 'local' }));
+
+    const plan = await chatops('run', file('plan', 'action: rollout\nstack: local-web\n'), '--plan');
+    expect([plan.code, plan.stdout]).toEqual([0, expect.stringContaining('✓ planned')]);
+  });
+
+  it('lists runs, the newest first, page by page, and shows one', async () => {
+    const all = await ids();
+    const { stdout } = await chatops('runs', '--limit', '1');
+    expect(stdout).toMatch(new RegExp(`^${all[0]} {2}\\d{4}-\\d\\d-\\d\\d .* planned {6}rollout on local-web\\n$`));
+    const next = JSON.parse((await chatops('runs', '--json', '--before', all[0] ?? '')).stdout);
+    expect(next.map(({ id }: { id: string }) => id)).toEqual(all.slice(1));
+    const one = JSON.parse((await chatops('runs', all[1] ?? '', '--json')).stdout);
+    expect(one).toMatchObject({ outcome: 'succeeded', trust: 'local', receipt: { outcome: 'succeeded' } });
+    expect(JSON.stringify(one)).not.toContain('"content"');
+  });
+
+  it('shows the log of a run that the action began, while it goes on, to its end', async () => {
+    world.stack('local-job');
+    const ship = (version: string) =>
+      world.merge({
+        'chatops/intents/it.yaml': `label_required: ${LABEL}\naction: rollout\nstack: local-job\nsource_dir: stacks/local-job\n`,
+        'stacks/local-job/compose.yaml': slow(version),
+      });
+    await world.deploy(ship('1'), 'it');
+    const job = world.begin(ship('2'), 'it');
+    const before = (await ids()).length;
+    while ((await ids()).length === before) await sleep(50);
+    const [run = ''] = await ids();
+    const part = await chatops('logs', run);
+    expect(part.stdout).not.toContain('✓ succeeded');
+    const whole = await chatops('logs', '--follow');
+    expect([whole.code, whole.stdout.trim().split('\n').at(-1)]).toEqual([0, '✓ succeeded']);
+    expect((await job.finished).outputs.status).toBe('succeeded');
+    const json = (await chatops('logs', run, '--json')).stdout
+      .trim()
+      .split('\n')
+      .map(line => JSON.parse(line));
+    expect(json.map(({ n }) => n).slice(0, -1)).toEqual(json.slice(0, -1).map((_, index) => index + 1));
+    expect(json.at(-1)).toMatchObject({ type: 'receipt', run, events: json.length - 1 });
+  });
+
+  it('cancels a run, and rolls a stack back', async () => {
+    const intent = file('job', 'action: rollout\nstack: local-job\n');
+    writeFileSync(join(world.host.stacks, 'local-job', 'compose.yaml'), slow('3'));
+    const started = await chatops('run', intent, '--detach');
+    const run = started.stdout.trim();
+    while (!(await chatops('logs', run)).stdout.includes('Recreate')) await sleep(50);
+    const cancelled = await chatops('cancel', run);
+    expect([cancelled.code, cancelled.stdout], cancelled.stdout).toEqual([
+      0,
+      expect.stringContaining('✗ cancelled: cancelled.'),
+    ]);
+    expect(cancelled.stdout).toContain('Cancelled by');
+    expect((await chatops('cancel', run)).stderr).toContain('run-ended');
+    const back = await chatops('rollback', 'local-job');
+    expect([back.code, back.stderr], back.stdout).toEqual([0, '']);
+    expect(back.stdout).toContain('use chatops-test/web:1');
+  });
+
+  it('says what is wrong, and what to do', async () => {
+    expect(await chatops('logs', 'no-such-run')).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('run-unknown'),
+    });
+    expect(await chatops('runs', 'no-such-run')).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('run-unknown'),
+    });
+    const wrong = file('wrong', 'action: rollout\nstack: nowhere\n');
+    expect(await chatops('run', wrong)).toMatchObject({ code: 1, stderr: expect.stringContaining('stack-unknown') });
+    expect(await chatops('run', file('typo', 'action: rolout\nstack: x\n'))).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('Write "rollout".'),
+    });
+    for (const usage of [['cancel'], ['rollback'], ['run']]) expect((await chatops(...usage)).code).toBe(2);
+  });
+});
