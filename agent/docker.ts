@@ -106,6 +106,7 @@ export interface InspectedContainer {
   State: {
     Status: string;
     ExitCode: number;
+    OOMKilled?: boolean;
     StartedAt: string;
     Health?: { Status: string; Log?: { ExitCode: number; Output: string }[] };
   };

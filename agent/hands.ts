@@ -7,13 +7,23 @@ import { probe } from './hands/probe.ts';
 import { remember } from './hands/remember.ts';
 import { start } from './hands/start.ts';
 import { awaitHealthy, containersOf, settle } from './health.ts';
-import { Keeper } from './keeper.ts';
-import { CannotPlan, type FileChange, type Measure, type Start, type Step, type Tidy } from './plan.ts';
+import { countOrders, Keeper } from './keeper.ts';
+import {
+  type AwaitHealthy,
+  CannotPlan,
+  type FileChange,
+  type Measure,
+  type Start,
+  type Step,
+  type Tidy,
+} from './plan.ts';
 
 type Doing = AsyncGenerator<Piece, StepEnding>;
 
 /** Longer than compose's own patience with a container that ignores TERM (10 s by default). */
 const GRACE_MS = 30_000;
+/** How often a stack is brought up again while its health is waited for. */
+const MOST_REVIVALS = 3;
 /** How long an engine that does not answer is waited for: it may be starting again. */
 const ENGINE_PATIENCE_MS = 60_000;
 
@@ -53,6 +63,26 @@ export function createHands(options: HandsOptions): Hands & { end(): void } {
       resumed,
     );
   }
+  /** Waits for health, and brings up again what the engine was still stopping. */
+  async function* healthy(step: AwaitHealthy, place: Place, signal: AbortSignal): Doing {
+    const deadline = performance.now() + step.timeout;
+    for (let revived = 0; ; revived++) {
+      const base = join(options.runDir, `${place.document}-${place.index}-up${revived + 1}`);
+      // An earlier agent may have ordered it.
+      if (countOrders(base) > 0) {
+        await keeper.find(`${base}-${countOrders(base)}`).exited;
+        continue;
+      }
+      const timeout = Math.max(deadline - performance.now(), 1_000);
+      const mayRevive = step.revive !== undefined && revived < MOST_REVIVALS;
+      const ending = yield* watching(awaitHealthy(options.engine, { ...step, timeout }, signal, mayRevive));
+      if (ending.code !== 'service-stopped' || !step.revive) return ending;
+      yield { text: 'The engine had not come to its end yet: up again.\n' };
+      const { environment, grace = GRACE_MS } = options;
+      const up = yield* start(step.revive.up, { keeper, environment, base, grace }, signal);
+      if (up.outcome !== 'succeeded') return up;
+    }
+  }
   return {
     carry(step, place, signal, resumed): Doing {
       switch (step.do) {
@@ -68,7 +98,7 @@ export function createHands(options: HandsOptions): Hands & { end(): void } {
         case 'restore':
           return files(step, restoreFiles(keptDir(options, place.document, step.of)));
         case 'await-healthy':
-          return watching(awaitHealthy(options.engine, step, signal));
+          return healthy(step, place, signal);
         case 'settle':
           return watching(settle(options.engine, step, signal));
         case 'http':

@@ -28,17 +28,23 @@ export async function containersOf(engine: Engine, project: ComposeProject): Pro
 
 /**
  * Yields a line whenever a container's state changes; returns the verdict. An engine that does not answer may be starting
- * again: it is asked until the deadline. Aborting ends it with code `cancelled`.
+ * again: it is asked until the deadline. Aborting ends it with code `cancelled`; with `mayRevive` a container that somebody
+ * stopped ends it with code `service-stopped`.
  */
 export async function* awaitHealthy(
   engine: Engine,
   step: AwaitHealthy,
   signal: AbortSignal,
+  mayRevive = false,
 ): AsyncGenerator<string, HealthEnding> {
   const deadline = performance.now() + step.timeout;
   const told = new Map<string, string>();
   for (;;) {
-    const verdicts = await askAll(engine, step, judge);
+    const verdicts = await askAll(engine, step, (container, settle, now) =>
+      mayRevive && wasStopped(container, step.revive?.ran ?? [])
+        ? { state: 'bad', text: `was stopped (exit code ${container.State.ExitCode})`, code: 'service-stopped' }
+        : judge(container, settle, now),
+    );
     yield* news(verdicts, told);
     const bad = [...verdicts].find(([, verdict]) => verdict.state === 'bad');
     if (bad) return unhealthy(bad);
@@ -176,6 +182,13 @@ function judge(container: InspectedContainer, settle: Milliseconds, now: number)
   }
   if (runningFor(state.StartedAt, now) >= settle) return { state: 'good', text: 'running' };
   return { state: 'waiting', text: 'running, settling' };
+}
+
+/** Ended by a stop, not by itself: by a signal, though it is to run always, or though it ran all the time before. */
+function wasStopped({ Id, State: state, HostConfig }: InspectedContainer, ran: string[]): boolean {
+  if (state.Status !== 'exited' || state.OOMKilled) return false;
+  const restarts = HostConfig?.RestartPolicy?.Name ?? 'no';
+  return [137, 143].includes(state.ExitCode) || ['always', 'unless-stopped'].includes(restarts) || ran.includes(Id);
 }
 
 function runningFor(startedAt: string, now: number): number {

@@ -30,5 +30,6 @@ export const MIGRATIONS = [
    UPDATE runs SET title = coalesce(json_extract(command, '$.intents[0].intent.action') || ' on ' ||
      json_extract(command, '$.intents[0].intent.stack'), type);
    DROP INDEX runs_by_time;
-   CREATE INDEX runs_by_time ON runs (created_at DESC, id DESC);`,
+   CREATE INDEX runs_by_time ON runs (created_at DESC, id DESC);
+   CREATE INDEX runs_by_size ON runs (bytes);`,
 ];

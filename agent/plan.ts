@@ -101,6 +101,11 @@ export interface AwaitHealthy extends Named {
   replicas?: Record<string, number>;
   /** These services must have a health check that passes: running is not enough. */
   checked?: string[];
+  /**
+   * Carried out when a container is found stopped: a compose that was ended half-way leaves the engine stopping what the
+   * next one takes for running. `ran`: ids of containers that ran before; one of those is no one-shot.
+   */
+  revive?: { up: Start; ran: string[] };
   settle: Milliseconds;
   timeout: Milliseconds;
 }

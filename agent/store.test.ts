@@ -105,6 +105,74 @@ describe('the store', () => {
     store.close();
   });
 
+  const ended = (store: Store, id: string, at: string, bytes: number) => {
+    store.begin({ ...run, id, at });
+    store.append(id, { kind: 'note', level: 'info', text: 'x' }, at);
+    store.end(id, 'succeeded', '{}', at, bytes);
+  };
+
+  it('names the oldest runs that are too old, too many or too large, never one in flight, and forgets them whole', () => {
+    const store = new Store(join(dir, 'db'));
+    store.begin({ ...run, id: 'run-inflight', at: '2026-01-01' });
+    for (let n = 2; n <= 9; n++) ended(store, `run-0000${n}`, `2026-01-0${n}`, 100);
+    const all = { before: '', runs: 100, bytes: 10_000 };
+    expect(store.surplus(all, 100)).toEqual([]);
+    expect(store.surplus({ ...all, before: '2026-01-04' }, 100)).toEqual(['run-00002', 'run-00003']);
+    expect(store.surplus({ ...all, runs: 6 }, 100)).toEqual(['run-00002', 'run-00003', 'run-00004']);
+    expect(store.surplus({ ...all, bytes: 750 }, 100)).toEqual(['run-00002']);
+    expect(store.surplus({ ...all, runs: 1 }, 2)).toEqual(['run-00002', 'run-00003']);
+    store.forget('run-00002');
+    expect([store.find('run-00002'), store.frames('run-00002', 0, 9)]).toEqual([undefined, []]);
+    expect(store.list(3).map(({ id }) => id)).toEqual(['run-00009', 'run-00008', 'run-00007']);
+    expect(store.list(100, 'run-00004').map(({ id }) => id)).toEqual(['run-00003', 'run-inflight']);
+    store.close();
+  });
+
+  it('knows how far a run had come: plans, ends, steps, and how much of a step’s output was told', () => {
+    const store = new Store(join(dir, 'db'));
+    store.begin(run);
+    const plan = { title: 't', summary: 's', changes: [], steps: [], undo: [], cleanup: [] };
+    store.plan(run.id, 1, plan);
+    store.append(run.id, { kind: 'planned', document: 1, title: 't', summary: 's', steps: [], changes: [] }, 't');
+    const place = { document: 1, index: 1 };
+    const started = { kind: 'step-started', document: 1, step: 'a', text: 'a', phase: 'do' } as const;
+    store.append(run.id, { ...started, mark: { ...place, step: 'a', phase: 'do' } }, 't');
+    const finished = { kind: 'step-finished', document: 1, step: 'a', outcome: 'succeeded', ms: 7 } as const;
+    const ending = { outcome: 'succeeded', exit: 0 } as const;
+    store.append(run.id, { ...finished, mark: { ...place, ms: 7, ending } }, 't');
+    store.append(run.id, { ...started, step: 'b', mark: { ...place, index: 2, step: 'b', phase: 'do' } }, 't');
+    const log = join(dir, '1-2.log');
+    writeFileSync(log, 'abcdef');
+    for (const offset of [0, 3]) {
+      const bytes = Buffer.from('abc');
+      store.append(
+        run.id,
+        { kind: 'output', document: 1, step: 'b', bytes, source: { file: log, offset, length: 3 } },
+        't',
+      );
+    }
+    const done = { kind: 'document-finished', document: 2, outcome: 'failed' } as const;
+    store.append(run.id, done, 't', { outcome: 'failed', code: 'stack-missing' });
+    store.close();
+    const next = new Store(join(dir, 'db'));
+    expect([...next.past(run.id)]).toEqual([
+      [
+        1,
+        {
+          plan,
+          ending: undefined,
+          told: true,
+          steps: new Map<number, object>([
+            [1, { ending, ms: 7 }],
+            [2, { offset: 6 }],
+          ]),
+        },
+      ],
+      [2, { plan: undefined, ending: { outcome: 'failed', code: 'stack-missing' }, told: false, steps: new Map() }],
+    ]);
+    next.close();
+  });
+
   it('refuses a file of a newer version', () => {
     new Store(join(dir, 'db')).close();
     execFileSync(NODE, [

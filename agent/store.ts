@@ -245,15 +245,24 @@ export class Store {
       : this.#all<ListedRun>(`${SELECT_LISTED} ${NEWEST_FIRST}`, [limit]);
   }
 
-  /** Ended runs that are older than `before` (ISO 8601), or the oldest of more than `runs`, or of more bytes than `bytes`. */
+  /** The oldest ended runs, as long as they are older than `before` (ISO 8601), or there are more than `runs`, or of more bytes than `bytes`. */
   surplus(limits: { before: string; runs: number; bytes: number }, most: number): string[] {
-    return this.#all<{ id: string }>(
-      `SELECT id FROM (
-         SELECT id, state, created_at, row_number() OVER newest AS place, sum(bytes) OVER newest AS total FROM runs
-         WINDOW newest AS (ORDER BY created_at DESC, id DESC)
-       ) WHERE state = 'ended' AND (created_at < ? OR place > ? OR total > ?) ORDER BY created_at LIMIT ?`,
-      [limits.before, limits.runs, limits.bytes, most],
-    ).map(({ id }) => id);
+    const left = this.#get<{ runs: number; bytes: number }>(
+      'SELECT count(*) AS runs, total(bytes) AS bytes FROM runs',
+      [],
+    );
+    if (!left) return [];
+    const ids: string[] = [];
+    for (const run of this.#all<{ id: string; bytes: number; at: string }>(
+      `SELECT id, bytes, created_at AS at FROM runs WHERE state = 'ended' ORDER BY created_at, id LIMIT ?`,
+      [most],
+    )) {
+      if (run.at >= limits.before && left.runs <= limits.runs && left.bytes <= limits.bytes) break;
+      ids.push(run.id);
+      left.runs--;
+      left.bytes -= run.bytes;
+    }
+    return ids;
   }
 
   /** Takes a run out, with all that is known of it. */

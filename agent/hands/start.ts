@@ -10,6 +10,8 @@ import { tail } from '../tail.ts';
 /** How much of the last output is looked at for a failure that passes, and how much of it an error repeats, in bytes. */
 const LOOKED_AT = 4096;
 const TOLD_OUTPUT = 500;
+/** What a program says that somebody ended by INT or TERM. */
+const INTERRUPTED = new Set([130, 143]);
 /** How often a step whose end nobody knows is carried out again. */
 const MOST_REPEATS = 3;
 
@@ -179,6 +181,7 @@ function endingOf(step: Start, kept: Kept, exit: Exit, stopped: Stopped | undefi
     code: step.failure.code,
     message: `"${step.name}" ended with exit code ${exit.code}: ${lastWords(output.slice(-TOLD_OUTPUT))}`,
     remedy: step.failure.remedy,
+    ...(INTERRUPTED.has(exit.code) ? { cut: true as const } : {}),
     ...ended,
   };
 }

@@ -1,4 +1,4 @@
-import type { Answer, Look, Release, ReleasedFile, Remember, Start } from '../../plan.ts';
+import type { Answer, AwaitHealthy, Look, Release, ReleasedFile, Remember, Start } from '../../plan.ts';
 import type { Site } from '../executor.ts';
 import { docker } from './steps.ts';
 import type { Target } from './target.ts';
@@ -26,6 +26,12 @@ export interface Now {
   releases: Release[];
   /** Ids of images that are kept from being pruned, by the tag that keeps them. */
   kept: Map<string, string>;
+}
+
+/** What brings a stack up again while its health is waited for. */
+export function revive(up: Start, now: Now): { revive: NonNullable<AwaitHealthy['revive']> } {
+  const ran = (now.containers ?? []).filter(({ running }) => running).map(({ id }) => id);
+  return { revive: { up, ran } };
 }
 
 /** Where the agent keeps what it must remember of a stack. */

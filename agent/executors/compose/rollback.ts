@@ -1,7 +1,17 @@
 import { CannotPlan, type Look, type Plan, type Release } from '../../plan.ts';
 import type { Change, Context, Intent, Site } from '../executor.ts';
 import { summarize } from './compare.ts';
-import { contentOf, forgetImages, keepImages, lookNow, memoryOf, type Now, previousOf, remember } from './now.ts';
+import {
+  contentOf,
+  forgetImages,
+  keepImages,
+  lookNow,
+  memoryOf,
+  type Now,
+  previousOf,
+  remember,
+  revive,
+} from './now.ts';
 import { planShipment } from './ship.ts';
 import { awaitHealthy, change, checkConfig, limits, measure, tidy } from './steps.ts';
 import { findTarget } from './target.ts';
@@ -26,6 +36,7 @@ export async function planRollback(intent: Rollback, { site }: Context, look: Lo
   const time = limits(intent.timeout);
   const tags = tagSteps(release.images, site, 'use');
   const up = ['--detach', '--no-build', '--remove-orphans'];
+  const bringUp = change('up', target, ['up', '--pull', 'never', ...up], time.up, undefined, { files });
   const changes = changesTo(release, now, [...shipment.writes.map(({ path }) => path)], shipment.removes);
   return {
     title: `rollback of ${stack} to ${intent.to ?? 'previous'}${release === UNKNOWN ? '' : ` (run ${run}, ${release.at})`}`,
@@ -38,8 +49,8 @@ export async function planRollback(intent: Rollback, { site }: Context, look: Lo
       ...keepImages(stack, now, site),
       ...tags,
       ...(now.leftovers ? [tidy('tidy', target, site)] : []),
-      change('up', target, ['up', '--pull', 'never', ...up], time.up, undefined, { files }),
-      awaitHealthy('wait until healthy', target.project, time.healthy),
+      bringUp,
+      awaitHealthy('wait until healthy', target.project, time.healthy, revive(bringUp, now)),
       ...verifySteps(intent.verify, target.whole, { allow: site.verify, healthy: time.healthy }),
       measure('after', target.project),
       remember('remember the release', stack, target, site, { files: release.files, of: run }),

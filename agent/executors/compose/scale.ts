@@ -1,7 +1,7 @@
 import type { Look, Plan } from '../../plan.ts';
 import type { Context, Intent } from '../executor.ts';
 import { compareScale, summarize } from './compare.ts';
-import { lookNow } from './now.ts';
+import { lookNow, revive } from './now.ts';
 import { awaitHealthy, change, checkConfig, limits, measure, tidy } from './steps.ts';
 import { findTarget } from './target.ts';
 import { verifySteps } from './verify.ts';
@@ -29,7 +29,10 @@ export async function planScale(intent: Scale, { site, compare }: Context, look:
       },
     );
   const healthy = (name: string, to: number) =>
-    awaitHealthy(name, target.project, time.healthy, { replicas: { [service]: to } });
+    awaitHealthy(name, target.project, time.healthy, {
+      replicas: { [service]: to },
+      ...revive(scaled('scale again', to), now),
+    });
   const back = before ?? 1;
   const checks = (again: boolean) =>
     verifySteps(verify, target.whole, { allow: site.verify, healthy: time.healthy, again }).map(step =>

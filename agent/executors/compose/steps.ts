@@ -124,7 +124,7 @@ export function awaitHealthy(
   name: string,
   project: ComposeProject,
   timeout: Milliseconds,
-  more: Pick<AwaitHealthy, 'replicas' | 'checked'> = {},
+  more: Pick<AwaitHealthy, 'replicas' | 'checked' | 'revive'> = {},
 ): AwaitHealthy {
   return { do: 'await-healthy', name, project, settle: SETTLE, timeout, ...more };
 }

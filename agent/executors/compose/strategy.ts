@@ -1,6 +1,6 @@
 import type { Look, Step } from '../../plan.ts';
 import type { Context, Intent } from '../executor.ts';
-import type { Now } from './now.ts';
+import { type Now, revive } from './now.ts';
 import type { Shipment } from './ship.ts';
 import { awaitHealthy, change, type Limits } from './steps.ts';
 import type { Target } from './target.ts';
@@ -33,11 +33,12 @@ export interface Strategy {
 export async function recreate({ intent, target, site, now, shipment, time, look }: Ground): Promise<Strategy> {
   const who = intent.service === undefined ? [] : [intent.service];
   const up = ['--detach', '--no-build', '--remove-orphans', ...who];
+  const bringUp = change('up', target, ['up', ...up], time.up);
   return {
     pulls: who,
     steps: [
-      change('up', target, ['up', ...up], time.up),
-      awaitHealthy('wait until healthy', target.project, time.healthy),
+      bringUp,
+      awaitHealthy('wait until healthy', target.project, time.healthy, revive(bringUp, now)),
       ...verifySteps(intent.verify, target.whole, { allow: site.verify, healthy: time.healthy }),
     ],
     undo: await planUndo(

@@ -1,6 +1,6 @@
 import type { Look, Release, Start, Step } from '../../plan.ts';
 import type { Site, Verify } from '../executor.ts';
-import { contentOf, type Now } from './now.ts';
+import { contentOf, type Now, revive } from './now.ts';
 import { type Shipment, WRITE_STEP } from './ship.ts';
 import { awaitHealthy, change, docker, type Limits, measure, tidy } from './steps.ts';
 import type { Target } from './target.ts';
@@ -57,6 +57,7 @@ export async function planUndo(undoing: Undoing, look: Look): Promise<Step[]> {
     : [tidy('tidy up', target, site), up].map(step => ({ ...step, ...since }));
   const healthy = awaitHealthy('wait until healthy again', target.project, time.healthy, {
     ...(undoing.replicas ? { replicas: undoing.replicas } : {}),
+    ...revive(up, now),
   });
   const checks = verifySteps(verify, target.whole, { allow: site.verify, healthy: time.healthy, again: true });
   return [

@@ -1,0 +1,45 @@
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { Store } from '../agent/store.ts';
+import { median } from './pairs.ts';
+
+const RUNS = 1_000_000;
+const PAGE = 50;
+const ROUNDS = 200;
+
+/** How long a page of the history takes where a million runs are kept. */
+export function history(dir: string): void {
+  const file = join(dir, 'history.db');
+  new Store(file).close();
+  const db = new DatabaseSync(file);
+  db.exec('BEGIN');
+  const insert = db.prepare(
+    `INSERT INTO runs (id, digest, type, trust, key_id, address, command, title, state, outcome, receipt, created_at, ended_at, head, bytes)
+     VALUES (?, 'd', 'run', 'homelab', 'k', '100.64.0.9', ?, 'rollout on stack-media', 'ended', 'succeeded', ?, ?, ?, 'h', 20000)`,
+  );
+  const text = JSON.stringify({ filler: 'x'.repeat(200) });
+  for (let n = 0; n < RUNS; n++) {
+    const at = new Date(Date.UTC(2020) + n * 60_000).toISOString();
+    insert.run(`run-${String(n).padStart(9, '0')}`, text, text, at, at);
+  }
+  db.exec('COMMIT');
+  db.close();
+  const store = new Store(file);
+  const first: number[] = [];
+  const deep: number[] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    first.push(timed(() => store.list(PAGE)));
+    const from = `run-${String(((round * 4999) % RUNS) + PAGE).padStart(9, '0')}`;
+    deep.push(timed(() => store.list(PAGE, from)));
+  }
+  store.close();
+  console.log(
+    `history of ${RUNS} runs: a page of ${PAGE} in ${median(first).toFixed(2)} ms, from anywhere in ${median(deep).toFixed(2)} ms, at most ${Math.max(...first, ...deep).toFixed(2)} ms (goal 10)`,
+  );
+}
+
+function timed(work: () => unknown[]): number {
+  const began = performance.now();
+  if (work().length !== PAGE) throw new Error('The page is not whole');
+  return performance.now() - began;
+}
