@@ -1,6 +1,6 @@
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check build bench clean
+.PHONY: help setup demo test check build bench faults clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ build: setup ## dist/, which is committed
 
 bench: setup ## benchmarks against ssh and a bare server, as ratios
 	@scripts/with-engine.sh node bench/main.ts
+
+faults: setup ## random kills of everything at random moments, on an engine of its own: ROUNDS=200 SEED=1
+	@ROUNDS=$(ROUNDS) SEED=$(SEED) node test/faults/main.ts
 
 clean: ## what was built or installed here
 	rm -rf build node_modules

@@ -39,6 +39,8 @@ need ssh openssh-client
 need sshd openssh-server
 need shellcheck shellcheck
 need promtool prometheus
+need systemd-analyze systemd
+need containerd containerd
 need docker-registry docker-registry
 # ldd fails for a static program, which is the kind that runs in an image made from nothing.
 if ! command -v busybox >/dev/null || ldd "$(command -v busybox)" >/dev/null 2>&1; then

@@ -154,7 +154,7 @@ describe('the command line, as built', () => {
 describe('make', () => {
   it('help lists every target', () => {
     const help = execFileSync('make', ['help'], { encoding: 'utf8' });
-    for (const target of ['demo', 'test', 'check', 'build', 'bench', 'setup'])
+    for (const target of ['demo', 'test', 'check', 'build', 'bench', 'faults', 'setup'])
       expect(help).toMatch(new RegExp(`make ${target} +\\S`));
   });
 });
