@@ -13,10 +13,11 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { planOf, program } from '../test/stand/steps.ts';
 import { carryOut, type Ending, type Told } from './carry-out.ts';
 import { Engine } from './docker.ts';
 import { createHands, shippedPath } from './hands.ts';
-import type { Plan, Start, Step, Write } from './plan.ts';
+import type { Plan, Step, Write } from './plan.ts';
 import { CHUNK_BYTES } from './tail.ts';
 
 const NODE = process.execPath;
@@ -26,14 +27,6 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
-const program = (code: string, changes: Partial<Start> = {}): Start => ({
-  do: 'start',
-  name: 'program',
-  argv: [NODE, '--eval', code],
-  timeout: 20_000,
-  failure: { code: 'program-failed', remedy: 'Look at it.' },
-  ...changes,
-});
 const hands = () =>
   createHands({
     engine: new Engine(join(dir, 'none.sock')),
@@ -48,9 +41,8 @@ async function carry(
   rest: Partial<Plan> = {},
   signal = new AbortController().signal,
 ): Promise<{ told: Told[]; ending: Ending }> {
-  const plan: Plan = { title: 't', summary: 's', changes: [], steps, undo: [], cleanup: [], ...rest };
   const own = hands();
-  const work = carryOut(plan, { document: 1, hands: own, signal });
+  const work = carryOut(planOf(steps, rest), { document: 1, hands: own, signal });
   const told: Told[] = [];
   let next = await work.next();
   for (; !next.done; next = await work.next()) told.push(next.value);

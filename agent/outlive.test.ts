@@ -8,10 +8,11 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { KEEPER } from '../test/stand/guarded.ts';
+import { planOf, program } from '../test/stand/steps.ts';
 import { carryOut, type Ending, type Past, type Told } from './carry-out.ts';
 import { Engine } from './docker.ts';
 import { createHands } from './hands.ts';
-import type { Http, Plan, Start, Step, Tcp } from './plan.ts';
+import type { Http, Plan, Start, Tcp } from './plan.ts';
 import { identify, isAlive } from './process.ts';
 
 const NODE = process.execPath;
@@ -21,23 +22,6 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
-const program = (code: string, changes: Partial<Start> = {}): Start => ({
-  do: 'start',
-  name: 'program',
-  argv: [NODE, '--eval', code],
-  timeout: 20_000,
-  failure: { code: 'program-failed', remedy: 'Look at it.' },
-  ...changes,
-});
-const plan = (steps: Step[], rest: Partial<Plan> = {}): Plan => ({
-  title: 't',
-  summary: 's',
-  changes: [],
-  steps,
-  undo: [],
-  cleanup: [],
-  ...rest,
-});
 const hands = () =>
   createHands({
     engine: new Engine(join(dir, 'none.sock')),
@@ -67,7 +51,7 @@ async function killedAt(step: Start, text: string): Promise<number> {
     import { carryOut } from '${resolve('agent/carry-out.ts')}';
     import { createHands } from '${resolve('agent/hands.ts')}';
     const hands = createHands({ engine: {}, environment: { PATH: '/usr/bin:/bin' }, keeper: ${JSON.stringify(KEEPER)}, runDir: '${dir}', grace: 300 });
-    const plan = ${JSON.stringify(plan([step]))};
+    const plan = ${JSON.stringify(planOf([step]))};
     for await (const told of carryOut(plan, { document: 1, hands, signal: new AbortController().signal }))
       if (told.kind === 'output') process.stdout.write(JSON.stringify([told.source.offset + told.source.length, String(told.bytes)]) + '\\n');`;
   const child = spawn(NODE, ['--input-type=module-typescript', '--eval', agent], {
@@ -93,7 +77,7 @@ describe('a process whose agent was killed', () => {
   it('goes on, is followed by the next agent from the next byte, and its exit code counts', async () => {
     const step = program(counts.replace('CODE', '7'));
     const offset = await killedAt(step, 'line 3');
-    const { ending, text, told } = await carry(plan([step]), { past: new Map([[1, { offset }]]) });
+    const { ending, text, told } = await carry(planOf([step]), { past: new Map([[1, { offset }]]) });
     expect(ending).toMatchObject({ outcome: 'failed', code: 'program-failed' });
     expect(ending.message).toContain('exit code 7');
     expect(text).toBe(readFileSync(join(dir, '1-1.log'), 'utf8').slice(offset));
@@ -107,7 +91,7 @@ describe('a process whose agent was killed', () => {
     const step = program(counts.replace('CODE', '0'));
     const offset = await killedAt(step, 'line 3');
     while (!existsSync(join(dir, '1-1-1.exit'))) await sleep(50);
-    const { ending, text } = await carry(plan([step]), { past: new Map([[1, { offset }]]) });
+    const { ending, text } = await carry(planOf([step]), { past: new Map([[1, { offset }]]) });
     expect([ending.outcome, text.includes('carried out again')]).toEqual(['succeeded', false]);
     expect(readFileSync(join(dir, '1-1.log'), 'utf8').match(/line 0\n/g)).toHaveLength(1);
   });
@@ -118,7 +102,7 @@ describe('a process whose agent was killed', () => {
     const { pid } = JSON.parse(readFileSync(join(dir, '1-1-1.pid'), 'utf8'));
     const own = identify(pid) ?? { pid: 0, started: '' };
     expect(isAlive(own)).toBe(true);
-    const { ending } = await carry(plan([step]), { past: new Map([[1, { offset }]]), signal: AbortSignal.abort() });
+    const { ending } = await carry(planOf([step]), { past: new Map([[1, { offset }]]), signal: AbortSignal.abort() });
     expect([ending.outcome, isAlive(own)]).toEqual(['cancelled', false]);
   });
 
@@ -128,10 +112,10 @@ describe('a process whose agent was killed', () => {
     const order = JSON.parse(readFileSync(join(dir, '1-1-1.order'), 'utf8'));
     process.kill(order.keeper.pid, 'SIGKILL');
     const past = new Map([[1, { offset }]]);
-    const first = await carry(plan([step]), { past });
+    const first = await carry(planOf([step]), { past });
     expect(first.ending).toMatchObject({ outcome: 'failed', code: 'step-lost' });
     expect(existsSync(join(dir, '1-1-2.order'))).toBe(false);
-    const twice = await carry(plan([{ ...step, repeatable: true }]), { past });
+    const twice = await carry(planOf([{ ...step, repeatable: true }]), { past });
     expect([twice.ending.outcome, existsSync(join(dir, '1-1-2.order'))]).toEqual(['succeeded', true]);
     expect(twice.text).toContain('it is carried out again');
   });
@@ -153,7 +137,7 @@ describe('a process whose agent was killed', () => {
       program(`require('fs').appendFileSync('${ran}', 'u')`, { name: 'undo a', ifBegan: 'a', changes: true }),
     ];
     const past = new Map<number, Past>([[1, { ending: { outcome: 'succeeded' }, ms: 5 }]]);
-    const { ending, told } = await carry(plan(steps, { undo }), { past });
+    const { ending, told } = await carry(planOf(steps, { undo }), { past });
     expect(readFileSync(ran, 'utf8')).toBe('bcu');
     expect(ending.steps.map(({ name, outcome, ms }) => [name, outcome, name === 'a' ? ms : 0])).toEqual([
       ['a', 'succeeded', 5],
@@ -171,7 +155,7 @@ describe('a failure that passes', () => {
   it('is tried again', async () => {
     const count = join(dir, 'count');
     const code = `const fs = require('fs'); fs.appendFileSync('${count}', 'x'); if (fs.readFileSync('${count}').length < 3) { console.log('busy, try later'); process.exit(1); }`;
-    expect((await carry(plan([program(code, { retry })]))).ending.outcome).toBe('succeeded');
+    expect((await carry(planOf([program(code, { retry })]))).ending.outcome).toBe('succeeded');
     expect(readFileSync(count, 'utf8')).toBe('xxx');
   });
 
@@ -179,12 +163,12 @@ describe('a failure that passes', () => {
     const never = program('console.log("try later"); process.exit(1)', {
       retry: [{ on: ['try later'], times: 1, pause: 1 }],
     });
-    const { ending, text } = await carry(plan([never]));
+    const { ending, text } = await carry(planOf([never]));
     expect([ending.outcome, text.match(/try later/g)?.length]).toEqual(['failed', 2]);
   });
 
   it('is told from one that does not', async () => {
-    const { ending, text } = await carry(plan([program('console.log("no such image"); process.exit(1)', { retry })]));
+    const { ending, text } = await carry(planOf([program('console.log("no such image"); process.exit(1)', { retry })]));
     expect([ending.outcome, text]).toEqual(['failed', 'no such image\n']);
   });
 });
@@ -193,7 +177,7 @@ describe('a stall', () => {
   it('is not one while the process gets on, though it prints nothing', async () => {
     const busy =
       'const end = Date.now() + 1200; while (Date.now() < end) require("fs").readFileSync("/proc/self/stat")';
-    expect((await carry(plan([program(busy, { stallTimeout: 400 })]))).ending.outcome).toBe('succeeded');
+    expect((await carry(planOf([program(busy, { stallTimeout: 400 })]))).ending.outcome).toBe('succeeded');
   });
 });
 
@@ -230,7 +214,7 @@ describe('a probe', () => {
     ...changes,
   });
   const outcomeOf = async (step: Http | Tcp) => {
-    const { ending } = await carry(plan([step]));
+    const { ending } = await carry(planOf([step]));
     return ending.code ?? ending.outcome;
   };
 

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Job } from './stand/runner.ts';
-import { docker, LABEL, World } from './stand/world.ts';
+import { docker, LABEL, slowStack, World } from './stand/world.ts';
 
 let world: World;
 beforeAll(async () => {
@@ -10,9 +10,6 @@ beforeAll(async () => {
 });
 afterAll(() => world[Symbol.asyncDispose]());
 
-/** A service that takes three seconds to be stopped. */
-const slow = (version: string) =>
-  `services:\n  web:\n    image: chatops-test/web:${version}\n    pull_policy: never\n    stop_grace_period: 3s\n    command: [sh, -c, "trap : TERM; while :; do sleep 1; done"]\n`;
 const intent = (stack: string) => ({
   'chatops/intents/it.yaml': `label_required: ${LABEL}\naction: rollout\nstack: ${stack}\nsource_dir: stacks/${stack}\n`,
 });
@@ -21,7 +18,7 @@ const running = (stack: string) =>
 
 /** A job that rolls out that version, at the moment when its log says a text. */
 async function jobAt(text: string, stack: string, version: string, changes: Partial<Job> = {}) {
-  const merge = world.merge({ ...intent(stack), [`stacks/${stack}/compose.yaml`]: slow(version) });
+  const merge = world.merge({ ...intent(stack), [`stacks/${stack}/compose.yaml`]: slowStack(version) });
   let seen = () => {};
   const waits = new Promise<void>(done => {
     seen = done;

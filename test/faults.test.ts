@@ -3,7 +3,9 @@ import { once } from 'node:events';
 import { expect, it } from 'vitest';
 
 /** The short form of "make faults": the same program, a few rounds. */
-it('random faults lose nothing, do nothing twice and leave nothing down, locked or orphaned', { timeout: 300_000 }, async () => {
+it('random faults lose nothing, do nothing twice and leave nothing down, locked or orphaned', {
+  timeout: 300_000,
+}, async () => {
   const child = spawn(process.execPath, ['test/faults/main.ts'], {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { ...process.env, ROUNDS: '4', SEED: '7' },
@@ -13,5 +15,8 @@ it('random faults lose nothing, do nothing twice and leave nothing down, locked 
     said += chunk;
   });
   const [code] = await once(child, 'close');
-  expect([code, said.trim().split('\n').at(-1)], said).toEqual([0, 'rounds=4 lost=0 doubled=0 down=0 locks=0 orphans=0']);
+  expect([code, said.trim().split('\n').at(-1)], said).toEqual([
+    0,
+    'rounds=4 lost=0 doubled=0 down=0 locks=0 orphans=0',
+  ]);
 });

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { freePort } from './stand/host.ts';
-import { LABEL, World, webStack } from './stand/world.ts';
+import { LABEL, slowStack, World, webStack } from './stand/world.ts';
 
 let world: World;
 beforeAll(async () => {
@@ -11,8 +11,6 @@ beforeAll(async () => {
 });
 afterAll(() => world[Symbol.asyncDispose]());
 
-const slow = (version: string) =>
-  `services:\n  web:\n    image: chatops-test/web:${version}\n    pull_policy: never\n    stop_grace_period: 3s\n    command: [sh, -c, "trap : TERM; while :; do sleep 1; done"]\n`;
 /** A file of intents on the host. */
 function file(name: string, text: string): string {
   const path = join(world.dir, `${name}.yaml`);
@@ -60,7 +58,7 @@ describe('the command line on the host', () => {
     const ship = (version: string) =>
       world.merge({
         'chatops/intents/it.yaml': `label_required: ${LABEL}\naction: rollout\nstack: local-job\nsource_dir: stacks/local-job\n`,
-        'stacks/local-job/compose.yaml': slow(version),
+        'stacks/local-job/compose.yaml': slowStack(version),
       });
     await world.deploy(ship('1'), 'it');
     const job = world.begin(ship('2'), 'it');
@@ -82,7 +80,7 @@ describe('the command line on the host', () => {
 
   it('cancels a run, and rolls a stack back', async () => {
     const intent = file('job', 'action: rollout\nstack: local-job\n');
-    writeFileSync(join(world.host.stacks, 'local-job', 'compose.yaml'), slow('3'));
+    writeFileSync(join(world.host.stacks, 'local-job', 'compose.yaml'), slowStack('3'));
     const started = await chatops('run', intent, '--detach');
     const run = started.stdout.trim();
     while (!(await chatops('logs', run)).stdout.includes('Recreate')) await sleep(50);

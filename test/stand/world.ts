@@ -153,3 +153,7 @@ export function webStack(image: string, port: number, more = ''): string {
     ports: ["127.0.0.1:${port}:80"]
 ${more}`;
 }
+
+/** A compose file of one service that takes three seconds to be stopped. */
+export const slowStack = (version: string) =>
+  `services:\n  web:\n    image: chatops-test/web:${version}\n    pull_policy: never\n    stop_grace_period: 3s\n    command: [sh, -c, "trap : TERM; while :; do sleep 1; done"]\n`;

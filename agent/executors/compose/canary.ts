@@ -9,7 +9,7 @@ import { verifySteps } from './verify.ts';
  * the time. Throws CannotPlan `strategy-impossible`, `service-unknown`.
  */
 export async function planCanary(ground: Ground): Promise<Strategy> {
-  const { intent, target, site, now, shipment, time, look } = ground;
+  const { intent, target, site, now, time } = ground;
   const name = intent.service ?? '';
   const rendered = await render(ground);
   if (rendered) {
@@ -52,23 +52,12 @@ export async function planCanary(ground: Ground): Promise<Strategy> {
       docker('remove the old', [site.docker, 'container', 'rm', ...ids], { changes: true, okCodes: [0, 1] }),
       awaitHealthy('wait until healthy', project, time.healthy, { replicas: { [name]: many } }),
     ],
-    undo: await planUndo(
-      {
-        stack: intent.stack,
-        target,
-        site,
-        now,
-        shipment,
-        time,
-        verify: intent.verify,
-        onFailure: intent.on_failure,
-        tagsSince: 'pull',
-        upSince: 'canary',
-        up: scaled(many),
-        replicas: { [name]: many },
-        beside: { step: 'stop the old', ids },
-      },
-      look,
-    ),
+    undo: await planUndo(ground, {
+      tagsSince: 'pull',
+      upSince: 'canary',
+      up: scaled(many),
+      replicas: { [name]: many },
+      beside: { step: 'stop the old', ids },
+    }),
   };
 }

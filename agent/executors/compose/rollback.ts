@@ -56,20 +56,8 @@ export async function planRollback(intent: Rollback, { site }: Context, look: Lo
       remember('remember the release', stack, target, site, { files: release.files, of: run }),
     ],
     undo: await planUndo(
-      {
-        stack,
-        target,
-        site,
-        now,
-        shipment,
-        time,
-        verify: intent.verify,
-        onFailure: intent.on_failure,
-        tagsSince: tags[0]?.name ?? 'up',
-        upSince: 'up',
-        up,
-      },
-      look,
+      { intent, target, site, now, shipment, time, look },
+      { tagsSince: tags[0]?.name ?? 'up', upSince: 'up', up },
     ),
     cleanup: forgetImages(stack, now, site),
   };

@@ -1,22 +1,16 @@
-import type { Look, Step } from '../../plan.ts';
+import type { Step } from '../../plan.ts';
 import type { Context, Intent } from '../executor.ts';
-import { type Now, revive } from './now.ts';
-import type { Shipment } from './ship.ts';
-import { awaitHealthy, change, type Limits } from './steps.ts';
+import { revive } from './now.ts';
+import { awaitHealthy, change } from './steps.ts';
 import type { Target } from './target.ts';
-import { planUndo } from './undo.ts';
+import { planUndo, type Ground as WayBack } from './undo.ts';
 import { verifySteps } from './verify.ts';
 
 export type Rollout = Extract<Intent, { action: 'rollout' }>;
 
 /** What every strategy is planned from. */
-export interface Ground extends Context {
+export interface Ground extends Context, WayBack {
   intent: Rollout;
-  target: Target;
-  now: Now;
-  shipment: Shipment;
-  time: Limits;
-  look: Look;
 }
 
 /** What a strategy puts between the images' arrival and the last look at them, and its way back. */
@@ -30,7 +24,8 @@ export interface Strategy {
 }
 
 /** Compose replaces what differs. */
-export async function recreate({ intent, target, site, now, shipment, time, look }: Ground): Promise<Strategy> {
+export async function recreate(ground: Ground): Promise<Strategy> {
+  const { intent, target, site, now, time } = ground;
   const who = intent.service === undefined ? [] : [intent.service];
   const up = ['--detach', '--no-build', '--remove-orphans', ...who];
   const bringUp = change('up', target, ['up', ...up], time.up);
@@ -41,21 +36,6 @@ export async function recreate({ intent, target, site, now, shipment, time, look
       awaitHealthy('wait until healthy', target.project, time.healthy, revive(bringUp, now)),
       ...verifySteps(intent.verify, target.whole, { allow: site.verify, healthy: time.healthy }),
     ],
-    undo: await planUndo(
-      {
-        stack: intent.stack,
-        target,
-        site,
-        now,
-        shipment,
-        time,
-        verify: intent.verify,
-        onFailure: intent.on_failure,
-        tagsSince: 'pull',
-        upSince: 'up',
-        up,
-      },
-      look,
-    ),
+    undo: await planUndo(ground, { tagsSince: 'pull', upSince: 'up', up }),
   };
 }

@@ -6,18 +6,22 @@ import { awaitHealthy, change, docker, type Limits, measure, tidy } from './step
 import type { Target } from './target.ts';
 import { verifySteps } from './verify.ts';
 
-export interface Undoing {
-  stack: string;
+/** What a way back is planned from. */
+export interface Ground {
+  intent: { stack: string; verify?: Verify | undefined; on_failure?: 'rollback' | 'stop' | undefined };
   target: Target;
   site: Site;
   now: Now;
   shipment: Shipment;
   time: Limits;
-  verify: Verify | undefined;
-  onFailure: 'rollback' | 'stop' | undefined;
+  look: Look;
+}
+
+/** What it is the way back from. */
+export interface Undoing {
   /** The step from which on images may have got other tags. */
   tagsSince: string;
-  /** The step from which on containers may have been changed, and its arguments of `up` for the way back. */
+  /** The step from which on containers may have been changed, and the arguments of `up` for the way back. */
   upSince: string;
   up: string[];
   replicas?: Record<string, number>;
@@ -30,13 +34,14 @@ export interface Undoing {
  * worked; then the same checks. Where nothing ran before, there is nothing to bring back: files go back unless containers
  * of the new ones may be there.
  */
-export async function planUndo(undoing: Undoing, look: Look): Promise<Step[]> {
-  const { target, shipment, time, now, site, verify, upSince } = undoing;
+export async function planUndo(ground: Ground, undoing: Undoing): Promise<Step[]> {
+  const { target, shipment, time, now, site } = ground;
+  const { upSince } = undoing;
   const restore: Step = { do: 'restore', name: 'put files back', of: WRITE_STEP, ifBegan: WRITE_STEP };
-  if (undoing.onFailure === 'stop') return repair(undoing);
+  if (ground.intent.on_failure === 'stop') return repair(ground, undoing);
   const ranBefore = now.containers === undefined || now.containers.length > 0;
   if (!ranBefore) return shipment.step ? [{ ...restore, unlessBegan: upSince }] : [];
-  const compose = await earlierCompose(undoing, look);
+  const compose = await earlierCompose(ground);
   const up = change('up again', target, ['up', '--pull', 'never', ...undoing.up], time.up, undefined, {
     files: compose,
   });
@@ -59,7 +64,11 @@ export async function planUndo(undoing: Undoing, look: Look): Promise<Step[]> {
     ...(undoing.replicas ? { replicas: undoing.replicas } : {}),
     ...revive(up, now),
   });
-  const checks = verifySteps(verify, target.whole, { allow: site.verify, healthy: time.healthy, again: true });
+  const checks = verifySteps(ground.intent.verify, target.whole, {
+    allow: site.verify,
+    healthy: time.healthy,
+    again: true,
+  });
   return [
     ...(shipment.step ? [restore] : []),
     ...imagesBack(now, site).map(step => ({ ...step, ifBegan: undoing.tagsSince })),
@@ -69,7 +78,7 @@ export async function planUndo(undoing: Undoing, look: Look): Promise<Step[]> {
 }
 
 /** What was stopped half-way is brought to an end, where nothing is to be brought back: a service must not stay down. */
-function repair({ target, site, time, up, upSince }: Undoing): Step[] {
+function repair({ target, site, time }: Ground, { up, upSince }: Undoing): Step[] {
   return [
     { ...tidy('tidy up', target, site), ifCut: upSince },
     { ...change('up once more', target, ['up', ...up], time.up), ifCut: upSince },
@@ -101,9 +110,9 @@ export function tagSteps(images: { reference: string; image: string }[], site: S
 }
 
 /** The compose files of the newest release, where those on the host have been changed since by hand. */
-async function earlierCompose({ stack, site, now, shipment }: Undoing, look: Look): Promise<string[] | undefined> {
+async function earlierCompose({ intent, site, now, shipment, look }: Ground): Promise<string[] | undefined> {
   const newest = now.releases.at(-1);
-  return newest && !shipment.step ? changedCompose(newest, stack, site, look) : undefined;
+  return newest && !shipment.step ? changedCompose(newest, intent.stack, site, look) : undefined;
 }
 
 /** The kept compose files of a release, where those on the host differ; undefined where they are the same. */

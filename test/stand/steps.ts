@@ -1,0 +1,21 @@
+import type { Plan, Start, Step } from '../../agent/plan.ts';
+
+/** A step that runs that code with Node. */
+export const program = (code: string, changes: Partial<Start> = {}): Start => ({
+  do: 'start',
+  name: 'program',
+  argv: [process.execPath, '--eval', code],
+  timeout: 20_000,
+  failure: { code: 'program-failed', remedy: 'Look at it.' },
+  ...changes,
+});
+
+export const planOf = (steps: Step[], rest: Partial<Plan> = {}): Plan => ({
+  title: 't',
+  summary: 's',
+  changes: [],
+  steps,
+  undo: [],
+  cleanup: [],
+  ...rest,
+});
