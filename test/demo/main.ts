@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs';
 import { committed, labeled, merged } from '../doubles/github.ts';
 import { freePort } from '../stand/host.ts';
-import type { Finished } from '../stand/runner.ts';
+import type { Finished, Job } from '../stand/runner.ts';
 import { buildImage, docker, LABEL, type Merge, World } from '../stand/world.ts';
 
-/** The main job once, for real: two merges, a refusal, metrics. Ends with 1 where anything is not as it should be. */
+/** The main job once, for real: merges, a failure, a killed agent, a rollback, a refusal, metrics. Ends with 1 where anything is not as it should be. */
 const IMAGE = 'chatops-demo/web';
 const bold = (text: string) => `\u001b[1m${text}\u001b[0m`;
 const dim = (text: string) => `\u001b[2m${text}\u001b[0m`;
@@ -55,8 +55,8 @@ async function answers(port: number): Promise<string> {
 
 async function play(world: World): Promise<void> {
   const port = await freePort();
-  const deploy = (merge: Merge) => world.deploy(merge, 'rollout_stack_web');
-  const intent = `# Rollout of the demo stack\nlabel_required: ${LABEL}\naction: rollout\nstack: stack-web\nsource_dir: stacks/web\n`;
+  const deploy = (merge: Merge, changes: Partial<Job> = {}) => world.deploy(merge, 'rollout_stack_web', changes);
+  const intent = `# Rollout of the demo stack\nlabel_required: ${LABEL}\naction: rollout\nstack: stack-web\nsource_dir: stacks/web\nverify:\n  http: { url: "http://127.0.0.1:${port}/", body: version, retries: 2 }\n`;
 
   chapter('An agent with fresh keys and an empty stack on this host');
   world.stack('stack-web', { '.env': 'SECRET=stays on the host\n' });
@@ -81,6 +81,31 @@ async function play(world: World): Promise<void> {
     'the new file is there, and the host’s own .env too',
   );
 
+  chapter('A version that starts, but answers wrong: the check fails, and the old one comes back by itself');
+  const third = await deploy(world.merge({ 'stacks/web/compose.yaml': compose(3, port) }));
+  show(third);
+  expect(third.outputs.status === 'rolled-back', `the job’s status is ${third.outputs.status}`);
+  expect((await answers(port)) === 'version 2', `http://127.0.0.1:${port}/ says "${await answers(port)}"`);
+
+  chapter('The agent is killed (kill -9) in the middle of a rollout; the next one carries it to its end');
+  let killed = false;
+  const fourth = await deploy(world.merge({ 'stacks/web/compose.yaml': compose(1, port) }), {
+    onLog: chunk => {
+      if (killed || !chunk.includes('::group::up')) return;
+      killed = true;
+      void world.host.stop('SIGKILL').then(() => world.host.start());
+    },
+  });
+  show(fourth);
+  expect(killed && fourth.outputs.status === 'succeeded', `the job’s status is ${fourth.outputs.status}`);
+  expect((await answers(port)) === 'version 1', `http://127.0.0.1:${port}/ says "${await answers(port)}"`);
+
+  chapter('And back again, from the host: chatops rollback stack-web');
+  const back = await world.host.chatops(['rollback', 'stack-web']);
+  console.log(dim(back.stdout.trim().replace(/^/gm, '   │ ')));
+  expect(back.code === 0, 'the command line ends with 0');
+  expect((await answers(port)) === 'version 2', `http://127.0.0.1:${port}/ says "${await answers(port)}"`);
+
   chapter('A pull request whose label was set before the last push is refused');
   const early = await deploy(
     world.merge({ 'stacks/web/compose.yaml': compose(1, port) }, head => [labeled(LABEL), committed(head), merged()]),
@@ -95,19 +120,20 @@ async function play(world: World): Promise<void> {
     .filter(line => /^chatops_(intent_requests|intent_duration_seconds_count|runs|build)/.test(line));
   for (const line of metrics) console.log(dim(`   │ ${line}`));
   expect(
-    metrics.some(line => line.startsWith('chatops_intent_requests_total') && line.endsWith(' 2')),
-    'two intents were carried out',
+    metrics.some(line => line.startsWith('chatops_runs_total{outcome="succeeded"}') && line.endsWith(' 2')),
+    'two runs of this agent have succeeded since it was started again',
   );
 }
 
 const began = performance.now();
 for (const version of [1, 2]) buildImage(`${IMAGE}:${version}`, `version ${version}`);
+buildImage(`${IMAGE}:3`, 'Internal error');
 try {
   await using world = new World();
   await play(await world.start());
   chapter('Cleaning up');
 } finally {
-  docker('rmi', '--force', `${IMAGE}:1`, `${IMAGE}:2`);
+  docker('rmi', '--force', `${IMAGE}:1`, `${IMAGE}:2`, `${IMAGE}:3`);
 }
 console.log(
   `   ✓ agent, containers, images and files of the demo are gone\n\n${bold('Done')} in ${((performance.now() - began) / 1000).toFixed(0)} s.`,

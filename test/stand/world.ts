@@ -104,6 +104,9 @@ export class World implements AsyncDisposable {
       if (containers.length > 0) docker('rm', '--force', '--volumes', ...containers);
       const networks = linesOf(docker('network', 'ls', '--quiet', '--filter', own));
       if (networks.length > 0) docker('network', 'rm', ...networks);
+      const kept = `reference=chatops-kept/${stack.toLowerCase()}`;
+      const images = linesOf(docker('image', 'ls', '--format', '{{.Repository}}:{{.Tag}}', '--filter', kept));
+      if (images.length > 0) docker('image', 'rm', '--force', ...images);
     }
     rmSync(this.dir, { recursive: true, force: true });
   }
