@@ -219,7 +219,8 @@ function judgeFailure(
     };
   }
   const putBack = undone.steps.some(changesHost);
-  const again = putBack ? ' What was there before runs again.' : '';
+  const end = /[.!?]$/.test(message) ? '' : '.';
+  const again = putBack ? `${end} What was there before runs again.` : '';
   if (ending.outcome === 'cancelled') return { outcome: 'cancelled', code, message: `${message}${again}`, ...remedy };
   return { outcome: putBack ? 'rolled-back' : 'failed', code, message: `${message}${again}`, ...remedy };
 }

@@ -4,7 +4,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describeIntent } from '../intents/intent.ts';
 import type { Frame } from '../protocol/event.ts';
-import { type Refusal, Refused } from '../protocol/refusal.ts';
+import { Refused } from '../protocol/refusal.ts';
 import { readmit } from './admit.ts';
 import type { Admitted } from './admitted.ts';
 import type { Executor } from './executors/executor.ts';
@@ -113,7 +113,7 @@ export class Runs {
     if (stored.state === 'ended') throw new Refused(refusals.runEnded(id, stored.outcome ?? ''));
     if (stored.cancel === null) {
       this.#durably(() => this.#store.cancel(id, JSON.stringify(by)));
-      for (const watcher of this.#options.watchers) watcher.cancelled?.(id, by);
+      for (const watcher of this.#options.watchers) this.#bestEffort(() => watcher.cancelled?.(id, by));
       this.#active.get(id)?.run.note('warning', `Cancelled by ${by.actor || 'somebody'} (${by.trust}).`);
     }
     this.#active.get(id)?.run.cancel();
@@ -221,11 +221,20 @@ export class Runs {
     });
   }
 
+  /** The cancel is stored and counts, also where its audit line can't be written. */
+  #bestEffort(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      console.error('audit:', error);
+    }
+  }
+
   #durably(work: () => void): void {
     try {
       work();
     } catch (error) {
-      throw new Refused(refusals.stateUnwritable(error instanceof Error ? error.message : String(error)) as Refusal);
+      throw new Refused(refusals.stateUnwritable(error instanceof Error ? error.message : String(error)));
     }
   }
 

@@ -173,6 +173,13 @@ describe('the store', () => {
     next.close();
   });
 
+  it('is one agent’s alone', () => {
+    const store = new Store(join(dir, 'db'));
+    expect(() => new Store(join(dir, 'db'), 100)).toThrow(/another agent runs with this state_dir/);
+    store.close();
+    new Store(join(dir, 'db'), 100).close();
+  });
+
   it('refuses a file of a newer version', () => {
     new Store(join(dir, 'db')).close();
     execFileSync(NODE, [

@@ -73,13 +73,20 @@ export class Store {
   readonly #statements = new Map<string, StatementSync>();
   #durable = true;
 
-  /** Opens or makes `file` (0600). Throws where it was written by a newer version. */
-  constructor(file: string) {
-    this.#db = new DatabaseSync(file);
+  /** Opens or makes `file` (0600), for this process alone. Throws where a newer version wrote it or another process has it. */
+  constructor(file: string, patience = 5_000) {
+    this.#db = new DatabaseSync(file, { timeout: patience });
     chmodSync(file, 0o600);
-    this.#db.exec(
-      'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 5000;',
-    );
+    try {
+      // Exclusive: two agents with one state would carry out each run twice. The lock ends with the process.
+      this.#db.exec(
+        'PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; BEGIN IMMEDIATE; COMMIT;',
+      );
+    } catch (error) {
+      this.#db.close();
+      if ((error as { errcode?: number }).errcode !== 5) throw error;
+      throw new Error(`${file} is in use: another agent runs with this state_dir. Stop it, or give each its own.`);
+    }
     this.#migrate(file);
   }
 
