@@ -28,6 +28,17 @@ export interface Seen {
   image: string;
 }
 
+/** A backup that has been read back. `archive` is its absolute path. */
+export interface BackupFacts {
+  kind: string;
+  name: string;
+  archive: string;
+  bytes: number;
+  files: number;
+  sha256: string;
+  verified: boolean;
+}
+
 /** How one step ended. A step that did not do it is data, not an exception. */
 export interface StepEnding {
   outcome: Exclude<StepOutcome, 'skipped'>;
@@ -38,6 +49,8 @@ export interface StepEnding {
   /** It was stopped, or ended by somebody else, before it was through. */
   cut?: true;
   seen?: Seen[];
+  /** What a backup came to, for the receipt. */
+  backup?: BackupFacts;
   files?: { written: string[]; removed: string[] };
 }
 
@@ -64,6 +77,7 @@ export interface Ending {
   steps: StepResult[];
   images: ImageChange[];
   files: { written: string[]; removed: string[] };
+  backup?: BackupFacts;
   changed: boolean;
 }
 
@@ -73,6 +87,7 @@ interface Progress {
   cut: Set<string>;
   results: StepResult[];
   seen: { before?: Seen[]; after?: Seen[] };
+  backup?: BackupFacts;
   files: { written: string[]; removed: string[] };
 }
 
@@ -141,7 +156,7 @@ export async function* carryOut(
 
   const images = so.seen.after ? imageChanges(so.seen.before ?? [], so.seen.after) : [];
   const replaced = so.seen.after !== undefined && containerSet(so.seen.before) !== containerSet(so.seen.after);
-  const told = { steps: so.results, images, files: so.files };
+  const told = { steps: so.results, images, files: so.files, ...(so.backup ? { backup: so.backup } : {}) };
   if (!failed) {
     const changed = replaced || so.files.written.length + so.files.removed.length > 0;
     return { outcome: 'succeeded', ...told, changed };
@@ -159,6 +174,7 @@ function took(so: Progress, step: Step, phase: Phase, { ending, ms }: { ending: 
   if (phase === 'do') so.begun.add(step.name);
   if (phase === 'do' && ending.cut) so.cut.add(step.name);
   if (step.do === 'measure' && ending.seen) so.seen[step.as] = ending.seen;
+  if (ending.backup) so.backup = ending.backup;
   if (phase === 'do' && ending.files) {
     so.files.written.push(...ending.files.written);
     so.files.removed.push(...ending.files.removed);

@@ -100,6 +100,46 @@ export const Config = z
       })
       .default({ allow: ['stack', '127.0.0.0/8', '::1/128'] })
       .describe('Bounds of "verify" in intents, so that an intent can’t probe the network.'),
+    backups: z
+      .strictObject({
+        sources: z
+          .array(Absolute)
+          .default(['/var/lib/docker/volumes'])
+          .describe('Folders below which backups may read. The stacks’ root is always one.'),
+        destinations: z
+          .array(
+            z.strictObject({
+              path: Absolute.describe('The folder below which backups may be written.'),
+              mount: z
+                .strictObject({
+                  source: z
+                    .string()
+                    .min(1)
+                    .optional()
+                    .describe('What is mounted, as in /proc/self/mounts: "nas:/export/backup".'),
+                  fstype: z.string().min(1).optional().describe('Its type: nfs4, ext4 …'),
+                })
+                .optional()
+                .describe('The path must be a mount point, of this source and type where they are named.'),
+              marker: z
+                .string()
+                .regex(/^[\w.-]{1,64}$/)
+                .optional()
+                .describe(
+                  'The text that the file .chatops-backup-target in the path must hold: proof that it is that share.',
+                ),
+              min_free: z
+                .string()
+                .regex(/^\d{1,6}(MiB|GiB)$/, 'Expected a size such as "500MiB" or "2GiB"')
+                .default('2GiB')
+                .describe('What must be free beside the backup.'),
+            }),
+          )
+          .default([])
+          .describe('Where backups may be written. Without one there are none.'),
+      })
+      .default({ sources: ['/var/lib/docker/volumes'], destinations: [] })
+      .describe('Bounds of backups.'),
     history: z
       .strictObject({
         keep: Duration.default('365d').describe('Runs that ended longer ago are taken out.'),
@@ -134,6 +174,14 @@ export const Config = z
     }
   });
 export type Config = z.infer<typeof Config>;
+
+const SIZES: Record<string, number> = { MiB: 2 ** 20, GiB: 2 ** 30 };
+
+/** Bytes of a size such as `2GiB`. */
+export function parseSize(text: string): number {
+  const [, count = '', unit = ''] = /^(\d+)(\w+)$/.exec(text) ?? [];
+  return Number(count) * (SIZES[unit] ?? 1);
+}
 
 /** agent.yaml can't be used as it is. One line a problem, with file, line and column. */
 export class ConfigError extends Error {

@@ -29,6 +29,16 @@ export function describeStep(step: Step): string {
       return `connect to ${step.host}:${step.port} (${tries(step)})`;
     case 'measure':
       return `record images ${step.as} (${whoIn(step)})`;
+    case 'check-target':
+      return `check that ${step.path} is the place that is meant${step.mount ? ', mounted' : ''}, with ${megabytes(step.needs)} free`;
+    case 'check-source':
+      return `check that ${step.path} is there, not empty and has not shrunk`;
+    case 'seal':
+      return `read ${step.folder}/${step.partial} back, write its manifest, name it ${step.as}`;
+    case 'prune':
+      return `prune ${step.folder}: keep ${Object.entries(step.rules)
+        .map(([rule, count]) => `${rule} ${count}`)
+        .join(', ')}, at least ${step.minKeep} verified`;
     case 'remember':
       return `remember what ${whoIn(step)} runs, for a rollback (the newest ${step.keep})`;
   }
@@ -36,6 +46,10 @@ export function describeStep(step: Step): string {
 
 function whoIn({ project }: { project: { dir: string; services?: string[] } }): string {
   return `${project.services?.join(', ') ?? 'every service'} in ${project.dir}`;
+}
+
+function megabytes(bytes: number): string {
+  return `${Math.ceil(bytes / 2 ** 20)} MiB`;
 }
 
 function tries({ retries, timeout }: { retries: number; timeout: number }): string {

@@ -3,6 +3,7 @@ import { basename, join } from 'node:path';
 import type { Hands, Piece, StepEnding } from './carry-out.ts';
 import { type Engine, inspectAll, serviceOf } from './docker.ts';
 import { changeFiles, FileFailure, restoreFiles } from './files.ts';
+import { checkSource, checkTarget, prune, seal } from './hands/backup.ts';
 import { probe } from './hands/probe.ts';
 import { remember } from './hands/remember.ts';
 import { start } from './hands/start.ts';
@@ -106,6 +107,14 @@ export function createHands(options: HandsOptions): Hands & { end(): void } {
           return probe(options.engine, step, signal);
         case 'measure':
           return patiently(options.engine, signal, () => measure(options.engine, step));
+        case 'check-target':
+          return checkTarget(step);
+        case 'check-source':
+          return checkSource(step);
+        case 'seal':
+          return seal(step, signal);
+        case 'prune':
+          return prune(step);
         case 'remember':
           return patiently(options.engine, signal, () =>
             remember(options.engine, step, basename(options.runDir), sha256 => shippedPath(options.runDir, sha256)),

@@ -6,7 +6,7 @@ import type { Refusal } from '../protocol/refusal.ts';
 import { VERSION } from '../protocol/version.ts';
 import { Audit, type Refusing } from './audit.ts';
 import { trustedKeys } from './authenticate.ts';
-import { type Config, ConfigError, parseListen, readConfig } from './config.ts';
+import { type Config, ConfigError, parseListen, parseSize, readConfig } from './config.ts';
 import { Engine } from './docker.ts';
 import type { Site } from './executors/executor.ts';
 import { executors } from './executors/index.ts';
@@ -140,20 +140,25 @@ export function siteOf(config: Config): Site {
     memory: join(config.state_dir, 'stacks'),
     docker: config.docker.command,
     verify: config.verify.allow,
+    backups: {
+      sources: [...config.backups.sources, config.stacks.root],
+      destinations: config.backups.destinations.map(({ min_free, ...rest }) => ({
+        ...rest,
+        minFree: parseSize(min_free),
+      })),
+    },
   };
 }
 
 const PRUNE_EVERY = 3_600_000;
-const UNITS: Record<string, number> = { MiB: 2 ** 20, GiB: 2 ** 30 };
 
 /** Takes out what `history` in agent.yaml does not keep: soon after the start, and then every hour. */
 function keepPruning(runs: Runs, config: () => Config): () => void {
   const prune = () => {
     const { keep, max_runs, max_size } = config().history;
-    const [, count = '', unit = ''] = /^(\d+)(\w+)$/.exec(max_size) ?? [];
     const before = new Date(Date.now() - parseDuration(keep)).toISOString();
     runs
-      .prune({ before, runs: max_runs, bytes: Number(count) * (UNITS[unit] ?? 1) })
+      .prune({ before, runs: max_runs, bytes: parseSize(max_size) })
       .catch((error: unknown) => console.error('history:', error));
   };
   const soon = setTimeout(prune, 1_000);

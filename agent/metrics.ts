@@ -1,10 +1,11 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { type Event, OUTCOMES } from '../protocol/event.ts';
-import type { Receipt } from '../protocol/receipt.ts';
+import type { DocumentResult, Receipt } from '../protocol/receipt.ts';
 import type { Refusal } from '../protocol/refusal.ts';
 import { VERSION } from '../protocol/version.ts';
 import type { Admitted } from './admitted.ts';
 import type { Refusing } from './audit.ts';
+import type { BackupFacts } from './carry-out.ts';
 import type { Plan } from './plan.ts';
 import { stackOf } from './receipts.ts';
 import { AUTH_REASONS } from './refusals.ts';
@@ -65,6 +66,15 @@ export class Metrics implements Watcher {
     labelNames: ['stack', 'cause', 'outcome'] as const,
     registers: [this.registry],
   });
+  readonly #backupGauges = {
+    success: this.#backupGauge('chatops_backup_last_success_timestamp_seconds', 'When the last backup was made.'),
+    verified: this.#backupGauge(
+      'chatops_backup_last_verified_timestamp_seconds',
+      'When a backup was last read back whole.',
+    ),
+    size: this.#backupGauge('chatops_backup_size_bytes', 'What the last backup holds.'),
+    duration: this.#backupGauge('chatops_backup_duration_seconds', 'How long the last backup took.'),
+  };
   /** What a step counts as, by run, document and name. */
   readonly #kinds = new Map<string, string>();
   readonly #authFailures = new Counter({
@@ -154,6 +164,7 @@ export class Metrics implements Watcher {
     for (const index of admitted.documents.keys()) this.#began.delete(`${run} ${index + 1}`);
     for (const key of this.#kinds.keys()) if (key.startsWith(`${run} `)) this.#kinds.delete(key);
     this.#runs.inc({ outcome: receipt.outcome });
+    for (const document of receipt.documents) this.#backupDone(document, receipt.finished_at);
     for (const { action, stack, outcome, document } of receipt.documents) {
       const isLast = receipt.failed_step?.document === document;
       if (outcome === 'rolled-back') this.#rollbacks.inc({ stack, cause: 'failure', outcome: 'succeeded' });
@@ -162,6 +173,21 @@ export class Metrics implements Watcher {
       if (action === 'rollback' && outcome !== 'skipped' && outcome !== 'planned')
         this.#rollbacks.inc({ stack, cause: 'request', outcome });
     }
+  }
+
+  #backupGauge(name: string, help: string): Gauge<'kind' | 'name'> {
+    return new Gauge({ name, help, labelNames: ['kind', 'name'] as const, registers: [this.registry] });
+  }
+
+  #backupDone(document: DocumentResult, finishedAt: string): void {
+    const backup = document.backup as BackupFacts | undefined;
+    if (!backup || document.outcome !== 'succeeded') return;
+    const labels = { kind: backup.kind, name: backup.name };
+    const at = Date.parse(finishedAt) / 1000;
+    this.#backupGauges.success.set(labels, at);
+    if (backup.verified) this.#backupGauges.verified.set(labels, at);
+    this.#backupGauges.size.set(labels, backup.bytes);
+    this.#backupGauges.duration.set(labels, document.steps.reduce((sum, step) => sum + step.ms, 0) / 1000);
   }
 
   #stepFinished(run: string, event: Extract<Event, { kind: 'step-finished' }>, admitted: Admitted): void {

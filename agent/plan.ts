@@ -1,4 +1,5 @@
 import type { Change } from '../protocol/event.ts';
+import type { KeepRules } from './keep.ts';
 
 /** Durations are milliseconds everywhere in the agent. */
 export type Milliseconds = number;
@@ -188,7 +189,77 @@ export interface Remember extends Named {
   of?: string;
 }
 
-export type Step = Start | Tidy | Write | Restore | AwaitHealthy | Settle | Http | Tcp | Measure | Remember;
+/**
+ * The place of a backup is the one that is meant: mounted as said, marked, writable, with room. Throws nothing away and
+ * makes `folder`.
+ */
+export interface CheckTarget extends Named {
+  do: 'check-target';
+  /** As agent.yaml names it. */
+  path: string;
+  mount?: { source?: string | undefined; fstype?: string | undefined } | undefined;
+  marker?: string | undefined;
+  /** Bytes that must be free: what the backup is expected to take, and what must be left. */
+  needs: number;
+  /** The folder of this backup below it. */
+  folder: string;
+}
+
+/** What is to be backed up is there, under one of the roots, not empty, and has not lost more than half since the last time. */
+export interface CheckSource extends Named {
+  do: 'check-source';
+  path: string;
+  roots: string[];
+  /** What the last verified backup held; absent: nothing to compare with. */
+  last?: { bytes: number; files: number } | undefined;
+  acceptShrink: boolean;
+}
+
+/** What a manifest says of a backup beside what is found when it is read back. */
+export interface Taken {
+  kind: string;
+  name: string;
+  run: string;
+  at: string;
+  source: string;
+  notes?: string | undefined;
+}
+
+/**
+ * Reads a backup back (`partial`, a file or a folder in `folder`): each file's SHA-256, bytes, count. Then makes it durable, writes
+ * its manifest `<name>.json`, and gives it its name.
+ */
+export interface Seal extends Named {
+  do: 'seal';
+  folder: string;
+  partial: string;
+  as: string;
+  manifest: Taken;
+}
+
+/** Takes backups away that the rules don't keep; see keep.ts. What was interrupted long ago goes too. */
+export interface Prune extends Named {
+  do: 'prune';
+  folder: string;
+  rules: KeepRules;
+  minKeep: number;
+}
+
+export type Step =
+  | Start
+  | Tidy
+  | Write
+  | Restore
+  | AwaitHealthy
+  | Settle
+  | Http
+  | Tcp
+  | Measure
+  | Remember
+  | CheckTarget
+  | CheckSource
+  | Seal
+  | Prune;
 
 /** What would be done, as data: it can be shown, stored, compared and carried out after a restart. */
 export interface Plan {

@@ -30,6 +30,7 @@ export function makeReceipt(
       steps: ending.steps ?? [],
       images: ending.images ?? [],
       files: ending.files ?? { written: [], removed: [] },
+      ...(ending.backup === undefined ? {} : { backup: ending.backup }),
     };
   });
   const failedAt = endings.findIndex(({ outcome }) => outcome !== 'succeeded' && outcome !== 'planned');

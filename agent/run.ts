@@ -169,7 +169,14 @@ export class Run {
     const files = shippedFor(this.admitted, intent).map(file => ({ ...file, at: shippedPath(runDir, file.sha256) }));
     const plan = await entry.executor.plan(
       intent,
-      { document: entry.document, site: site(), files, compare: this.#looksOnly },
+      {
+        document: entry.document,
+        run: this.id,
+        at: this.#context.now(),
+        site: site(),
+        files,
+        compare: this.#looksOnly,
+      },
       look,
     );
     await this.#surely(() => store.plan(this.id, index + 1, plan));

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { AbsolutePath, Container, common, Stack, Storage } from './names.ts';
+import { Duration } from './duration.ts';
+import { AbsolutePath, Container, common, Service, Stack, Storage } from './names.ts';
 
 const retention_days = z.int().min(1).max(3650).optional().describe('For how many days backups are kept.');
 const notes = z.string().max(1024).optional().describe('A note that is kept with the backup.');
@@ -13,7 +14,32 @@ const Target = z
   );
 const Filter = z.string().min(1).max(512);
 
-const shared = { action: z.literal('backup'), stack: Stack.optional(), retention_days, notes, ...common };
+const Count = z.int().min(0).max(1000).optional();
+
+/** Proxmox's rules: each looks at what is left by the ones before it, and keeps the newest of a bucket. */
+export const Keep = z
+  .strictObject({ last: Count, daily: Count, weekly: Count, monthly: Count, yearly: Count })
+  .refine(keep => Object.values(keep).some(count => count !== undefined && count > 0), {
+    error: 'Expected at least one number above 0',
+  })
+  .describe('How many backups are kept by each rule. Without it and retention_days, all are.');
+export type Keep = z.infer<typeof Keep>;
+
+const shared = {
+  action: z.literal('backup'),
+  stack: Stack.optional(),
+  retention_days,
+  keep: Keep.optional(),
+  min_keep: z
+    .int()
+    .min(1)
+    .max(1000)
+    .optional()
+    .describe('So many of the newest verified backups always stay. Default: 3.'),
+  stall_timeout: Duration.optional().describe('A copy that has not got on for so long is ended. Default: 15m.'),
+  notes,
+  ...common,
+};
 
 /** A copy of volumes or folders by rsync. */
 export const VolumesBackup = z
@@ -29,7 +55,42 @@ export const VolumesBackup = z
     ),
     destination_path: AbsolutePath.optional().describe('The path inside destination_container.'),
     exclude: z.array(Filter).max(100).optional().describe('Patterns that are left out.'),
-    options: z.array(z.string().max(128)).max(20).optional().describe('rsync options, from the host’s allow-list.'),
+    options: z
+      .array(z.string().max(128))
+      .max(20)
+      .optional()
+      .describe('rsync options, from the allow-list in docs/backups.md.'),
+    method: z
+      .enum(['snapshots', 'mirror'])
+      .optional()
+      .describe('snapshots (the default): a folder each time, unchanged files shared; mirror: one folder, kept equal.'),
+    consistency: z
+      .enum(['live', 'pause', 'stop'])
+      .optional()
+      .describe(
+        'What happens to source_container and stop_services meanwhile. Default: live, or stop with stop_services.',
+      ),
+    stop_services: z
+      .array(Service)
+      .min(1)
+      .max(100)
+      .optional()
+      .describe('Services of the stack that are stopped (or paused) meanwhile. Those that ran are started again.'),
+    ownership: z
+      .enum(['keep', 'drop', 'fake_super'])
+      .optional()
+      .describe(
+        'Owners of the copies: kept (the default), dropped, or in extended attributes, for a share that squashes root.',
+      ),
+    accept_shrink: z.boolean().optional().describe('The source may have lost more than half since the last backup.'),
+  })
+  .refine(intent => intent.stop_services === undefined || intent.stack !== undefined, {
+    error: 'Expected "stack" beside "stop_services"',
+    path: ['stop_services'],
+  })
+  .refine(intent => intent.method !== 'mirror' || (intent.keep === undefined && intent.retention_days === undefined), {
+    error: 'Expected neither "keep" nor "retention_days" beside method: mirror, which has one copy only',
+    path: ['method'],
   })
   .refine(intent => (intent.source === undefined) !== (intent.source_container === undefined), {
     error: 'Expected either "source" or "source_container" with "source_path"',

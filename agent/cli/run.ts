@@ -145,6 +145,8 @@ async function planBlind(
     intent,
     {
       document: { name, document, documents, intent },
+      run: 'dry-run',
+      at: new Date().toISOString(),
       site,
       files: files.map(({ path, mode, sha256 }) => ({ path, mode, sha256, at: '' })),
       compare: false,

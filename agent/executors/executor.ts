@@ -2,6 +2,7 @@ import type { Intent } from '../../intents/intent.ts';
 import type { Document } from '../../protocol/command.ts';
 import type { Look, Plan } from '../plan.ts';
 
+export type { Keep } from '../../intents/backup.ts';
 export type { Intent } from '../../intents/intent.ts';
 export type { Switch } from '../../intents/rollout.ts';
 export { hostsOf, type Verify } from '../../intents/verify.ts';
@@ -26,11 +27,25 @@ export interface Site {
   docker: string;
   /** What `verify` may ask: addresses and ranges, and `stack` for a stack's own containers. */
   verify: string[];
+  /** Where backups may read and write. Absolute. */
+  backups: { sources: string[]; destinations: BackupDestination[] };
+}
+
+/** A folder that takes backups, and how it is recognised. */
+export interface BackupDestination {
+  path: string;
+  mount?: { source?: string | undefined; fstype?: string | undefined } | undefined;
+  marker?: string | undefined;
+  /** Bytes. */
+  minFree: number;
 }
 
 /** What a plan is made from, beside the intent. */
 export interface Context {
   document: Document;
+  /** The run's id, and the time of planning by the host's clock (ISO 8601). */
+  run: string;
+  at: string;
   site: Site;
   /** The files that the command ships to the intent's stack. */
   files: Shipped[];

@@ -4,11 +4,12 @@ import { examine } from '../exam.ts';
 import type { Context, Executor, Intent, Shipped } from '../executor.ts';
 import { compose } from './index.ts';
 
-const site = {
+const site: Context['site'] = {
   stacksRoot: '/opt/stacks',
   memory: '/var/lib/chatops/stacks',
   docker: 'docker',
   verify: ['stack', '127.0.0.0/8'],
+  backups: { sources: [], destinations: [] },
 };
 const DIR = '/opt/stacks/stack-media';
 const RECORD = '/var/lib/chatops/stacks/stack-media/shipped.json';
@@ -17,6 +18,8 @@ const scale = (changes: object = {}): Intent =>
   ({ action: 'scale', stack: 'stack-media', service: 'plex', replicas: 2, ...changes }) as Intent;
 const context = (intent: Intent, files: Shipped[] = [], compare = false): Context => ({
   document: { name: 'test', document: 1, documents: 1, intent },
+  run: 'run-00001',
+  at: '2026-11-21T06:00:00.000Z',
   site,
   files,
   compare,

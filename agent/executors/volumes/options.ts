@@ -1,0 +1,73 @@
+import { CannotPlan } from '../../plan.ts';
+
+/** rsync's options that an intent may name, each for itself. What runs programs, reads or writes elsewhere, or deletes is not among them. */
+const ALLOWED = new Set([
+  ...[
+    '-a',
+    '--archive',
+    '-r',
+    '--recursive',
+    '-l',
+    '--links',
+    '-p',
+    '--perms',
+    '-t',
+    '--times',
+    '-g',
+    '--group',
+    '-o',
+    '--owner',
+  ],
+  ...[
+    '-H',
+    '--hard-links',
+    '-A',
+    '--acls',
+    '-X',
+    '--xattrs',
+    '-S',
+    '--sparse',
+    '-c',
+    '--checksum',
+    '-W',
+    '--whole-file',
+  ],
+  ...[
+    '-z',
+    '--compress',
+    '-x',
+    '--one-file-system',
+    '-O',
+    '--omit-dir-times',
+    '--numeric-ids',
+    '--fsync',
+    '--no-perms',
+    '--partial',
+  ],
+]);
+const NUMBERED = /^--(bwlimit|timeout|modify-window)=\d{1,9}$/;
+
+/** Throws CannotPlan `option-not-allowed`. */
+export function checkOptions(options: string[]): string[] {
+  for (const option of options) {
+    if (ALLOWED.has(option) || NUMBERED.test(option)) continue;
+    throw new CannotPlan(
+      'option-not-allowed',
+      `The rsync option ${JSON.stringify(option)} is not on the list.`,
+      'Take it out, write each option for itself, or see the list in docs/backups.md.',
+    );
+  }
+  return options;
+}
+
+/** Patterns as literal exclude rules: a pattern can neither include, nor clear the list, nor read a file. Throws CannotPlan `exclude-not-allowed`. */
+export function filters(patterns: string[]): string[] {
+  return patterns.map(pattern => {
+    if (![...pattern].some(char => char < ' ' || char === '\u007f')) return `--filter=- ${pattern}`;
+    throw new CannotPlan(
+      'exclude-not-allowed',
+      `The pattern ${JSON.stringify(pattern)} holds a control character.`,
+      'Take it out.',
+    );
+  });
+}

@@ -1,0 +1,117 @@
+import { type Answer, CannotPlan, type Look, type Start, type Step } from '../../plan.ts';
+import type { Site } from '../executor.ts';
+
+/** What is backed up: a folder of this host, and how people know it. */
+export interface Source {
+  path: string;
+  told: string;
+  container?: string;
+}
+
+interface Inspected {
+  Id: string;
+  State: { Running: boolean; Paused: boolean };
+  Mounts?: { Type: string; Source: string; Destination: string }[];
+}
+
+interface Where {
+  source?: string | undefined;
+  source_container?: string | undefined;
+  source_path?: string | undefined;
+}
+
+/** A path inside a container is the folder of the volume or bind that is mounted there. Throws CannotPlan: `container-missing`, `container-path-unknown`. */
+export async function findSource(intent: Where, _site: Site, look: Look): Promise<Source> {
+  if (intent.source !== undefined) {
+    const path = intent.source.replace(/(?<=.)\/+$/, '');
+    return { path, told: path };
+  }
+  const { source_container: container = '', source_path: path = '' } = intent;
+  const told = `${container}:${path}`;
+  const found = (await look.engine(`/containers/${encodeURIComponent(container)}/json`)) as Answer<Inspected>;
+  if (found === undefined) return { path: `(${told})`, told, container };
+  if (found === null)
+    throw new CannotPlan(
+      'container-missing',
+      `There is no container ${container} on this host.`,
+      'Correct the name; "docker ps --all" lists them.',
+    );
+  const mounts = (found.Mounts ?? []).filter(
+    ({ Destination }) => path === Destination || path.startsWith(`${Destination}/`),
+  );
+  const nearest = mounts.toSorted((a, b) => b.Destination.length - a.Destination.length)[0];
+  if (!nearest)
+    throw new CannotPlan(
+      'container-path-unknown',
+      `${path} in ${container} is neither on a volume nor on a folder of the host.`,
+      `Name a path below one of its mounts: ${(found.Mounts ?? []).map(({ Destination }) => Destination).join(', ') || 'it has none'}.`,
+    );
+  return { path: `${nearest.Source}${path.slice(nearest.Destination.length)}`, told, container };
+}
+
+interface Still {
+  hold: Step[];
+  release: Step[];
+  /** For when it did not come to the release: also after a crash. */
+  cleanup: Step[];
+}
+
+interface Holding {
+  stack?: string | undefined;
+  stop_services?: string[] | undefined;
+  consistency?: 'live' | 'pause' | 'stop' | undefined;
+}
+
+const STOPPING = 5 * 60_000;
+
+/** Stops or pauses the containers that run now and are named by the intent, and those only are brought back. */
+export async function holdStill(intent: Holding, source: Source, site: Site, look: Look): Promise<Still> {
+  const how = intent.consistency ?? (intent.stop_services ? 'stop' : 'live');
+  const running = how === 'live' ? [] : await runningOf(intent, source, site, look);
+  if (running.length === 0) return { hold: [], release: [], cleanup: [] };
+  const docker = (name: string, verb: string, more: Partial<Start> = {}): Start => ({
+    do: 'start',
+    name,
+    argv: [site.docker, 'container', verb, ...running],
+    timeout: STOPPING,
+    changes: true,
+    repeatable: true,
+    retry: [{ on: ['Cannot connect to the Docker daemon', 'error during connect'], times: 30, pause: 2_000 }],
+    failure: {
+      code: 'docker-failed',
+      remedy: `Look at the containers: docker ps --all. Those that ran: ${running.join(', ')}`,
+    },
+    ...more,
+  });
+  const [hold, release] = how === 'stop' ? (['stop', 'start'] as const) : (['pause', 'unpause'] as const);
+  return {
+    hold: [docker(hold, hold, how === 'pause' ? { repeatable: true, okCodes: [0, 1] } : {})],
+    release: [docker(release, release)],
+    // Once more is harmless: what runs is started already. 1: nothing is paused any more.
+    cleanup: [
+      { ...docker(`${release} in any case`, release, { okCodes: [0, 1] }), ifBegan: hold, unlessBegan: 'read back' },
+    ],
+  };
+}
+
+async function runningOf(intent: Holding, source: Source, site: Site, look: Look): Promise<string[]> {
+  const names: string[] = [];
+  if (source.container !== undefined) {
+    const found = (await look.engine(`/containers/${encodeURIComponent(source.container)}/json`)) as Answer<Inspected>;
+    if (found?.State.Running && !found.State.Paused) names.push(found.Id);
+  }
+  if (intent.stop_services && intent.stack !== undefined) {
+    const label = [
+      `com.docker.compose.project.working_dir=${site.stacksRoot}/${intent.stack}`,
+      'com.docker.compose.oneoff=False',
+    ];
+    const filters = encodeURIComponent(JSON.stringify({ label, status: ['running'] }));
+    const listed = (await look.engine(`/containers/json?filters=${filters}`)) as Answer<
+      { Id: string; Labels: Record<string, string> }[]
+    >;
+    for (const { Id, Labels } of listed ?? [])
+      if (intent.stop_services.includes(Labels['com.docker.compose.service'] ?? '') && !names.includes(Id))
+        names.push(Id);
+  }
+  return names;
+}
