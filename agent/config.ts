@@ -140,6 +140,14 @@ export const Config = z
       })
       .default({ sources: ['/var/lib/docker/volumes'], destinations: [] })
       .describe('Bounds of backups.'),
+    proxmox: z
+      .strictObject({
+        programs: Absolute.optional().describe(
+          'The folder of vzdump, pvesh, pvesm, qm and pct, where the usual ones don’t hold them.',
+        ),
+      })
+      .default({})
+      .describe('For an agent on a Proxmox node.'),
     history: z
       .strictObject({
         keep: Duration.default('365d').describe('Runs that ended longer ago are taken out.'),

@@ -35,6 +35,8 @@ export function describeStep(step: Step): string {
       return `check that ${step.path} is there, not empty and has not shrunk`;
     case 'seal':
       return `read ${step.folder}/${step.partial} back, write its manifest, name it ${step.as}`;
+    case 'expect-listed':
+      return `see that ${step.argv.join(' ')} lists a new backup`;
     case 'prune':
       return `prune ${step.folder}: keep ${Object.entries(step.rules)
         .map(([rule, count]) => `${rule} ${count}`)

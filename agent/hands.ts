@@ -3,7 +3,7 @@ import { basename, join } from 'node:path';
 import type { Hands, Piece, StepEnding } from './carry-out.ts';
 import { type Engine, inspectAll, serviceOf } from './docker.ts';
 import { changeFiles, FileFailure, restoreFiles } from './files.ts';
-import { checkSource, checkTarget, prune, seal } from './hands/backup.ts';
+import { checkSource, checkTarget, judgeListing, prune, seal } from './hands/backup.ts';
 import { probe } from './hands/probe.ts';
 import { remember } from './hands/remember.ts';
 import { start } from './hands/start.ts';
@@ -12,6 +12,7 @@ import { countOrders, Keeper } from './keeper.ts';
 import {
   type AwaitHealthy,
   CannotPlan,
+  type ExpectListed,
   type FileChange,
   type Measure,
   type Start,
@@ -64,6 +65,14 @@ export function createHands(options: HandsOptions): Hands & { end(): void } {
       resumed,
     );
   }
+  async function* listed(step: ExpectListed, place: Place, signal: AbortSignal, resumed?: { offset: number }): Doing {
+    const stdoutTo = join(options.runDir, `${place.document}-${place.index}.json`);
+    const failure = { code: 'backup-not-listed', remedy: 'Run the command on the host to see why.' };
+    const { name, argv, timeout } = step;
+    const asked: Start = { do: 'start', name, argv, timeout, stdoutTo, repeatable: true, failure };
+    const ending = yield* starting(asked, place, signal, resumed);
+    return ending.outcome === 'succeeded' ? judgeListing(await readFile(stdoutTo, 'utf8'), step) : ending;
+  }
   /** Waits for health, and brings up again what the engine was still stopping. */
   async function* healthy(step: AwaitHealthy, place: Place, signal: AbortSignal): Doing {
     const deadline = performance.now() + step.timeout;
@@ -113,6 +122,8 @@ export function createHands(options: HandsOptions): Hands & { end(): void } {
           return checkSource(step);
         case 'seal':
           return seal(step, signal);
+        case 'expect-listed':
+          return listed(step, place, signal, resumed);
         case 'prune':
           return prune(step);
         case 'remember':

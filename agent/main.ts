@@ -140,6 +140,7 @@ export function siteOf(config: Config): Site {
     memory: join(config.state_dir, 'stacks'),
     docker: config.docker.command,
     verify: config.verify.allow,
+    proxmox: config.proxmox.programs === undefined ? '' : `${config.proxmox.programs}/`,
     backups: {
       sources: [...config.backups.sources, config.stacks.root],
       destinations: config.backups.destinations.map(({ min_free, ...rest }) => ({

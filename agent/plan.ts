@@ -30,6 +30,13 @@ export interface Start extends Named {
   stdoutTo?: string;
   /** Exit codes that count as done. Default: 0. */
   okCodes?: number[];
+  /** An exit code that counts as done is not enough: the output must hold each of these, and none of those. */
+  mustSay?: string[];
+  mustNotSay?: string[];
+  /** Lines that begin so are told at the end: it is done, with warnings. */
+  warnings?: string[];
+  /** How long a process that is to end gets before it is killed; default: 30 s. */
+  grace?: Milliseconds;
   /** It changes what runs on the host (not only what is stored): a failure after it is not "nothing was changed". */
   changes?: true;
   /** Carrying it out twice is as good as once: where nobody knows how it ended, it is carried out again. */
@@ -237,6 +244,16 @@ export interface Seal extends Named {
   manifest: Taken;
 }
 
+/** Runs a program that lists backups as JSON: one of them must be new (`ctime`, seconds, from `since` on) and not empty. */
+export interface ExpectListed extends Named {
+  do: 'expect-listed';
+  argv: [string, ...string[]];
+  /** ISO 8601. */
+  since: string;
+  backup: { kind: string; name: string };
+  timeout: Milliseconds;
+}
+
 /** Takes backups away that the rules don't keep; see keep.ts. What was interrupted long ago goes too. */
 export interface Prune extends Named {
   do: 'prune';
@@ -259,6 +276,7 @@ export type Step =
   | CheckTarget
   | CheckSource
   | Seal
+  | ExpectListed
   | Prune;
 
 /** What would be done, as data: it can be shown, stored, compared and carried out after a restart. */

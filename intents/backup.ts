@@ -118,6 +118,12 @@ export const VmBackup = z
     vm_id: z.int().min(100).max(999_999_999).describe('The guest’s number on the Proxmox host.'),
     storage: Storage.describe('The Proxmox storage that takes the backup.'),
     compress: z.enum(['zstd', 'gzip', 'lzo', '0']).optional().describe('Default: zstd. "0": not compressed.'),
+    mode: z
+      .enum(['snapshot', 'suspend', 'stop'])
+      .optional()
+      .describe('snapshot (the default) while the guest runs; suspend or stop it meanwhile.'),
+    lock_wait: Duration.optional().describe('How long another backup of the node is waited for. Default: 3h.'),
+    expected_node: Storage.optional().describe('The node on which the guest must be.'),
   })
   .describe('A backup of a Proxmox guest, by vzdump.');
 

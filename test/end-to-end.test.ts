@@ -281,7 +281,7 @@ describe('without what a deployment needs it is refused, and the host stays as i
   });
 
   it('a backup, until it can be carried out', async () => {
-    const backup = `label_required: ${LABEL}\naction: backup\nbackup_type: vm_proxmox\nstack: stack-vm\nvm_id: 101\nstorage: nfs\n`;
+    const backup = `label_required: ${LABEL}\naction: backup\ndatabase_type: plex\nstack: stack-plex\nsource_container: plex\ndestination: /mnt/backup\n`;
     expectRefused(await deploy(world.merge({ 'chatops/intents/it.yaml': backup })), 'action-unsupported');
   });
 

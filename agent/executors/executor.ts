@@ -27,6 +27,8 @@ export interface Site {
   docker: string;
   /** What `verify` may ask: addresses and ranges, and `stack` for a stack's own containers. */
   verify: string[];
+  /** What goes before the names of Proxmox's programs: nothing, or a folder with a slash at its end. */
+  proxmox: string;
   /** Where backups may read and write. Absolute. */
   backups: { sources: string[]; destinations: BackupDestination[] };
 }

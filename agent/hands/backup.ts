@@ -5,7 +5,7 @@ import { join, sep } from 'node:path';
 import type { Piece, StepEnding } from '../carry-out.ts';
 import { judgeBackups, type Kept } from '../keep.ts';
 import { readJson, writeDurably } from '../keeper.ts';
-import type { CheckSource, CheckTarget, Prune, Seal, Taken } from '../plan.ts';
+import type { CheckSource, CheckTarget, ExpectListed, Prune, Seal, Taken } from '../plan.ts';
 
 type Doing = AsyncGenerator<Piece, StepEnding>;
 
@@ -205,6 +205,37 @@ async function digestOf(path: string, signal: AbortSignal): Promise<{ bytes: num
     bytes += chunk.length;
   }
   return { bytes, sha256: hash.digest('hex') };
+}
+
+/** What of a listing's entry is read, as Proxmox names it. */
+interface ListedBackup {
+  volid: string;
+  size: number;
+  ctime: number;
+}
+
+/** Judges the listing that a program has written to `file`. */
+export function judgeListing(text: string, step: ExpectListed): StepEnding {
+  let entries: ListedBackup[];
+  try {
+    entries = JSON.parse(text) as ListedBackup[];
+  } catch {
+    return failed(
+      'backup-not-listed',
+      `"${step.argv.join(' ')}" did not answer with a list.`,
+      'Run it on the host to see why.',
+    );
+  }
+  const since = Math.floor(Date.parse(step.since) / 1000);
+  const found = entries.filter(({ ctime, size }) => ctime >= since && size > 0).sort((a, b) => b.ctime - a.ctime)[0];
+  if (!found)
+    return failed(
+      'backup-not-listed',
+      `The program said that it was done, but the storage lists no new backup (${entries.length} older ones).`,
+      'Look at the storage, and whether the guest is on this node. Nothing was pruned.',
+    );
+  const backup = { ...step.backup, archive: found.volid, bytes: found.size, files: 1, sha256: '', verified: false };
+  return { outcome: 'succeeded', backup, message: `${found.volid}, ${mib(found.size)}` };
 }
 
 export async function* prune(step: Prune): Doing {

@@ -1,4 +1,4 @@
-import { mkdir, open } from 'node:fs/promises';
+import { mkdir, open, readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Piece, StepEnding } from '../carry-out.ts';
@@ -39,16 +39,22 @@ export async function* start(
   let number = options.resumed ? countOrders(base) : 0;
   let kept: Kept | undefined = number > 0 ? keeper.find(`${base}-${number}`) : undefined;
   let offset = options.resumed?.offset ?? 0;
+  const heard = options.resumed && (step.mustSay || step.mustNotSay) ? await readFile(log, 'utf8').catch(() => '') : '';
   let repeats = 0;
   const tries = new Map<object, number>();
   for (;;) {
     if (!kept && signal.aborted)
       return { outcome: 'cancelled', code: 'cancelled', message: `"${step.name}" was cancelled.` };
     kept ??= await order(step, options, `${base}-${++number}`, log);
-    const limits = watchLimits(kept, step, signal, options.grace);
+    const grace = step.grace ?? options.grace;
+    const limits = watchLimits(kept, step, signal, grace);
+    const said = new Said(step);
+    // What an earlier agent has told counts too.
+    said.hear(heard.slice(0, offset));
     let last = Buffer.alloc(0);
     for await (const piece of tail(log, kept.exited, offset)) {
       limits.moved();
+      said.hear(piece.bytes.toString());
       last = Buffer.concat([last, piece.bytes.subarray(-LOOKED_AT)]).subarray(-LOOKED_AT);
       offset = piece.source.offset + piece.source.length;
       yield piece;
@@ -56,7 +62,7 @@ export async function* start(
     const exit = await kept.exited;
     limits.end();
     // What the process left behind must not work on while the step is judged, repeated or undone.
-    if (exit.unknown || exit.signal !== null || limits.stopped) await kept.stop(options.grace);
+    if (exit.unknown || exit.signal !== null || limits.stopped) await kept.stop(grace);
     const output = last.toString();
     if (!limits.stopped && step.repeatable && (exit.unknown || exit.signal !== null) && ++repeats <= MOST_REPEATS) {
       const how = exit.unknown ? 'Nobody saw how this ended' : `This was ended from outside (${exit.signal})`;
@@ -65,10 +71,63 @@ export async function* start(
       continue;
     }
     const again = limits.stopped || isDone(step, exit) ? undefined : passing(step, output, tries);
-    if (!again) return endingOf(step, kept, exit, limits.stopped, output);
+    if (!again) return said.judge(endingOf(step, kept, exit, limits.stopped, output), step);
     yield { text: `That may pass: again in ${again.pause / 1000} s.\n` };
     await sleep(again.pause, undefined, { signal }).catch(() => undefined);
     kept = undefined;
+  }
+}
+
+/** How many lines of warnings an ending repeats. */
+const MOST_WARNINGS = 5;
+/** Longer than any text that is looked for. */
+const OVERLAP = 512;
+
+/** What a step's output must and must not hold, as it comes. */
+class Said {
+  readonly #missing: Set<string>;
+  readonly #unwanted: string[];
+  readonly #wanted: string[];
+  readonly #warnings: string[] = [];
+  readonly #prefixes: string[];
+  #found: string | undefined;
+  #tail = '';
+  #line = '';
+
+  constructor({ mustSay = [], mustNotSay = [], warnings = [] }: Start) {
+    this.#wanted = mustSay;
+    this.#missing = new Set(mustSay);
+    this.#unwanted = mustNotSay;
+    this.#prefixes = warnings;
+  }
+
+  hear(text: string): void {
+    if (this.#wanted.length + this.#unwanted.length + this.#prefixes.length === 0) return;
+    const heard = this.#tail + text;
+    for (const wanted of this.#missing) if (heard.includes(wanted)) this.#missing.delete(wanted);
+    this.#found ??= this.#unwanted.find(unwanted => heard.includes(unwanted));
+    this.#tail = heard.slice(-OVERLAP);
+    const lines = (this.#line + text).split('\n');
+    this.#line = lines.pop() ?? '';
+    this.#warnings.push(...lines.filter(line => this.#prefixes.some(prefix => line.startsWith(prefix))));
+  }
+
+  judge(ending: StepEnding, step: Start): StepEnding {
+    if (ending.outcome !== 'succeeded') return ending;
+    const [missing] = this.#missing;
+    if (missing !== undefined || this.#found !== undefined) {
+      const why = this.#found === undefined ? `did not say "${missing}"` : `said "${this.#found}"`;
+      const { code, remedy } = step.failure;
+      return {
+        ...ending,
+        outcome: 'failed',
+        code,
+        message: `"${step.name}" ended with ${ending.exit}, but ${why}.`,
+        remedy,
+      };
+    }
+    if (this.#warnings.length === 0) return ending;
+    return { ...ending, message: `with warnings: ${this.#warnings.slice(0, MOST_WARNINGS).join(' / ')}` };
   }
 }
 

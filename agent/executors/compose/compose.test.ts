@@ -9,6 +9,7 @@ const site: Context['site'] = {
   memory: '/var/lib/chatops/stacks',
   docker: 'docker',
   verify: ['stack', '127.0.0.0/8'],
+  proxmox: '',
   backups: { sources: [], destinations: [] },
 };
 const DIR = '/opt/stacks/stack-media';

@@ -9,6 +9,7 @@ const site: Site = {
   memory: '/var/lib/chatops/stacks',
   docker: 'docker',
   verify: [],
+  proxmox: '',
   backups: {
     sources: ['/var/lib/docker/volumes', '/opt/stacks'],
     destinations: [{ path: '/mnt/backup', minFree: 1000 }],

@@ -1,0 +1,79 @@
+import { CannotPlan, type Look } from '../../plan.ts';
+import type { Site } from '../executor.ts';
+
+/** A guest of this node, and what of it a backup must hold. */
+export interface Guest {
+  name: string;
+  type: 'qemu' | 'lxc';
+  node: string;
+  /** Of a VM: the disks that are part of a backup. */
+  disks: string[];
+  /** Disks that the guest's settings leave out of backups. */
+  leftOut: string[];
+}
+
+interface Resource {
+  vmid?: number;
+  type: string;
+  node?: string;
+  name?: string;
+}
+
+/**
+ * Where the guest is: vzdump says nothing and ends well where it is on another node. Throws CannotPlan: `program-missing`,
+ * `proxmox-unreadable`, `vm-unknown`, `vm-elsewhere`.
+ */
+export async function findGuest(
+  { vm_id: id, expected_node: expected }: { vm_id: number; expected_node?: string | undefined },
+  site: Site,
+  look: Look,
+): Promise<Guest | undefined> {
+  const resources = await ask<Resource[]>(['/cluster/resources', '--type', 'vm'], site, look);
+  const nodes = await ask<{ type: string; name: string; local?: number }[]>(['/cluster/status'], site, look);
+  if (!resources || !nodes) return undefined;
+  const here = nodes.find(({ type, local }) => type === 'node' && local === 1)?.name ?? '';
+  const found = resources.find(({ vmid }) => vmid === id);
+  if (!found) {
+    throw new CannotPlan(
+      'vm-unknown',
+      `There is no guest ${id} in this cluster (or the agent may not see it).`,
+      'Correct vm_id; "pvesh get /cluster/resources" lists them.',
+    );
+  }
+  if (found.node !== here || (expected !== undefined && expected !== here)) {
+    throw new CannotPlan(
+      'vm-elsewhere',
+      `The guest ${id} is on the node ${found.node}; this agent is on ${here}${expected === undefined ? '' : `, and ${expected} is expected`}.`,
+      'Send the intent to the agent of that node, or move the guest back.',
+    );
+  }
+  const type = found.type === 'lxc' ? 'lxc' : 'qemu';
+  const config = await look.ask([`${site.proxmox}${type === 'lxc' ? 'pct' : 'qm'}`, 'config', String(id)]);
+  return { name: found.name ?? String(id), type, node: here, ...disksOf(config?.stdout ?? '') };
+}
+
+/** `scsi0: local-lvm:vm-101-disk-0,size=32G` counts, `backup=0` leaves out, `media=cdrom` is none. */
+function disksOf(config: string): { disks: string[]; leftOut: string[] } {
+  const disks: string[] = [];
+  const leftOut: string[] = [];
+  for (const [, disk = '', value = ''] of config.matchAll(/^((?:scsi|virtio|sata|ide|efidisk|tpmstate)\d+): (.+)$/gm)) {
+    if (/(^|,)media=cdrom(,|$)/.test(value) || value.startsWith('none')) continue;
+    (/(^|,)backup=(0|no|off)(,|$)/.test(value) ? leftOut : disks).push(disk);
+  }
+  return { disks, leftOut };
+}
+
+async function ask<T>(path: string[], site: Site, look: Look): Promise<T | undefined> {
+  const answer = await look.ask([`${site.proxmox}pvesh`, 'get', ...(path as [string]), '--output-format', 'json']);
+  if (!answer) return undefined;
+  try {
+    if (answer.code === 0) return JSON.parse(answer.stdout) as T;
+  } catch {
+    // Told below.
+  }
+  throw new CannotPlan(
+    'proxmox-unreadable',
+    `"pvesh get ${path.join(' ')}" did not answer: ${answer.stderr.trim().slice(0, 200) || 'not JSON'}`,
+    'The agent must run as root on a Proxmox node.',
+  );
+}

@@ -1,0 +1,125 @@
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { Finished } from './stand/runner.ts';
+import { LABEL, World } from './stand/world.ts';
+
+let world: World;
+let node: string;
+beforeAll(async () => {
+  world = new World({ allow: [{ actions: ['backup'], stacks: ['*'], require_labels: [LABEL] }] });
+  node = join(world.dir, 'node');
+  cpSync('test/doubles/proxmox', node, { recursive: true });
+  await world.github.start();
+  await world.host.start({ proxmox: { programs: node } });
+});
+afterAll(() => world[Symbol.asyncDispose]());
+beforeEach(() => {
+  rmSync(join(node, 'state'), { recursive: true, force: true });
+  mkdirSync(join(node, 'state', 'dump'), { recursive: true });
+});
+
+const outcome = ({ outputs }: Finished) => [outputs.status, outputs.reason];
+const text = (name: string) =>
+  existsSync(join(node, 'state', name)) ? readFileSync(join(node, 'state', name), 'utf8') : '';
+function job(scenario: string, more = 'retention_days: 14\nnotes: "nightly, from C:\\\\dir"\n', vm = 101) {
+  writeFileSync(join(node, 'state', 'scenario'), scenario);
+  const merge = world.merge({
+    'chatops/intents/vm.yaml': `label_required: ${LABEL}\naction: backup\nbackup_type: vm_proxmox\nvm_id: ${vm}\nstorage: backup-nfs\n${more}`,
+  });
+  return (changes = {}) => world.begin(merge, 'vm', changes);
+}
+const backup = (scenario: string, more?: string, vm?: number) => job(scenario, more, vm)().finished;
+
+describe('a backup of a Proxmox guest', () => {
+  it('is made by vzdump, proved by its log and the storage’s list, and pruned after that', async () => {
+    const done = await backup('ok');
+    expect(outcome(done), done.log).toEqual(['succeeded', '']);
+    expect(text('calls').trim()).toBe(
+      '101 --storage backup-nfs --mode snapshot --compress zstd --prune-backups keep-all=1 --lockwait 180 --notes-template nightly, from C:\\\\dir',
+    );
+    expect(text('pruned').trim()).toBe('prune-backups backup-nfs --vmid 101 --type qemu --keep-last 1 --keep-daily 14');
+    expect(done.log).toContain('Left out by the guest');
+    const [document] = JSON.parse(done.outputs.result ?? '').receipts[0].documents;
+    expect(document.backup).toMatchObject({ kind: 'vm_proxmox', name: 'vm', bytes: 4096, verified: false });
+    expect(await world.host.metrics()).toMatch(
+      /chatops_backup_last_success_timestamp_seconds\{kind="vm_proxmox",name="vm"\} 1\d{9}/,
+    );
+  });
+
+  it('may succeed with warnings, or though the mail about it was lost', async () => {
+    const warned = await backup('warnings');
+    expect([...outcome(warned), warned.log.includes('with warnings: WARN: EFI disk')], warned.log).toEqual([
+      'succeeded',
+      '',
+      true,
+    ]);
+    expect(outcome(await backup('mail'))).toEqual(['succeeded', '']);
+  });
+
+  it.each([
+    [
+      'says nothing and ends well (the guest is elsewhere)',
+      'elsewhere',
+      'vzdump-failed',
+      'did not say "Finished Backup of VM 101"',
+    ],
+    ['has left out a disk', 'disk-missing', 'vzdump-failed', 'did not say "include disk \'virtio1\'"'],
+    ['says that a guest is done and the job is not', 'misleading', 'vzdump-failed', 'exit code 255'],
+    ['says that all is done, and nothing is there', 'nothing-there', 'backup-not-listed', 'lists no new backup'],
+    ['finds another backup going on', 'lock', 'vzdump-failed', 'got timeout'],
+    ['finds the storage’s limit reached', 'limit', 'vzdump-failed', 'max backup limit'],
+  ])('that %s is none, and nothing is pruned', async (_, scenario, code, says) => {
+    const done = await backup(scenario);
+    expect(outcome(done), done.log).toEqual(['failed', code]);
+    expect(done.log).toContain(says);
+    expect(text('pruned')).toBe('');
+  });
+
+  it.each([
+    ['an unknown guest', 999, '', 'vm-unknown'],
+    ['a guest of another node', 202, '', 'vm-elsewhere'],
+    ['a guest that is expected elsewhere', 101, 'expected_node: other\n', 'vm-elsewhere'],
+  ])('of %s is refused before vzdump is called', async (_, vm, more, code) => {
+    expect(outcome(await backup('ok', more, vm))).toEqual(['failed', code]);
+    expect(text('calls')).toBe('');
+  });
+
+  it('to a storage that is not active is refused before vzdump is called', async () => {
+    writeFileSync(join(node, 'state', 'storage'), 'inactive');
+    expect(outcome(await backup('ok'))).toEqual(['failed', 'storage-inactive']);
+    expect(text('calls')).toBe('');
+  });
+
+  it('that is cancelled lets vzdump put the guest right', async () => {
+    const begin = job('hangs');
+    const { child, finished } = begin({
+      onLog: (chunk: string) => chunk.includes('  1% (408.0') && child.kill('SIGINT'),
+    });
+    const done = await finished;
+    expect(outcome(done), done.log).toEqual(['cancelled', 'cancelled']);
+    expect(done.log).toContain('interrupted by signal');
+    expect(readdirSync(join(node, 'state', 'dump'))).toEqual([]);
+  });
+
+  it('that hangs is ended, and named', async () => {
+    const done = await backup('hangs', 'timeout: 2s\n');
+    expect(outcome(done), done.log).toEqual(['failed', 'step-timeout']);
+    expect(done.log).toMatch(/vzdump 101 .*\(pid \d+\) had not ended after 2 s/);
+  });
+
+  it('goes on when the agent is killed, and is proved by the next one', async () => {
+    let killed = false;
+    const begin = job('slow');
+    const { finished } = begin({
+      onLog: (chunk: string) => {
+        if (killed || !chunk.includes('  1% (408.0')) return;
+        killed = true;
+        void world.host.stop('SIGKILL').then(() => world.host.start({ proxmox: { programs: node } }));
+      },
+    });
+    const done = await finished;
+    expect([killed, ...outcome(done)], done.log).toEqual([true, 'succeeded', '']);
+    expect(text('calls').trim().split('\n')).toHaveLength(1);
+  });
+});
