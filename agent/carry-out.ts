@@ -242,7 +242,7 @@ function judgeFailure(
 }
 
 function changesHost(step: Step): boolean {
-  return (step.do === 'start' || step.do === 'tidy') && step.changes === true;
+  return ((step.do === 'start' || step.do === 'tidy') && step.changes === true) || step.do === 'swap';
 }
 
 /** Whether the host is left changed after a failure: a process was started that changes services and was not undone, or files stay. */

@@ -37,6 +37,12 @@ export function describeStep(step: Step): string {
       return `read ${step.folder}/${step.partial} back, write its manifest, name it ${step.as}`;
     case 'expect-listed':
       return `see that ${step.argv.join(' ')} lists a new backup`;
+    case 'check-backup':
+      return `read ${step.folder}/${step.backup} again, and compare it with its manifest`;
+    case 'swap':
+      return step.back
+        ? `put ${step.aside} back in the place of ${step.path} where it was taken, and remove ${step.next}`
+        : `put ${step.next} in the place of ${step.path}, and keep that as ${step.aside}`;
     case 'prune':
       return `prune ${step.folder}: keep ${Object.entries(step.rules)
         .map(([rule, count]) => `${rule} ${count}`)

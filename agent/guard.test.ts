@@ -78,7 +78,16 @@ describe('the guard refuses', () => {
     ],
     [
       'an action that comes later',
-      () => command([{ action: 'backup', backup_type: 'vm_proxmox', vm_id: 101, storage: 's', stack: 'stack-web' }]),
+      () =>
+        command([
+          {
+            action: 'backup',
+            database_type: 'plex',
+            source_container: 'plex',
+            destination: '/mnt/b',
+            stack: 'stack-web',
+          },
+        ]),
       'action-unsupported',
     ],
     ['no approval', () => command([rollout()], { approval: null }), 'approval-missing'],

@@ -3,7 +3,7 @@ import { basename, join } from 'node:path';
 import type { Hands, Piece, StepEnding } from './carry-out.ts';
 import { type Engine, inspectAll, serviceOf } from './docker.ts';
 import { changeFiles, FileFailure, restoreFiles } from './files.ts';
-import { checkSource, checkTarget, judgeListing, prune, seal } from './hands/backup.ts';
+import { checkBackup, checkSource, checkTarget, judgeListing, prune, seal, swap } from './hands/backup.ts';
 import { probe } from './hands/probe.ts';
 import { remember } from './hands/remember.ts';
 import { start } from './hands/start.ts';
@@ -122,6 +122,10 @@ export function createHands(options: HandsOptions): Hands & { end(): void } {
           return checkSource(step);
         case 'seal':
           return seal(step, signal);
+        case 'check-backup':
+          return checkBackup(step, signal);
+        case 'swap':
+          return swap(step);
         case 'expect-listed':
           return listed(step, place, signal, resumed);
         case 'prune':

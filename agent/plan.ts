@@ -244,6 +244,24 @@ export interface Seal extends Named {
   manifest: Taken;
 }
 
+/** A backup is read again whole, and must be what its manifest says. */
+export interface CheckBackup extends Named {
+  do: 'check-backup';
+  folder: string;
+  backup: string;
+}
+
+/** A folder takes another's place: what is at `path` goes to `aside`, what is at `next` to `path`. Back again: `back`. */
+export interface Swap extends Named {
+  do: 'swap';
+  path: string;
+  next: string;
+  aside: string;
+  /** Under one of these it must be, once links are resolved. */
+  roots: string[];
+  back?: true;
+}
+
 /** Runs a program that lists backups as JSON: one of them must be new (`ctime`, seconds, from `since` on) and not empty. */
 export interface ExpectListed extends Named {
   do: 'expect-listed';
@@ -277,6 +295,8 @@ export type Step =
   | CheckSource
   | Seal
   | ExpectListed
+  | CheckBackup
+  | Swap
   | Prune;
 
 /** What would be done, as data: it can be shown, stored, compared and carried out after a restart. */

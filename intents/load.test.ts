@@ -78,7 +78,7 @@ describe('what is wrong is told with its place and what to write instead', () =>
     ['negative replicas', 'action: scale\nstack: s\nservice: a\nreplicas: -1\n', 'wrong-value', 4, 11, ''],
     ['replicas as text', 'action: scale\nstack: s\nservice: a\nreplicas: many\n', 'wrong-value', 4, 11, 'number'],
     ['an unknown action', 'action: rolout\nstack: s\n', 'unknown-action', 1, 9, 'Write "rollout".'],
-    ['no action', 'stack: s\n', 'missing-key', 1, 1, 'rollout, scale, rollback, backup'],
+    ['no action', 'stack: s\n', 'missing-key', 1, 1, 'rollout, scale, rollback, backup, restore'],
     ['a path that climbs', `${ROLLOUT}compose: /opt/../etc/x.yml\n`, 'wrong-value', 3, 10, ''],
     ['a source_dir that is absolute', `${ROLLOUT}source_dir: /etc\n`, 'wrong-value', 3, 13, ''],
     ['a name that is an option', 'action: rollout\nstack: --help\n', 'wrong-value', 2, 8, ''],

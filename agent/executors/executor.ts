@@ -3,6 +3,7 @@ import type { Document } from '../../protocol/command.ts';
 import type { Look, Plan } from '../plan.ts';
 
 export type { Keep } from '../../intents/backup.ts';
+export { parseDuration } from '../../intents/duration.ts';
 export type { Intent } from '../../intents/intent.ts';
 export type { Switch } from '../../intents/rollout.ts';
 export { hostsOf, type Verify } from '../../intents/verify.ts';

@@ -1,11 +1,11 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { lstat, mkdir, open, readdir, readFile, realpath, rename, rm, stat, statfs } from 'node:fs/promises';
-import { join, sep } from 'node:path';
+import { dirname, join, sep } from 'node:path';
 import type { Piece, StepEnding } from '../carry-out.ts';
 import { judgeBackups, type Kept } from '../keep.ts';
 import { readJson, writeDurably } from '../keeper.ts';
-import type { CheckSource, CheckTarget, ExpectListed, Prune, Seal, Taken } from '../plan.ts';
+import type { CheckBackup, CheckSource, CheckTarget, ExpectListed, Prune, Seal, Swap, Taken } from '../plan.ts';
 
 type Doing = AsyncGenerator<Piece, StepEnding>;
 
@@ -205,6 +205,65 @@ async function digestOf(path: string, signal: AbortSignal): Promise<{ bytes: num
     bytes += chunk.length;
   }
   return { bytes, sha256: hash.digest('hex') };
+}
+
+export async function* checkBackup(step: CheckBackup, signal: AbortSignal): Doing {
+  const path = join(step.folder, step.backup);
+  const manifest = readManifest(`${path}.json`);
+  const broken = (why: string) =>
+    failed(
+      'backup-broken',
+      `${path} is not what its manifest says: ${why}. Nothing was changed.`,
+      'Restore another one ("at"), and look at the disk that holds it.',
+    );
+  if (!manifest) return broken('its manifest can’t be read');
+  try {
+    const read = await readBack(path, signal);
+    if (read.sha256 !== manifest.sha256 || read.files !== manifest.files)
+      return broken(
+        `${read.files} files, sha256 ${read.sha256.slice(0, 12)}, not ${manifest.files} and ${manifest.sha256.slice(0, 12)}`,
+      );
+    yield { text: `${read.files} files, ${mib(read.bytes)}, as they were at ${manifest.at}\n` };
+    return { outcome: 'succeeded' };
+  } catch (error) {
+    if (signal.aborted) return { outcome: 'cancelled', code: 'cancelled', message: `"${step.name}" was cancelled.` };
+    return broken(said(error));
+  }
+}
+
+/** Each half is a rename, and is done only where it has not been: an earlier agent may have come to the middle. */
+export async function* swap({ path, next, aside, roots, back }: Swap): Doing {
+  const isThere = async (one: string) => (await stat(one).catch(() => undefined)) !== undefined;
+  const parent = await realpath(dirname(path)).catch(() => dirname(path));
+  const real = await Promise.all(roots.map(root => realpath(root).catch(() => root)));
+  if (!real.some(root => parent === root || parent.startsWith(root + sep)))
+    return failed(
+      'path-outside',
+      `${path} does not stay under the folders that may be restored.`,
+      'Add its folder to backups.sources in agent.yaml.',
+    );
+  try {
+    if (back) {
+      if (await isThere(aside)) {
+        if (await isThere(path)) await rename(path, next);
+        await rename(aside, path);
+      }
+      // A copy of what the backup holds still: nobody needs it.
+      await rm(next, { recursive: true, force: true });
+    } else {
+      if ((await isThere(next)) && (await isThere(path)) && !(await isThere(aside))) await rename(path, aside);
+      if (await isThere(next)) await rename(next, path);
+    }
+    await syncFolder(dirname(path));
+  } catch (error) {
+    return failed(
+      'swap-failed',
+      `${path} could not be exchanged: ${said(error)}`,
+      'A folder that is a mount point itself can’t be renamed: restore into a folder below it.',
+    );
+  }
+  yield { text: back ? `${path} is as it was\n` : `what was there before is ${aside}\n` };
+  return { outcome: 'succeeded' };
 }
 
 /** What of a listing's entry is read, as Proxmox names it. */

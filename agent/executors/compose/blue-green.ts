@@ -1,12 +1,12 @@
 import type { Look, Start, Step, Write } from '../../plan.ts';
 import type { Switch } from '../executor.ts';
+import { healthStep, verifySteps } from '../verify.ts';
 import { memoryOf } from './now.ts';
 import { impossible, type Rendered, render, serviceOf, whySingle } from './render.ts';
-import { awaitHealthy, change, docker } from './steps.ts';
+import { change, docker } from './steps.ts';
 import { type Ground, recreate, type Strategy } from './strategy.ts';
 import { composeFile, GREEN, type Target, type Variant } from './target.ts';
 import { changedCompose, imagesBack } from './undo.ts';
-import { verifySteps } from './verify.ts';
 
 const SWITCH_STEP = 'switch';
 /** What visitors of the old project get to move over, in milliseconds. */
@@ -39,7 +39,7 @@ export async function planBlueGreen(ground: Ground): Promise<Strategy> {
   const takeDown = change(`take down ${live}`, target, ['down', '--remove-orphans'], time.up, undefined, {
     project: live,
   });
-  const healthy = awaitHealthy(`wait until ${names.next} is healthy`, next.whole, time.healthy);
+  const healthy = healthStep(`wait until ${names.next} is healthy`, next.whole, time.healthy);
   const switching = switchSteps(ground, to, { live, next });
   return {
     pulls: [],
@@ -124,7 +124,7 @@ function switchSteps(ground: Ground, to: Switch, { live, next }: { live: string;
     change(SWITCH_STEP, target, ['up', '--detach', '--no-build', '--no-deps', to.service], time.up, undefined, {
       project,
     }),
-    awaitHealthy('wait until it serves', { ...next.whole, services: [to.service] }, time.healthy),
+    healthStep('wait until it serves', { ...next.whole, services: [to.service] }, time.healthy),
   ];
 }
 
@@ -193,7 +193,7 @@ async function wayBack(ground: Ground, way: Way, look: Look): Promise<Step[]> {
       ...change(`bring up ${way.live} again`, target, up, time.up, undefined, { project: way.live, files }),
       ifBegan: since,
     },
-    { ...awaitHealthy(`wait until ${way.live} is healthy again`, live, time.healthy), ifBegan: way.bringUp.name },
+    { ...healthStep(`wait until ${way.live} is healthy again`, live, time.healthy), ifBegan: way.bringUp.name },
     ...('file' in way.to
       ? [{ ...downNext, ifBegan: way.bringUp.name }]
       : [{ ...downNext, name: `${downNext.name} as well`, ifBegan: way.bringUp.name, unlessBegan: 'free the port' }]),

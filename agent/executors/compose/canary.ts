@@ -1,8 +1,8 @@
+import { healthStep, verifySteps } from '../verify.ts';
 import { impossible, render, serviceOf, whySingle } from './render.ts';
-import { awaitHealthy, change, docker } from './steps.ts';
+import { change, docker } from './steps.ts';
 import { type Ground, recreate, type Strategy } from './strategy.ts';
 import { planUndo } from './undo.ts';
-import { verifySteps } from './verify.ts';
 
 /**
  * One new container beside the old ones, then the rest of the new ones, and the old ones go last: the service answers all
@@ -39,18 +39,18 @@ export async function planCanary(ground: Ground): Promise<Strategy> {
     pulls: [name],
     steps: [
       beside('canary', many + 1),
-      awaitHealthy('wait for the canary', project, time.healthy, { replicas: { [name]: many + 1 } }),
+      healthStep('wait for the canary', project, time.healthy, { replicas: { [name]: many + 1 } }),
       ...verifySteps(intent.verify, target.whole, { allow: site.verify, healthy: time.healthy }),
       ...(many > 1
         ? [
             beside('the rest', 2 * many),
-            awaitHealthy('wait for the rest', project, time.healthy, { replicas: { [name]: 2 * many } }),
+            healthStep('wait for the rest', project, time.healthy, { replicas: { [name]: 2 * many } }),
           ]
         : []),
       docker('stop the old', [site.docker, 'container', 'stop', ...ids], { changes: true, timeout: time.up }),
       // 1: one is gone already.
       docker('remove the old', [site.docker, 'container', 'rm', ...ids], { changes: true, okCodes: [0, 1] }),
-      awaitHealthy('wait until healthy', project, time.healthy, { replicas: { [name]: many } }),
+      healthStep('wait until healthy', project, time.healthy, { replicas: { [name]: many } }),
     ],
     undo: await planUndo(ground, {
       tagsSince: 'pull',

@@ -1,5 +1,6 @@
 import { CannotPlan, type Look, type Plan, type Release } from '../../plan.ts';
 import type { Change, Context, Intent, Site } from '../executor.ts';
+import { healthStep, verifySteps } from '../verify.ts';
 import { summarize } from './compare.ts';
 import {
   contentOf,
@@ -13,10 +14,9 @@ import {
   revive,
 } from './now.ts';
 import { planShipment } from './ship.ts';
-import { awaitHealthy, change, checkConfig, limits, measure, tidy } from './steps.ts';
+import { change, checkConfig, limits, measure, tidy } from './steps.ts';
 import { findTarget } from './target.ts';
 import { changedCompose, planUndo, tagSteps } from './undo.ts';
-import { verifySteps } from './verify.ts';
 
 type Rollback = Extract<Intent, { action: 'rollback' }>;
 
@@ -50,7 +50,7 @@ export async function planRollback(intent: Rollback, { site }: Context, look: Lo
       ...tags,
       ...(now.leftovers ? [tidy('tidy', target, site)] : []),
       bringUp,
-      awaitHealthy('wait until healthy', target.project, time.healthy, revive(bringUp, now)),
+      healthStep('wait until healthy', target.project, time.healthy, revive(bringUp, now)),
       ...verifySteps(intent.verify, target.whole, { allow: site.verify, healthy: time.healthy }),
       measure('after', target.project),
       remember('remember the release', stack, target, site, { files: release.files, of: run }),

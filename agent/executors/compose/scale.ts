@@ -1,10 +1,10 @@
 import type { Look, Plan } from '../../plan.ts';
 import type { Context, Intent } from '../executor.ts';
+import { healthStep, verifySteps } from '../verify.ts';
 import { compareScale, summarize } from './compare.ts';
 import { lookNow, revive } from './now.ts';
-import { awaitHealthy, change, checkConfig, limits, measure, tidy } from './steps.ts';
+import { change, checkConfig, limits, measure, tidy } from './steps.ts';
 import { findTarget } from './target.ts';
-import { verifySteps } from './verify.ts';
 
 type Scale = Extract<Intent, { action: 'scale' }>;
 
@@ -29,7 +29,7 @@ export async function planScale(intent: Scale, { site, compare }: Context, look:
       },
     );
   const healthy = (name: string, to: number) =>
-    awaitHealthy(name, target.project, time.healthy, {
+    healthStep(name, target.project, time.healthy, {
       replicas: { [service]: to },
       ...revive(scaled('scale again', to), now),
     });

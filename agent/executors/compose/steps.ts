@@ -1,13 +1,10 @@
-import type { AwaitHealthy, ComposeProject, Measure, Milliseconds, Start, Tidy } from '../../plan.ts';
-import type { Site } from '../executor.ts';
+import type { ComposeProject, Measure, Milliseconds, Start, Tidy } from '../../plan.ts';
+import { parseDuration, type Site } from '../executor.ts';
 import type { Target, Variant } from './target.ts';
 
 const MINUTE = 60_000;
-/** How long a container without a health check must have been running to count. */
-const SETTLE = 2_000;
 /** A pull that has said nothing and moved nothing for so long hangs. */
 const PULL_STALL = 5 * MINUTE;
-const UNITS: Record<string, number> = { ms: 1, s: 1000, m: MINUTE, h: 60 * MINUTE, d: 1440 * MINUTE };
 
 /** The engine is being started again. */
 const NO_ENGINE = {
@@ -37,14 +34,8 @@ export interface Limits {
 /** How long each long step may take; an intent's `timeout` bounds them all. */
 export function limits(timeout: string | undefined): Limits {
   if (timeout === undefined) return { pull: 20 * MINUTE, up: 10 * MINUTE, healthy: 5 * MINUTE };
-  const given = milliseconds(timeout);
+  const given = parseDuration(timeout);
   return { pull: given, up: given, healthy: given };
-}
-
-/** Milliseconds of a duration that the intent's schema has let through. */
-export function milliseconds(text: string): Milliseconds {
-  const [, count, unit] = /^(\d+)(ms|s|m|h|d)$/.exec(text) ?? [];
-  return Number(count ?? 0) * (UNITS[unit ?? ''] ?? 0);
 }
 
 export function checkConfig(target: Target, variant: Variant = {}): Start {
@@ -118,15 +109,6 @@ export function docker(name: string, argv: [string, ...string[]], more: Partial<
 /** What a killed compose left half made goes before compose is asked again: it would take the leftover for the service. */
 export function tidy(name: string, target: Target, site: Site): Tidy {
   return { do: 'tidy', name, project: target.whole, docker: site.docker, timeout: 2 * MINUTE };
-}
-
-export function awaitHealthy(
-  name: string,
-  project: ComposeProject,
-  timeout: Milliseconds,
-  more: Pick<AwaitHealthy, 'replicas' | 'checked' | 'revive'> = {},
-): AwaitHealthy {
-  return { do: 'await-healthy', name, project, settle: SETTLE, timeout, ...more };
 }
 
 export function measure(as: 'before' | 'after', project: ComposeProject, name = `images ${as}`): Measure {

@@ -1,10 +1,10 @@
 import type { Step } from '../../plan.ts';
 import type { Context, Intent } from '../executor.ts';
+import { healthStep, verifySteps } from '../verify.ts';
 import { revive } from './now.ts';
-import { awaitHealthy, change } from './steps.ts';
+import { change } from './steps.ts';
 import type { Target } from './target.ts';
 import { planUndo, type Ground as WayBack } from './undo.ts';
-import { verifySteps } from './verify.ts';
 
 export type Rollout = Extract<Intent, { action: 'rollout' }>;
 
@@ -33,7 +33,7 @@ export async function recreate(ground: Ground): Promise<Strategy> {
     pulls: who,
     steps: [
       bringUp,
-      awaitHealthy('wait until healthy', target.project, time.healthy, revive(bringUp, now)),
+      healthStep('wait until healthy', target.project, time.healthy, revive(bringUp, now)),
       ...verifySteps(intent.verify, target.whole, { allow: site.verify, healthy: time.healthy }),
     ],
     undo: await planUndo(ground, { tagsSince: 'pull', upSince: 'up', up }),

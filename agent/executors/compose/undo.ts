@@ -1,10 +1,10 @@
 import type { Look, Release, Start, Step } from '../../plan.ts';
 import type { Site, Verify } from '../executor.ts';
+import { healthStep, verifySteps } from '../verify.ts';
 import { contentOf, type Now, revive } from './now.ts';
 import { type Shipment, WRITE_STEP } from './ship.ts';
-import { awaitHealthy, change, docker, type Limits, measure, tidy } from './steps.ts';
+import { change, docker, type Limits, measure, tidy } from './steps.ts';
 import type { Target } from './target.ts';
-import { verifySteps } from './verify.ts';
 
 /** What a way back is planned from. */
 export interface Ground {
@@ -60,7 +60,7 @@ export async function planUndo(ground: Ground, undoing: Undoing): Promise<Step[]
         ...[tidy('tidy up', target, site), up].map(step => ({ ...step, ifBegan: beside.step })),
       ]
     : [tidy('tidy up', target, site), up].map(step => ({ ...step, ...since }));
-  const healthy = awaitHealthy('wait until healthy again', target.project, time.healthy, {
+  const healthy = healthStep('wait until healthy again', target.project, time.healthy, {
     ...(undoing.replicas ? { replicas: undoing.replicas } : {}),
     ...revive(up, now),
   });

@@ -1,5 +1,5 @@
 import { CannotPlan, type Look, type Plan } from '../../plan.ts';
-import type { Context, Executor, Intent, Site } from '../executor.ts';
+import { type Context, type Executor, type Intent, parseDuration, type Site } from '../executor.ts';
 import { findGuest, type Guest } from './guest.ts';
 
 export type VmBackup = Extract<Intent, { action: 'backup'; backup_type: 'vm_proxmox' }>;
@@ -48,8 +48,11 @@ async function plan(intent: VmBackup, { site, at, document }: Context, look: Loo
           ...(intent.notes === undefined ? [] : ['--notes-template', notesTemplate(intent.notes)]),
         ],
         env: { LC_ALL: 'C.UTF-8' },
-        timeout: milliseconds(intent.timeout) ?? 2 * DAY,
-        stallTimeout: Math.max(milliseconds(intent.stall_timeout) ?? DEFAULT_STALL, wait * MINUTE),
+        timeout: intent.timeout === undefined ? 2 * DAY : parseDuration(intent.timeout),
+        stallTimeout: Math.max(
+          intent.stall_timeout === undefined ? DEFAULT_STALL : parseDuration(intent.stall_timeout),
+          wait * MINUTE,
+        ),
         grace: GRACE,
         mustSay: [`Finished Backup of VM ${id}`, 'Backup job finished successfully', ...mustInclude(guest)],
         mustNotSay: [`ERROR: Backup of VM ${id}`],
@@ -139,14 +142,6 @@ async function checkStorage(storage: string, site: Site, look: Look): Promise<vo
   );
 }
 
-const UNITS: Record<string, number> = { ms: 1, s: 1000, m: MINUTE, h: 60 * MINUTE, d: DAY };
-
-function milliseconds(text: string | undefined): number | undefined {
-  const [, count, unit] = /^(\d+)(ms|s|m|h|d)$/.exec(text ?? '') ?? [];
-  return count === undefined ? undefined : Number(count) * (UNITS[unit ?? ''] ?? 0);
-}
-
 function minutes(text: string | undefined): number | undefined {
-  const given = milliseconds(text);
-  return given === undefined ? undefined : Math.ceil(given / MINUTE);
+  return text === undefined ? undefined : Math.ceil(parseDuration(text) / MINUTE);
 }

@@ -1,10 +1,20 @@
-import type { ComposeProject, Step } from '../../plan.ts';
-import type { Verify } from '../executor.ts';
-import { awaitHealthy, milliseconds } from './steps.ts';
+import type { AwaitHealthy, ComposeProject, Milliseconds, Step } from '../plan.ts';
+import { parseDuration, type Verify } from './executor.ts';
 
+/** How long a container without a health check must have been running to count. */
+const SETTLE = 2_000;
 const TIMEOUT = '5s';
 const RETRIES = 10;
 const PAUSE = 1_000;
+
+export function healthStep(
+  name: string,
+  project: ComposeProject,
+  timeout: Milliseconds,
+  more: Pick<AwaitHealthy, 'replicas' | 'checked' | 'revive'> = {},
+): AwaitHealthy {
+  return { do: 'await-healthy', name, project, settle: SETTLE, timeout, ...more };
+}
 
 /** The checks of an intent as steps. `again`: the same ones after an undo, under other names. */
 export function verifySteps(
@@ -15,7 +25,7 @@ export function verifySteps(
   if (!verify) return [];
   const name = (what: string) => (again ? `verify again: ${what}` : `verify: ${what}`);
   const probe = (check: { timeout?: string | undefined; retries?: number | undefined }) => ({
-    timeout: milliseconds(check.timeout ?? TIMEOUT),
+    timeout: parseDuration(check.timeout ?? TIMEOUT),
     retries: check.retries ?? RETRIES,
     pause: PAUSE,
     project,
@@ -23,10 +33,10 @@ export function verifySteps(
   });
   const checked = verify.healthy;
   const steps: Step[] = [
-    ...(checked ? [awaitHealthy(name('healthy'), { ...project, services: checked }, healthy, { checked })] : []),
+    ...(checked ? [healthStep(name('healthy'), { ...project, services: checked }, healthy, { checked })] : []),
     ...(verify.settle === undefined
       ? []
-      : [{ do: 'settle' as const, name: name('settle'), project, for: milliseconds(verify.settle) }]),
+      : [{ do: 'settle' as const, name: name('settle'), project, for: parseDuration(verify.settle) }]),
     ...[verify.tcp ?? []].flat().map((check): Step => {
       const colon = check.address.lastIndexOf(':');
       const host = check.address.slice(0, colon).replace(/^\[|\]$/g, '');

@@ -1,0 +1,116 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { freePort } from './stand/host.ts';
+import type { Finished } from './stand/runner.ts';
+import { LABEL, World } from './stand/world.ts';
+
+let world: World;
+let nas: string;
+let data: string;
+let port: number;
+beforeAll(async () => {
+  world = new World({ allow: [{ actions: ['backup', 'restore', 'rollout'], stacks: ['*'], require_labels: [LABEL] }] });
+  nas = join(world.dir, 'nas');
+  data = join(world.dir, 'data', 'www');
+  for (const folder of [nas, data]) mkdirSync(folder, { recursive: true });
+  await world.github.start();
+  await world.host.start({
+    backups: { sources: [join(world.dir, 'data')], destinations: [{ path: nas, min_free: '1MiB' }] },
+  });
+  port = await freePort();
+  world.stack('restore-web', {
+    'compose.yaml': `services:\n  web:\n    image: chatops-test/web:1\n    pull_policy: never\n    init: true\n    stop_grace_period: 1s\n    ports: ["127.0.0.1:${port}:80"]\n    volumes: ["${data}:/www"]\n`,
+  });
+  write('one');
+  const up = await job('action: rollout\nstack: restore-web\n');
+  if (up.outputs.status !== 'succeeded') throw new Error(up.log);
+});
+afterAll(() => world[Symbol.asyncDispose]());
+
+function write(text: string): void {
+  writeFileSync(join(data, 'index.html'), `${text}\n`);
+}
+function job(intent: string): Promise<Finished> {
+  return world.deploy(world.merge({ 'chatops/intents/www.yaml': `label_required: ${LABEL}\n${intent}` }), 'www');
+}
+const backup = () => job(`action: backup\nbackup_type: docker_volumes\nsource: ${data}\ndestination: ${nas}\n`);
+const restore = (more = '') =>
+  job(`action: restore\nof: www\nfrom: ${nas}\nto: ${data}\nstack: restore-web\nstop_services: [web]\n${more}`);
+const outcome = ({ outputs }: Finished) => [outputs.status, outputs.reason];
+const says = async () => (await (await fetch(`http://127.0.0.1:${port}/`)).text()).trim();
+const snapshots = () =>
+  readdirSync(join(nas, 'www'))
+    .filter(name => /^\d{8}T[\d.]+Z$/.test(name))
+    .sort();
+
+describe('a restore', () => {
+  it('brings back a backup, the newest or any, and the application answers; what was there is kept', async () => {
+    const first = await backup();
+    write('two');
+    await backup();
+    write('broken');
+    const refused = await restore();
+    expect([...outcome(refused), await says()], refused.log).toEqual(['failed', 'overwrite-unconfirmed', 'broken']);
+    const newest = await restore(
+      `confirm_overwrite: true\nverify: {http: {url: "http://127.0.0.1:${port}/", body: two}}\n`,
+    );
+    expect([...outcome(newest), await says()], newest.log).toEqual(['succeeded', '', 'two']);
+    const kept = readdirSync(join(data, '..')).filter(name => name.startsWith('www.before-'));
+    expect(kept.map(name => readFileSync(join(data, '..', name, 'index.html'), 'utf8'))).toEqual(['broken\n']);
+    const earlier = await restore(`confirm_overwrite: true\nat: ${first.outputs['run-id']}\n`);
+    expect([...outcome(earlier), await says()], earlier.log).toEqual(['succeeded', '', 'one']);
+    const elsewhere = join(world.dir, 'data', 'elsewhere');
+    const other = await job(`action: restore\nof: www\nfrom: ${nas}\nto: ${elsewhere}\nat: ${snapshots()[1]}\n`);
+    expect([...outcome(other), readFileSync(join(elsewhere, 'index.html'), 'utf8')], other.log).toEqual([
+      'succeeded',
+      '',
+      'two\n',
+    ]);
+  });
+
+  it('whose check fails is undone: what was there answers again', async () => {
+    write('precious');
+    const done = await restore(
+      `confirm_overwrite: true\nverify: {http: {url: "http://127.0.0.1:${port}/", body: precious, retries: 1}}\n`,
+    );
+    expect([...outcome(done), await says()], done.log).toEqual(['rolled-back', 'verify-failed', 'precious']);
+  });
+
+  it('of a backup that is not what it was is refused, and so is an unknown one', async () => {
+    const file = join(nas, 'www', snapshots().at(-1) ?? '', 'index.html');
+    writeFileSync(file, 'twO\n');
+    const flipped = await restore('confirm_overwrite: true\n');
+    expect([...outcome(flipped), await says()], flipped.log).toEqual(['failed', 'backup-broken', 'precious']);
+    expect(outcome(await restore('confirm_overwrite: true\nat: 20200101T000000.000Z\n'))).toEqual([
+      'failed',
+      'backup-unknown',
+    ]);
+  });
+
+  it('killed in the middle comes to its end', async () => {
+    const good = snapshots()[0];
+    let killed = false;
+    const merge = world.merge({
+      'chatops/intents/www.yaml': `label_required: ${LABEL}\naction: restore\nof: www\nfrom: ${nas}\nto: ${data}\nat: ${good}\nstack: restore-web\nstop_services: [web]\nconfirm_overwrite: true\n`,
+    });
+    const done = await world.deploy(merge, 'www', {
+      onLog: chunk => {
+        if (killed || !chunk.includes('::group::stop\n')) return;
+        killed = true;
+        void world.host.stop('SIGKILL').then(() =>
+          world.host.start({
+            backups: { sources: [join(world.dir, 'data')], destinations: [{ path: nas, min_free: '1MiB' }] },
+          }),
+        );
+      },
+    });
+    expect([killed, ...outcome(done), await says()], done.log).toEqual([true, 'succeeded', '', 'one']);
+    expect(readdirSync(join(data, '..')).filter(name => name.includes('restoring'))).toEqual([]);
+  });
+
+  it('goes nowhere else', async () => {
+    const out = await job(`action: restore\nof: www\nfrom: ${nas}\nto: /etc/restored\n`);
+    expect([...outcome(out), existsSync('/etc/restored')]).toEqual(['refused', 'path-outside', false]);
+  });
+});
