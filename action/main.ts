@@ -136,6 +136,10 @@ async function run(task: Task, agent: AgentAddress, inputs: Inputs): Promise<Rec
     await report.receipt(next.value);
     core.saveState('done', next.value.run);
     return next.value;
+  } catch (error) {
+    // The job says itself how this ended: the post step has nothing to find out.
+    if (error instanceof Refused) core.saveState('done', task.id);
+    throw error;
   } finally {
     current = undefined;
     await report.end();
@@ -159,8 +163,9 @@ async function stop(signal: string): Promise<void> {
   const { task, delivery } = current;
   process.stdout.write(`\nThe job was stopped (${signal}): cancelling the run ${task.id}.\n`);
   let said: string;
+  let taken = false;
   try {
-    const taken = await cancel(task.id, task, delivery, CANCEL_PATIENCE);
+    taken = await cancel(task.id, task, delivery, CANCEL_PATIENCE);
     said = taken
       ? 'The agent stops the run, repairs and undoes it.'
       : 'The agent can’t be reached: the run goes on at the host.';
@@ -169,7 +174,9 @@ async function stop(signal: string): Promise<void> {
     said = error.message;
   }
   process.stdout.write(`${said}\n`);
-  if (!current?.accepted) process.exit(1);
+  if (current?.accepted) return;
+  if (!taken) core.saveState('done', task.id);
+  process.exit(1);
 }
 
 let signals = 0;

@@ -95,8 +95,21 @@ describe('a cancelled job', () => {
     job.child.kill('SIGINT');
     const [code] = await once(job.child, 'exit');
     expect(code).toBe(1);
-    expect((await job.finished).log).toMatch(/The job was stopped \(SIGINT\)/);
+    const { log, state } = await job.finished;
+    expect(log).toMatch(/The job was stopped \(SIGINT\)/);
     expect(running('cancel-early')).toBe('');
+    expect((await world.post(job.merge, state)).ms).toBeLessThan(5_000);
+  });
+
+  it('or is refused by one, has a post step that looks for nothing', async () => {
+    world.stack('cancel-none');
+    const job = await jobAt('no such text', 'cancel-none', '1', {
+      inputs: { agent: 'ws://127.0.0.1:1', 'connect-timeout': '1s' },
+    });
+    const { outputs, state } = await job.finished;
+    expect(outputs.reason).toBe('agent-unreachable');
+    const post = await world.post(job.merge, state);
+    expect([post.log.includes('agent'), post.ms < 5_000], post.log).toEqual([false, true]);
   });
 });
 
