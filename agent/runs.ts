@@ -7,6 +7,7 @@ import type { Frame } from '../protocol/event.ts';
 import { Refused } from '../protocol/refusal.ts';
 import { readmit } from './admit.ts';
 import type { Admitted } from './admitted.ts';
+import { type ListedContainer, projectContainers } from './docker.ts';
 import type { Executor } from './executors/executor.ts';
 import { shippedPath } from './hands.ts';
 import { Locks } from './locks.ts';
@@ -78,7 +79,9 @@ export class Runs {
       const isKnown = stored.state === 'waiting' || stored.startedAt !== null;
       const admitted = isKnown ? readmit(stored, this.#options.executors) : undefined;
       if (!admitted) {
-        this.#interrupt(stored);
+        void this.#interrupt(stored).catch((error: unknown) =>
+          console.error(`run ${stored.id}: its end can't be stored:`, error),
+        );
         continue;
       }
       const run = this.#start(admitted, this.#store.past(stored.id));
@@ -238,19 +241,13 @@ export class Runs {
     }
   }
 
-  /** The last word on a run that this agent can't read: a later or an earlier version began it. */
-  #interrupt(run: StoredRun): void {
+  /** The last word on a run that this agent can't take up: what the host is like now, as far as can be seen. */
+  async #interrupt(run: StoredRun): Promise<void> {
     const { agent, key } = this.#options;
+    const state = await this.#stateOf(run);
     const now = this.#context.now();
-    this.#store.append(
-      run.id,
-      {
-        kind: 'note',
-        level: 'error',
-        text: 'The agent ended while this run was in flight, and this version can’t take it up.',
-      },
-      now,
-    );
+    const text = `The agent ended while this run was in flight, and this version can’t take it up. ${state}`;
+    this.#store.append(run.id, { kind: 'note', level: 'error', text }, now);
     const { events, head } = this.#store.find(run.id) ?? run;
     const receipt = signReceipt(
       {
@@ -258,7 +255,7 @@ export class Runs {
         agent,
         outcome: 'interrupted',
         reason: 'agent-ended',
-        message: `The agent ended while this run was ${run.state}, and this version can't take it up. What its last step did is not known.`,
+        message: `The agent ended while this run was ${run.state}, and this version can't take it up. What its last step did is not known. ${state}`,
         remedy: 'Look at the stack on the host ("docker compose ps -a" in its folder), then run the intent again.',
         changed: run.state === 'running',
         documents: [],
@@ -270,6 +267,22 @@ export class Runs {
       key,
     );
     this.#store.end(run.id, 'interrupted', receipt, now);
+  }
+
+  /** Each container of the run's stacks, and how it is. */
+  async #stateOf(run: StoredRun): Promise<string> {
+    const { intents = [] } = JSON.parse(run.command) as { intents?: { intent?: { stack?: unknown } }[] };
+    const stacks = new Set(intents.flatMap(({ intent }) => (typeof intent?.stack === 'string' ? [intent.stack] : [])));
+    const told: string[] = [];
+    for (const stack of stacks) {
+      const listed = await this.#options.look
+        .engine(projectContainers({ dir: `${this.#options.site().stacksRoot}/${stack}` }))
+        .catch(() => undefined);
+      const containers = (listed ?? []) as ListedContainer[];
+      const each = containers.map(({ Names, Status }) => `${Names[0]?.slice(1)} (${Status})`);
+      told.push(`${stack}: ${listed === undefined ? 'the engine does not answer' : each.join(', ') || 'no container'}`);
+    }
+    return told.length === 0 ? '' : `Now there are: ${told.join('; ')}.`;
   }
 }
 

@@ -1,12 +1,12 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { MIGRATIONS } from '../agent/migrations.ts';
 import { freePort } from './stand/host.ts';
-import { LABEL, World, webStack } from './stand/world.ts';
+import { docker, LABEL, World, webStack } from './stand/world.ts';
 
 const intent = (stack: string) => ({
   'chatops/intents/it.yaml': `label_required: ${LABEL}\naction: rollout\nstack: ${stack}\n`,
@@ -81,6 +81,27 @@ function fill(path: string): void {
   }
 }
 
+describe('the history', () => {
+  it('forgets what agent.yaml does not keep, with its files', async () => {
+    await using world = new World();
+    const { host } = world;
+    await world.start();
+    world.stack('history', { 'compose.yaml': webStack('chatops-test/web:1', await freePort()) });
+    const file = join(world.dir, 'it.yaml');
+    writeFileSync(file, 'action: rollout\nstack: history\n');
+    for (let n = 0; n < 4; n++) expect((await host.chatops(['run', file, '--plan'])).code).toBe(0);
+    const ids = async () =>
+      (JSON.parse((await host.chatops(['runs', '--json'])).stdout) as { id: string }[]).map(({ id }) => id);
+    const all = await ids();
+    expect([all.length, readdirSync(join(host.state, 'runs')).length]).toEqual([4, 4]);
+    await host.stop();
+    await host.start({ history: { max_runs: 2 } });
+    for (let tries = 0; tries < 50 && (await ids()).length > 2; tries++) await sleep(100);
+    expect(await ids()).toEqual(all.slice(0, 2));
+    expect(readdirSync(join(host.state, 'runs')).sort()).toEqual(all.slice(0, 2).sort());
+  });
+});
+
 describe('a state folder of the first version', () => {
   it('is taken over: old runs are listed, and what was in flight then ends interrupted', async () => {
     await using world = new World();
@@ -100,8 +121,15 @@ describe('a state folder of the first version', () => {
     insert.run('run-open-00001', command, 'running', null, null, '0'.repeat(64));
     db.prepare("INSERT INTO plans VALUES ('run-open-00001', 1, '{}')").run();
     db.close();
+    world.stack('old', { 'compose.yaml': webStack('chatops-test/web:1', await freePort()) });
+    docker('compose', '--project-directory', join(host.stacks, 'old'), 'up', '--detach');
     await world.start();
-    const runs = JSON.parse((await host.chatops(['runs', '--json'])).stdout);
+    const list = async () => JSON.parse((await host.chatops(['runs', '--json'])).stdout);
+    for (let tries = 0; tries < 50 && (await list())[0].state !== 'ended'; tries++) await sleep(100);
+    const runs = await list();
+    expect((await host.chatops(['logs', 'run-open-00001'])).stdout).toMatch(
+      /Now there are: old: old-web-1 \(Up .*\)\./,
+    );
     expect(runs).toMatchObject([
       { id: 'run-open-00001', state: 'ended', outcome: 'interrupted', title: 'rollout on old' },
       { id: 'run-ended-0001', outcome: 'succeeded', title: 'rollout on old' },
