@@ -146,5 +146,25 @@ export const PlexBackup = z
   })
   .describe('A consistent copy of Plex’s database.');
 
-export const Backup = z.union([VolumesBackup, VmBackup, PlexBackup]);
+/** A SQLite database, consistent while it is written to. */
+export const SqliteBackup = z
+  .strictObject({
+    ...shared,
+    database_type: z.literal('sqlite'),
+    source: AbsolutePath.optional().describe('The database’s file, on the host.'),
+    source_container: Container.optional().describe('The container in which it lies, with source_path.'),
+    source_path: AbsolutePath.optional().describe('The database’s file inside source_container.'),
+    destination: Target.describe('The folder that takes the backups.'),
+  })
+  .refine(intent => (intent.source === undefined) !== (intent.source_container === undefined), {
+    error: 'Expected either "source" or "source_container" with "source_path"',
+    path: ['source'],
+  })
+  .refine(intent => (intent.source_container === undefined) === (intent.source_path === undefined), {
+    error: '"source_container" and "source_path" belong together',
+    path: ['source_path'],
+  })
+  .describe('A consistent copy of a SQLite database.');
+
+export const Backup = z.union([VolumesBackup, VmBackup, PlexBackup, SqliteBackup]);
 export type Backup = z.infer<typeof Backup>;

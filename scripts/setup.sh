@@ -33,6 +33,7 @@ need dockerd docker.io
 need iptables iptables
 need ip iproute2
 need rsync rsync
+need sqlite3 sqlite3
 need git git
 need curl curl
 need ssh openssh-client

@@ -1,11 +1,8 @@
 import { compose } from './compose/index.ts';
 import type { Executor } from './executor.ts';
+import { sqlite } from './sqlite/index.ts';
 import { volumes } from './volumes/index.ts';
 import { vzdump } from './vzdump/index.ts';
 
 /** Every kind of thing that this agent can do. Each is given only intents that it takes. */
-export const executors: Executor[] = [
-  compose as unknown as Executor,
-  volumes as unknown as Executor,
-  vzdump as unknown as Executor,
-];
+export const executors: Executor[] = [compose, volumes, vzdump, sqlite] as unknown as Executor[];

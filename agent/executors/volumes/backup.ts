@@ -1,33 +1,23 @@
-import { CannotPlan, type Look, type Plan, type Start } from '../../plan.ts';
+import type { Look, Plan, Start } from '../../plan.ts';
 import {
-  type BackupDestination,
-  type Claim,
-  type Context,
-  type Intent,
-  type Keep,
-  parseDuration,
-  type Site,
-} from '../executor.ts';
+  DEFAULT_MIN_KEEP,
+  DEFAULT_STALL,
+  DEFAULT_TIMEOUT,
+  findDestination,
+  findEarlier,
+  findSource,
+  rulesOf,
+  stampOf,
+  under,
+} from '../backups.ts';
+import { type Claim, type Context, type Intent, parseDuration, type Site } from '../executor.ts';
 import { checkOptions, filters } from './options.ts';
-import { findSource, holdStill } from './source.ts';
+import { holdStill } from './source.ts';
 
 export type VolumesBackup = Extract<Intent, { action: 'backup'; backup_type: 'docker_volumes' }>;
 
-const MINUTE = 60_000;
-export const DEFAULT_TIMEOUT = 6 * 60 * MINUTE;
-export const DEFAULT_STALL = 15 * MINUTE;
-const DEFAULT_MIN_KEEP = 3;
 /** The one copy of a mirror. */
 const MIRROR = 'mirror';
-
-/** What an earlier backup's manifest says, as far as a plan needs it. */
-export interface Earlier {
-  name: string;
-  run: string;
-  at: string;
-  bytes: number;
-  files: number;
-}
 
 /** What the intent reaches by name. */
 export function claimsOfBackup(intent: VolumesBackup, site: Site): Claim[] {
@@ -52,7 +42,7 @@ export async function planBackup(intent: VolumesBackup, context: Context, look: 
   const { site, run, at, document } = context;
   const options = checkOptions(intent.options ?? []);
   const excluded = filters(intent.exclude ?? []);
-  const source = await findSource(intent, site, look);
+  const source = await findSource(intent, look);
   const { destination, path } = await findDestination(intent, site, look);
   const name = intent.id ?? document.name;
   const folder = `${path}/${name}`;
@@ -142,64 +132,7 @@ export async function planBackup(intent: VolumesBackup, context: Context, look: 
   };
 }
 
-/** Throws CannotPlan: `destination-not-allowed`, `container-missing`, `container-path-unknown`. */
-async function findDestination(
-  intent: VolumesBackup,
-  site: Site,
-  look: Look,
-): Promise<{ destination: BackupDestination; path: string }> {
-  const path =
-    intent.destination ??
-    (
-      await findSource(
-        { source_container: intent.destination_container, source_path: intent.destination_path },
-        site,
-        look,
-      )
-    ).path;
-  const destination = site.backups.destinations.find(one => path === one.path || path.startsWith(`${one.path}/`));
-  if (destination) return { destination, path: path.replace(/\/+$/, '') };
-  throw new CannotPlan(
-    'destination-not-allowed',
-    path.startsWith('/')
-      ? `This host does not let backups be written to ${path}.`
-      : `"${path}" is another host; backups go to a folder of this one.`,
-    'Name a folder below one of backups.destinations in agent.yaml; a share is mounted first.',
-  );
-}
-
-/** Backups that have a manifest, the oldest first. */
-export async function findEarlier(folder: string, look: Look): Promise<Earlier[]> {
-  const names = (await look.list(folder)) ?? [];
-  const found: Earlier[] = [];
-  for (const name of names.filter(one => one.endsWith('.json') && names.includes(one.slice(0, -5))).sort()) {
-    const text = await look.read(`${folder}/${name}`);
-    try {
-      const { run, at, bytes, files } = JSON.parse(text ?? '') as Earlier;
-      found.push({ name: name.slice(0, -5), run, at, bytes, files });
-    } catch {
-      // No manifest: nothing to build on.
-    }
-  }
-  return found;
-}
-
-/** The root of a list that holds the path; where none does, one that the guard will refuse it by. */
-export function under(path: string, roots: string[]): string {
-  return roots.find(root => path === root || path.startsWith(`${root}/`)) ?? roots[0] ?? '/nowhere';
-}
-
 function ownership(how: VolumesBackup['ownership']): string[] {
   if (how === 'drop') return ['--no-owner', '--no-group'];
   return how === 'fake_super' ? ['--fake-super'] : [];
-}
-
-/** `retention_days: N` counts days that have backups: an outage ages nothing out. */
-function rulesOf(keep: Keep | undefined, days: number | undefined) {
-  return { ...(days === undefined ? {} : { last: 1, daily: days }), ...keep };
-}
-
-/** `20261121T061200.123Z`: sorts by time. */
-export function stampOf(at: string): string {
-  return at.replaceAll(/[-:]/g, '');
 }

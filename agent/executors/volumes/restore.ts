@@ -1,8 +1,8 @@
 import { CannotPlan, type Look, type Plan, type Step } from '../../plan.ts';
+import { DEFAULT_STALL, DEFAULT_TIMEOUT, type Earlier, findEarlier, findSource, stampOf, under } from '../backups.ts';
 import { type Claim, type Context, type Intent, parseDuration, type Site } from '../executor.ts';
 import { healthStep, verifySteps } from '../verify.ts';
-import { DEFAULT_STALL, DEFAULT_TIMEOUT, type Earlier, findEarlier, stampOf, under } from './backup.ts';
-import { findSource, holdStill } from './source.ts';
+import { holdStill } from './source.ts';
 
 export type VolumesRestore = Extract<Intent, { action: 'restore' }>;
 
@@ -32,7 +32,6 @@ export async function planRestore(intent: VolumesRestore, context: Context, look
   const backup = await findBackup(intent, folder, look);
   const { path, told, container } = await findSource(
     { source: intent.to, source_container: intent.to_container, source_path: intent.to_path },
-    site,
     look,
   );
   const there = await look.list(path);

@@ -1,53 +1,6 @@
-import { type Answer, CannotPlan, type Look, type Start, type Step } from '../../plan.ts';
+import type { Answer, Look, Start, Step } from '../../plan.ts';
+import type { Inspected, Source } from '../backups.ts';
 import type { Site } from '../executor.ts';
-
-/** What is backed up: a folder of this host, and how people know it. */
-export interface Source {
-  path: string;
-  told: string;
-  container?: string;
-}
-
-interface Inspected {
-  Id: string;
-  State: { Running: boolean; Paused: boolean };
-  Mounts?: { Type: string; Source: string; Destination: string }[];
-}
-
-interface Where {
-  source?: string | undefined;
-  source_container?: string | undefined;
-  source_path?: string | undefined;
-}
-
-/** A path inside a container is the folder of the volume or bind that is mounted there. Throws CannotPlan: `container-missing`, `container-path-unknown`. */
-export async function findSource(intent: Where, _site: Site, look: Look): Promise<Source> {
-  if (intent.source !== undefined) {
-    const path = intent.source.replace(/(?<=.)\/+$/, '');
-    return { path, told: path };
-  }
-  const { source_container: container = '', source_path: path = '' } = intent;
-  const told = `${container}:${path}`;
-  const found = (await look.engine(`/containers/${encodeURIComponent(container)}/json`)) as Answer<Inspected>;
-  if (found === undefined) return { path: `(${told})`, told, container };
-  if (found === null)
-    throw new CannotPlan(
-      'container-missing',
-      `There is no container ${container} on this host.`,
-      'Correct the name; "docker ps --all" lists them.',
-    );
-  const mounts = (found.Mounts ?? []).filter(
-    ({ Destination }) => path === Destination || path.startsWith(`${Destination}/`),
-  );
-  const nearest = mounts.toSorted((a, b) => b.Destination.length - a.Destination.length)[0];
-  if (!nearest)
-    throw new CannotPlan(
-      'container-path-unknown',
-      `${path} in ${container} is neither on a volume nor on a folder of the host.`,
-      `Name a path below one of its mounts: ${(found.Mounts ?? []).map(({ Destination }) => Destination).join(', ') || 'it has none'}.`,
-    );
-  return { path: `${nearest.Source}${path.slice(nearest.Destination.length)}`, told, container };
-}
 
 interface Still {
   hold: Step[];

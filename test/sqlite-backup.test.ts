@@ -1,0 +1,114 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { World } from './stand/world.ts';
+
+let world: World;
+let database: string;
+let writer: ChildProcess;
+beforeAll(async () => {
+  world = new World();
+  mkdirSync(join(world.dir, 'nas'));
+  mkdirSync(join(world.dir, 'data'));
+  database = join(world.dir, 'data', 'app library.db');
+  await world.host.start({
+    backups: { sources: [join(world.dir, 'data')], destinations: [{ path: join(world.dir, 'nas'), min_free: '1MiB' }] },
+  });
+  const code = `
+    const db = new (require('node:sqlite').DatabaseSync)(${JSON.stringify(database)});
+    db.exec('PRAGMA journal_mode = WAL; CREATE TABLE a (n INTEGER, filler BLOB); CREATE TABLE b (n INTEGER);');
+    const a = db.prepare('INSERT INTO a VALUES (?, randomblob(500))'), b = db.prepare('INSERT INTO b VALUES (?)');
+    console.log('ready');
+    for (let n = 0; ; ) { db.exec('BEGIN'); for (let i = 0; i < 200; i++, n++) { a.run(n); b.run(n); } db.exec('COMMIT'); Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10); }`;
+  writer = spawn(process.execPath, ['--eval', code], { stdio: ['ignore', 'pipe', 'inherit'] });
+  await once(writer.stdout as NonNullable<typeof writer.stdout>, 'data');
+});
+afterAll(async () => {
+  writer.kill('SIGKILL');
+  await world[Symbol.asyncDispose]();
+});
+
+function intent(more = '', source = database): string {
+  const file = join(world.dir, 'app.yaml');
+  const destination = join(world.dir, 'nas', 'app');
+  writeFileSync(
+    file,
+    `action: backup\ndatabase_type: sqlite\nsource: ${JSON.stringify(source)}\ndestination: ${destination}\n${more}`,
+  );
+  return file;
+}
+const backup = (more?: string, source?: string) => world.host.chatops(['run', intent(more, source)]);
+const folder = () => join(world.dir, 'nas', 'app', 'app');
+const copies = () =>
+  readdirSync(folder())
+    .filter(name => /^\d{8}T[\d.]+Z$/.test(name))
+    .sort();
+
+describe('a backup of a SQLite database', () => {
+  it('is consistent 30 times out of 30 under a load of writes', { timeout: 180_000 }, async () => {
+    const counts: number[] = [];
+    for (let n = 0; n < 30; n++) {
+      const done = await backup();
+      expect(done.code, done.stdout + done.stderr).toBe(0);
+      const copy = new DatabaseSync(join(folder(), copies().at(-1) ?? '', 'app library.db'), { readOnly: true });
+      const { a, b } = copy.prepare('SELECT (SELECT count(*) FROM a) AS a, (SELECT count(*) FROM b) AS b').get() as {
+        a: number;
+        b: number;
+      };
+      expect(copy.prepare('PRAGMA integrity_check').get()).toEqual({ integrity_check: 'ok' });
+      copy.close();
+      expect([a % 200, b]).toEqual([0, a]);
+      counts.push(a);
+    }
+    expect(new Set(copies()).size).toBe(30);
+    expect(counts).toEqual(counts.toSorted((x, y) => x - y));
+    expect(counts.at(-1)).toBeGreaterThan(counts[0] ?? 0);
+  });
+
+  it('leaves no side files, and prunes by its rules', async () => {
+    const last = copies().at(-1) ?? '';
+    const done = await backup('keep: {last: 5}\nmin_keep: 1\n');
+    expect([done.code, copies().length], done.stdout).toEqual([0, 5]);
+    expect(readdirSync(join(folder(), copies().at(-1) ?? ''))).toEqual(['app library.db']);
+    expect(copies()).toContain(last);
+  });
+
+  it('of what is no database, empty, or not there, is none', async () => {
+    const other = join(world.dir, 'data', 'other.db');
+    writeFileSync(
+      other,
+      'this is a text, and long enough to be looked at as a header of a database file, which it is not\n'.repeat(9),
+    );
+    const before = copies();
+    for (const [source, code] of [
+      [other, 'copy-failed'],
+      [join(world.dir, 'data', 'nowhere.db'), 'source-missing'],
+    ] as const) {
+      const done = await backup('', source);
+      expect([done.code, done.stdout.includes(code)], done.stdout).toEqual([1, true]);
+    }
+    const empty = join(world.dir, 'data', 'empty.db');
+    writeFileSync(empty, '');
+    const none = await backup('', empty);
+    expect([none.code, none.stdout.includes('backup-broken')], none.stdout).toEqual([1, true]);
+    expect(copies()).toEqual(before);
+  });
+
+  it('killed in the middle comes to its end', async () => {
+    const started = await world.host.chatops(['run', intent(), '--detach']);
+    await sleep(50);
+    await world.host.stop('SIGKILL');
+    await world.host.start({
+      backups: {
+        sources: [join(world.dir, 'data')],
+        destinations: [{ path: join(world.dir, 'nas'), min_free: '1MiB' }],
+      },
+    });
+    const logs = await world.host.chatops(['logs', started.stdout.trim(), '-f']);
+    expect([logs.code, logs.stdout.trim().split('\n').at(-1)], logs.stdout).toEqual([0, '✓ succeeded']);
+  });
+});
