@@ -72,6 +72,12 @@ async function main(args: string[]): Promise<number> {
 try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
+  if (error instanceof Error && 'code' in error && error.code === 'ERR_UNKNOWN_BUILTIN_MODULE') {
+    process.stderr.write(
+      `chatops: Node 24 or newer is needed; this is ${process.version}. Install it, and run this with it.\n`,
+    );
+    process.exit(EXIT.failed);
+  }
   const usage = error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS');
   process.stderr.write(`chatops: ${error instanceof Error ? error.message : String(error)}\n`);
   process.exitCode = usage ? EXIT.usage : EXIT.failed;

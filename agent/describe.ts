@@ -43,10 +43,12 @@ export function describeStep(step: Step): string {
       return step.back
         ? `put ${step.aside} back in the place of ${step.path} where it was taken, and remove ${step.next}`
         : `put ${step.next} in the place of ${step.path}, and keep that as ${step.aside}`;
-    case 'prune':
-      return `prune ${step.folder}: keep ${Object.entries(step.rules)
-        .map(([rule, count]) => `${rule} ${count}`)
-        .join(', ')}, at least ${step.minKeep} verified`;
+    case 'prune': {
+      const rules = Object.entries(step.rules).map(([rule, count]) => `${rule} ${count}`);
+      return rules.length === 0
+        ? `remove what was left unfinished in ${step.folder} for two days; no backup is pruned`
+        : `prune ${step.folder}: keep ${rules.join(', ')}, at least ${step.minKeep} verified`;
+    }
     case 'remember':
       return `remember what ${whoIn(step)} runs, for a rollback (the newest ${step.keep})`;
   }

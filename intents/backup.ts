@@ -41,6 +41,22 @@ const shared = {
   ...common,
 };
 
+/** A folder or file of the host, or a path inside a container. */
+interface From {
+  source?: string | undefined;
+  source_container?: string | undefined;
+  source_path?: string | undefined;
+}
+const hasOneSource = ({ source, source_container }: From) =>
+  (source === undefined) !== (source_container === undefined);
+const ONE_SOURCE = {
+  error: 'Expected either "source" or "source_container" with "source_path"',
+  path: ['source'],
+};
+const hasWholeSource = ({ source_container, source_path }: From) =>
+  (source_container === undefined) === (source_path === undefined);
+const WHOLE_SOURCE = { error: '"source_container" and "source_path" belong together', path: ['source_path'] };
+
 /** A copy of volumes or folders by rsync. */
 export const VolumesBackup = z
   .strictObject({
@@ -92,14 +108,8 @@ export const VolumesBackup = z
     error: 'Expected neither "keep" nor "retention_days" beside method: mirror, which has one copy only',
     path: ['method'],
   })
-  .refine(intent => (intent.source === undefined) !== (intent.source_container === undefined), {
-    error: 'Expected either "source" or "source_container" with "source_path"',
-    path: ['source'],
-  })
-  .refine(intent => (intent.source_container === undefined) === (intent.source_path === undefined), {
-    error: '"source_container" and "source_path" belong together',
-    path: ['source_path'],
-  })
+  .refine(hasOneSource, ONE_SOURCE)
+  .refine(hasWholeSource, WHOLE_SOURCE)
   .refine(intent => (intent.destination === undefined) !== (intent.destination_container === undefined), {
     error: 'Expected either "destination" or "destination_container" with "destination_path"',
     path: ['destination'],
@@ -156,14 +166,8 @@ export const SqliteBackup = z
     source_path: AbsolutePath.optional().describe('The database’s file inside source_container.'),
     destination: Target.describe('The folder that takes the backups.'),
   })
-  .refine(intent => (intent.source === undefined) !== (intent.source_container === undefined), {
-    error: 'Expected either "source" or "source_container" with "source_path"',
-    path: ['source'],
-  })
-  .refine(intent => (intent.source_container === undefined) === (intent.source_path === undefined), {
-    error: '"source_container" and "source_path" belong together',
-    path: ['source_path'],
-  })
+  .refine(hasOneSource, ONE_SOURCE)
+  .refine(hasWholeSource, WHOLE_SOURCE)
   .describe('A consistent copy of a SQLite database.');
 
 export const Backup = z.union([VolumesBackup, VmBackup, PlexBackup, SqliteBackup]);

@@ -127,6 +127,8 @@ describe('the command line, as built', () => {
           .stdout,
       )[0].plan.title,
     ).toBe('scale nextcloud on stack-content to 3');
+    const copy = chatops('run', 'intents/examples/backup_docker_volumes.yaml', '--dry-run');
+    expect([copy.status, copy.stdout], copy.stderr).toEqual([0, expect.stringContaining('rsync --archive')]);
     const alone = chatops('run', 'intents/examples/rollout_stack_media.yaml', '--socket', '/nonexistent.sock');
     expect([alone.status, alone.stderr]).toEqual([1, expect.stringContaining('agent-unreachable')]);
     expect(chatops('run', 'intents/examples/backup_plex_database.yaml', '--dry-run').stderr).toContain(

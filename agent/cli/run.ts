@@ -119,7 +119,9 @@ async function send(
 
 async function dryRun(loaded: LoadedIntent[], values: { config?: string; json: boolean }): Promise<number> {
   const site = siteOf(
-    values.config === undefined ? Config.parse({ agent: 'here', trust: [ANY] }) : readConfig(values.config),
+    values.config === undefined
+      ? Config.parse({ agent: 'here', trust: [ANY], backups: { destinations: placesOf(loaded) } })
+      : readConfig(values.config),
   );
   const plans: { document: number; plan: Plan }[] = [];
   for (const one of loaded) plans.push({ document: one.document, plan: await planBlind(one, site) });
@@ -181,6 +183,13 @@ function shippedFrom(folder: string, stack: string): ShippedFile[] {
         content: content.toString('base64'),
       };
     });
+}
+
+/** Without the host's policy a dry run takes what the intents name for allowed. */
+function placesOf(loaded: LoadedIntent[]): { path: string }[] {
+  return loaded.flatMap(({ intent }) =>
+    'destination' in intent && intent.destination?.startsWith('/') ? [{ path: intent.destination }] : [],
+  );
 }
 
 /** A dry run trusts nobody, but a configuration without an entry is none. */
