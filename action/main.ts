@@ -51,8 +51,12 @@ async function main(): Promise<void> {
 async function prepare(inputs: Inputs, workspace: string): Promise<{ agent: AgentAddress; task: Task }[]> {
   const trigger = readTrigger(process.env, readEvent(), inputs.mode);
   const tree = await gitTree(workspace, trigger.sha);
+  const { filesBefore } = await import(/* webpackMode: "eager" */ '../intents/before.ts');
   const { loadIntents } = await import(/* webpackMode: "eager" */ '../intents/load.ts');
-  const intents = loadIntents(await findIntents(inputs.intent, inputs.intentsDir, tree), inputs.params);
+  const named = await findIntents(inputs.intent, inputs.intentsDir, tree);
+  const before = await findIntents(filesBefore(loadIntents(named, inputs.params)), inputs.intentsDir, tree);
+  const rest = named.filter(({ file }) => !before.some(one => one.file === file));
+  const intents = loadIntents([...before, ...rest], inputs.params);
   const files = await collectFiles(intents, tree, trigger.sha);
   const groups = groupByHost(intents, inputs);
   const approval = await gatherApproval(trigger, await openGitHub(inputs, trigger.origin.repository), {

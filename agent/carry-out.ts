@@ -39,6 +39,17 @@ export interface BackupFacts {
   verified: boolean;
 }
 
+/** A backup that has been restored for a trial. */
+export interface DrillFacts {
+  kind: string;
+  name: string;
+  /** The name of its file or folder. */
+  backup: string;
+  at: string;
+  /** From the plan to the end of the last check. */
+  seconds: number;
+}
+
 /** How one step ended. A step that did not do it is data, not an exception. */
 export interface StepEnding {
   outcome: Exclude<StepOutcome, 'skipped'>;
@@ -51,6 +62,7 @@ export interface StepEnding {
   seen?: Seen[];
   /** What a backup came to, for the receipt. */
   backup?: BackupFacts;
+  drill?: DrillFacts;
   files?: { written: string[]; removed: string[] };
 }
 
@@ -78,6 +90,7 @@ export interface Ending {
   images: ImageChange[];
   files: { written: string[]; removed: string[] };
   backup?: BackupFacts;
+  drill?: DrillFacts;
   changed: boolean;
 }
 
@@ -88,6 +101,7 @@ interface Progress {
   results: StepResult[];
   seen: { before?: Seen[]; after?: Seen[] };
   backup?: BackupFacts;
+  drill?: DrillFacts;
   files: { written: string[]; removed: string[] };
 }
 
@@ -156,7 +170,13 @@ export async function* carryOut(
 
   const images = so.seen.after ? imageChanges(so.seen.before ?? [], so.seen.after) : [];
   const replaced = so.seen.after !== undefined && containerSet(so.seen.before) !== containerSet(so.seen.after);
-  const told = { steps: so.results, images, files: so.files, ...(so.backup ? { backup: so.backup } : {}) };
+  const told = {
+    steps: so.results,
+    images,
+    files: so.files,
+    ...(so.backup ? { backup: so.backup } : {}),
+    ...(so.drill ? { drill: so.drill } : {}),
+  };
   if (!failed) {
     const changed = replaced || so.files.written.length + so.files.removed.length > 0;
     return { outcome: 'succeeded', ...told, changed };
@@ -175,6 +195,7 @@ function took(so: Progress, step: Step, phase: Phase, { ending, ms }: { ending: 
   if (phase === 'do' && ending.cut) so.cut.add(step.name);
   if (step.do === 'measure' && ending.seen) so.seen[step.as] = ending.seen;
   if (ending.backup) so.backup = ending.backup;
+  if (ending.drill) so.drill = ending.drill;
   if (phase === 'do' && ending.files) {
     so.files.written.push(...ending.files.written);
     so.files.removed.push(...ending.files.removed);

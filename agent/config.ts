@@ -17,6 +17,31 @@ const Pattern = z
 const Key = z.string().refine(isPublicKey, { error: 'Expected a public key: "ed25519:<base64>" or PEM' });
 const Address = z.string().refine(isAddressRange, { error: 'Expected an address or a range such as "100.64.0.0/10"' });
 
+/** A path that is given to ssh as part of a line: no spaces, no quotes. */
+const Word = z.string().regex(/^\/[\w./@+-]+$/, 'Expected an absolute path of letters, digits and "._@+-"');
+const BackupRemote = z.strictObject({
+  target: z
+    .string()
+    .regex(
+      /^(rsync:\/\/([\w.-]+@)?[\w.-]+(:\d{1,5})?\/[\w.-]+(\/[\w.-]+)*|[\w.-]+@[\w.-]+:\/[\w./-]*[\w-])$/,
+      'Expected "rsync://host/module/folder" or "user@host:/folder", without a slash at its end',
+    )
+    .describe('The place below which backups may be written: rsync://nas/backup or backup@nas:/srv/backup.'),
+  ssh: z
+    .strictObject({
+      key_file: Word.optional().describe('The private key.'),
+      known_hosts: Word.optional().describe('Where the other host’s key is known.'),
+      port: z.int().min(1).max(65_535).optional(),
+    })
+    .optional(),
+  password_file: Word.optional().describe('Of an rsync daemon’s user; mode 0600.'),
+  marker: z
+    .string()
+    .regex(/^[\w.][\w.-]{0,63}$/, 'Expected a file’s name')
+    .optional()
+    .describe('A file that must be in the target: proof that the right disk is mounted there.'),
+});
+
 export const AllowRule = z.strictObject({
   actions: z.array(z.enum(ACTIONS)).min(1).describe('Which verbs.'),
   stacks: z.array(Pattern).min(1).describe('On which stacks.'),
@@ -137,8 +162,34 @@ export const Config = z
           )
           .default([])
           .describe('Where backups may be written. Without one there are none.'),
+        remotes: z.array(BackupRemote).default([]).describe('Other hosts that take backups by rsync.'),
+        databases: z
+          .array(
+            z.strictObject({
+              server: z
+                .string()
+                .regex(
+                  /^(\/[^\0\s]+|[A-Za-z0-9][A-Za-z0-9_.-]{0,127})$/,
+                  'Expected a container’s name or a socket’s folder',
+                )
+                .describe('The container, or the folder of the server’s socket.'),
+              user: z
+                .string()
+                .regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$/)
+                .optional(),
+              password_file: Absolute.optional().describe('Its first line is the password.'),
+            }),
+          )
+          .default([])
+          .describe('Database servers that want another user or password than their container’s variables tell.'),
+        restic: z
+          .strictObject({
+            password_file: Absolute.describe('The password of restic’s repositories. Keep a copy elsewhere.'),
+          })
+          .optional()
+          .describe('For method: restic.'),
       })
-      .default({ sources: ['/var/lib/docker/volumes'], destinations: [] })
+      .default({ sources: ['/var/lib/docker/volumes'], destinations: [], remotes: [], databases: [] })
       .describe('Bounds of backups.'),
     proxmox: z
       .strictObject({

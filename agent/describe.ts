@@ -35,6 +35,12 @@ export function describeStep(step: Step): string {
       return `check that ${step.path} is there, not empty and has not shrunk`;
     case 'seal':
       return `read ${step.folder}/${step.partial} back, write its manifest, name it ${step.as}`;
+    case 'note-snapshot':
+      return `write the manifest of restic's snapshot: ${step.folder}/${step.as}.json`;
+    case 'tally':
+      return step.manifest
+        ? `write the manifest of ${step.archive} from what was listed there`
+        : `compare what was listed of ${step.archive} with its manifest`;
     case 'expect-listed':
       return `see that ${step.argv.join(' ')} lists a new backup`;
     case 'check-backup':
@@ -43,6 +49,12 @@ export function describeStep(step: Step): string {
       return step.back
         ? `put ${step.aside} back in the place of ${step.path} where it was taken, and remove ${step.next}`
         : `put ${step.next} in the place of ${step.path}, and keep that as ${step.aside}`;
+    case 'clear':
+      return `remove ${step.path}`;
+    case 'note-drill':
+      return `note in ${step.folder}/${step.backup}.json that it has been restored, and how long that took`;
+    case 'expect-ending':
+      return `see that ${step.path} ends in "${step.text}"`;
     case 'prune': {
       const rules = Object.entries(step.rules).map(([rule, count]) => `${rule} ${count}`);
       return rules.length === 0

@@ -3,10 +3,14 @@ import { basename, join } from 'node:path';
 import type { Hands, Piece, StepEnding } from './carry-out.ts';
 import { type Engine, inspectAll, serviceOf } from './docker.ts';
 import { changeFiles, FileFailure, restoreFiles } from './files.ts';
-import { checkBackup, checkSource, checkTarget, judgeListing, prune, seal, swap } from './hands/backup.ts';
+import { checkSource, checkTarget } from './hands/backup.ts';
+import { judgeListing, readArchive } from './hands/listing.ts';
 import { probe } from './hands/probe.ts';
+import { prune } from './hands/prune.ts';
 import { remember } from './hands/remember.ts';
+import { checkBackup, expectEnding, noteDrill, noteSnapshot, seal, tally } from './hands/seal.ts';
 import { start } from './hands/start.ts';
+import { clear, swap } from './hands/swap.ts';
 import { awaitHealthy, containersOf, settle } from './health.ts';
 import { countOrders, Keeper } from './keeper.ts';
 import {
@@ -15,6 +19,7 @@ import {
   type ExpectListed,
   type FileChange,
   type Measure,
+  type Secret,
   type Start,
   type Step,
   type Tidy,
@@ -47,11 +52,17 @@ export interface HandsOptions {
 /** The hands of one run on this host, and the way to let go of them. */
 export function createHands(options: HandsOptions): Hands & { end(): void } {
   const keeper = new Keeper(options.keeper);
-  const starting = (step: Start, place: Place, signal: AbortSignal, resumed?: { offset: number }): Doing => {
+  const starting = (
+    step: Start,
+    place: { document: number; index: number | string },
+    signal: AbortSignal,
+    resumed?: { offset: number },
+  ): Doing => {
     const base = join(options.runDir, `${place.document}-${place.index}`);
     const { environment, grace = GRACE_MS } = options;
-    return start(step, { keeper, environment, base, grace, resumed }, signal);
+    return start(step, { keeper, environment, secret, base, grace, resumed }, signal);
   };
+  const secret = (of: Secret) => readSecret(of, options.engine);
   async function* tidy(step: Tidy, place: Place, signal: AbortSignal, resumed?: { offset: number }): Doing {
     const left = await superfluous(options.engine, step, signal);
     if (left.length === 0) return SUCCEEDED;
@@ -71,7 +82,14 @@ export function createHands(options: HandsOptions): Hands & { end(): void } {
     const { name, argv, timeout } = step;
     const asked: Start = { do: 'start', name, argv, timeout, stdoutTo, repeatable: true, failure };
     const ending = yield* starting(asked, place, signal, resumed);
-    return ending.outcome === 'succeeded' ? judgeListing(await readFile(stdoutTo, 'utf8'), step) : ending;
+    if (ending.outcome !== 'succeeded') return ending;
+    const found = judgeListing(await readFile(stdoutTo, 'utf8'), step);
+    if (!step.read || !found.backup) return found;
+    let asking = 0;
+    // Never taken up again after a restart: reading twice does no harm.
+    const inner = (one: Start) =>
+      starting(one, { ...place, index: `${place.index}-${Date.now()}-${++asking}` }, signal);
+    return yield* readArchive(step.read, { ...found, backup: found.backup }, `${stdoutTo}.path`, inner);
   }
   /** Waits for health, and brings up again what the engine was still stopping. */
   async function* healthy(step: AwaitHealthy, place: Place, signal: AbortSignal): Doing {
@@ -89,7 +107,7 @@ export function createHands(options: HandsOptions): Hands & { end(): void } {
       if (ending.code !== 'service-stopped' || !step.revive) return ending;
       yield { text: 'The engine had not come to its end yet: up again.\n' };
       const { environment, grace = GRACE_MS } = options;
-      const up = yield* start(step.revive.up, { keeper, environment, base, grace }, signal);
+      const up = yield* start(step.revive.up, { keeper, environment, secret, base, grace }, signal);
       if (up.outcome !== 'succeeded') return up;
     }
   }
@@ -122,14 +140,24 @@ export function createHands(options: HandsOptions): Hands & { end(): void } {
           return checkSource(step);
         case 'seal':
           return seal(step, signal);
+        case 'note-snapshot':
+          return noteSnapshot(step);
+        case 'tally':
+          return tally(step);
         case 'check-backup':
           return checkBackup(step, signal);
         case 'swap':
           return swap(step);
+        case 'clear':
+          return clear(step);
+        case 'note-drill':
+          return noteDrill(step);
+        case 'expect-ending':
+          return expectEnding(step);
         case 'expect-listed':
           return listed(step, place, signal, resumed);
         case 'prune':
-          return prune(step);
+          return prune(step, inner => starting(inner, place, signal, resumed));
         case 'remember':
           return patiently(options.engine, signal, () =>
             remember(options.engine, step, basename(options.runDir), sha256 => shippedPath(options.runDir, sha256)),
@@ -155,6 +183,27 @@ async function superfluous(engine: Engine, { project, keep }: Tidy, signal: Abor
   const isLeft = ({ Id, State, Names }: (typeof containers)[number]) =>
     keep ? !keep.includes(Id) : State === 'created' && TEMPORARY.test(Names[0]?.slice(1) ?? '');
   return containers.filter(isLeft).map(({ Id }) => Id);
+}
+
+/** Undefined for a variable that the container has not. Throws CannotPlan: `secret-unreadable`, `docker-unreachable`. */
+async function readSecret(of: Secret, engine: Engine): Promise<string | undefined> {
+  if ('file' in of) {
+    try {
+      return (await readFile(of.file, 'utf8')).split('\n')[0];
+    } catch (error) {
+      throw new CannotPlan(
+        'secret-unreadable',
+        `A password can't be read: ${error instanceof Error ? error.message : String(error)}`,
+        'Correct password_file in agent.yaml, or let the agent’s user read it.',
+      );
+    }
+  }
+  const found = (await engine.get(`/containers/${encodeURIComponent(of.container)}/json`)) as {
+    Config?: { Env?: string[] };
+  } | null;
+  const lines = found?.Config?.Env ?? [];
+  const name = of.variables.find(one => lines.some(line => line.startsWith(`${one}=`)));
+  return name === undefined ? undefined : lines.find(line => line.startsWith(`${name}=`))?.slice(name.length + 1);
 }
 
 /** Where a `write` step keeps what it replaced. */

@@ -13,9 +13,17 @@ export interface Order {
   /** Absolute paths. Output is appended to `log`; standard output goes to `stdoutTo` where that is named. */
   log: string;
   stdoutTo: string | null;
+  /** Absent: nothing to read. */
+  stdinFrom?: string | null;
   /** Who was told, and when (ISO 8601, the host's clock). */
   keeper: Identity | null;
   at: string;
+}
+
+/** A line of a keeper's input. Secrets go this way only, into the environment of that process. */
+export interface OrderLine {
+  base: string;
+  secrets: Record<string, string>;
 }
 
 /** A process that was ordered: by this agent or by an earlier one. */
@@ -52,12 +60,12 @@ export class Keeper {
   }
 
   /** Writes the order down and gives it. `base` is the path of the order's files without their endings. */
-  async start(base: string, order: Omit<Order, 'keeper' | 'at'>): Promise<Kept> {
+  async start(base: string, order: Omit<Order, 'keeper' | 'at'>, secrets: Record<string, string> = {}): Promise<Kept> {
     const keeper = this.#running ?? this.#start();
     const written: Order = { ...order, keeper: identify(keeper.pid) ?? null, at: new Date().toISOString() };
     await writeDurably(filesOf(base).order, JSON.stringify(written));
     const told = new Promise<Exit>(done => this.#told.set(base, done));
-    keeper.input.write(`${base}\n`);
+    keeper.input.write(`${JSON.stringify({ base, secrets } satisfies OrderLine)}\n`);
     return this.#watch(base, written, Promise.race([told, keeper.gone.then(() => lookOut(base, written))]));
   }
 
@@ -102,6 +110,8 @@ export class Keeper {
         while (pid() === undefined && !ended) await sleep(POLL_MS);
         const group = pid();
         if (group !== undefined) await stopGroup(group, grace);
+        // What it had started elsewhere (in a container) does not end with it.
+        for (const pid of livingWith(markOf(base))) await stopGroup(pid, grace, 'alone');
         return exited;
       },
     };

@@ -47,7 +47,11 @@ export async function startAgent(file: string, { say = console.log, keeper }: Ag
   const environment = cleanEnvironment(config.docker);
   const engine = new Engine(config.docker.socket);
   const look = createLook(engine, environment);
-  const metrics = new Metrics(config.agent, { inProgress: () => runs.inProgress(), waiting: () => runs.waiting() });
+  const metrics = new Metrics(
+    config.agent,
+    { inProgress: () => runs.inProgress(), waiting: () => runs.waiting() },
+    () => store.backups(),
+  );
   const runs = new Runs({
     agent: config.agent,
     key,
@@ -147,6 +151,10 @@ export function siteOf(config: Config): Site {
         ...rest,
         minFree: parseSize(min_free),
       })),
+      remotes: config.backups.remotes,
+      databases: config.backups.databases,
+      records: join(config.state_dir, 'backups'),
+      ...(config.backups.restic ? { resticPassword: config.backups.restic.password_file } : {}),
     },
   };
 }

@@ -1,11 +1,11 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { type Event, OUTCOMES } from '../protocol/event.ts';
-import type { DocumentResult, Receipt } from '../protocol/receipt.ts';
+import type { Receipt } from '../protocol/receipt.ts';
 import type { Refusal } from '../protocol/refusal.ts';
 import { VERSION } from '../protocol/version.ts';
 import type { Admitted } from './admitted.ts';
 import type { Refusing } from './audit.ts';
-import type { BackupFacts } from './carry-out.ts';
+import type { KnownBackup } from './known-backups.ts';
 import type { Plan } from './plan.ts';
 import { stackOf } from './receipts.ts';
 import { AUTH_REASONS } from './refusals.ts';
@@ -66,15 +66,6 @@ export class Metrics implements Watcher {
     labelNames: ['stack', 'cause', 'outcome'] as const,
     registers: [this.registry],
   });
-  readonly #backupGauges = {
-    success: this.#backupGauge('chatops_backup_last_success_timestamp_seconds', 'When the last backup was made.'),
-    verified: this.#backupGauge(
-      'chatops_backup_last_verified_timestamp_seconds',
-      'When a backup was last read back whole.',
-    ),
-    size: this.#backupGauge('chatops_backup_size_bytes', 'What the last backup holds.'),
-    duration: this.#backupGauge('chatops_backup_duration_seconds', 'How long the last backup took.'),
-  };
   /** What a step counts as, by run, document and name. */
   readonly #kinds = new Map<string, string>();
   readonly #authFailures = new Counter({
@@ -84,7 +75,34 @@ export class Metrics implements Watcher {
     registers: [this.registry],
   });
 
-  constructor(agent: string, runs: { inProgress: () => number; waiting: () => number }) {
+  constructor(
+    agent: string,
+    runs: { inProgress: () => number; waiting: () => number },
+    backups: () => KnownBackup[] = () => [],
+  ) {
+    const seconds = (at: string | undefined) => (at === undefined || at === '' ? undefined : Date.parse(at) / 1000);
+    const made = (one: KnownBackup, value: number) => (one.at === '' ? undefined : value);
+    const gauges: [string, string, (one: KnownBackup) => number | undefined][] = [
+      ['chatops_backup_last_success_timestamp_seconds', 'When the last backup was made.', one => seconds(one.at)],
+      [
+        'chatops_backup_last_verified_timestamp_seconds',
+        'When a backup was last read back whole.',
+        one => seconds(one.verifiedAt),
+      ],
+      [
+        'chatops_backup_last_drill_timestamp_seconds',
+        'When a backup was last restored for a trial.',
+        one => seconds(one.drilledAt),
+      ],
+      ['chatops_backup_size_bytes', 'What the last backup holds.', one => made(one, one.bytes)],
+      ['chatops_backup_duration_seconds', 'How long the last backup took.', one => made(one, one.seconds)],
+      [
+        'chatops_backup_drill_duration_seconds',
+        'How long the last trial took: the time to restore.',
+        one => one.drillSeconds,
+      ],
+    ];
+    for (const [name, help, of] of gauges) this.#backupGauge(name, help, backups, of);
     new Gauge({
       name: 'chatops_build_info',
       help: 'Always 1; the labels tell what runs.',
@@ -164,7 +182,6 @@ export class Metrics implements Watcher {
     for (const index of admitted.documents.keys()) this.#began.delete(`${run} ${index + 1}`);
     for (const key of this.#kinds.keys()) if (key.startsWith(`${run} `)) this.#kinds.delete(key);
     this.#runs.inc({ outcome: receipt.outcome });
-    for (const document of receipt.documents) this.#backupDone(document, receipt.finished_at);
     for (const { action, stack, outcome, document } of receipt.documents) {
       const isLast = receipt.failed_step?.document === document;
       if (outcome === 'rolled-back') this.#rollbacks.inc({ stack, cause: 'failure', outcome: 'succeeded' });
@@ -175,19 +192,26 @@ export class Metrics implements Watcher {
     }
   }
 
-  #backupGauge(name: string, help: string): Gauge<'kind' | 'name'> {
-    return new Gauge({ name, help, labelNames: ['kind', 'name'] as const, registers: [this.registry] });
-  }
-
-  #backupDone(document: DocumentResult, finishedAt: string): void {
-    const backup = document.backup as BackupFacts | undefined;
-    if (!backup || document.outcome !== 'succeeded') return;
-    const labels = { kind: backup.kind, name: backup.name };
-    const at = Date.parse(finishedAt) / 1000;
-    this.#backupGauges.success.set(labels, at);
-    if (backup.verified) this.#backupGauges.verified.set(labels, at);
-    this.#backupGauges.size.set(labels, backup.bytes);
-    this.#backupGauges.duration.set(labels, document.steps.reduce((sum, step) => sum + step.ms, 0) / 1000);
+  /** One gauge of the newest backups, read when it is asked for: it survives the agent. */
+  #backupGauge(
+    name: string,
+    help: string,
+    known: () => KnownBackup[],
+    of: (one: KnownBackup) => number | undefined,
+  ): void {
+    new Gauge({
+      name,
+      help,
+      labelNames: ['kind', 'name'] as const,
+      registers: [this.registry],
+      collect() {
+        this.reset();
+        for (const one of known()) {
+          const value = of(one);
+          if (value !== undefined) this.set({ kind: one.kind, name: one.name }, value);
+        }
+      },
+    });
   }
 
   #stepFinished(run: string, event: Extract<Event, { kind: 'step-finished' }>, admitted: Admitted): void {

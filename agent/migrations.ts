@@ -32,4 +32,5 @@ export const MIGRATIONS = [
    DROP INDEX runs_by_time;
    CREATE INDEX runs_by_time ON runs (created_at DESC, id DESC);
    CREATE INDEX runs_by_size ON runs (bytes);`,
+  `CREATE TABLE backups (kind TEXT NOT NULL, name TEXT NOT NULL, facts TEXT NOT NULL, PRIMARY KEY (kind, name)) STRICT, WITHOUT ROWID;`,
 ];

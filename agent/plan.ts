@@ -1,51 +1,22 @@
 import type { Change } from '../protocol/event.ts';
-import type { KeepRules } from './keep.ts';
+import type {
+  CheckBackup,
+  CheckSource,
+  CheckTarget,
+  Clear,
+  ExpectEnding,
+  ExpectListed,
+  NoteDrill,
+  NoteSnapshot,
+  Prune,
+  Seal,
+  Swap,
+  Tally,
+} from './plan-backup.ts';
+import type { Milliseconds, Named, Start } from './plan-start.ts';
 
-/** Durations are milliseconds everywhere in the agent. */
-export type Milliseconds = number;
-
-interface Named {
-  /** Unique in its plan; what the log, the receipt and the metrics call the step. */
-  name: string;
-  /**
-   * In `undo` and `cleanup`: carry this out only if the step of that name had begun, only if it had not, or only if it was
-   * cut short (cancelled, at its deadline, killed).
-   */
-  ifBegan?: string;
-  unlessBegan?: string;
-  ifCut?: string;
-}
-
-/** Starts a process and waits for it. `argv` goes to the kernel as it is: no shell reads it. */
-export interface Start extends Named {
-  do: 'start';
-  argv: [string, ...string[]];
-  cwd?: string;
-  /** Added to the clean environment that every child gets. */
-  env?: Record<string, string>;
-  timeout: Milliseconds;
-  /** Ends the process when it has printed nothing and not got on for so long. */
-  stallTimeout?: Milliseconds;
-  /** Absolute path for standard output; standard error stays in the log. */
-  stdoutTo?: string;
-  /** Exit codes that count as done. Default: 0. */
-  okCodes?: number[];
-  /** An exit code that counts as done is not enough: the output must hold each of these, and none of those. */
-  mustSay?: string[];
-  mustNotSay?: string[];
-  /** Lines that begin so are told at the end: it is done, with warnings. */
-  warnings?: string[];
-  /** How long a process that is to end gets before it is killed; default: 30 s. */
-  grace?: Milliseconds;
-  /** It changes what runs on the host (not only what is stored): a failure after it is not "nothing was changed". */
-  changes?: true;
-  /** Carrying it out twice is as good as once: where nobody knows how it ended, it is carried out again. */
-  repeatable?: true;
-  /** Failures that pass: where the output holds one of these texts, it is tried again, at most so often. */
-  retry?: { on: string[]; times: number; pause: Milliseconds }[];
-  /** What the failure is called when it ends otherwise, and what a person does about it. */
-  failure: { code: string; remedy: string };
-}
+export type * from './plan-backup.ts';
+export type * from './plan-start.ts';
 
 /**
  * One file put in place or taken away. `root` holds `path`, also after links are resolved, when it is carried out.
@@ -181,6 +152,19 @@ export interface Release {
   compose: ReleasedFile[];
   /** The run whose release this one brought back. */
   of?: string;
+  /** Backups that had been made before it. */
+  points?: RestorePoint[];
+}
+
+/** A backup to which a change can be undone, data and all. */
+export interface RestorePoint {
+  kind: string;
+  name: string;
+  /** Where it lies: an absolute path, or as its kind names it. */
+  archive: string;
+  /** ISO 8601. */
+  at: string;
+  run: string;
 }
 
 /** Adds what runs now, and from which files, to the stack's releases in `folder`. Keeps the newest `keep`. */
@@ -194,90 +178,7 @@ export interface Remember extends Named {
   /** Under this name in place of the run's. */
   as?: string;
   of?: string;
-}
-
-/**
- * The place of a backup is the one that is meant: mounted as said, marked, writable, with room. Throws nothing away and
- * makes `folder`.
- */
-export interface CheckTarget extends Named {
-  do: 'check-target';
-  /** As agent.yaml names it. */
-  path: string;
-  mount?: { source?: string | undefined; fstype?: string | undefined } | undefined;
-  marker?: string | undefined;
-  /** Bytes that must be free: what the backup is expected to take, and what must be left. */
-  needs: number;
-  /** The folder of this backup below it. */
-  folder: string;
-}
-
-/** What is to be backed up is there, under one of the roots, not empty, and has not lost more than half since the last time. */
-export interface CheckSource extends Named {
-  do: 'check-source';
-  path: string;
-  roots: string[];
-  /** What the last verified backup held; absent: nothing to compare with. */
-  last?: { bytes: number; files: number } | undefined;
-  acceptShrink: boolean;
-}
-
-/** What a manifest says of a backup beside what is found when it is read back. */
-export interface Taken {
-  kind: string;
-  name: string;
-  run: string;
-  at: string;
-  source: string;
-  notes?: string | undefined;
-}
-
-/**
- * Reads a backup back (`partial`, a file or a folder in `folder`): each file's SHA-256, bytes, count. Then makes it durable, writes
- * its manifest `<name>.json`, and gives it its name.
- */
-export interface Seal extends Named {
-  do: 'seal';
-  folder: string;
-  partial: string;
-  as: string;
-  manifest: Taken;
-}
-
-/** A backup is read again whole, and must be what its manifest says. */
-export interface CheckBackup extends Named {
-  do: 'check-backup';
-  folder: string;
-  backup: string;
-}
-
-/** A folder takes another's place: what is at `path` goes to `aside`, what is at `next` to `path`. Back again: `back`. */
-export interface Swap extends Named {
-  do: 'swap';
-  path: string;
-  next: string;
-  aside: string;
-  /** Under one of these it must be, once links are resolved. */
-  roots: string[];
-  back?: true;
-}
-
-/** Runs a program that lists backups as JSON: one of them must be new (`ctime`, seconds, from `since` on) and not empty. */
-export interface ExpectListed extends Named {
-  do: 'expect-listed';
-  argv: [string, ...string[]];
-  /** ISO 8601. */
-  since: string;
-  backup: { kind: string; name: string };
-  timeout: Milliseconds;
-}
-
-/** Takes backups away that the rules don't keep; see keep.ts. What was interrupted long ago goes too. */
-export interface Prune extends Named {
-  do: 'prune';
-  folder: string;
-  rules: KeepRules;
-  minKeep: number;
+  points?: RestorePoint[];
 }
 
 export type Step =
@@ -294,9 +195,14 @@ export type Step =
   | CheckTarget
   | CheckSource
   | Seal
+  | NoteSnapshot
+  | Tally
   | ExpectListed
   | CheckBackup
   | Swap
+  | Clear
+  | NoteDrill
+  | ExpectEnding
   | Prune;
 
 /** What would be done, as data: it can be shown, stored, compared and carried out after a restart. */
@@ -311,6 +217,8 @@ export interface Plan {
   undo: Step[];
   /** At the end, whatever the outcome. */
   cleanup: Step[];
+  /** The backups on which it stands, for the receipt. */
+  restorePoints?: RestorePoint[];
 }
 
 /** `undefined`: not known (a dry run looks at nothing). `null`: known to be absent. */

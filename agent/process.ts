@@ -22,6 +22,7 @@ export interface StartOptions {
   cwd?: string | undefined;
   env: Record<string, string>;
   /** File descriptors: a child never gets a pipe, so that no reader can block or end it. */
+  stdin: number | 'ignore';
   stdout: number;
   stderr: number;
 }
@@ -34,7 +35,7 @@ export function startProcess(
   const child = spawn(argv[0], argv.slice(1), {
     ...DETACHED,
     env: options.env,
-    stdio: ['ignore', options.stdout, options.stderr],
+    stdio: [options.stdin, options.stdout, options.stderr],
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   });
   const exited = new Promise<Exit>(done => {
@@ -109,12 +110,14 @@ export function progressOf(group: number): number {
   return sum;
 }
 
-/** TERM to the process group, then KILL after `grace` to what is left of it. Returns when nobody is. */
-export async function stopGroup(group: number, grace: Milliseconds): Promise<void> {
+/** TERM to the process group (or to that process alone), then KILL after `grace` to what is left. Returns when nobody is. */
+export async function stopGroup(id: number, grace: Milliseconds, whom: 'group' | 'alone' = 'group'): Promise<void> {
+  const isThere = () => (whom === 'group' ? isGroupAlive(id) : identify(id) !== undefined);
+  const target = whom === 'group' ? -id : id;
   const deadline = performance.now() + grace;
-  signalGroup(group, 'SIGTERM');
-  while (isGroupAlive(group)) {
-    if (performance.now() >= deadline) signalGroup(group, 'SIGKILL');
+  signalTo(target, 'SIGTERM');
+  while (isThere()) {
+    if (performance.now() >= deadline) signalTo(target, 'SIGKILL');
     await sleep(20);
   }
 }
@@ -126,9 +129,9 @@ function isGroupAlive(group: number): boolean {
   });
 }
 
-function signalGroup(group: number, signal: NodeJS.Signals): void {
+function signalTo(target: number, signal: NodeJS.Signals): void {
   try {
-    process.kill(-group, signal);
+    process.kill(target, signal);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }

@@ -3,9 +3,13 @@ import type { DocumentResult, Receipt } from '../protocol/receipt.ts';
 import { PAYLOAD_TYPES, sign } from '../protocol/signature.ts';
 import type { Admitted } from './admitted.ts';
 import type { Ending } from './carry-out.ts';
+import type { RestorePoint } from './plan.ts';
 
 /** What became of one document so far. */
-export type DocumentEnding = Omit<Partial<Ending>, 'outcome'> & { outcome: DocumentResult['outcome'] };
+export type DocumentEnding = Omit<Partial<Ending>, 'outcome'> & {
+  outcome: DocumentResult['outcome'];
+  restorePoints?: RestorePoint[];
+};
 
 const SKIPPED: DocumentEnding = { outcome: 'skipped' };
 
@@ -31,6 +35,8 @@ export function makeReceipt(
       images: ending.images ?? [],
       files: ending.files ?? { written: [], removed: [] },
       ...(ending.backup === undefined ? {} : { backup: ending.backup }),
+      ...(ending.drill === undefined ? {} : { drill: ending.drill }),
+      ...(ending.restorePoints === undefined ? {} : { restore_points: ending.restorePoints }),
     };
   });
   const failedAt = endings.findIndex(({ outcome }) => outcome !== 'succeeded' && outcome !== 'planned');

@@ -1,6 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { parseDuration } from '../intents/duration.ts';
 import type { Event, Frame } from '../protocol/event.ts';
 import type { SecretKey } from '../protocol/keys.ts';
 import type { Admitted } from './admitted.ts';
@@ -8,6 +9,7 @@ import { carryOut, type Hands, type Told } from './carry-out.ts';
 import { describeStep } from './describe.ts';
 import type { Shipped, Site } from './executors/executor.ts';
 import { shippedPath } from './hands.ts';
+import { knownAfter } from './known-backups.ts';
 import type { Locks } from './locks.ts';
 import { blindLook } from './look.ts';
 import { CannotPlan, type Look, type Plan } from './plan.ts';
@@ -117,8 +119,16 @@ export class Run {
     const endings: DocumentEnding[] = [];
     const { turn, blockedBy } = locks.take(this.id, subjects);
     if (blockedBy) await this.#tell({ kind: 'waiting', for: blockedBy.run, what: blockedBy.subject });
-    await Promise.race([this.#unlessLeft(turn), aborted(this.#cancelled.signal)]);
+    const over = await Promise.race([
+      this.#unlessLeft(turn),
+      aborted(this.#cancelled.signal),
+      patienceEnds(patienceOf(this.admitted), this.#cancelled.signal),
+    ]);
     if (this.#cancelled.signal.aborted && past.size === 0) return [CANCELLED_WAITING];
+    if (over === PATIENCE_OVER && past.size === 0) {
+      const told = await this.#documentFinished(1, stillLocked(blockedBy));
+      return [told];
+    }
     await this.#surely(() => store.running(this.id, this.#context.now()));
     const hands = this.#looksOnly ? undefined : this.#context.hands(join(this.#context.folder, this.id));
     try {
@@ -156,7 +166,8 @@ export class Run {
     const work = carryOut(plan, { document: number, hands, signal: this.#cancelled.signal, ...rest });
     let next = await this.#unlessLeft(work.next());
     for (; !next.done; next = await this.#unlessLeft(work.next())) await this.#tell(next.value);
-    return this.#documentFinished(number, next.value);
+    const { restorePoints } = plan;
+    return this.#documentFinished(number, { ...next.value, ...(restorePoints ? { restorePoints } : {}) });
   }
 
   async #plan(index: number): Promise<Plan> {
@@ -176,6 +187,7 @@ export class Run {
         site: site(),
         files,
         compare: this.#looksOnly,
+        ...(this.#looksOnly ? {} : { backups: store.backups() }),
       },
       look,
     );
@@ -197,6 +209,7 @@ export class Run {
   async #documentFinished(document: number, ending: DocumentEnding): Promise<DocumentEnding> {
     const { outcome, code, message } = ending;
     if (outcome === 'skipped') return ending;
+    if (outcome === 'succeeded') await this.#noteBackup(document, ending);
     await this.#tell(
       {
         kind: 'document-finished',
@@ -208,6 +221,15 @@ export class Run {
       ending,
     );
     return ending;
+  }
+
+  /** From now on a rollout of this run can stand on it. */
+  async #noteBackup(document: number, ending: DocumentEnding): Promise<void> {
+    const { store, now } = this.#context;
+    const name = this.admitted.documents[document - 1]?.document.name ?? '';
+    const find = (kind: string, of: string) => store.backups().find(one => one.kind === kind && one.name === of);
+    const known = knownAfter(find, ending, { run: this.id, document: name, at: now() });
+    if (known) await this.#surely(() => store.noteBackup(known));
   }
 
   /** Says something between the steps. */
@@ -267,6 +289,35 @@ export class Run {
   }
 }
 
+const PATIENCE_OVER = Symbol('patience over');
+
+/** How long a run waits for its turn, in milliseconds: the shortest `lock_wait` of its intents; undefined: until it comes. */
+function patienceOf(admitted: Admitted): number | undefined {
+  const waits = admitted.documents.flatMap(({ document: { intent } }) =>
+    'lock_wait' in intent && intent.lock_wait !== undefined ? [parseDuration(intent.lock_wait)] : [],
+  );
+  return waits.length === 0 ? undefined : Math.min(...waits);
+}
+
+async function patienceEnds(
+  patience: number | undefined,
+  signal: AbortSignal,
+): Promise<typeof PATIENCE_OVER | undefined> {
+  if (patience === undefined) return new Promise(() => undefined);
+  await sleep(patience, undefined, { signal, ref: false }).catch(() => undefined);
+  return PATIENCE_OVER;
+}
+
+function stillLocked(by: { run: string; subject: string } | undefined): DocumentEnding {
+  return {
+    outcome: 'failed',
+    code: 'locked',
+    message: `The run ${by?.run ?? ''} still has ${by?.subject ?? 'what this one needs'}. Nothing was changed.`,
+    remedy: 'Run it again later, or give it a longer lock_wait. "chatops runs" tells what goes on.',
+    changed: false,
+  };
+}
+
 const CANCELLED: DocumentEnding = {
   outcome: 'cancelled',
   code: 'cancelled',
@@ -300,7 +351,9 @@ function aborted(signal: AbortSignal): Promise<void> {
 }
 
 function subjectsOf(admitted: Admitted): string[] {
-  return [...new Set(admitted.documents.map(({ document, executor }) => executor.subject(document.intent)))].sort();
+  return [
+    ...new Set(admitted.documents.flatMap(({ document, executor }) => executor.subjects(document.intent, document))),
+  ].sort();
 }
 
 function shippedFor(admitted: Admitted, intent: object): Omit<Shipped, 'at'>[] {

@@ -2,6 +2,7 @@ import { chmodSync, closeSync, openSync, readSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { chainDigest, EMPTY_DIGEST, type Event, encodeEvent, type Frame, type Happening } from '../protocol/event.ts';
 import type { Past, StepEnding, StepMark, Told } from './carry-out.ts';
+import type { KnownBackup } from './known-backups.ts';
 import { MIGRATIONS } from './migrations.ts';
 import type { Plan } from './plan.ts';
 import type { DocumentEnding } from './receipts.ts';
@@ -102,6 +103,21 @@ export class Store {
   running(id: string, at: string): void {
     this.#sync(true);
     this.#run(`UPDATE runs SET state = 'running', started_at = coalesce(started_at, ?) WHERE id = ?`, [at, id]);
+  }
+
+  /** What is known of backups, one for each kind and name. */
+  backups(): KnownBackup[] {
+    return this.#all<{ facts: string }>('SELECT facts FROM backups', []).map(
+      row => JSON.parse(row.facts) as KnownBackup,
+    );
+  }
+
+  noteBackup(known: KnownBackup): void {
+    this.#run('INSERT OR REPLACE INTO backups (kind, name, facts) VALUES (?, ?, ?)', [
+      known.kind,
+      known.name,
+      JSON.stringify(known),
+    ]);
   }
 
   /** Somebody asked for the run's end. The first one stays. */

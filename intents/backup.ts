@@ -2,9 +2,10 @@ import { z } from 'zod';
 import { Duration } from './duration.ts';
 import { AbsolutePath, Container, common, Service, Stack, Storage } from './names.ts';
 
+/** What all backups share. */
 const retention_days = z.int().min(1).max(3650).optional().describe('For how many days backups are kept.');
 const notes = z.string().max(1024).optional().describe('A note that is kept with the backup.');
-const Target = z
+export const Target = z
   .string()
   .min(1)
   .max(1024)
@@ -25,7 +26,7 @@ export const Keep = z
   .describe('How many backups are kept by each rule. Without it and retention_days, all are.');
 export type Keep = z.infer<typeof Keep>;
 
-const shared = {
+export const shared = {
   action: z.literal('backup'),
   stack: Stack.optional(),
   retention_days,
@@ -37,6 +38,9 @@ const shared = {
     .optional()
     .describe('So many of the newest verified backups always stay. Default: 3.'),
   stall_timeout: Duration.optional().describe('A copy that has not got on for so long is ended. Default: 15m.'),
+  lock_wait: Duration.optional().describe(
+    'How long another run on the same thing is waited for (of a guest also another backup of the node, by default 3h). Default: until it ends.',
+  ),
   notes,
   ...common,
 };
@@ -47,15 +51,15 @@ interface From {
   source_container?: string | undefined;
   source_path?: string | undefined;
 }
-const hasOneSource = ({ source, source_container }: From) =>
+export const hasOneSource = ({ source, source_container }: From) =>
   (source === undefined) !== (source_container === undefined);
-const ONE_SOURCE = {
+export const ONE_SOURCE = {
   error: 'Expected either "source" or "source_container" with "source_path"',
   path: ['source'],
 };
-const hasWholeSource = ({ source_container, source_path }: From) =>
+export const hasWholeSource = ({ source_container, source_path }: From) =>
   (source_container === undefined) === (source_path === undefined);
-const WHOLE_SOURCE = { error: '"source_container" and "source_path" belong together', path: ['source_path'] };
+export const WHOLE_SOURCE = { error: '"source_container" and "source_path" belong together', path: ['source_path'] };
 
 /** A copy of volumes or folders by rsync. */
 export const VolumesBackup = z
@@ -77,9 +81,17 @@ export const VolumesBackup = z
       .optional()
       .describe('rsync options, from the allow-list in docs/backups.md.'),
     method: z
-      .enum(['snapshots', 'mirror'])
+      .enum(['snapshots', 'mirror', 'restic'])
       .optional()
-      .describe('snapshots (the default): a folder each time, unchanged files shared; mirror: one folder, kept equal.'),
+      .describe(
+        'snapshots (the default): a folder each time, unchanged files shared; mirror: one folder, kept equal; restic: an encrypted repository.',
+      ),
+    verify_level: z
+      .enum(['read', 'compare', 'full'])
+      .optional()
+      .describe(
+        'read (the default) reads the copy back; compare also compares it with the source, byte by byte; full has restic read its whole repository.',
+      ),
     consistency: z
       .enum(['live', 'pause', 'stop'])
       .optional()
@@ -108,6 +120,19 @@ export const VolumesBackup = z
     error: 'Expected neither "keep" nor "retention_days" beside method: mirror, which has one copy only',
     path: ['method'],
   })
+  .refine(
+    intent =>
+      intent.verify_level !== 'compare' || (intent.consistency ?? (intent.stop_services && 'stop')) !== undefined,
+    {
+      error:
+        'Expected "consistency" or "stop_services" beside verify_level: compare: what is in use differs from its copy',
+      path: ['verify_level'],
+    },
+  )
+  .refine(intent => (intent.verify_level === 'full') <= (intent.method === 'restic'), {
+    error: 'Expected method: restic beside verify_level: full',
+    path: ['verify_level'],
+  })
   .refine(hasOneSource, ONE_SOURCE)
   .refine(hasWholeSource, WHOLE_SOURCE)
   .refine(intent => (intent.destination === undefined) !== (intent.destination_container === undefined), {
@@ -132,43 +157,10 @@ export const VmBackup = z
       .enum(['snapshot', 'suspend', 'stop'])
       .optional()
       .describe('snapshot (the default) while the guest runs; suspend or stop it meanwhile.'),
-    lock_wait: Duration.optional().describe('How long another backup of the node is waited for. Default: 3h.'),
+    verify_level: z
+      .enum(['archive', 'listed'])
+      .optional()
+      .describe('archive (the default) reads the archive back; listed trusts the log and the storage’s list.'),
     expected_node: Storage.optional().describe('The node on which the guest must be.'),
   })
   .describe('A backup of a Proxmox guest, by vzdump.');
-
-/** Plex's database, consistent while Plex runs. */
-export const PlexBackup = z
-  .strictObject({
-    ...shared,
-    database_type: z.literal('plex'),
-    source_container: Container.describe('The container in which Plex runs.'),
-    source_path: AbsolutePath.optional().describe('The database’s folder inside the container.'),
-    destination: Target.optional().describe('The folder that takes the archive.'),
-    destination_container: Container.optional(),
-    destination_path: AbsolutePath.optional().describe(
-      'The folder that takes the archive, where "destination" is not given.',
-    ),
-  })
-  .refine(intent => intent.destination !== undefined || intent.destination_path !== undefined, {
-    error: 'Expected "destination" or "destination_path"',
-    path: ['destination'],
-  })
-  .describe('A consistent copy of Plex’s database.');
-
-/** A SQLite database, consistent while it is written to. */
-export const SqliteBackup = z
-  .strictObject({
-    ...shared,
-    database_type: z.literal('sqlite'),
-    source: AbsolutePath.optional().describe('The database’s file, on the host.'),
-    source_container: Container.optional().describe('The container in which it lies, with source_path.'),
-    source_path: AbsolutePath.optional().describe('The database’s file inside source_container.'),
-    destination: Target.describe('The folder that takes the backups.'),
-  })
-  .refine(hasOneSource, ONE_SOURCE)
-  .refine(hasWholeSource, WHOLE_SOURCE)
-  .describe('A consistent copy of a SQLite database.');
-
-export const Backup = z.union([VolumesBackup, VmBackup, PlexBackup, SqliteBackup]);
-export type Backup = z.infer<typeof Backup>;

@@ -1,20 +1,46 @@
 import { z } from 'zod';
-import { PlexBackup, SqliteBackup, VmBackup, VolumesBackup } from './backup.ts';
-import { Restore } from './restore.ts';
+import { VmBackup, VolumesBackup } from './backup.ts';
+import { MysqlBackup, PlexBackup, PostgresBackup, SqliteBackup } from './database.ts';
+import { Drill, RESTORES, restoreSchema } from './restore.ts';
 import { Rollback } from './rollback.ts';
 import { Rollout } from './rollout.ts';
 import { Scale } from './scale.ts';
 
+const BACKUPS = {
+  docker_volumes: VolumesBackup,
+  vm_proxmox: VmBackup,
+  plex: PlexBackup,
+  sqlite: SqliteBackup,
+  postgres: PostgresBackup,
+  mysql: MysqlBackup,
+  mariadb: MysqlBackup,
+} as const;
+
 /** What a person asks for: one YAML document. Parsing an intent again gives the same intent. */
-export const Intent = z.union([Rollout, Scale, Rollback, Restore, VolumesBackup, VmBackup, PlexBackup, SqliteBackup]);
+export const Intent = z.union([
+  Rollout,
+  Scale,
+  Rollback,
+  RESTORES.docker_volumes,
+  RESTORES.sqlite,
+  RESTORES.plex,
+  RESTORES.postgres,
+  RESTORES.mysql,
+  RESTORES.vm_proxmox,
+  Drill,
+  VolumesBackup,
+  VmBackup,
+  PlexBackup,
+  SqliteBackup,
+  PostgresBackup,
+  MysqlBackup,
+]);
 export type Intent = z.infer<typeof Intent>;
-export type { Backup } from './backup.ts';
-export type { Restore } from './restore.ts';
 export type { Rollback } from './rollback.ts';
 export type { Rollout } from './rollout.ts';
 export type { Scale } from './scale.ts';
 
-export const ACTIONS = ['rollout', 'scale', 'rollback', 'backup', 'restore'] as const;
+export const ACTIONS = ['rollout', 'scale', 'rollback', 'backup', 'restore', 'drill'] as const;
 export type Action = (typeof ACTIONS)[number];
 
 /** The schema that a value is meant to match, by its `action` and kind, so that errors speak of that verb only. */
@@ -27,22 +53,30 @@ export function schemaFor(value: Record<string, unknown>) {
     case 'rollback':
       return Rollback;
     case 'restore':
-      return Restore;
+      return restoreSchema(value);
+    case 'drill':
+      return Drill;
     case 'backup':
-      if (value.database_type === 'plex') return PlexBackup;
-      if (value.database_type === 'sqlite') return SqliteBackup;
-      if (value.backup_type === 'docker_volumes') return VolumesBackup;
-      if (value.backup_type === 'vm_proxmox') return VmBackup;
+      return BACKUPS[String(value.database_type ?? value.backup_type) as keyof typeof BACKUPS];
   }
   return undefined;
 }
 
+/** What a restore or a drill is of: docker_volumes where only a name is said. */
+export function subjectOf(of: string | { kind: string; name: string }): { kind: string; name: string } {
+  return typeof of === 'string' ? { kind: 'docker_volumes', name: of } : of;
+}
+
 /** The one-line text of an intent: `rollout on stack-media`, `backup of VM 101`. */
 export function describeIntent(intent: Intent): string {
-  if (intent.action === 'restore') return `restore of ${intent.of}`;
+  if (intent.action === 'restore' || intent.action === 'drill') {
+    const { of } = intent;
+    return `${intent.action} of ${typeof of === 'object' && 'vm_id' in of ? `VM ${of.vm_id}` : subjectOf(of).name}`;
+  }
   if (intent.action !== 'backup') return `${intent.action} on ${intent.stack}`;
   if ('vm_id' in intent) return `backup of VM ${intent.vm_id}`;
   if ('database_type' in intent && intent.database_type === 'plex')
     return `backup of plex in ${intent.source_container}`;
+  if ('database' in intent) return `backup of ${intent.database} in ${intent.source_container ?? intent.source}`;
   return `backup of ${intent.source ?? `${intent.source_container}:${intent.source_path}`}`;
 }

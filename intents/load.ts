@@ -272,7 +272,7 @@ class DocumentReader {
         'wrong-value',
         path,
         'What kind of backup this is, is not known.',
-        'Write "backup_type: docker_volumes", "backup_type: vm_proxmox", "database_type: plex" or "database_type: sqlite".',
+        'Write "backup_type: docker_volumes", "backup_type: vm_proxmox", or "database_type:" with plex, sqlite, postgres, mysql or mariadb.',
       );
       return undefined;
     }

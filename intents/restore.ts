@@ -1,52 +1,175 @@
 import { z } from 'zod';
+import { DatabaseName } from './database.ts';
 import { Duration } from './duration.ts';
-import { AbsolutePath, Container, common, OnFailure, Service, Stack } from './names.ts';
+import { AbsolutePath, Container, common, OnFailure, Service, Stack, Storage } from './names.ts';
 import { Verify } from './verify.ts';
 
+const Name = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/, 'Expected the name of a backup')
+  .describe('The backup’s name: its "id", or the name of its file.');
+const of = <K extends string>(kind: K) => z.strictObject({ kind: z.literal(kind), name: Name });
+/** A kind of backup and its name; the name alone means docker_volumes. */
+const OfVolumes = z
+  .union([Name, of('docker_volumes')])
+  .describe('The backup’s kind and name; a name alone: docker_volumes.');
+
+const from = z
+  .string()
+  .min(1)
+  .max(1024)
+  .regex(/^[^-\s][^\0\r\n]*$/, 'Expected the "destination" of the backup')
+  .describe('The "destination" of the backup.');
+const at = z
+  .string()
+  .regex(
+    /^(latest|[A-Za-z0-9][A-Za-z0-9.-]{7,63}|\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,3})?)?(Z|[+-]\d\d:\d\d))$/,
+    'Expected "latest", a time such as "2026-11-21T06:00:00Z", a backup’s name or the id of a run',
+  )
+  .optional()
+  .describe(
+    'latest (the default), a time (the newest one that was made by then), the name of a backup (20261121T060000.000Z), or the run that made it.',
+  );
+const confirm_overwrite = z
+  .boolean()
+  .optional()
+  .describe('What is there now may be replaced. It is kept beside, see docs/backups.md.');
+const shared = { action: z.literal('restore'), from, at, stall_timeout: Duration.optional(), ...common };
+const aroundIt = {
+  stack: Stack.optional().describe('The stack of stop_services.'),
+  stop_services: z
+    .array(Service)
+    .min(1)
+    .max(100)
+    .optional()
+    .describe('Services of the stack that are stopped meanwhile.'),
+  verify: Verify.optional(),
+  on_failure: OnFailure,
+  confirm_overwrite,
+};
+
+interface Around {
+  stop_services?: unknown;
+  verify?: unknown;
+  stack?: unknown;
+}
+const hasStack = (intent: Around) =>
+  (intent.stop_services === undefined && intent.verify === undefined) || intent.stack !== undefined;
+const STACK = { error: 'Expected "stack" beside "stop_services" and "verify"', path: ['stack'] };
+
+const place = {
+  to: AbsolutePath.optional().describe('What is restored, on the host. Or to_container and to_path.'),
+  to_container: Container.optional(),
+  to_path: AbsolutePath.optional().describe('The path inside to_container.'),
+};
+interface Place {
+  to?: string | undefined;
+  to_container?: string | undefined;
+  to_path?: string | undefined;
+}
+const hasPlace = (intent: Place) => (intent.to === undefined) !== (intent.to_container === undefined);
+const PLACE = { error: 'Expected either "to" or "to_container" with "to_path"', path: ['to'] };
+const hasWholePlace = (intent: Place) => (intent.to_container === undefined) === (intent.to_path === undefined);
+const WHOLE_PLACE = { error: '"to_container" and "to_path" belong together', path: ['to_path'] };
+
 /** Brings a folder or volume back from a backup. */
-export const Restore = z
+export const RestoreVolumes = z
+  .strictObject({ ...shared, of: OfVolumes, ...place, ...aroundIt })
+  .refine(hasPlace, PLACE)
+  .refine(hasWholePlace, WHOLE_PLACE)
+  .refine(hasStack, STACK)
+  .describe('Brings a folder or volume back from a backup of docker_volumes.');
+
+/** Brings a SQLite database's file back. */
+export const RestoreSqlite = z
+  .strictObject({ ...shared, of: of('sqlite'), ...place, ...aroundIt })
+  .refine(hasPlace, PLACE)
+  .refine(hasWholePlace, WHOLE_PLACE)
+  .refine(hasStack, STACK)
+  .describe('Brings a SQLite database back.');
+
+/** Brings Plex's databases back, while Plex is stopped. */
+export const RestorePlex = z
   .strictObject({
-    action: z.literal('restore'),
+    ...shared,
+    of: of('plex'),
+    to_container: Container.describe('The container in which Plex runs. It is stopped meanwhile.'),
+    to_path: AbsolutePath.optional().describe(
+      'The databases’ folder inside it. Default: where the usual images have it.',
+    ),
+    ...aroundIt,
+  })
+  .refine(hasStack, STACK)
+  .describe('Brings Plex’s databases back.');
+
+const intoServer = {
+  to_container: Container.describe('The container in which the server runs.'),
+  database: DatabaseName.optional().describe('The database. Default: the one that was backed up.'),
+  user: DatabaseName.optional().describe(
+    'Whom to connect as. Default: the server’s superuser, as its container tells.',
+  ),
+};
+
+/** Loads a dump into a new database, which then takes the old one's name. */
+export const RestorePostgres = z
+  .strictObject({ ...shared, of: of('postgres'), ...intoServer, ...aroundIt })
+  .refine(hasStack, STACK)
+  .describe('Brings a PostgreSQL database back.');
+
+/** Loads a dump, after a safety copy of what is there. */
+export const RestoreMysql = z
+  .strictObject({
+    ...shared,
+    of: of('mysql'),
+    to_container: intoServer.to_container,
+    user: intoServer.user,
+    ...aroundIt,
+  })
+  .refine(hasStack, STACK)
+  .describe('Brings a MySQL or MariaDB database back.');
+
+const VmId = z.int().min(100).max(999_999_999);
+
+/** Makes a new guest out of a backup. */
+export const RestoreVm = z
+  .strictObject({
+    ...shared,
+    from: Storage.describe('The Proxmox storage that holds the backup.'),
+    of: z.strictObject({ kind: z.literal('vm_proxmox'), vm_id: VmId.describe('The guest that was backed up.') }),
+    to_vm_id: VmId.describe('The number of the new guest; it must be free.'),
+    storage: Storage.describe('The Proxmox storage that takes its disks.'),
+  })
+  .describe('Makes a new Proxmox guest out of a backup.');
+
+export const RESTORES = {
+  docker_volumes: RestoreVolumes,
+  sqlite: RestoreSqlite,
+  plex: RestorePlex,
+  postgres: RestorePostgres,
+  mysql: RestoreMysql,
+  vm_proxmox: RestoreVm,
+} as const;
+
+/** The schema that a restore is meant to match. */
+export function restoreSchema(value: Record<string, unknown>) {
+  const kind = typeof value.of === 'object' && value.of !== null && 'kind' in value.of ? value.of.kind : undefined;
+  return RESTORES[String(kind) as keyof typeof RESTORES] ?? RestoreVolumes;
+}
+
+/** Tries a backup: it is restored into something that is thrown away, and timed. */
+export const Drill = z
+  .strictObject({
+    action: z.literal('drill'),
     of: z
-      .string()
-      .regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/, 'Expected the name of a backup')
-      .describe('The backup’s name: its "id", or the name of its file.'),
-    from: AbsolutePath.describe('The "destination" of the backup.'),
-    at: z
-      .string()
-      .regex(/^(latest|[A-Za-z0-9][A-Za-z0-9.-]{7,63})$/, 'Expected "latest", a backup’s time or the id of a run')
-      .optional()
-      .describe('latest (the default), the time that names a backup (20261121T060000.000Z), or the run that made it.'),
-    to: AbsolutePath.optional().describe('The folder that is restored. Or to_container and to_path.'),
-    to_container: Container.optional(),
-    to_path: AbsolutePath.optional().describe('The path inside to_container.'),
-    confirm_overwrite: z
-      .boolean()
-      .optional()
-      .describe('What is there now may be replaced. It is kept beside, see docs/backups.md.'),
-    stack: Stack.optional().describe('The stack of stop_services.'),
-    stop_services: z
-      .array(Service)
-      .min(1)
-      .max(100)
-      .optional()
-      .describe('Services of the stack that are stopped meanwhile.'),
+      .union([
+        Name,
+        z.strictObject({ kind: z.enum(['docker_volumes', 'sqlite', 'plex', 'postgres', 'mysql']), name: Name }),
+      ])
+      .describe('The backup’s kind and name; a name alone: docker_volumes.'),
+    from,
+    at,
     stall_timeout: Duration.optional(),
-    verify: Verify.optional(),
-    on_failure: OnFailure,
     ...common,
   })
-  .refine(intent => (intent.to === undefined) !== (intent.to_container === undefined), {
-    error: 'Expected either "to" or "to_container" with "to_path"',
-    path: ['to'],
-  })
-  .refine(intent => (intent.to_container === undefined) === (intent.to_path === undefined), {
-    error: '"to_container" and "to_path" belong together',
-    path: ['to_path'],
-  })
-  .refine(intent => (intent.stop_services === undefined && intent.verify === undefined) || intent.stack !== undefined, {
-    error: 'Expected "stack" beside "stop_services" and "verify"',
-    path: ['stack'],
-  })
-  .describe('Brings a folder or volume back from a backup of docker_volumes.');
-export type Restore = z.infer<typeof Restore>;
+  .describe('Tries whether a backup can be restored: into a throw-away folder or container without network.');
+export type Drill = z.infer<typeof Drill>;

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { Duration } from './duration.ts';
 import { AbsolutePath, ComposePath, common, OnFailure, RelativePath, Service, Stack } from './names.ts';
 import { Verify } from './verify.ts';
 
@@ -27,6 +28,8 @@ const Switch = z
   );
 export type Switch = z.infer<typeof Switch>;
 
+const BackupName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/, 'Expected the name of a backup');
+
 /** Brings a stack, or one service of it, to what its compose file says. */
 export const Rollout = z
   .strictObject({
@@ -44,6 +47,18 @@ export const Rollout = z
         'recreate (the default) replaces containers; canary sets one new container beside the old ones first; blue-green brings up a second project and switches over.',
       ),
     switch: Switch.optional(),
+    needs: z
+      .array(BackupName)
+      .min(1)
+      .max(20)
+      .optional()
+      .describe(
+        'Names of backups (their "id" or the name of their file) that must have been verified: earlier in this run, or within max_age.',
+      ),
+    backup_before: BackupName.optional().describe(
+      'The name of an intent file beside this one: its backups are made first, in the same run, and must be verified.',
+    ),
+    max_age: Duration.optional().describe('How old a backup of "needs" may be. Default: 24h.'),
     verify: Verify.optional(),
     on_failure: OnFailure,
     ...common,
@@ -56,6 +71,8 @@ export const Rollout = z
       problem('service', 'Expected no "service" beside strategy: blue-green, which replaces the whole stack');
     if (intent.strategy === 'blue-green' && intent.switch === undefined)
       problem('strategy', 'Expected "switch" beside strategy: blue-green');
+    if (intent.max_age !== undefined && intent.needs === undefined)
+      problem('max_age', 'Expected "needs" beside "max_age"');
     if (intent.strategy !== 'blue-green' && intent.switch !== undefined)
       problem('switch', 'Expected strategy: blue-green beside "switch"');
   })

@@ -34,6 +34,9 @@ need iptables iptables
 need ip iproute2
 need rsync rsync
 need sqlite3 sqlite3
+need restic restic
+need zstd zstd
+need mariadbd mariadb-server
 need git git
 need curl curl
 need ssh openssh-client
@@ -43,6 +46,7 @@ need promtool prometheus
 need systemd-analyze systemd
 need containerd containerd
 need docker-registry docker-registry
+compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
 # ldd fails for a static program, which is the kind that runs in an image made from nothing.
 if ! command -v busybox >/dev/null || ldd "$(command -v busybox)" >/dev/null 2>&1; then
   missing+=(busybox-static)

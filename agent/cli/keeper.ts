@@ -2,7 +2,7 @@ import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { filesOf, MARK, type Order, writeDurably } from '../keeper.ts';
+import { filesOf, MARK, type Order, type OrderLine, writeDurably } from '../keeper.ts';
 import { type Exit, identify, startProcess } from '../process.ts';
 
 /**
@@ -15,15 +15,15 @@ export async function keeper(): Promise<number> {
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => undefined);
   process.stdout.on('error', () => undefined);
   const carrying: Promise<void>[] = [];
-  for await (const base of createInterface(process.stdin)) carrying.push(carry(base));
+  for await (const line of createInterface(process.stdin)) carrying.push(carry(JSON.parse(line) as OrderLine));
   await Promise.all(carrying);
   return 0;
 }
 
-async function carry(base: string): Promise<void> {
+async function carry({ base, secrets }: OrderLine): Promise<void> {
   const files = filesOf(base);
   const order = JSON.parse(readFileSync(files.order, 'utf8')) as Order;
-  const exit = await run(base, order);
+  const exit = await run(base, order, secrets);
   // Told also where it can't be written (a full disk): the agent that lives needs no file, the next one does.
   const written = persist(files.exit, JSON.stringify(exit));
   await Promise.race([written, sleep(200)]);
@@ -31,7 +31,7 @@ async function carry(base: string): Promise<void> {
   await written;
 }
 
-async function run(base: string, order: Order): Promise<Exit> {
+async function run(base: string, order: Order, secrets: Record<string, string>): Promise<Exit> {
   const opened: number[] = [];
   try {
     const log = openSync(order.log, 'a', 0o600);
@@ -39,9 +39,13 @@ async function run(base: string, order: Order): Promise<Exit> {
     if (order.stdoutTo !== null) mkdirSync(dirname(order.stdoutTo), { recursive: true });
     const stdout = order.stdoutTo === null ? log : openSync(order.stdoutTo, 'w', 0o600);
     opened.push(stdout);
+    const { stdinFrom = null } = order;
+    const stdin = stdinFrom === null ? 'ignore' : openSync(stdinFrom, 'r');
+    if (stdin !== 'ignore') opened.push(stdin);
     const child = startProcess(order.argv, {
       cwd: order.cwd ?? undefined,
-      env: { ...order.env, [MARK]: base },
+      env: { ...order.env, ...secrets, [MARK]: base },
+      stdin,
       stdout,
       stderr: log,
     });

@@ -1,8 +1,9 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
-import { join, relative } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { parseArgs } from 'node:util';
+import { filesBefore } from '../../intents/before.ts';
 import { type LoadedIntent, loadIntents } from '../../intents/load.ts';
 import { InvalidIntents } from '../../intents/problem.ts';
 import type { ShippedFile } from '../../protocol/command.ts';
@@ -43,13 +44,22 @@ export async function run(args: string[]): Promise<number> {
     const params = Object.fromEntries(
       values.param.map(pair => [pair.split('=', 1)[0] ?? '', pair.slice(pair.indexOf('=') + 1)]),
     );
-    const loaded = loadIntents([{ file, text: readFileSync(file, 'utf8') }], params);
+    const own = [{ file, text: readFileSync(file, 'utf8') }];
+    const before = filesBefore(loadIntents(own, params)).map(name => readBeside(file, name));
+    const loaded = loadIntents([...before, ...own], params);
     if (values['dry-run']) return await dryRun(loaded, values);
     const { config = AGENT_OPTIONS.config.default, ...rest } = values;
     return await send(loaded, params, { ...rest, config });
   } catch (error) {
     return complain(error);
   }
+}
+
+/** The intent file of that name in the folder of the other. */
+function readBeside(file: string, name: string): { file: string; text: string } {
+  const paths = ['.yaml', '.yml', ''].map(ending => join(dirname(file), name + ending));
+  const found = paths.find(existsSync) ?? paths[0] ?? '';
+  return { file: found, text: readFileSync(found, 'utf8') };
 }
 
 /** `rollback` as the intent that it stands for. */

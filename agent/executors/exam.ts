@@ -18,7 +18,9 @@ export function examine(executor: Executor, questions: Question[]): void {
 
     it('takes the intent, and names what it locks', () => {
       expect(executor.takes(intent)).toBe(true);
-      expect(executor.subject(intent)).toMatch(/^\S+ \S/);
+      const subjects = executor.subjects(intent, context.document);
+      expect(subjects).not.toEqual([]);
+      for (const subject of subjects) expect(subject).toMatch(/^\S+ \S/);
     });
 
     it('plans the same from the same, as plain data', async () => {

@@ -4,7 +4,7 @@ import type { Look, Plan } from '../plan.ts';
 
 export type { Keep } from '../../intents/backup.ts';
 export { parseDuration } from '../../intents/duration.ts';
-export type { Intent } from '../../intents/intent.ts';
+export { type Intent, subjectOf } from '../../intents/intent.ts';
 export type { Switch } from '../../intents/rollout.ts';
 export { hostsOf, type Verify } from '../../intents/verify.ts';
 export type { Change } from '../../protocol/event.ts';
@@ -30,8 +30,20 @@ export interface Site {
   verify: string[];
   /** What goes before the names of Proxmox's programs: nothing, or a folder with a slash at its end. */
   proxmox: string;
-  /** Where backups may read and write. Absolute. */
-  backups: { sources: string[]; destinations: BackupDestination[] };
+  backups: BackupSite;
+}
+
+/** Where backups may read and write (absolute), and the passwords that they take. */
+export interface BackupSite {
+  sources: string[];
+  destinations: BackupDestination[];
+  remotes: BackupRemote[];
+  /** Where the agent keeps the manifests of backups that lie on other hosts. */
+  records: string;
+  /** Database servers that want another user or password than their container tells. */
+  databases: { server: string; user?: string | undefined; password_file?: string | undefined }[];
+  /** The file that holds the password of restic's repositories. */
+  resticPassword?: string | undefined;
 }
 
 /** A folder that takes backups, and how it is recognised. */
@@ -43,6 +55,29 @@ export interface BackupDestination {
   minFree: number;
 }
 
+/** A place on another host that takes backups by rsync: `rsync://nas/module/folder` or `user@nas:/folder`. */
+export interface BackupRemote {
+  target: string;
+  /** How ssh is called. Paths hold no spaces. */
+  ssh?: { key_file?: string | undefined; known_hosts?: string | undefined; port?: number | undefined } | undefined;
+  /** Of an rsync daemon. */
+  password_file?: string | undefined;
+  /** A file that must be there: proof that what is meant is mounted at the other end. */
+  marker?: string | undefined;
+}
+
+/** The newest backup of a name. Times are ISO 8601. */
+export interface KnownBackup {
+  kind: string;
+  name: string;
+  archive: string;
+  at: string;
+  verifiedAt?: string;
+  run: string;
+  /** The name of the intent file that it was made by. */
+  document: string;
+}
+
 /** What a plan is made from, beside the intent. */
 export interface Context {
   document: Document;
@@ -52,6 +87,8 @@ export interface Context {
   site: Site;
   /** The files that the command ships to the intent's stack. */
   files: Shipped[];
+  /** What is known of backups; absent where nothing is carried out. */
+  backups?: KnownBackup[];
   /** Whether the differences between what is and what would be are wanted: they cost time that a run need not take. */
   compare: boolean;
 }
@@ -71,8 +108,8 @@ export interface Executor<I extends Intent = Intent> {
   kind: string;
   /** Whether this executor carries out that intent. */
   takes(intent: Intent): intent is I;
-  /** What is locked while it runs: two runs with the same subject go one after the other. */
-  subject(intent: I): string;
+  /** What is locked while it runs: two runs that share a subject go one after the other. */
+  subjects(intent: I, document: Document): string[];
   /** Every path of the host that the intent reaches by name. The guard resolves and judges them before a run exists. */
   claims(intent: I, site: Site): Claim[];
   /** Hosts that the intent has the agent ask. The guard judges addresses and names that it can look up; the step judges all. */

@@ -44,6 +44,7 @@ export async function* remember(
     files: step.files,
     compose: await keepCompose(step.compose, contents),
     ...(step.of === undefined ? {} : { of: step.of }),
+    ...(step.points === undefined ? {} : { points: step.points }),
   };
   const file = join(step.folder, 'releases.json');
   const before = readJson<Releases>(file)?.releases ?? [];

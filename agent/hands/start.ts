@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Piece, StepEnding } from '../carry-out.ts';
 import { countOrders, type Keeper, type Kept } from '../keeper.ts';
-import type { Milliseconds, Start } from '../plan.ts';
+import { CannotPlan, type Milliseconds, type Reason, type Secret, type Start } from '../plan.ts';
 import { type Exit, progressOf } from '../process.ts';
 import { tail } from '../tail.ts';
 
@@ -18,6 +18,8 @@ const MOST_REPEATS = 3;
 export interface StartOptions {
   keeper: Keeper;
   environment: Record<string, string>;
+  /** Reads what a step must not carry with it. */
+  secret: (of: Secret) => Promise<string | undefined>;
   /** Path of the step's files without their endings. */
   base: string;
   grace: Milliseconds;
@@ -39,13 +41,21 @@ export async function* start(
   let number = options.resumed ? countOrders(base) : 0;
   let kept: Kept | undefined = number > 0 ? keeper.find(`${base}-${number}`) : undefined;
   let offset = options.resumed?.offset ?? 0;
-  const heard = options.resumed && (step.mustSay || step.mustNotSay) ? await readFile(log, 'utf8').catch(() => '') : '';
+  const heard =
+    options.resumed && (step.mustSay || step.mustNotSay || step.fatal)
+      ? await readFile(log, 'utf8').catch(() => '')
+      : '';
   let repeats = 0;
   const tries = new Map<object, number>();
   for (;;) {
     if (!kept && signal.aborted)
       return { outcome: 'cancelled', code: 'cancelled', message: `"${step.name}" was cancelled.` };
-    kept ??= await order(step, options, `${base}-${++number}`, log);
+    try {
+      kept ??= await order(step, options, `${base}-${++number}`, log);
+    } catch (error) {
+      if (!(error instanceof CannotPlan)) throw error;
+      return { outcome: 'failed', code: error.code, message: error.message, remedy: error.remedy };
+    }
     const grace = step.grace ?? options.grace;
     const limits = watchLimits(kept, step, signal, grace);
     const said = new Said(step);
@@ -90,26 +100,35 @@ class Said {
   readonly #wanted: string[];
   readonly #warnings: string[] = [];
   readonly #prefixes: string[];
+  readonly #fatal: NonNullable<Start['fatal']>;
   #found: string | undefined;
   #tail = '';
   #line = '';
 
-  constructor({ mustSay = [], mustNotSay = [], warnings = [] }: Start) {
+  constructor({ mustSay = [], mustNotSay = [], warnings = [], fatal = [] }: Start) {
     this.#wanted = mustSay;
     this.#missing = new Set(mustSay);
     this.#unwanted = mustNotSay;
     this.#prefixes = warnings;
+    this.#fatal = fatal;
   }
 
   hear(text: string): void {
-    if (this.#wanted.length + this.#unwanted.length + this.#prefixes.length === 0) return;
+    if (this.#wanted.length + this.#unwanted.length + this.#prefixes.length + this.#fatal.length === 0) return;
     const heard = this.#tail + text;
     for (const wanted of this.#missing) if (heard.includes(wanted)) this.#missing.delete(wanted);
     this.#found ??= this.#unwanted.find(unwanted => heard.includes(unwanted));
     this.#tail = heard.slice(-OVERLAP);
     const lines = (this.#line + text).split('\n');
     this.#line = lines.pop() ?? '';
+    this.#found ??= lines.find(line => this.#isFatal(line));
     this.#warnings.push(...lines.filter(line => this.#prefixes.some(prefix => line.startsWith(prefix))));
+  }
+
+  #isFatal(line: string): boolean {
+    return this.#fatal.some(
+      ({ begins, ends }) => line.startsWith(begins) && (ends.length === 0 || ends.some(end => line.endsWith(end))),
+    );
   }
 
   judge(ending: StepEnding, step: Start): StepEnding {
@@ -131,16 +150,25 @@ class Said {
   }
 }
 
-async function order(step: Start, { keeper, environment }: StartOptions, base: string, log: string): Promise<Kept> {
+async function order(
+  step: Start,
+  { keeper, environment, secret }: StartOptions,
+  base: string,
+  log: string,
+): Promise<Kept> {
   await mkdir(dirname(log), { recursive: true, mode: 0o700 });
   await (await open(log, 'a', 0o600)).close();
-  return keeper.start(base, {
-    argv: step.argv,
-    cwd: step.cwd ?? null,
-    env: { ...environment, ...step.env },
-    log,
-    stdoutTo: step.stdoutTo ?? null,
-  });
+  const secrets: Record<string, string> = {};
+  for (const [name, of] of Object.entries(step.secrets ?? {})) {
+    const value = await secret(of);
+    if (value !== undefined) secrets[name] = value;
+  }
+  const { stdoutTo = null, stdinFrom = null } = step;
+  return keeper.start(
+    base,
+    { argv: step.argv, cwd: step.cwd ?? null, env: { ...environment, ...step.env }, log, stdoutTo, stdinFrom },
+    secrets,
+  );
 }
 
 /** The rule under which a failure is tried once more, if there is one that has tries left. */
@@ -225,6 +253,7 @@ function endingOf(step: Start, kept: Kept, exit: Exit, stopped: Stopped | undefi
     }
   }
   if (isDone(step, exit)) return { outcome: 'succeeded', ...ended };
+  if (exit.code !== null && step.okAtLast?.includes(exit.code)) return { outcome: 'succeeded', ...ended };
   if (exit.code === null) {
     return {
       outcome: 'failed',
@@ -235,14 +264,21 @@ function endingOf(step: Start, kept: Kept, exit: Exit, stopped: Stopped | undefi
       ...ended,
     };
   }
+  const { code, remedy } = step.reasons?.find(reason => fits(reason, exit.code, output)) ?? step.failure;
   return {
     outcome: 'failed',
-    code: step.failure.code,
+    code,
     message: `"${step.name}" ended with exit code ${exit.code}: ${lastWords(output.slice(-TOLD_OUTPUT))}`,
-    remedy: step.failure.remedy,
+    remedy,
     ...(INTERRUPTED.has(exit.code) ? { cut: true as const } : {}),
     ...ended,
   };
+}
+
+function fits({ exit, says }: Reason, code: number | null, output: string): boolean {
+  return (
+    (exit === undefined || (code !== null && exit.includes(code))) && (says === undefined || output.includes(says))
+  );
 }
 
 function lastWords(output: string): string {

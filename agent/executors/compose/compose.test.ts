@@ -10,7 +10,7 @@ const site: Context['site'] = {
   docker: 'docker',
   verify: ['stack', '127.0.0.0/8'],
   proxmox: '',
-  backups: { sources: [], destinations: [] },
+  backups: { sources: [], destinations: [], remotes: [], databases: [], records: '/var/lib/chatops/backups' },
 };
 const DIR = '/opt/stacks/stack-media';
 const RECORD = '/var/lib/chatops/stacks/stack-media/shipped.json';

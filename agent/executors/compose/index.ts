@@ -10,7 +10,7 @@ const ACTIONS: readonly string[] = ['rollout', 'scale', 'rollback'];
 export const compose: Executor<OnStack> = {
   kind: 'compose',
   takes: (intent): intent is OnStack => ACTIONS.includes(intent.action),
-  subject: intent => `stack ${intent.stack}`,
+  subjects: intent => [`stack ${intent.stack}`],
   claims: claimsOf,
   asks: intent => (intent.verify ? hostsOf(intent.verify) : []),
   plan: (intent, context, look) => {

@@ -153,7 +153,7 @@ export function remember(
   stack: string,
   target: Target,
   site: Site,
-  of: { files: ReleasedFile[] | null; brought?: string } & Pick<Partial<Remember>, 'as' | 'of'>,
+  of: { files: ReleasedFile[] | null; brought?: string } & Pick<Partial<Remember>, 'as' | 'of' | 'points'>,
 ): Remember {
   const isShipped = of.files?.some(({ path }) => `${target.dir}/${path}` === target.file);
   const dir = target.file?.slice(0, target.file.lastIndexOf('/'));

@@ -2,6 +2,7 @@ import { CannotPlan, type Look, type Plan, type Release } from '../../plan.ts';
 import type { Change, Context, Intent, Site } from '../executor.ts';
 import { healthStep, verifySteps } from '../verify.ts';
 import { summarize } from './compare.ts';
+import { planDataBack } from './data-back.ts';
 import {
   contentOf,
   forgetImages,
@@ -23,7 +24,8 @@ type Rollback = Extract<Intent, { action: 'rollback' }>;
 const UNKNOWN: Release = { runs: ['(not known)'], at: '', images: [], files: null, compose: [] };
 
 /** Files, tags and compose files of an earlier release come back, and up brings the stack to them. Nothing is pulled. */
-export async function planRollback(intent: Rollback, { site }: Context, look: Look): Promise<Plan> {
+export async function planRollback(intent: Rollback, context: Context, look: Look): Promise<Plan> {
+  const { site } = context;
   const { stack } = intent;
   const target = await findTarget(intent, site, look);
   const now = await lookNow(stack, target, site, look);
@@ -37,6 +39,11 @@ export async function planRollback(intent: Rollback, { site }: Context, look: Lo
   const tags = tagSteps(release.images, site, 'use');
   const up = ['--detach', '--no-build', '--remove-orphans'];
   const bringUp = change('up', target, ['up', '--pull', 'never', ...up], time.up, undefined, { files });
+  const isKnown = now.containers !== undefined;
+  const data =
+    intent.restore_data === true && isKnown
+      ? await planDataBack(now.releases.at(-1), target, time, context, look)
+      : { since: 'up', steps: [], undo: [], cleanup: [] };
   const changes = changesTo(release, now, [...shipment.writes.map(({ path }) => path)], shipment.removes);
   return {
     title: `rollback of ${stack} to ${intent.to ?? 'previous'}${release === UNKNOWN ? '' : ` (run ${run}, ${release.at})`}`,
@@ -49,17 +56,21 @@ export async function planRollback(intent: Rollback, { site }: Context, look: Lo
       ...keepImages(stack, now, site),
       ...tags,
       ...(now.leftovers ? [tidy('tidy', target, site)] : []),
+      ...data.steps,
       bringUp,
       healthStep('wait until healthy', target.project, time.healthy, revive(bringUp, now)),
       ...verifySteps(intent.verify, target.whole, { allow: site.verify, healthy: time.healthy }),
       measure('after', target.project),
       remember('remember the release', stack, target, site, { files: release.files, of: run }),
     ],
-    undo: await planUndo(
-      { intent, target, site, now, shipment, time, look },
-      { tagsSince: tags[0]?.name ?? 'up', upSince: 'up', up },
-    ),
-    cleanup: forgetImages(stack, now, site),
+    undo: [
+      ...data.undo,
+      ...(await planUndo(
+        { intent, target, site, now, shipment, time, look },
+        { tagsSince: tags[0]?.name ?? 'up', upSince: data.since, up },
+      )),
+    ],
+    cleanup: [...data.cleanup, ...forgetImages(stack, now, site)],
   };
 }
 

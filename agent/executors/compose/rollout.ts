@@ -3,6 +3,7 @@ import type { Context } from '../executor.ts';
 import { planBlueGreen } from './blue-green.ts';
 import { planCanary } from './canary.ts';
 import { compareStack, summarize } from './compare.ts';
+import { restorePoints } from './gate.ts';
 import { forgetImages, keepImages, lookNow, remember } from './now.ts';
 import { planShipment } from './ship.ts';
 import { checkConfig, limits, measure, pull, tidy } from './steps.ts';
@@ -11,6 +12,8 @@ import { findTarget } from './target.ts';
 
 export async function planRollout(intent: Rollout, context: Context, look: Look): Promise<Plan> {
   const { site, files, compare } = context;
+  const points = restorePoints(intent, context);
+  const tied = points.length === 0 ? {} : { points };
   const target = await findTarget(intent, site, look, files);
   const [shipment, now] = await Promise.all([
     planShipment(target.dir, intent.stack, files, site, look),
@@ -43,10 +46,11 @@ export async function planRollout(intent: Rollout, context: Context, look: Look)
       ...(now.leftovers ? [tidy('tidy', target, site)] : []),
       ...strategy.steps,
       measure('after', after.project),
-      remember('remember the release', intent.stack, after, site, { files: shipped }),
+      remember('remember the release', intent.stack, after, site, { files: shipped, ...tied }),
     ],
     undo: strategy.undo,
     cleanup: forgetImages(intent.stack, now, site),
+    ...(points.length === 0 ? {} : { restorePoints: points }),
   };
 }
 

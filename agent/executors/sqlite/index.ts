@@ -1,55 +1,68 @@
 import { CannotPlan, type Look, type Plan, type Start } from '../../plan.ts';
 import {
-  DEFAULT_MIN_KEEP,
-  DEFAULT_STALL,
-  DEFAULT_TIMEOUT,
-  findDestination,
-  findEarlier,
+  changesOf,
+  checkTarget,
+  claimsOf,
+  clearPartial,
   findSource,
-  rulesOf,
-  stampOf,
+  pruneOf,
+  readBack,
+  shelfLock,
+  shelfOf,
+  summaryOf,
+  timesOf,
   under,
+  versionOf,
 } from '../backups.ts';
-import { type Claim, type Context, type Executor, type Intent, parseDuration, type Site } from '../executor.ts';
+import { type Context, type Executor, hostsOf, type Intent, subjectOf } from '../executor.ts';
+import { planDrill, type SqliteDrill } from './drill.ts';
+import { planRestore, type SqliteRestore } from './restore.ts';
+import { checkCopy, sqlite3 } from './sqlite3.ts';
 
-export type SqliteBackup = Extract<Intent, { action: 'backup'; database_type: 'sqlite' }>;
-
-const CHECK_TIMEOUT = 60 * 60_000;
-/** What is left free beside a database that is backed up for the first time. */
-const FIRST = 0;
+type SqliteBackup = Extract<Intent, { action: 'backup'; database_type: 'sqlite' }>;
+type OnSqlite = SqliteBackup | SqliteRestore | SqliteDrill;
 
 /** SQLite databases, while they are written to: page by page inside one read transaction, then checked. */
-export const sqlite: Executor<SqliteBackup> = {
+export const sqlite: Executor<OnSqlite> = {
   kind: 'sqlite',
-  takes: (intent): intent is SqliteBackup =>
-    intent.action === 'backup' && 'database_type' in intent && intent.database_type === 'sqlite',
-  subject: intent => `database ${intent.source ?? `${intent.source_container}:${intent.source_path}`}`,
-  claims,
-  asks: () => [],
-  plan,
+  takes: (intent): intent is OnSqlite =>
+    intent.action === 'restore' || intent.action === 'drill'
+      ? typeof intent.of === 'object' && intent.of.kind === 'sqlite'
+      : intent.action === 'backup' && 'database_type' in intent && intent.database_type === 'sqlite',
+  subjects(intent, document) {
+    if (intent.action === 'backup') {
+      const database = intent.source ?? `${intent.source_container}:${intent.source_path}`;
+      return [`database ${database}`, ...shelfLock(intent.destination, intent.id ?? document.name)];
+    }
+    const { name } = subjectOf(intent.of);
+    if (intent.action === 'drill') return shelfLock(intent.from, name);
+    const stack = intent.stack === undefined ? [] : [`stack ${intent.stack}`];
+    const database = intent.to ?? `${intent.to_container}:${intent.to_path}`;
+    return [`database ${database}`, ...shelfLock(intent.from, name), ...stack];
+  },
+  claims(intent, site) {
+    if (intent.action === 'backup') return claimsOf(intent, site);
+    const from = { destination: intent.from };
+    const to = intent.action === 'restore' && intent.to !== undefined ? intent.to : undefined;
+    return [
+      ...claimsOf(from, site),
+      ...(to === undefined ? [] : [{ path: to, root: under(to, site.backups.sources) }]),
+    ];
+  },
+  asks: intent => (intent.action === 'restore' && intent.verify ? hostsOf(intent.verify) : []),
+  plan(intent, context, look) {
+    if (intent.action === 'restore') return planRestore(intent, context, look);
+    return intent.action === 'drill' ? planDrill(intent, context, look) : planBackup(intent, context, look);
+  },
 };
 
-function claims({ source, destination }: SqliteBackup, site: Site): Claim[] {
-  const destinations = site.backups.destinations.map(({ path }) => path);
-  return [
-    ...(source === undefined ? [] : [{ path: source, root: under(source, site.backups.sources) }]),
-    ...(destination?.startsWith('/') ? [{ path: destination, root: under(destination, destinations) }] : []),
-  ];
-}
-
-async function plan(intent: SqliteBackup, { site, run, at, document }: Context, look: Look): Promise<Plan> {
+async function planBackup(intent: SqliteBackup, context: Context, look: Look): Promise<Plan> {
   const source = await findSource(intent, look);
-  const { destination, path } = await findDestination(intent, site, look);
+  const shelf = await shelfOf(intent, context, look);
+  const { folder, partial, last } = shelf;
   const slash = source.path.lastIndexOf('/');
   const file = source.path.slice(slash + 1);
-  const name = intent.id ?? document.name;
-  const folder = `${path}/${name}`;
-  const earlier = await findEarlier(folder, look);
-  const last = earlier.at(-1);
-  const as = stampOf(at);
-  const partial = `.${as}.partial.${run}`;
   const copy = `${folder}/${partial}/${file}`;
-  for (const one of [source.path, copy]) checkPath(one);
   if ((await look.list(source.path.slice(0, slash)))?.includes(file) === false) {
     throw new CannotPlan(
       'source-missing',
@@ -57,90 +70,33 @@ async function plan(intent: SqliteBackup, { site, run, at, document }: Context, 
       'Correct the intent: it names the database’s file.',
     );
   }
-  const timeout = intent.timeout === undefined ? DEFAULT_TIMEOUT : parseDuration(intent.timeout);
-  const failure = {
-    code: 'copy-failed',
-    remedy:
-      'Read the step’s output: "database is locked" wants more time, "file is not a database" another file. The earlier backups are untouched.',
-  };
-  const sqlite3 = (step: string, database: string, script: string[], more: Partial<Start>): Start => ({
-    do: 'start',
-    name: step,
-    // No ~/.sqliterc of a user may add a command.
-    argv: ['sqlite3', '-batch', '-bail', '-init', '/dev/null', '-readonly', database, ...script],
-    env: { HOME: '/nonexistent', LC_ALL: 'C.UTF-8' },
-    timeout,
-    stallTimeout: intent.stall_timeout === undefined ? DEFAULT_STALL : parseDuration(intent.stall_timeout),
-    repeatable: true,
-    failure,
-    ...more,
-  });
+  const times = timesOf(intent);
+  const dump: Start = sqlite3(
+    'copy',
+    source.path,
+    // The transaction holds one state still while others write: without it the copy begins anew with each of their commits.
+    ['.timeout 30000', 'BEGIN;', 'SELECT 1 FROM sqlite_master LIMIT 1;', `.backup '${copy}'`, 'COMMIT;'],
+    times,
+    [copy],
+  );
   return {
     title: `backup of the database ${source.told} to ${folder}`,
-    summary: last ? `${earlier.length} earlier, the newest of ${last.bytes} bytes.` : 'The first backup.',
-    changes: [{ subject: folder, change: 'write', details: [as] }],
+    summary: summaryOf(shelf),
+    changes: changesOf(shelf, intent, context.at),
     steps: [
-      {
-        do: 'check-target',
-        name: 'check the destination',
-        ...destination,
-        needs: Math.ceil((last?.bytes ?? FIRST) * 1.1) + destination.minFree,
-        folder: `${folder}/${partial}`,
-      },
-      // The transaction holds one state still while others write: without it the copy begins anew with each of their commits.
-      sqlite3(
-        'copy',
-        source.path,
-        ['.timeout 30000', 'BEGIN;', 'SELECT 1 FROM sqlite_master LIMIT 1;', `.backup '${copy}'`, 'COMMIT;'],
-        {},
-      ),
-      sqlite3(
-        'check',
-        immutable(copy),
-        ['PRAGMA integrity_check(1);', "SELECT 'tables: ' || count(*) FROM sqlite_master WHERE type = 'table';"],
-        {
-          timeout: Math.max(timeout, CHECK_TIMEOUT),
-          mustSay: ['ok', 'tables: '],
-          mustNotSay: ['tables: 0'],
-          failure: {
-            code: 'backup-broken',
-            remedy:
-              'The copy does not pass SQLite’s own check, or holds no table: look at the database itself. The earlier backups are untouched.',
-          },
-        },
-      ),
-      {
-        do: 'seal',
-        name: 'read back',
-        folder,
-        partial,
-        as,
-        manifest: { kind: 'sqlite', name, run, at, source: source.told, notes: intent.notes },
-      },
-      {
-        do: 'prune',
-        name: 'prune',
-        folder,
-        rules: rulesOf(intent.keep, intent.retention_days),
-        minKeep: intent.min_keep ?? DEFAULT_MIN_KEEP,
-      },
+      checkTarget(shelf, (last?.bytes ?? 0) * 1.1, `/${partial}`),
+      dump,
+      checkCopy(copy, times),
+      readBack(shelf, context, intent, {
+        kind: 'sqlite',
+        source: source.told,
+        file,
+        checks: ['integrity_check', 'it holds tables', 'sha256'],
+        versions: { sqlite: await versionOf(['sqlite3'], look) },
+      }),
+      pruneOf(shelf, intent),
     ],
     undo: [],
-    cleanup: [],
+    cleanup: [clearPartial(shelf, 'check the destination')],
   };
-}
-
-/** The copy as nobody writes to it any more: no side files appear beside it. */
-function immutable(path: string): string {
-  return `file:${path.split('/').map(encodeURIComponent).join('/')}?mode=ro&immutable=1`;
-}
-
-/** sqlite3 reads paths inside its own commands, where a quote would end them. Throws CannotPlan `source-missing`. */
-function checkPath(path: string): void {
-  if (!/['"\\\n]/.test(path)) return;
-  throw new CannotPlan(
-    'source-missing',
-    `The path ${JSON.stringify(path)} holds a quote or a backslash, which can't be passed to sqlite3.`,
-    'Rename the folder or file.',
-  );
 }

@@ -1,138 +1,90 @@
-import type { Look, Plan, Start } from '../../plan.ts';
+import type { Look, Plan, Start, Step } from '../../plan.ts';
 import {
-  DEFAULT_MIN_KEEP,
-  DEFAULT_STALL,
-  DEFAULT_TIMEOUT,
-  findDestination,
-  findEarlier,
+  changesOf,
+  checkTarget,
+  clearPartial,
   findSource,
-  rulesOf,
-  stampOf,
-  under,
+  pruneOf,
+  readBack,
+  type Source,
+  shelfOf,
+  summaryOf,
+  timesOf,
+  versionOf,
 } from '../backups.ts';
-import { type Claim, type Context, type Intent, parseDuration, type Site } from '../executor.ts';
-import { checkOptions, filters } from './options.ts';
-import { holdStill } from './source.ts';
-
-export type VolumesBackup = Extract<Intent, { action: 'backup'; backup_type: 'docker_volumes' }>;
+import type { Context } from '../executor.ts';
+import { holdStill } from '../hold.ts';
+import { checkSource, copyOptions, PROGRESS, type VolumesBackup } from './copy.ts';
+import { findRemote, planRemote } from './remote.ts';
+import { planRestic } from './restic.ts';
+import { rsync } from './rsync.ts';
 
 /** The one copy of a mirror. */
 const MIRROR = 'mirror';
-
-/** What the intent reaches by name. */
-export function claimsOfBackup(intent: VolumesBackup, site: Site): Claim[] {
-  const { source, destination } = intent;
-  return [
-    ...(source === undefined ? [] : [{ path: source, root: under(source, site.backups.sources) }]),
-    ...(destination?.startsWith('/')
-      ? [
-          {
-            path: destination,
-            root: under(
-              destination,
-              site.backups.destinations.map(one => one.path),
-            ),
-          },
-        ]
-      : []),
-  ];
-}
+/** How many files a mirror may lose at once. */
+const MASS = 10_000;
 
 export async function planBackup(intent: VolumesBackup, context: Context, look: Look): Promise<Plan> {
-  const { site, run, at, document } = context;
-  const options = checkOptions(intent.options ?? []);
-  const excluded = filters(intent.exclude ?? []);
-  const source = await findSource(intent, look);
-  const { destination, path } = await findDestination(intent, site, look);
-  const name = intent.id ?? document.name;
-  const folder = `${path}/${name}`;
-  const earlier = await findEarlier(folder, look);
+  const { site, at } = context;
+  const remote = findRemote(intent.destination, site);
+  if (remote) return planRemote(intent, remote, context, look);
+  if (intent.method === 'restic') return planRestic(intent, context, look);
   const isMirror = intent.method === 'mirror';
-  const as = isMirror ? MIRROR : stampOf(at);
-  const partial = isMirror ? MIRROR : `.${as}.partial.${run}`;
+  const options = copyOptions(intent);
+  const source = await findSource(intent, look);
+  const shelf = await shelfOf(intent, context, look, isMirror ? () => MIRROR : undefined);
+  const partial = isMirror ? MIRROR : shelf.partial;
+  const { folder, last } = shelf;
   const still = await holdStill(intent, source, site, look);
-  const last = earlier.at(-1);
-  const copy: Start = {
-    do: 'start',
-    name: 'copy',
-    argv: [
-      'rsync',
-      // -1: times count to the nanosecond, or what changes twice in a second is taken for the same.
-      ...['--archive', '--hard-links', '--numeric-ids', '--one-file-system', '--modify-window=-1'],
-      ...ownership(intent.ownership),
+  const times = timesOf(intent);
+  const to = `${folder}/${partial}/`;
+  const copy = rsync(
+    'copy',
+    [
       ...options,
-      ...excluded,
-      ...(isMirror ? ['--delete-delay', '--max-delete=100000'] : []),
+      ...(isMirror ? ['--delete-delay', `--max-delete=${MASS}`] : []),
       ...(last && !isMirror ? [`--link-dest=../${last.name}`] : []),
-      ...['--stats', '--info=progress2,name0', '--no-inc-recursive', '--outbuf=L'],
+      ...PROGRESS,
       '--',
       `${source.path}/`,
-      `${folder}/${partial}/`,
+      to,
     ],
-    // No ~/.popt of a user may add an option.
-    env: { HOME: '/nonexistent', LC_ALL: 'C.UTF-8', TZ: 'UTC' },
-    timeout: intent.timeout === undefined ? DEFAULT_TIMEOUT : parseDuration(intent.timeout),
-    stallTimeout: intent.stall_timeout === undefined ? DEFAULT_STALL : parseDuration(intent.stall_timeout),
-    repeatable: true,
-    // 24: files that vanished meanwhile; once more finds the rest.
-    retry: [
-      {
-        on: ['rsync warning: some files vanished', 'error in socket IO', 'connection unexpectedly closed'],
-        times: 2,
-        pause: 2_000,
-      },
-    ],
-    failure: {
-      code: 'copy-failed',
-      remedy:
-        'Read the step’s output: "Permission denied" names files that the agent may not read; "Operation not permitted" on chown is a share that squashes root: say ownership: drop. The earlier backups are untouched.',
-    },
-  };
-  const rules = rulesOf(intent.keep, intent.retention_days);
+    times,
+    'Read the step’s output. The earlier backups are untouched.',
+  );
+  const comparing = intent.verify_level === 'compare' ? [compare(source, options, to, times)] : [];
+  const version = await versionOf(['rsync'], look);
   return {
     title: `backup of ${source.told} to ${folder}`,
-    summary: last
-      ? `${earlier.length} earlier ${earlier.length === 1 ? 'backup' : 'backups'}; the newest holds ${last.files} files.`
-      : 'The first backup.',
-    changes: [{ subject: folder, change: 'write', details: [as] }],
+    summary: summaryOf(shelf),
+    changes: isMirror ? [{ subject: folder, change: 'write', details: [MIRROR] }] : changesOf(shelf, intent, at),
     steps: [
-      {
-        do: 'check-target',
-        name: 'check the destination',
-        ...destination,
-        needs: Math.ceil((last?.bytes ?? 0) * (isMirror ? 0.1 : 1.1)) + destination.minFree,
-        folder,
-      },
-      {
-        do: 'check-source',
-        name: 'check the source',
-        path: source.path,
-        roots: site.backups.sources,
-        last: last && { bytes: last.bytes, files: last.files },
-        acceptShrink: intent.accept_shrink === true,
-      },
+      checkTarget(shelf, (last?.bytes ?? 0) * (isMirror ? 0.1 : 1.1)),
+      checkSource(source, site, shelf, intent),
       ...still.hold,
       copy,
+      ...comparing,
       // What was held still goes on before the copy is read back: that takes long.
       ...still.release,
-      {
-        do: 'seal',
-        name: 'read back',
-        folder,
-        partial,
-        as,
-        manifest: { kind: 'docker_volumes', name, run, at, source: source.told, notes: intent.notes },
-      },
-      ...(isMirror
-        ? []
-        : [{ do: 'prune' as const, name: 'prune', folder, rules, minKeep: intent.min_keep ?? DEFAULT_MIN_KEEP }]),
+      readBack({ ...shelf, partial }, context, intent, {
+        kind: 'docker_volumes',
+        source: source.told,
+        checks: ['sha256 of every file', ...comparing.map(() => 'rsync --checksum against the source')],
+        versions: { rsync: version },
+        ...(last && !isMirror ? { parent: last.name } : {}),
+      }),
+      ...(isMirror ? [] : [pruneOf(shelf, intent)]),
     ],
     undo: [],
-    cleanup: still.cleanup,
+    cleanup: [...still.cleanup, ...(isMirror ? [] : [clearPartial(shelf, 'check the destination')])],
   };
 }
 
-function ownership(how: VolumesBackup['ownership']): string[] {
-  if (how === 'drop') return ['--no-owner', '--no-group'];
-  return how === 'fake_super' ? ['--fake-super'] : [];
+/** Every byte of source and copy, while nothing changes: nothing may differ. */
+function compare(source: Source, options: string[], to: string, times: ReturnType<typeof timesOf>): Step {
+  const argv = ['--dry-run', '--checksum', '--delete', '--itemize-changes', ...options, '--', `${source.path}/`, to];
+  const step: Start = rsync('compare', argv, times, 'Look at both disks: the copy is not what the source is.');
+  // Folders may differ in their times; a line for each file that does.
+  const differs = ['>f', '<f', 'cL', '*deleting'].map(begins => ({ begins, ends: [] }));
+  return { ...step, fatal: differs, failure: { ...step.failure, code: 'backup-broken' } };
 }

@@ -13,6 +13,9 @@ const site: Site = {
   backups: {
     sources: ['/var/lib/docker/volumes', '/opt/stacks'],
     destinations: [{ path: '/mnt/backup', minFree: 1000 }],
+    remotes: [],
+    databases: [],
+    records: '/var/lib/chatops/backups',
   },
 };
 const backup = (changes: object = {}): Intent =>
@@ -122,6 +125,7 @@ describe('a backup of volumes', () => {
       expect((steps.find(step => step.name === name) as Start).argv).toEqual(['docker', 'container', name, 'a1']);
     expect(cleanup).toMatchObject([
       { argv: ['docker', 'container', 'start', 'a1'], ifBegan: 'stop', unlessBegan: 'read back' },
+      { do: 'clear', root: FOLDER },
     ]);
   });
 

@@ -63,7 +63,7 @@ function disksOf(config: string): { disks: string[]; leftOut: string[] } {
   return { disks, leftOut };
 }
 
-async function ask<T>(path: string[], site: Site, look: Look): Promise<T | undefined> {
+export async function ask<T>(path: string[], site: Site, look: Look): Promise<T | undefined> {
   const answer = await look.ask([`${site.proxmox}pvesh`, 'get', ...(path as [string]), '--output-format', 'json']);
   if (!answer) return undefined;
   try {
@@ -75,5 +75,18 @@ async function ask<T>(path: string[], site: Site, look: Look): Promise<T | undef
     'proxmox-unreadable',
     `"pvesh get ${path.join(' ')}" did not answer: ${answer.stderr.trim().slice(0, 200) || 'not JSON'}`,
     'The agent must run as root on a Proxmox node.',
+  );
+}
+
+/** Throws CannotPlan: `storage-inactive`, `program-missing`. */
+export async function checkStorage(storage: string, site: Site, look: Look): Promise<void> {
+  const answer = await look.ask([`${site.proxmox}pvesm`, 'status', '--storage', storage]);
+  if (!answer) return;
+  const line = answer.stdout.split('\n').find(one => one.split(/\s+/)[0] === storage);
+  if (answer.code === 0 && line?.split(/\s+/)[2] === 'active') return;
+  throw new CannotPlan(
+    'storage-inactive',
+    `The storage ${storage} is not active on this node: ${(line ?? answer.stderr).trim().slice(0, 200) || 'it is not known'}.`,
+    'See "pvesm status". A share may not be mounted.',
   );
 }

@@ -1,6 +1,7 @@
-import { CannotPlan, type Look, type Plan } from '../../plan.ts';
-import { type Context, type Executor, type Intent, parseDuration, type Site } from '../executor.ts';
-import { findGuest, type Guest } from './guest.ts';
+import type { Look, Plan } from '../../plan.ts';
+import { type Change, type Context, type Executor, type Intent, parseDuration, type Site } from '../executor.ts';
+import { checkStorage, findGuest, type Guest } from './guest.ts';
+import { planRestore, type VmRestore } from './restore.ts';
 
 export type VmBackup = Extract<Intent, { action: 'backup'; backup_type: 'vm_proxmox' }>;
 
@@ -11,30 +12,40 @@ const DEFAULT_STALL = 30 * MINUTE;
 /** vzdump puts the guest right when it is told to end: killing it leaves the guest locked. */
 const GRACE = 10 * MINUTE;
 
-/** Guests of a Proxmox node, by its own vzdump. */
-export const vzdump: Executor<VmBackup> = {
+/** Guests of a Proxmox node, by its own programs. */
+export const vzdump: Executor<VmBackup | VmRestore> = {
   kind: 'vzdump',
-  takes: (intent): intent is VmBackup =>
-    intent.action === 'backup' && 'backup_type' in intent && intent.backup_type === 'vm_proxmox',
-  subject: intent => `vm ${intent.vm_id}`,
+  takes: (intent): intent is VmBackup | VmRestore =>
+    intent.action === 'restore'
+      ? typeof intent.of === 'object' && intent.of.kind === 'vm_proxmox'
+      : intent.action === 'backup' && 'backup_type' in intent && intent.backup_type === 'vm_proxmox',
+  subjects: intent =>
+    intent.action === 'restore' ? [`vm ${intent.of.vm_id}`, `vm ${intent.to_vm_id}`] : [`vm ${intent.vm_id}`],
   claims: () => [],
   asks: () => [],
-  plan,
+  plan: (intent, context, look) =>
+    intent.action === 'restore' ? planRestore(intent, context, look) : planBackup(intent, context, look),
 };
 
-async function plan(intent: VmBackup, { site, at, document }: Context, look: Look): Promise<Plan> {
+async function planBackup(intent: VmBackup, { site, at, document, compare }: Context, look: Look): Promise<Plan> {
   const { vm_id: id, storage } = intent;
   const guest = await findGuest(intent, site, look);
   await checkStorage(storage, site, look);
   const name = intent.id ?? document.name;
   const keep = rulesOf(intent);
   const wait = minutes(intent.lock_wait) ?? DEFAULT_LOCK_WAIT;
+  const prune = keep && pruneArgv(intent, guest, keep, site);
+  const stallTimeout = intent.stall_timeout === undefined ? DEFAULT_STALL : parseDuration(intent.stall_timeout);
+  const timeout = intent.timeout === undefined ? 2 * DAY : parseDuration(intent.timeout);
   return {
     title: `backup of VM ${id}${guest ? ` (${guest.name})` : ''} to ${storage}`,
     summary: guest?.leftOut.length
       ? `Left out by the guest's own settings: ${guest.leftOut.join(', ')}.`
       : 'All of its disks.',
-    changes: [{ subject: `VM ${id}`, change: 'write', details: [`a backup on ${storage}`] }],
+    changes: [
+      { subject: `VM ${id}`, change: 'write', details: [`a backup on ${storage}`] },
+      ...(compare && prune ? await wouldPrune(prune, look) : []),
+    ],
     steps: [
       {
         do: 'start',
@@ -48,11 +59,8 @@ async function plan(intent: VmBackup, { site, at, document }: Context, look: Loo
           ...(intent.notes === undefined ? [] : ['--notes-template', notesTemplate(intent.notes)]),
         ],
         env: { LC_ALL: 'C.UTF-8' },
-        timeout: intent.timeout === undefined ? 2 * DAY : parseDuration(intent.timeout),
-        stallTimeout: Math.max(
-          intent.stall_timeout === undefined ? DEFAULT_STALL : parseDuration(intent.stall_timeout),
-          wait * MINUTE,
-        ),
+        timeout,
+        stallTimeout: Math.max(stallTimeout, wait * MINUTE),
         grace: GRACE,
         mustSay: [`Finished Backup of VM ${id}`, 'Backup job finished successfully', ...mustInclude(guest)],
         mustNotSay: [`ERROR: Backup of VM ${id}`],
@@ -74,20 +82,17 @@ async function plan(intent: VmBackup, { site, at, document }: Context, look: Loo
         since: at,
         backup: { kind: 'vm_proxmox', name },
         timeout: 5 * MINUTE,
+        ...(intent.verify_level === 'listed'
+          ? {}
+          : { read: { path: [`${site.proxmox}pvesm`, 'path'] as [string, string], timeout, stallTimeout } }),
       },
-      ...(keep === undefined
+      ...(prune === undefined
         ? []
         : [
             {
               do: 'start' as const,
               name: 'prune',
-              argv: [
-                `${site.proxmox}pvesm`,
-                'prune-backups',
-                storage,
-                ...['--vmid', String(id), '--type', guest?.type ?? 'qemu'],
-                ...Object.entries(keep).flatMap(([rule, count]) => [`--keep-${rule}`, String(count)]),
-              ] as [string, ...string[]],
+              argv: prune,
               timeout: 30 * MINUTE,
               repeatable: true as const,
               failure: {
@@ -100,6 +105,30 @@ async function plan(intent: VmBackup, { site, at, document }: Context, look: Loo
     undo: [],
     cleanup: [],
   };
+}
+
+function pruneArgv(
+  { vm_id: id, storage }: VmBackup,
+  guest: Guest | undefined,
+  keep: Record<string, number>,
+  site: Site,
+): [string, ...string[]] {
+  return [
+    `${site.proxmox}pvesm`,
+    ...['prune-backups', storage, '--vmid', String(id), '--type', guest?.type ?? 'qemu'],
+    ...Object.entries(keep).flatMap(([rule, count]) => [`--keep-${rule}`, String(count)]),
+  ];
+}
+
+/** What Proxmox itself would take away now: a line each, `<volume> <guest> remove`. */
+async function wouldPrune(prune: [string, ...string[]], look: Look): Promise<Change[]> {
+  const answer = await look.ask([...prune, '--dry-run', '1']);
+  const lines = answer?.stdout.split('\n').filter(line => /\sremove\s*$/.test(line)) ?? [];
+  return lines.map(line => ({
+    subject: line.trim().split(/\s+/)[0] ?? '',
+    change: 'remove',
+    details: ['no rule keeps it, by pvesm'],
+  }));
 }
 
 /** Proxmox's own rules; `min_keep` is its keep-last. Undefined where nothing is pruned. */
@@ -127,19 +156,6 @@ function mustInclude(guest: Guest | undefined): string[] {
 /** One line, as vzdump wants it: what it would take for a variable is taken apart. */
 function notesTemplate(notes: string): string {
   return notes.replaceAll('\\', '\\\\').replaceAll(/\r?\n/g, '\\n').replaceAll('{{', '{ {');
-}
-
-/** Throws CannotPlan: `storage-inactive`, `program-missing`. */
-async function checkStorage(storage: string, site: Site, look: Look): Promise<void> {
-  const answer = await look.ask([`${site.proxmox}pvesm`, 'status', '--storage', storage]);
-  if (!answer) return;
-  const line = answer.stdout.split('\n').find(one => one.split(/\s+/)[0] === storage);
-  if (answer.code === 0 && line?.split(/\s+/)[2] === 'active') return;
-  throw new CannotPlan(
-    'storage-inactive',
-    `The storage ${storage} is not active on this node: ${(line ?? answer.stderr).trim().slice(0, 200) || 'it is not known'}.`,
-    'See "pvesm status". A share may not be mounted.',
-  );
 }
 
 function minutes(text: string | undefined): number | undefined {

@@ -16,7 +16,7 @@ const context = (intent: Intent): Context => ({
     docker: 'docker',
     verify: [],
     proxmox: '',
-    backups: { sources: [], destinations: [] },
+    backups: { sources: [], destinations: [], remotes: [], databases: [], records: '/var/lib/chatops/backups' },
   },
   files: [],
   compare: false,

@@ -1,8 +1,9 @@
-import type { Answer, Look, Start, Step } from '../../plan.ts';
-import type { Inspected, Source } from '../backups.ts';
-import type { Site } from '../executor.ts';
+import type { Answer, Look, Start, Step } from '../plan.ts';
+import type { Inspected, Source } from './backups.ts';
+import type { Site, Verify } from './executor.ts';
+import { healthStep, verifySteps } from './verify.ts';
 
-interface Still {
+export interface Still {
   hold: Step[];
   release: Step[];
   /** For when it did not come to the release: also after a crash. */
@@ -18,7 +19,12 @@ interface Holding {
 const STOPPING = 5 * 60_000;
 
 /** Stops or pauses the containers that run now and are named by the intent, and those only are brought back. */
-export async function holdStill(intent: Holding, source: Source, site: Site, look: Look): Promise<Still> {
+export async function holdStill(
+  intent: Holding,
+  source: Pick<Source, 'container'>,
+  site: Site,
+  look: Look,
+): Promise<Still> {
   const how = intent.consistency ?? (intent.stop_services ? 'stop' : 'live');
   const running = how === 'live' ? [] : await runningOf(intent, source, site, look);
   if (running.length === 0) return { hold: [], release: [], cleanup: [] };
@@ -47,7 +53,12 @@ export async function holdStill(intent: Holding, source: Source, site: Site, loo
   };
 }
 
-async function runningOf(intent: Holding, source: Source, site: Site, look: Look): Promise<string[]> {
+async function runningOf(
+  intent: Holding,
+  source: Pick<Source, 'container'>,
+  site: Site,
+  look: Look,
+): Promise<string[]> {
   const names: string[] = [];
   if (source.container !== undefined) {
     const found = (await look.engine(`/containers/${encodeURIComponent(source.container)}/json`)) as Answer<Inspected>;
@@ -67,4 +78,23 @@ async function runningOf(intent: Holding, source: Source, site: Site, look: Look
         names.push(Id);
   }
   return names;
+}
+
+const HEALTHY = 5 * 60_000;
+
+interface Around extends Holding {
+  verify?: Verify | undefined;
+}
+
+/** What shows that the services which were stopped work with what they find now: their health, and the intent's checks. */
+export function startedAgain(intent: Around, still: Still, site: Site): (again: boolean) => Step[] {
+  if (intent.stack === undefined) return () => [];
+  const project = { dir: `${site.stacksRoot}/${intent.stack}` };
+  const services = intent.stop_services;
+  return again => [
+    ...(services && still.release.length > 0
+      ? [healthStep(`wait until healthy${again ? ' again' : ''}`, { ...project, services }, HEALTHY)]
+      : []),
+    ...verifySteps(intent.verify, project, { allow: site.verify, healthy: HEALTHY, again }),
+  ];
 }

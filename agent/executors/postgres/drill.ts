@@ -1,0 +1,78 @@
+import { CannotPlan, type Look, type Plan, type Step } from '../../plan.ts';
+import { findBackup, timesOf } from '../backups.ts';
+import { checkBackup, onServer, throwAway } from '../databases.ts';
+import { type Context, type Intent, type Site, subjectOf } from '../executor.ts';
+
+export type PostgresDrill = Extract<Intent, { action: 'drill' }>;
+
+export const COUNT =
+  "SELECT 'tables: ' || count(*) FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'p') AND nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'";
+
+/** Loads a dump into a throw-away server of that image, and counts. */
+export function drillSteps(
+  run: string,
+  image: string,
+  dump: string,
+  site: Site,
+  times: ReturnType<typeof timesOf>,
+): { steps: Step[]; cleanup: Step[] } {
+  const server = throwAway(run, image, site, {
+    tmpfs: '/var/lib/postgresql/data',
+    env: ['POSTGRES_HOST_AUTH_METHOD=trust', 'POSTGRES_USER=postgres'],
+    // The images' first start has a server of its own on the socket only: the real one is the one on the address.
+    ready: ['pg_isready', '--host', '127.0.0.1', '--username', 'postgres'],
+    waiting: ['no response', 'rejecting connections', 'no attempt'],
+  });
+  const failure = { code: 'drill-failed', remedy: 'The dump can’t be loaded: read the step’s output.' };
+  const call = (name: string, argv: [string, ...string[]], more: object = {}) =>
+    onServer(name, argv, { at: server.name, password: undefined }, '', site, { ...times, failure, ...more });
+  const as = ['--host', '127.0.0.1', '--username', 'postgres', '--no-password'];
+  return {
+    steps: [
+      ...server.steps,
+      call('make a database', ['createdb', ...as, '--template=template0', 'drill']),
+      call('load', ['pg_restore', ...as, '--exit-on-error', '--no-owner', '--no-privileges', '--dbname', 'drill'], {
+        stdinFrom: dump,
+      }),
+      call(
+        'count',
+        ['psql', ...as, '--no-psqlrc', '--tuples-only', '--no-align', '--dbname', 'drill', '--command', COUNT],
+        {
+          mustSay: ['tables: '],
+          mustNotSay: ['tables: 0\n'],
+        },
+      ),
+    ],
+    cleanup: server.cleanup,
+  };
+}
+
+/** Throws CannotPlan: `backup-unknown`, `image-gone`. */
+export async function planDrill(intent: PostgresDrill, { site, run, at }: Context, look: Look): Promise<Plan> {
+  const { name } = subjectOf(intent.of);
+  const folder = `${intent.from.replace(/\/+$/, '')}/${name}`;
+  const backup = await findBackup({ name, at: intent.at }, folder, ['postgres'], look);
+  const drill = drillSteps(run, imageOf(backup), `${folder}/${backup.name}/${backup.file}`, site, timesOf(intent));
+  return {
+    title: `drill of ${name} (${backup.name})`,
+    summary: `Loaded into a throw-away server without network: ${backup.bytes} bytes of ${backup.at}.`,
+    changes: [],
+    steps: [
+      checkBackup(folder, backup.name),
+      ...drill.steps,
+      { do: 'note-drill', name: 'note the drill', folder, backup: backup.name, since: at },
+    ],
+    undo: [],
+    cleanup: drill.cleanup,
+  };
+}
+
+/** Throws CannotPlan `image-gone`. */
+export function imageOf({ image, name }: { image?: string; name: string }): string {
+  if (image !== undefined || name.startsWith('(')) return image ?? '(its image)';
+  throw new CannotPlan(
+    'image-gone',
+    `The backup ${name} does not say with which image it was made: its server ran on the host itself.`,
+    'Restore it into a server by hand, see RESTORE.md beside it.',
+  );
+}

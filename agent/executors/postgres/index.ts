@@ -1,0 +1,128 @@
+import type { Look, Plan } from '../../plan.ts';
+import {
+  changesOf,
+  checkTarget,
+  claimsOf,
+  clearPartial,
+  pruneOf,
+  readBack,
+  shelfLock,
+  shelfOf,
+  summaryOf,
+  timesOf,
+} from '../backups.ts';
+import { onServer, SHORT } from '../databases.ts';
+import { type Context, type Executor, hostsOf, type Intent, subjectOf } from '../executor.ts';
+import { drillSteps, type PostgresDrill, planDrill } from './drill.ts';
+import { type PostgresRestore, planRestore } from './restore.ts';
+import { findPostgres, hostOf, OLD_CLIENT, PASSWORD, versionAt } from './server.ts';
+
+type PostgresBackup = Extract<Intent, { action: 'backup'; database_type: 'postgres' }>;
+type OnPostgres = PostgresBackup | PostgresRestore | PostgresDrill;
+
+/** PostgreSQL databases, by the server's own programs. */
+export const postgres: Executor<OnPostgres> = {
+  kind: 'postgres',
+  takes: (intent): intent is OnPostgres =>
+    intent.action === 'restore' || intent.action === 'drill'
+      ? typeof intent.of === 'object' && intent.of.kind === 'postgres'
+      : intent.action === 'backup' && 'database_type' in intent && intent.database_type === 'postgres',
+  subjects(intent, document) {
+    if (intent.action === 'backup')
+      return [
+        `database ${intent.source_container ?? intent.source}/${intent.database}`,
+        ...shelfLock(intent.destination, intent.id ?? document.name),
+      ];
+    const { name } = subjectOf(intent.of);
+    if (intent.action === 'drill') return shelfLock(intent.from, name);
+    const stack = intent.stack === undefined ? [] : [`stack ${intent.stack}`];
+    return [`database ${intent.to_container}/${intent.database ?? name}`, ...shelfLock(intent.from, name), ...stack];
+  },
+  claims: (intent, site) => claimsOf(intent.action === 'backup' ? intent : { destination: intent.from }, site),
+  asks: intent => (intent.action === 'restore' && intent.verify ? hostsOf(intent.verify) : []),
+  plan(intent, context, look) {
+    if (intent.action === 'restore') return planRestore(intent, context, look);
+    return intent.action === 'drill' ? planDrill(intent, context, look) : planBackup(intent, context, look);
+  },
+};
+
+async function planBackup(intent: PostgresBackup, context: Context, look: Look): Promise<Plan> {
+  const { site, at, run } = context;
+  const server = await findPostgres(intent, site, look);
+  const shelf = await shelfOf(intent, context, look);
+  const { folder, partial, last } = shelf;
+  const { database } = intent;
+  const file = `${database}.dump`;
+  const dump = `${folder}/${partial}/${file}`;
+  const times = timesOf(intent);
+  const failure = {
+    code: 'dump-failed',
+    remedy: 'Read the step’s output. The earlier backups are untouched.',
+  };
+  const call = (name: string, argv: [string, ...string[]], more: object) =>
+    onServer(name, argv, server, PASSWORD, site, { ...times, failure, repeatable: true, ...more });
+  const as = [...hostOf(server), '--username', server.user, '--no-password'];
+  const version = await versionAt(server, 'pg_dump', site, look);
+  const drilling =
+    intent.verify_level === 'drill' && server.container
+      ? drillSteps(run, server.container.Image, dump, site, times)
+      : { steps: [], cleanup: [] };
+  return {
+    title: `backup of the database ${database} in ${server.name} to ${folder}`,
+    summary: summaryOf(shelf),
+    changes: changesOf(shelf, intent, at),
+    steps: [
+      checkTarget(shelf, (last?.bytes ?? 0) * 1.1, `/${partial}`),
+      call('dump', ['pg_dump', '--format=custom', '--compress=6', '--lock-wait-timeout=60s', ...as, '--', database], {
+        stdoutTo: dump,
+        reasons: [
+          OLD_CLIENT,
+          {
+            says: 'does not exist',
+            code: 'database-missing',
+            remedy: `Correct "database" or "user". ${failure.remedy}`,
+          },
+          { says: 'No space left', code: 'destination-full', remedy: 'Make room at the destination.' },
+        ],
+      }),
+      call('dump roles', ['pg_dumpall', '--globals-only', '--no-role-passwords', ...as], {
+        stdoutTo: `${folder}/${partial}/globals.sql`,
+        ...SHORT,
+        reasons: [OLD_CLIENT],
+      }),
+      // Listing a dump succeeds for one that is cut in half; only decoding all of it does not.
+      call('check', ['pg_restore', '--file=/dev/null'], {
+        stdinFrom: dump,
+        failure: {
+          code: 'backup-broken',
+          remedy: 'The dump can’t be decoded: look at the destination’s disk and room.',
+        },
+      }),
+      call('list', ['pg_restore', '--list'], {
+        stdinFrom: dump,
+        mustSay: ['TABLE DATA'],
+        failure: {
+          code: 'backup-broken',
+          remedy: `The dump holds no table: is ${database} the database that is meant?`,
+        },
+      }),
+      ...drilling.steps,
+      readBack(shelf, context, intent, {
+        kind: 'postgres',
+        source: `${server.name}/${database}`,
+        ...{ file, database },
+        checks: [
+          'decoded whole',
+          'it holds tables',
+          'sha256',
+          ...drilling.steps.slice(0, 1).map(() => 'loaded and counted'),
+        ],
+        versions: { pg_dump: version },
+        ...(server.container ? { image: server.container.Image } : {}),
+      }),
+      pruneOf(shelf, intent),
+    ],
+    undo: [],
+    cleanup: [...drilling.cleanup, clearPartial(shelf, 'check the destination')],
+  };
+}

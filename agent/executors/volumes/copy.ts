@@ -1,0 +1,42 @@
+import type { CheckSource } from '../../plan.ts';
+import type { Shelf, Source } from '../backups.ts';
+import type { Intent, Site } from '../executor.ts';
+import { checkOptions, filters } from './options.ts';
+
+export type VolumesBackup = Extract<Intent, { action: 'backup'; backup_type: 'docker_volumes' }>;
+
+/** A percentage that only grows wants the whole list first. */
+export const PROGRESS = ['--stats', '--info=progress2,name0', '--no-inc-recursive', '--outbuf=L'];
+
+/** Options of the copy itself. Throws CannotPlan: `option-not-allowed`, `exclude-not-allowed`. */
+export function copyOptions(intent: VolumesBackup): string[] {
+  return [
+    // -1: times count to the nanosecond, or what changes twice in a second is taken for the same.
+    ...['--archive', '--hard-links', '--numeric-ids', '--one-file-system', '--modify-window=-1'],
+    ...ownership(intent.ownership),
+    ...checkOptions(intent.options ?? []),
+    ...filters(intent.exclude ?? []),
+  ];
+}
+
+export function checkSource(
+  { path }: Source,
+  site: Site,
+  { last }: Pick<Shelf, 'last'>,
+  intent: VolumesBackup,
+): CheckSource {
+  return {
+    do: 'check-source',
+    name: 'check the source',
+    path,
+    roots: site.backups.sources,
+    last: last && { bytes: last.bytes, files: last.files },
+    acceptShrink: intent.accept_shrink === true,
+    ...(intent.consistency === undefined && intent.stop_services === undefined ? { live: true } : {}),
+  };
+}
+
+function ownership(how: VolumesBackup['ownership']): string[] {
+  if (how === 'drop') return ['--no-owner', '--no-group'];
+  return how === 'fake_super' ? ['--fake-super'] : [];
+}

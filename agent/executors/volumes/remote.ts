@@ -1,0 +1,225 @@
+import { CannotPlan, type Look, type Plan, type Start } from '../../plan.ts';
+import {
+  changesOf,
+  type Earlier,
+  findEarlier,
+  findSource,
+  pruneOf,
+  type Shelf,
+  stampOf,
+  summaryOf,
+  timesOf,
+  versionOf,
+} from '../backups.ts';
+import type { BackupRemote, Context, Site } from '../executor.ts';
+import { holdStill } from '../hold.ts';
+import { checkSource, copyOptions, PROGRESS, type VolumesBackup } from './copy.ts';
+import { rsync } from './rsync.ts';
+
+const MINUTE = 60_000;
+const SHORT = { timeout: 10 * MINUTE, stallTimeout: 5 * MINUTE };
+const MANIFEST = /(\d{8}T\d{6}\.\d{3}Z)\.json$/;
+const FOLDER = /^d.* (\d{8}T\d{6}\.\d{3}Z)$/;
+/** What was left unfinished longer ago is taken away. */
+const ABANDONED = 48 * 60 * MINUTE;
+
+/** A folder of another host that takes backups, and how rsync reaches it. */
+export interface Remote {
+  remote: BackupRemote;
+  /** As the intent names it, without a slash at its end. */
+  path: string;
+}
+
+/** The host's remote that holds the destination; undefined for a folder of this host. */
+export function findRemote(destination: string | undefined, site: Site): Remote | undefined {
+  if (destination === undefined || destination.startsWith('/')) return undefined;
+  const path = destination.replace(/\/+$/, '');
+  const remote = site.backups.remotes.find(({ target }) => path === target || path.startsWith(`${target}/`));
+  if (remote && !path.split('/').includes('..')) return { remote, path };
+  throw new CannotPlan(
+    'destination-not-allowed',
+    `This host does not let backups be written to ${destination}.`,
+    'Name one of backups.remotes in agent.yaml, or a folder below it.',
+  );
+}
+
+/** rsync's options for getting there. Whose key and whose known hosts is said in agent.yaml only. */
+export function reach({ remote }: Remote): string[] {
+  const daemon = remote.target.startsWith('rsync://');
+  const { key_file, known_hosts, port } = remote.ssh ?? {};
+  const ssh = [
+    ...['ssh', '-F', 'none', '-oBatchMode=yes', '-oStrictHostKeyChecking=yes', '-oConnectTimeout=20'],
+    ...(key_file === undefined ? [] : ['-i', key_file, '-oIdentitiesOnly=yes']),
+    ...(known_hosts === undefined ? [] : [`-oUserKnownHostsFile=${known_hosts}`]),
+    ...(port === undefined ? [] : ['-p', String(port)]),
+  ];
+  const password = remote.password_file === undefined ? [] : [`--password-file=${remote.password_file}`];
+  return ['--timeout=300', ...(daemon ? ['--contimeout=20', ...password] : [`--rsh=${ssh.join(' ')}`])];
+}
+
+/** Where the agent keeps what it knows of the backups in a folder of another host. */
+export function recordsOf({ path }: Remote, name: string, site: Site): string {
+  return `${site.backups.records}/${path.replaceAll(/[^A-Za-z0-9_.-]+/g, '-').replace(/^[.-]+/, '')}/${name}`;
+}
+
+/** What is at the other end: backups (with a manifest), the oldest first, and what was left unfinished. What they held is told as far as it is known here. */
+export async function findAway(
+  remote: Remote,
+  name: string,
+  site: Site,
+  look: Look,
+): Promise<{ earlier: Earlier[]; unfinished: string[] }> {
+  const argv: [string, ...string[]] = ['rsync', ...reach(remote), '--list-only', '--', `${remote.path}/${name}/`];
+  const answer = await look.ask(argv);
+  if (!answer) return { earlier: [], unfinished: [] };
+  const missing = answer.code === 23 && answer.stderr.includes('No such file');
+  if (answer.code !== 0 && !missing) {
+    throw new CannotPlan(
+      'remote-unreachable',
+      `${remote.path} does not answer: ${answer.stderr.trim().split('\n').slice(0, 3).join(' / ').slice(0, 300)}`,
+      'Look at the network, and at backups.remotes in agent.yaml: the key, the known hosts, the password, the module.',
+    );
+  }
+  const known = await findEarlier(recordsOf(remote, name, site), look);
+  const lines = answer.stdout.split('\n');
+  const names = lines.flatMap(line => MANIFEST.exec(line)?.[1] ?? []).sort();
+  const unfinished = lines.flatMap(line => FOLDER.exec(line)?.[1] ?? []).filter(stamp => !names.includes(stamp));
+  const unknown = (stamp: string): Earlier => ({
+    ...{ name: stamp, of: name, kind: 'docker_volumes', run: '', at: isoOf(stamp), bytes: 0, files: 0 },
+  });
+  return { earlier: names.map(stamp => known.find(one => one.name === stamp) ?? unknown(stamp)), unfinished };
+}
+
+/** rsync lists every file with its MD5, read at the other end. */
+export function listing(
+  remote: Remote,
+  backup: string,
+  list: string,
+  site: Site,
+  times: ReturnType<typeof timesOf>,
+): Start {
+  const step = rsync(
+    'read back',
+    [
+      ...reach(remote),
+      ...['--recursive', '--links', '--dry-run', '--checksum', '--checksum-choice=md5', '--out-format=%C %l %i %n'],
+      ...['--', `${remote.path}/${backup}/`, `${site.backups.records}/none/`],
+    ],
+    times,
+    'The backup can’t be read at the other end: look at its disk.',
+  );
+  return { ...step, stdoutTo: list };
+}
+
+export async function planRemote(intent: VolumesBackup, remote: Remote, context: Context, look: Look): Promise<Plan> {
+  const { site, run, at, document } = context;
+  if (intent.method !== undefined && intent.method !== 'snapshots') {
+    throw new CannotPlan(
+      'method-unsupported',
+      `method: ${intent.method} writes to a folder of this host.`,
+      'Leave "method" out, or mount the share and name its folder.',
+    );
+  }
+  const options = copyOptions(intent);
+  const source = await findSource(intent, look);
+  const name = intent.id ?? document.name;
+  const { earlier, unfinished } = await findAway(remote, name, site, look);
+  const last = earlier.findLast(one => !one.broken);
+  const as = stampOf(at);
+  const folder = recordsOf(remote, name, site);
+  const list = `${folder}/.${as}.list.${run}`;
+  const shelf: Shelf = {
+    ...{ destination: { path: remote.path, minFree: 0 }, folder, name, earlier, last, as },
+    partial: '',
+  };
+  const still = await holdStill(intent, source, site, look);
+  const times = timesOf(intent);
+  const away = `${remote.path}/${name}`;
+  const call: Call = (step: string, args: string[], remedy: string) =>
+    rsync(step, [...reach(remote), ...args], SHORT, remedy);
+  const fetch = call(
+    'fetch manifests',
+    ['--recursive', '--times', '--delete', '--include=/*.json', '--exclude=*', '--', `${away}/`, `${folder}/`],
+    'Read the step’s output.',
+  );
+  const away_ = changesOf({ ...shelf, folder: away }, intent, at);
+  const version = await versionOf(['rsync'], look);
+  return {
+    title: `backup of ${source.told} to ${away}`,
+    summary: summaryOf(shelf),
+    changes: away_,
+    steps: [
+      checkAway(remote, call),
+      // Only a source that is known to have been whole can be seen to have shrunk.
+      checkSource(source, site, { last: last && last.files > 0 ? last : undefined }, intent),
+      ...still.hold,
+      rsync(
+        'copy',
+        [
+          ...reach(remote),
+          ...options,
+          '--mkpath',
+          '--partial-dir=.rsync-partial',
+          '--filter=- .rsync-partial/',
+          ...(last ? [`--link-dest=../${last.name}`] : []),
+          ...PROGRESS,
+          ...['--', `${source.path}/`, `${away}/${as}/`],
+        ],
+        times,
+        'Read the step’s output. The earlier backups are untouched; what has no manifest is no backup.',
+      ),
+      ...still.release,
+      listing(remote, `${name}/${as}`, list, site, times),
+      {
+        do: 'tally',
+        name: 'write the manifest',
+        ...{ list, folder, as, archive: `${away}/${as}` },
+        manifest: {
+          kind: 'docker_volumes',
+          ...{ name, run, at, source: source.told },
+          checks: ['md5 of every file, read at the other end'],
+          versions: { rsync: version },
+          ...(last ? { parent: last.name } : {}),
+          ...(intent.notes === undefined ? {} : { notes: intent.notes }),
+        },
+      },
+      // There from now on: what has no manifest at the other end is no backup.
+      call(
+        'publish',
+        ['--times', '--fsync', '--', `${folder}/${as}.json`, `${folder}/RESTORE.md`, `${away}/`],
+        'The copy is there, its manifest is not: it will not count. Run the intent again.',
+      ),
+      fetch,
+      {
+        ...pruneOf(shelf, intent),
+        forget: {
+          step: call('take away', ['--recursive', '--delete', '--force', '--verbose'], 'The new backup is there.'),
+          each: ['--include=/{name}.json', '--include=/{name}/', '--include=/{name}/***'],
+          last: ['--exclude=*', '--', `${site.backups.records}/none/`, `${away}/`],
+          empty: `${site.backups.records}/none`,
+          also: unfinished.filter(stamp => Date.parse(isoOf(stamp)) < Date.parse(at) - ABANDONED),
+        },
+      },
+    ],
+    undo: [],
+    cleanup: still.cleanup,
+  };
+}
+
+type Call = (step: string, args: string[], remedy: string) => Start;
+
+/** The other host answers, has the place, and the file in it that shows that it is the right one. */
+function checkAway({ remote: { target, marker } }: Remote, call: Call): Start {
+  const remedy =
+    marker === undefined
+      ? 'See backups.remotes in agent.yaml: the folder must be there.'
+      : `The file ${marker} is not there: is the right disk mounted at the other end? If it is, make that file.`;
+  const step = call('check the destination', ['--list-only', '--', `${target}/${marker ?? ''}`], remedy);
+  const code = marker === undefined ? 'destination-missing' : 'destination-unmarked';
+  return { ...step, reasons: [{ exit: [23], code, remedy }, ...(step.reasons ?? [])] };
+}
+
+/** `20261121T061200.123Z` → `2026-11-21T06:12:00.123Z`. */
+function isoOf(stamp: string): string {
+  return stamp.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)/, '$1-$2-$3T$4:$5:');
+}

@@ -1,0 +1,145 @@
+import type { Look, Plan, Start } from '../../plan.ts';
+import { CannotPlan } from '../../plan.ts';
+import { changesOf, checkTarget, clearPartial, findSource, pruneOf, shelfOf, summaryOf, timesOf } from '../backups.ts';
+import type { Context, Site } from '../executor.ts';
+import { holdStill } from '../hold.ts';
+import { checkSource, type VolumesBackup } from './copy.ts';
+
+const MINUTE = 60_000;
+/** In so many runs all data of the repository are read once. */
+const PARTS = 7;
+
+/** A call of restic for the repository in that folder. Throws CannotPlan `restic-password-missing`. */
+export function restic(
+  name: string,
+  folder: string,
+  args: string[],
+  site: Site,
+  times: { timeout: number; stallTimeout: number },
+  more: Partial<Start> = {},
+): Start {
+  if (site.backups.resticPassword === undefined) {
+    throw new CannotPlan(
+      'restic-password-missing',
+      'restic encrypts its repository, and this host has no password for that.',
+      'Make a file with a password (mode 0600), keep a copy elsewhere, and name it as backups.restic.password_file in agent.yaml.',
+    );
+  }
+  return {
+    do: 'start',
+    name,
+    argv: ['restic', '--repo', `${folder}/repository`, ...args],
+    env: {
+      RESTIC_PASSWORD_FILE: site.backups.resticPassword,
+      RESTIC_CACHE_DIR: `${site.backups.records}/restic-cache`,
+      RESTIC_PROGRESS_FPS: '1',
+      HOME: '/nonexistent',
+    },
+    ...times,
+    // restic takes a lock: its own processes that were killed leave it, and it is removed below where its process is gone.
+    repeatable: true,
+    failure: { code: 'restic-failed', remedy: 'Read the step’s output. The earlier backups are untouched.' },
+    reasons: [
+      {
+        says: 'wrong password',
+        code: 'restic-password-wrong',
+        remedy: 'The password file of backups.restic in agent.yaml is not the one that this repository was made with.',
+      },
+      {
+        says: 'already locked',
+        code: 'restic-locked',
+        remedy:
+          'Another restic works on this repository. If none does on any host, run "restic unlock" with this repository.',
+      },
+      { says: 'no space left', code: 'destination-full', remedy: 'Make room at the destination, then run it again.' },
+    ],
+    ...more,
+  };
+}
+
+export async function planRestic(intent: VolumesBackup, context: Context, look: Look): Promise<Plan> {
+  const { site, run, at } = context;
+  if (intent.options?.length || intent.ownership !== undefined) {
+    throw new CannotPlan(
+      'option-not-allowed',
+      '"options" and "ownership" are rsync’s; restic keeps everything.',
+      'Take them out.',
+    );
+  }
+  const source = await findSource(intent, look);
+  const shelf = await shelfOf(intent, context, look);
+  const { folder, name, last, as, partial } = shelf;
+  const still = await holdStill(intent, source, site, look);
+  const times = timesOf(intent);
+  const call = (step: string, args: string[], more?: Partial<Start>) => restic(step, folder, args, site, times, more);
+  const isThere = (await look.list(`${folder}/repository`))?.includes('config') === true;
+  const part = (shelf.earlier.length % PARTS) + 1;
+  const whole = intent.verify_level === 'full' || shelf.earlier.length === 0;
+  const tag = `run:${run}`;
+  const told = (file: string) => ({ stdoutTo: `${folder}/${partial}/${file}`, timeout: 10 * MINUTE });
+  const version = (await look.ask(['restic', 'version'], { keepFor: 60 * MINUTE }))?.stdout.trim() ?? '';
+  return {
+    title: `backup of ${source.told} to ${folder} (restic)`,
+    summary: summaryOf(shelf),
+    changes: changesOf(shelf, intent, at),
+    steps: [
+      checkTarget(shelf, (last?.bytes ?? 0) * 0.1, `/${partial}`),
+      checkSource(source, site, shelf, intent),
+      ...(isThere ? [call('unlock', ['unlock'])] : [call('init', ['init'])]),
+      ...still.hold,
+      call(
+        'copy',
+        [
+          'backup',
+          ...['--host', 'chatops', '--tag', `intent:${name}`, '--tag', tag, '--one-file-system'],
+          ...(intent.exclude ?? []).map(pattern => `--exclude=${excludeOf(pattern)}`),
+          ...['--', '.'],
+        ],
+        // From inside: the snapshot holds the folder's content, wherever the folder is.
+        { cwd: source.path },
+      ),
+      ...still.release,
+      call('check', ['check', ...(whole ? ['--read-data'] : [`--read-data-subset=${part}/${PARTS}`])], {
+        failure: {
+          code: 'backup-broken',
+          remedy:
+            'The repository is damaged: see "restic check" in restic’s documentation, and make a new one beside it.',
+        },
+      }),
+      call('ask for the snapshot', ['snapshots', '--json', '--tag', tag], told('snapshots.json')),
+      call('ask for its size', ['stats', '--json', '--tag', tag], told('stats.json')),
+      {
+        do: 'note-snapshot',
+        name: 'write the manifest',
+        ...{ folder, partial, as },
+        manifest: {
+          kind: 'docker_volumes',
+          ...{ name, run, at, source: source.told },
+          checks: [whole ? 'restic check, all data read' : `restic check, ${part}/${PARTS} of the data read`],
+          versions: { restic: version },
+          ...(intent.notes === undefined ? {} : { notes: intent.notes }),
+        },
+      },
+      {
+        ...pruneOf(shelf, intent),
+        forget: {
+          step: call('forget', ['forget', '--prune'], { okCodes: [0, 1] }),
+          each: ['{snapshot}'],
+          last: [],
+        },
+      },
+    ],
+    undo: [],
+    cleanup: [...still.cleanup, clearPartial(shelf, 'check the destination')],
+  };
+}
+
+/** restic reads a `!` in front as "include again". Throws CannotPlan `exclude-not-allowed`. */
+function excludeOf(pattern: string): string {
+  if (!pattern.startsWith('!') && ![...pattern].some(char => char < ' ' || char === '\u007f')) return pattern;
+  throw new CannotPlan(
+    'exclude-not-allowed',
+    `The pattern ${JSON.stringify(pattern)} begins with "!" or holds a control character.`,
+    'Take it out.',
+  );
+}

@@ -1,0 +1,85 @@
+import { CannotPlan, type Look, type Plan, type Start } from '../../plan.ts';
+import { type Context, type Intent, parseDuration } from '../executor.ts';
+import { ask, checkStorage } from './guest.ts';
+
+export type VmRestore = Extract<Intent, { action: 'restore'; of: { kind: 'vm_proxmox' } }>;
+
+const MINUTE = 60_000;
+const DAY = 1440 * MINUTE;
+
+interface Listed {
+  volid: string;
+  size: number;
+  /** Seconds since 1970. */
+  ctime: number;
+}
+
+/**
+ * A new guest out of a backup: never over one that is there. Throws CannotPlan: `vm-exists`, `backup-unknown`,
+ * `storage-inactive`, `proxmox-unreadable`.
+ */
+export async function planRestore(intent: VmRestore, { site }: Context, look: Look): Promise<Plan> {
+  const { to_vm_id: id, storage, from, of } = intent;
+  await checkStorage(from, site, look);
+  await checkStorage(storage, site, look);
+  const guests = await ask<{ vmid?: number; node?: string }[]>(['/cluster/resources', '--type', 'vm'], site, look);
+  if (guests?.some(({ vmid }) => vmid === id)) {
+    throw new CannotPlan(
+      'vm-exists',
+      `There is a guest ${id} already; a restore never replaces one.`,
+      'Name a free number as to_vm_id, look at the new guest, and take the old one away by hand.',
+    );
+  }
+  const nodes = await ask<{ type: string; name: string; local?: number }[]>(['/cluster/status'], site, look);
+  const node = nodes?.find(({ type, local }) => type === 'node' && local === 1)?.name ?? 'localhost';
+  const content = [`/nodes/${node}/storage/${from}/content`, '--content', 'backup', '--vmid', String(of.vm_id)];
+  const backup = choose((await ask<Listed[]>(content, site, look)) ?? undefined, intent);
+  const isContainer = /vzdump-lxc-|\/ct\//.test(backup.volid);
+  const argv: [string, ...string[]] = isContainer
+    ? [`${site.proxmox}pct`, 'restore', String(id), backup.volid, '--storage', storage, '--unprivileged', '1']
+    : [`${site.proxmox}qmrestore`, backup.volid, String(id), '--storage', storage, '--unique', '1'];
+  const start = (name: string, line: [string, ...string[]], more: Partial<Start>): Start => ({
+    do: 'start',
+    name,
+    argv: line,
+    timeout: 5 * MINUTE,
+    failure: {
+      code: 'vm-restore-failed',
+      remedy: `Read the step's output. The backup and every other guest are untouched; see whether ${id} was left half made: "${isContainer ? 'pct' : 'qm'} config ${id}".`,
+    },
+    ...more,
+  });
+  return {
+    title: `restore of VM ${of.vm_id} to the new VM ${id} on ${storage}`,
+    summary: `From ${backup.volid}. It is not started, and has MAC addresses of its own.`,
+    changes: [{ subject: `VM ${id}`, change: 'create', details: [backup.volid] }],
+    steps: [
+      start('restore', argv, {
+        timeout: intent.timeout === undefined ? 2 * DAY : parseDuration(intent.timeout),
+        stallTimeout: intent.stall_timeout === undefined ? 30 * MINUTE : parseDuration(intent.stall_timeout),
+        grace: 10 * MINUTE,
+        changes: true,
+        warnings: ['WARN:', 'WARNING:'],
+      }),
+      start('see it', [`${site.proxmox}${isContainer ? 'pct' : 'qm'}`, 'config', String(id)], { repeatable: true }),
+    ],
+    undo: [],
+    cleanup: [],
+  };
+}
+
+/** The newest, the newest by a time, or one whose volume's name holds the text. */
+function choose(all: Listed[] | undefined, { at = 'latest', of, from }: VmRestore): Listed {
+  if (!all) return { volid: `(${at})`, size: 0, ctime: 0 };
+  const oldestFirst = all.toSorted((a, b) => a.ctime - b.ctime);
+  const isTime = /^\d{4}-\d\d-\d\dT/.test(at);
+  const found = oldestFirst.findLast(({ volid, ctime }) =>
+    isTime ? ctime * 1000 <= Date.parse(at) : at === 'latest' || volid.includes(at),
+  );
+  if (found) return found;
+  throw new CannotPlan(
+    'backup-unknown',
+    `${from} has no backup of the guest ${of.vm_id}${at === 'latest' ? '' : `: ${at}`} (or the agent may not see it).`,
+    all.length === 0 ? 'Correct "from" and "of".' : `There are: ${oldestFirst.map(({ volid }) => volid).join(', ')}.`,
+  );
+}

@@ -1,0 +1,97 @@
+import { z } from 'zod';
+import { hasOneSource, hasWholeSource, ONE_SOURCE, shared, Target, WHOLE_SOURCE } from './backup.ts';
+import { AbsolutePath, Container } from './names.ts';
+
+/** A name that no client takes for a connection string or an option. */
+export const DatabaseName = z
+  .string()
+  .regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$/, 'Expected a database’s name: letters, digits, "_", "." and "-"');
+
+/** Plex's database, consistent while Plex runs. */
+export const PlexBackup = z
+  .strictObject({
+    ...shared,
+    database_type: z.literal('plex'),
+    source_container: Container.describe('The container in which Plex runs.'),
+    source_path: AbsolutePath.optional().describe(
+      'The database’s folder inside the container, or its file. Default: where the usual images have it.',
+    ),
+    destination: Target.optional().describe('The folder that takes the archive.'),
+    destination_container: Container.optional(),
+    destination_path: AbsolutePath.optional().describe(
+      'The folder that takes the archive, where "destination" is not given.',
+    ),
+    method: z
+      .enum(['online', 'stop'])
+      .optional()
+      .describe('online (the default): by Plex’s own SQLite while Plex runs; stop: Plex is stopped meanwhile.'),
+    compress: z.enum(['zstd', 'gzip']).optional().describe('zstd (the default) or gzip.'),
+  })
+  .refine(intent => intent.destination !== undefined || intent.destination_path !== undefined, {
+    error: 'Expected "destination" or "destination_path"',
+    path: ['destination'],
+  })
+  .describe('A consistent copy of Plex’s database.');
+
+/** A SQLite database, consistent while it is written to. */
+export const SqliteBackup = z
+  .strictObject({
+    ...shared,
+    database_type: z.literal('sqlite'),
+    source: AbsolutePath.optional().describe('The database’s file, on the host.'),
+    source_container: Container.optional().describe('The container in which it lies, with source_path.'),
+    source_path: AbsolutePath.optional().describe('The database’s file inside source_container.'),
+    destination: Target.describe('The folder that takes the backups.'),
+  })
+  .refine(hasOneSource, ONE_SOURCE)
+  .refine(hasWholeSource, WHOLE_SOURCE)
+  .describe('A consistent copy of a SQLite database.');
+
+const server = {
+  source_container: Container.optional().describe('The container in which the server runs; its own programs are used.'),
+  source: AbsolutePath.optional().describe('The folder of the server’s socket, for a server on the host itself.'),
+  database: DatabaseName.describe('The database.'),
+  user: DatabaseName.optional().describe(
+    'Whom to connect as. Default: the server’s superuser, as its container tells.',
+  ),
+};
+
+const dump = {
+  ...shared,
+  ...server,
+  destination: Target.describe('The folder that takes the backups.'),
+  verify_level: z
+    .enum(['read', 'drill'])
+    .optional()
+    .describe(
+      'read (the default) decodes the whole dump; drill also loads it into a throw-away server of the same image before it counts.',
+    ),
+};
+
+const onServer = {
+  error: 'Expected either "source_container" or "source"',
+  path: ['source_container'],
+};
+const hasServer = (intent: { source?: string | undefined; source_container?: string | undefined }) =>
+  (intent.source === undefined) !== (intent.source_container === undefined);
+const drillsInContainer = (intent: { verify_level?: string | undefined; source?: string | undefined }) =>
+  intent.verify_level !== 'drill' || intent.source === undefined;
+const drills = { error: 'Expected "source_container" beside verify_level: drill', path: ['verify_level'] };
+
+/** A PostgreSQL database. */
+export const PostgresBackup = z
+  .strictObject({ ...dump, database_type: z.literal('postgres') })
+  .refine(hasServer, onServer)
+  .refine(drillsInContainer, drills)
+  .describe('A dump of a PostgreSQL database.');
+
+/** A MySQL or MariaDB database. */
+export const MysqlBackup = z
+  .strictObject({
+    ...dump,
+    database_type: z.enum(['mysql', 'mariadb']),
+    compress: z.enum(['zstd', 'gzip', '0']).optional().describe('zstd (the default), gzip, or "0" for none.'),
+  })
+  .refine(hasServer, onServer)
+  .refine(drillsInContainer, drills)
+  .describe('A dump of a MySQL or MariaDB database.');

@@ -1,0 +1,122 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { freePort } from './stand/host.ts';
+import type { Finished } from './stand/runner.ts';
+import { Vault } from './stand/vault.ts';
+import { LABEL } from './stand/world.ts';
+
+let vault: Vault;
+let data: string;
+let port: number;
+beforeAll(async () => {
+  vault = new Vault();
+  data = join(vault.data, 'www');
+  mkdirSync(data);
+  write('one');
+  port = await freePort();
+  await vault.github.start();
+  await vault.host.start(policy());
+});
+afterAll(() => vault[Symbol.asyncDispose]());
+
+const policy = () => ({
+  ...vault.policy,
+  trust: [
+    {
+      name: 'homelab',
+      key: vault.host.keys.public,
+      repository: 'org/homelab',
+      allow: [{ actions: ['backup', 'rollout', 'rollback'], stacks: ['*'], require_labels: [LABEL] }],
+    },
+  ],
+});
+const write = (text: string) => writeFileSync(join(data, 'index.html'), `${text}\n`);
+const compose = (version: string) =>
+  `services:\n  web:\n    image: chatops-test/web:${version}\n    pull_policy: never\n    init: true\n    stop_grace_period: 1s\n    ports: ["127.0.0.1:${port}:80"]\n    volumes: ["${data}:/www"]\n`;
+const BACKUP = () =>
+  `label_required: ${LABEL}\naction: backup\nbackup_type: docker_volumes\nsource: ${data}\ndestination: ${vault.nas}\n`;
+const rollout = (more: string) => `label_required: ${LABEL}\naction: rollout\nstack: gated\n${more}`;
+const says = async () => (await (await fetch(`http://127.0.0.1:${port}/`)).text()).trim();
+const outcome = ({ outputs }: Finished) => [outputs.status, outputs.reason];
+const documents = (job: Finished) => JSON.parse(job.outputs.result ?? '').receipts[0].documents;
+
+describe('a rollout that stands on a backup', () => {
+  it('does not begin where the backup is not known, or is too old', async () => {
+    vault.stack('gated', { 'compose.yaml': compose('1') });
+    const none = await vault.run('up', 'action: rollout\nstack: gated\nneeds: [www]\n');
+    expect([none.reason, none.log.includes('this host knows of none')], none.log).toEqual(['backup-needed', true]);
+    expect((await vault.run('www', BACKUP())).code).toBe(0);
+    const old = await vault.run('up', 'action: rollout\nstack: gated\nneeds: [www]\nmax_age: 1ms\n');
+    expect([old.reason, old.log.includes('not older than 1ms')], old.log).toEqual(['backup-needed', true]);
+    const done = await vault.run('up', 'action: rollout\nstack: gated\nneeds: [www]\nmax_age: 1h\n');
+    expect([done.code, await says()], done.log).toEqual([0, 'one']);
+  });
+
+  it('has the backups of another file made first, names them, and brings its data back with a rollback', async () => {
+    vault.stack('gated', { 'compose.yaml': compose('2') });
+    const files = { 'chatops/intents/www.yaml': BACKUP(), 'chatops/intents/up.yaml': rollout('backup_before: www\n') };
+    const up = await vault.deploy(vault.merge(files), 'up');
+    expect(outcome(up), up.log).toEqual(['succeeded', '']);
+    const [made, rolled] = documents(up);
+    expect([made.action, rolled.action]).toEqual(['backup', 'rollout']);
+    expect(rolled.restore_points).toEqual([
+      expect.objectContaining({
+        kind: 'docker_volumes',
+        name: 'www',
+        archive: made.backup.archive,
+        run: up.outputs['run-id'],
+      }),
+    ]);
+    // The new version has spoilt the data.
+    write('spoilt');
+    const back = await vault.deploy(
+      vault.merge({
+        'chatops/intents/back.yaml': `label_required: ${LABEL}\naction: rollback\nstack: gated\nrestore_data: true\n`,
+      }),
+      'back',
+    );
+    expect([...outcome(back), await says()], back.log).toEqual(['succeeded', '', 'one']);
+    expect(documents(back)[0].images[0].reference).toBe('chatops-test/web:1');
+    const aside = /what was there before is (\S+)/.exec(back.log)?.[1] ?? '';
+    expect(readFileSync(join(aside, 'index.html'), 'utf8')).toBe('spoilt\n');
+  });
+
+  it('whose rollback fails has its data as they were', async () => {
+    vault.stack('gated', { 'compose.yaml': compose('3') });
+    const files = { 'chatops/intents/www.yaml': BACKUP(), 'chatops/intents/up.yaml': rollout('backup_before: www\n') };
+    expect(outcome(await vault.deploy(vault.merge(files), 'up'))).toEqual(['succeeded', '']);
+    write('precious');
+    const back = await vault.run(
+      'back',
+      `action: rollback\nstack: gated\nrestore_data: true\nverify: {http: {url: "http://127.0.0.1:${port}/", body: precious, retries: 1}}\n`,
+    );
+    expect([back.reason, await says()], back.log).toEqual(['verify-failed', 'precious']);
+  });
+
+  it('does not begin where its backup fails, or the file holds none', async () => {
+    const failing = {
+      'chatops/intents/www.yaml': BACKUP().replace(data, join(vault.data, 'gone')),
+      'chatops/intents/up.yaml': rollout('backup_before: www\n'),
+    };
+    const job = await vault.deploy(vault.merge(failing), 'up');
+    expect([...outcome(job), documents(job)[1].outcome], job.log).toEqual(['failed', 'source-missing', 'skipped']);
+    const other = {
+      'chatops/intents/other.yaml': rollout(''),
+      'chatops/intents/up.yaml': rollout('backup_before: other\n'),
+    };
+    expect(outcome(await vault.deploy(vault.merge(other), 'up'))).toEqual(['failed', 'backup-needed']);
+    expect(
+      outcome(await vault.deploy(vault.merge({ 'chatops/intents/up.yaml': rollout('backup_before: nosuch\n') }), 'up')),
+    ).toEqual(['refused', 'intent-not-found']);
+  });
+
+  it('without a tie has nothing to bring back', async () => {
+    vault.stack('plain', { 'compose.yaml': compose('1').replace(/\n {4}ports.*/, '') });
+    expect((await vault.run('up', 'action: rollout\nstack: plain\n')).code).toBe(0);
+    vault.stack('plain', { 'compose.yaml': compose('2').replace(/\n {4}ports.*/, '') });
+    expect((await vault.run('up', 'action: rollout\nstack: plain\n')).code).toBe(0);
+    const back = await vault.run('back', 'action: rollback\nstack: plain\nrestore_data: true\n');
+    expect(back.reason, back.log).toBe('restore-point-missing');
+  });
+});

@@ -1,0 +1,121 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { mariadbImage } from './stand/images.ts';
+import { eventually, Vault } from './stand/vault.ts';
+import { docker } from './stand/world.ts';
+
+const PASSWORD = "it's a $ecret";
+let vault: Vault;
+let server: string;
+beforeAll(async () => {
+  vault = await new Vault().start();
+  server = vault.container('chatops-my', '--env', 'MARIADB_ROOT_PASSWORD=s3cret-1234', mariadbImage());
+  await eventually(() => sql('SELECT 1'));
+  sql(
+    'CREATE DATABASE shop; USE shop; CREATE TABLE orders (n INT PRIMARY KEY); INSERT INTO orders SELECT seq FROM seq_1_to_5000; CREATE VIEW big AS SELECT * FROM orders WHERE n > 100',
+  );
+});
+afterAll(() => vault[Symbol.asyncDispose]());
+
+const sql = (text: string) =>
+  docker('exec', '--env', 'MYSQL_PWD=s3cret-1234', server, 'mariadb', '-uroot', '-BNe', text).trim();
+const intent = (more = '', database = 'shop', container = server) =>
+  `action: backup\ndatabase_type: mariadb\nsource_container: ${container}\ndatabase: ${database}\ndestination: ${vault.nas}\n${more}`;
+const backup = (more?: string, database?: string) => vault.run('my', intent(more, database));
+const restore = (more = 'confirm_overwrite: true\n') =>
+  vault.run(
+    'back',
+    `action: restore\nof: {kind: mysql, name: my}\nfrom: ${vault.nas}\nto_container: ${server}\n${more}`,
+  );
+
+describe('a backup of a MariaDB database', () => {
+  it.each(['zstd', 'gzip', '0'])('is dumped whole, kept as %s, and its password is nowhere', async compress => {
+    const done = await backup(`compress: "${compress}"\n`);
+    expect([done.code, done.reason], done.log).toEqual([0, '']);
+    const name = vault.kept('my').at(-1) ?? '';
+    const { file } = vault.manifest('my', name);
+    const program = { zstd: 'zstd', gzip: 'gzip', 0: 'cat' }[compress] ?? '';
+    const kept = join(vault.nas, 'my', name, file);
+    const text = execFileSync(program, [...(compress === '0' ? [] : ['-dc']), kept], { encoding: 'utf8' });
+    expect(text).toMatch(/CREATE TABLE `orders`[\s\S]*-- Dump completed/);
+    expect(vault.leftovers('my')).toEqual([]);
+    // Neither in the log nor in anything that the agent keeps.
+    expect(done.log).not.toContain('s3cret-1234');
+    expect(spawnSync('grep', ['-rla', 's3cret-1234', vault.host.state], { encoding: 'utf8' }).stdout).toBe('');
+  });
+
+  it.each([
+    ['of a database that is not there', () => backup('', 'nosuch'), 'database-missing'],
+    [
+      'with a broken view, which ends in the right words',
+      () => {
+        sql('CREATE DATABASE holey; USE holey; CREATE TABLE a (n INT); CREATE VIEW v AS SELECT n FROM a; DROP TABLE a');
+        return backup('', 'holey');
+      },
+      'dump-failed',
+    ],
+  ])('%s is none', async (_, job, code) => {
+    const before = vault.kept('my');
+    const done = await job();
+    expect([done.code, done.reason], done.log).toEqual([1, code]);
+    expect([vault.kept('my'), vault.leftovers('my')]).toEqual([before, []]);
+  });
+
+  it('as another user takes the password from a file of the host', async () => {
+    sql(
+      `CREATE USER keeper IDENTIFIED BY "${PASSWORD}"; GRANT SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES ON shop.* TO keeper; GRANT SELECT ON mysql.proc TO keeper`,
+    );
+    const denied = await backup('user: keeper\n');
+    expect(denied.reason, denied.log).toBe('database-denied');
+    const file = join(vault.dir, 'password');
+    writeFileSync(file, `${PASSWORD}\n`, { mode: 0o600 });
+    const databases = [{ server, user: 'keeper', password_file: file }];
+    await vault.host.stop();
+    await vault.host.start({ backups: { ...vault.policy.backups, databases } });
+    const done = await backup();
+    expect([done.code, done.reason], done.log).toEqual([0, '']);
+    await vault.host.stop();
+    await vault.host.start({
+      backups: { ...vault.policy.backups, databases: [{ server, password_file: `${file}.gone` }] },
+    });
+    expect((await backup()).reason).toBe('secret-unreadable');
+    await vault.host.stop();
+    await vault.host.start(vault.policy);
+  });
+
+  it('may be proved in a throw-away server, at once or later', async () => {
+    const done = await backup('verify_level: drill\n');
+    expect([done.code, done.log.includes('tables: 2')], done.log).toEqual([0, true]);
+    const drill = await vault.run('try', `action: drill\nof: {kind: mysql, name: my}\nfrom: ${vault.nas}\n`);
+    expect([drill.code, drill.log.includes('restored in')], drill.log).toEqual([0, true]);
+    expect(docker('ps', '--all', '--quiet', '--filter', 'label=chatops=drill')).toBe('');
+  });
+
+  it('comes back in its place after a copy of what is there was made, and is undone where it fails', async () => {
+    sql('DELETE FROM shop.orders WHERE n > 7; CREATE TABLE shop.later (n INT)');
+    expect((await restore('')).reason).toBe('overwrite-unconfirmed');
+    const done = await restore();
+    expect([done.code, sql('SELECT COUNT(*) FROM shop.orders'), sql('SHOW TABLES FROM shop')], done.log).toEqual([
+      0,
+      '5000',
+      'big\norders',
+    ]);
+    const [before = ''] = vault.leftovers('my');
+    expect(readFileSync(join(vault.nas, 'my', before), 'utf8')).toContain('CREATE TABLE `later`');
+    sql('DELETE FROM shop.orders WHERE n > 9');
+    // A dump that a server can't load, though it is what its manifest says.
+    const name = vault.kept('my').at(-1) ?? '';
+    const broken = await vault.run(
+      'nope',
+      `action: restore\nof: {kind: mysql, name: my}\nfrom: ${vault.nas}\nto_container: ${server}\nconfirm_overwrite: true\nuser: nobody\n`,
+    );
+    expect([broken.code, sql('SELECT COUNT(*) FROM shop.orders')], broken.log).toEqual([1, '9']);
+    const file = openSync(join(vault.nas, 'my', name, vault.manifest('my', name).file), 'r+');
+    writeSync(file, 'X', 30);
+    closeSync(file);
+    const flipped = await restore(`confirm_overwrite: true\nat: ${name}\n`);
+    expect([flipped.reason, sql('SELECT COUNT(*) FROM shop.orders')], flipped.log).toEqual(['backup-broken', '9']);
+  });
+});

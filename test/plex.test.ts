@@ -1,0 +1,159 @@
+import { execFileSync } from 'node:child_process';
+import { closeSync, mkdirSync, openSync, readdirSync, statSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { PLEX_DATABASES, plexImage } from './stand/images.ts';
+import { eventually, Vault } from './stand/vault.ts';
+import { docker } from './stand/world.ts';
+
+const LIBRARY = 'com.plexapp.plugins.library.db';
+let vault: Vault;
+let plex: string;
+let config: string;
+beforeAll(async () => {
+  vault = new Vault();
+  config = join(vault.data, 'config');
+  mkdirSync(config);
+  await vault.start();
+  plex = vault.container('chatops-plex', '--volume', `${config}:/config`, plexImage());
+  await eventually(() => expect(count()).toBeGreaterThan(200));
+});
+afterAll(() => vault[Symbol.asyncDispose]());
+
+const databases = () => join(config, PLEX_DATABASES.slice('/config/'.length));
+/** Rows of the live library, by the container's own program. */
+const count = () =>
+  Number(
+    docker(
+      'exec',
+      plex,
+      '/usr/lib/plexmediaserver/Plex SQLite',
+      '-readonly',
+      `${PLEX_DATABASES}/${LIBRARY}`,
+      '.timeout 10000',
+      'SELECT count(*) FROM metadata_items',
+    ),
+  );
+const intent = (more = '') =>
+  `action: backup\ndatabase_type: plex\nsource_container: ${plex}\ndestination: ${vault.nas}\n${more}`;
+const backup = (more?: string) => vault.run('px', intent(more));
+const restore = (more = 'confirm_overwrite: true\n') =>
+  vault.run('back', `action: restore\nof: {kind: plex, name: px}\nfrom: ${vault.nas}\nto_container: ${plex}\n${more}`);
+
+/** What an archive holds: rows of both tables, SQLite's own word, and the names in it. */
+function open(archive: string) {
+  const into = join(vault.dir, 'opened', archive);
+  mkdirSync(into, { recursive: true });
+  execFileSync('tar', ['--extract', '--file', join(vault.nas, 'px', archive), '--directory', into]);
+  const names = readdirSync(into).sort();
+  const copy = new DatabaseSync(join(into, LIBRARY), { readOnly: true });
+  const rows = copy
+    .prepare('SELECT (SELECT count(*) FROM metadata_items) AS a, (SELECT count(*) FROM media_parts) AS b')
+    .get();
+  const check = copy.prepare('PRAGMA integrity_check').get()?.integrity_check;
+  copy.close();
+  return { ...(rows as { a: number; b: number }), check, names };
+}
+
+describe('a backup of Plex', () => {
+  it('is consistent 30 times out of 30 under a load of writes, while Plex runs', { timeout: 240_000 }, async () => {
+    const counts: number[] = [];
+    for (let n = 0; n < 30; n++) {
+      const done = await backup('keep: {last: 40}\n');
+      expect([done.code, done.reason], done.log).toEqual([0, '']);
+      const { a, b, check } = open(vault.kept('px').at(-1) ?? '');
+      expect([a % 200, b, check]).toEqual([0, a, 'ok']);
+      counts.push(a);
+    }
+    expect(vault.kept('px')).toHaveLength(30);
+    expect(counts).toEqual(counts.toSorted((x, y) => x - y));
+    expect(new Set(counts).size).toBeGreaterThan(25);
+    // Nothing stays behind, neither at the destination nor inside.
+    expect([vault.leftovers('px'), readdirSync(databases()).filter(name => name.includes('chatops'))]).toEqual([
+      [],
+      [],
+    ]);
+  });
+
+  it('is a timestamped archive of both databases and the preferences, pruned by its rules', async () => {
+    const done = await backup('compress: gzip\nretention_days: 14\nmin_keep: 2\n');
+    expect(done.code, done.log).toBe(0);
+    const kept = vault.kept('px');
+    expect(kept).toHaveLength(2);
+    expect(kept.at(-1)).toMatch(/^plex-\d{8}T\d{6}\.\d{3}Z\.tar\.gz$/);
+    expect(open(kept.at(-1) ?? '').names).toEqual(['Preferences.xml', 'com.plexapp.plugins.library.blobs.db', LIBRARY]);
+    expect(statSync(join(vault.nas, 'px', kept.at(-1) ?? '')).mode & 0o077).toBe(0);
+  });
+
+  it('may be made while Plex is stopped, which runs again afterwards', async () => {
+    const done = await backup('method: stop\n');
+    expect([done.code, done.log.includes('docker container stop')], done.log).toEqual([0, true]);
+    const { a, b, check } = open(vault.kept('px').at(-1) ?? '');
+    expect([a % 200, b, check]).toEqual([0, a, 'ok']);
+    expect(docker('inspect', '--format', '{{.State.Running}}', plex).trim()).toBe('true');
+    docker('stop', plex);
+    expect((await backup()).reason).toBe('container-stopped');
+    const stopped = await backup('method: stop\n');
+    expect([stopped.code, docker('inspect', '--format', '{{.State.Running}}', plex).trim()], stopped.log).toEqual([
+      0,
+      'false',
+    ]);
+    docker('start', plex);
+    await eventually(() => count());
+  });
+
+  it('of what is no Plex is refused, and one whose library is damaged is none', async () => {
+    const done = await vault.run('px', intent('source_path: /tmp\n'));
+    expect(done.reason, done.log).toBe('source-missing');
+    const before = vault.kept('px');
+    docker(
+      'exec',
+      plex,
+      '/usr/lib/plexmediaserver/Plex SQLite',
+      `${PLEX_DATABASES}/com.plexapp.plugins.library.blobs.db`,
+      'DROP TABLE metadata_items; DROP TABLE media_parts;',
+    );
+    const empty = await backup();
+    expect([empty.reason, vault.kept('px'), vault.leftovers('px')], empty.log).toEqual(['backup-broken', before, []]);
+    docker(
+      'exec',
+      plex,
+      '/usr/lib/plexmediaserver/Plex SQLite',
+      `${PLEX_DATABASES}/com.plexapp.plugins.library.blobs.db`,
+      'CREATE TABLE metadata_items (n); CREATE TABLE media_parts (n);',
+    );
+  });
+
+  it('can be tried, and is brought back while Plex is stopped; no old log is played onto it', async () => {
+    await backup();
+    const name = vault.kept('px').at(-1) ?? '';
+    const drill = await vault.run('try', `action: drill\nof: {kind: plex, name: px}\nfrom: ${vault.nas}\n`);
+    expect([drill.code, drill.log.includes('restored in')], drill.log).toEqual([0, true]);
+    const { a } = open(name);
+    await eventually(() => expect(count()).toBeGreaterThan(a + 2000));
+    expect((await restore('')).reason).toBe('overwrite-unconfirmed');
+    const done = await restore();
+    expect(done.code, done.log).toBe(0);
+    await eventually(() => count());
+    const files = readdirSync(databases());
+    const aside = files.find(file => file.startsWith(`${LIBRARY}.before-`) && !/-(wal|shm)$/.test(file)) ?? '';
+    const old = new DatabaseSync(join(databases(), aside), { readOnly: true });
+    expect(old.prepare('SELECT count(*) AS n FROM metadata_items').get()?.n).toBeGreaterThan(a + 2000);
+    old.close();
+    expect(count() % 200).toBe(0);
+  });
+
+  it('whose archive has changed by a byte is neither tried nor restored', async () => {
+    const name = vault.kept('px').at(-1) ?? '';
+    const file = openSync(join(vault.nas, 'px', name), 'r+');
+    writeSync(file, 'X', 2000);
+    closeSync(file);
+    const at = `at: ${name}\n`;
+    expect((await restore(`confirm_overwrite: true\n${at}`)).reason).toBe('backup-broken');
+    expect(
+      (await vault.run('try', `action: drill\nof: {kind: plex, name: px}\nfrom: ${vault.nas}\n${at}`)).reason,
+    ).toBe('backup-broken');
+    expect(docker('inspect', '--format', '{{.State.Running}}', plex).trim()).toBe('true');
+  });
+});

@@ -1,0 +1,170 @@
+import { execFileSync } from 'node:child_process';
+import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { postgresImage } from './stand/images.ts';
+import { eventually, Vault } from './stand/vault.ts';
+import { docker } from './stand/world.ts';
+
+let vault: Vault;
+let server: string;
+beforeAll(async () => {
+  vault = await new Vault().start();
+  server = vault.container('chatops-pg', '--env', 'POSTGRES_USER=app', postgresImage());
+  await eventually(() => docker('exec', server, 'pg_isready', '--host', '127.0.0.1'));
+  sql('postgres', 'CREATE DATABASE shop');
+  sql('shop', 'CREATE TABLE orders (n int); INSERT INTO orders SELECT generate_series(1, 20000)');
+});
+afterAll(() => vault[Symbol.asyncDispose]());
+
+const sql = (database: string, text: string) =>
+  docker('exec', server, 'psql', '-U', 'app', '-d', database, '-qAtc', text).trim();
+const databases = () =>
+  sql('postgres', 'SELECT datname FROM pg_database WHERE NOT datistemplate ORDER BY 1').split('\n');
+const intent = (more = '', database = 'shop', container = server) =>
+  `action: backup\ndatabase_type: postgres\nsource_container: ${container}\ndatabase: ${database}\ndestination: ${vault.nas}\n${more}`;
+const backup = (more?: string, database?: string, container?: string) =>
+  vault.run('pg', intent(more, database, container));
+const restore = (more = '') =>
+  vault.run(
+    'back',
+    `action: restore\nof: {kind: postgres, name: pg}\nfrom: ${vault.nas}\nto_container: ${server}\n${more}`,
+  );
+
+describe('a backup of a PostgreSQL database', () => {
+  it('is dumped by the server’s own programs, decoded whole, and can be loaded by hand', async () => {
+    const done = await backup('keep: {last: 2}\nmin_keep: 1\n');
+    expect([done.code, done.reason], done.log).toEqual([0, '']);
+    const [name = ''] = vault.kept('pg');
+    const manifest = vault.manifest('pg', name);
+    expect(manifest).toMatchObject({ kind: 'postgres', database: 'shop', file: 'shop.dump', files: 2 });
+    expect([manifest.versions.pg_dump, manifest.image]).toEqual([
+      expect.stringContaining('pg_dump (PostgreSQL)'),
+      expect.stringContaining('sha256:'),
+    ]);
+    expect(vault.leftovers('pg')).toEqual([]);
+    // What the recovery card says.
+    const card = readFileSync(join(vault.nas, 'pg', 'RESTORE.md'), 'utf8');
+    expect(card).toContain('pg_restore');
+    sql('postgres', 'CREATE DATABASE byhand TEMPLATE template0');
+    execFileSync('docker', ['exec', '-i', server, 'pg_restore', '-U', 'app', '--exit-on-error', '-d', 'byhand'], {
+      input: readFileSync(join(vault.nas, 'pg', name, 'shop.dump')),
+    });
+    expect(sql('byhand', 'SELECT count(*) FROM orders')).toBe('20000');
+    sql('postgres', 'DROP DATABASE byhand');
+  });
+
+  it.each([
+    ['of a database that is not there', () => backup('', 'nosuch'), 'database-missing'],
+    ['of one without a table', () => backup('', 'postgres'), 'backup-broken'],
+    ['in a container that is not there', () => backup('', 'shop', 'nobody'), 'container-missing'],
+  ])('%s is none', async (_, job, code) => {
+    const before = vault.kept('pg');
+    const done = await job();
+    expect([done.code, done.reason], done.log).toEqual([1, code]);
+    expect([vault.kept('pg'), vault.leftovers('pg')]).toEqual([before, []]);
+  });
+
+  it('in a container that is stopped, or by a client that is too old, is refused', async () => {
+    docker('pause', server);
+    const paused = await backup();
+    docker('unpause', server);
+    expect(paused.reason, paused.log).toBe('container-stopped');
+    // What an older pg_dump says, in the place where the server's own is looked for.
+    const words = 'pg_dump: error: aborting because of server version mismatch';
+    const old = vault.container(
+      'chatops-old',
+      '--env',
+      'PATH=/old:/bin',
+      '--user',
+      '0',
+      postgresImage(),
+      'sh',
+      '-c',
+      `mkdir /old; echo '#!/bin/sh' > /old/pg_dump; echo 'echo ${words} >&2; exit 1' >> /old/pg_dump; chmod 755 /old/pg_dump; sleep 600`,
+    );
+    await eventually(() => docker('exec', old, 'ls', '/old/pg_dump'));
+    const done = await backup('', 'shop', old);
+    expect(done.reason, done.log).toBe('database-version');
+  });
+
+  it('may be proved by a drill in a throw-away server, at once or later, which is timed and taken away', async () => {
+    const done = await backup('verify_level: drill\n');
+    expect([done.code, done.log.includes('tables: 1')], done.log).toEqual([0, true]);
+    const drill = await vault.run('try', `action: drill\nof: {kind: postgres, name: pg}\nfrom: ${vault.nas}\n`);
+    expect([drill.code, drill.log.includes('restored in')], drill.log).toEqual([0, true]);
+    expect(vault.manifest('pg', vault.kept('pg').at(-1) ?? '').drill).toMatchObject({ seconds: expect.any(Number) });
+    expect(await vault.host.metrics()).toMatch(
+      /chatops_backup_last_drill_timestamp_seconds\{kind="postgres",name="pg"\} 1\d{9}/,
+    );
+    expect(docker('ps', '--all', '--quiet', '--filter', 'label=chatops=drill')).toBe('');
+  });
+
+  it('comes back under its name, and what was there is kept; without a word it is not overwritten', async () => {
+    sql('shop', 'DELETE FROM orders WHERE n > 5');
+    const refused = await restore();
+    expect([refused.reason, sql('shop', 'SELECT count(*) FROM orders')]).toEqual(['overwrite-unconfirmed', '5']);
+    const done = await restore('confirm_overwrite: true\n');
+    expect([done.code, sql('shop', 'SELECT count(*) FROM orders')], done.log).toEqual([0, '20000']);
+    const [aside = ''] = databases().filter(name => name.startsWith('shop_before_'));
+    expect([sql(aside, 'SELECT count(*) FROM orders'), databases().filter(name => name.includes('_restore_'))]).toEqual(
+      ['5', []],
+    );
+    const other = await restore('database: copy\n');
+    expect([other.code, sql('copy', 'SELECT count(*) FROM orders')], other.log).toEqual([0, '20000']);
+  });
+
+  it('of which a byte has changed is neither restored nor tried, and counts for nothing any more', async () => {
+    const name = vault.kept('pg').at(-1) ?? '';
+    const file = openSync(join(vault.nas, 'pg', name, 'shop.dump'), 'r+');
+    writeSync(file, 'X', 3000);
+    closeSync(file);
+    const done = await restore('confirm_overwrite: true\n');
+    expect([done.reason, sql('shop', 'SELECT count(*) FROM orders')], done.log).toEqual(['backup-broken', '20000']);
+    expect(vault.manifest('pg', name).broken.why).toContain('sha256');
+    const again = await restore('database: later\n');
+    expect(again.log, again.log).not.toContain(`(${name})`);
+    const named = await vault.run(
+      'try',
+      `action: drill\nof: {kind: postgres, name: pg}\nfrom: ${vault.nas}\nat: ${name}\n`,
+    );
+    expect(named.reason, named.log).toBe('backup-broken');
+  });
+
+  it('that is cancelled ends the dump inside the container too', async () => {
+    sql('shop', 'CREATE TABLE held (n int)');
+    docker(
+      'exec',
+      '--detach',
+      server,
+      'psql',
+      '-U',
+      'app',
+      '-d',
+      'shop',
+      '-c',
+      'BEGIN; LOCK TABLE held IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(20)',
+    );
+    await eventually(() =>
+      expect(sql('shop', "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted")).toBe('1'),
+    );
+    const started = await vault.run('pg', intent(), '--detach');
+    const id = started.log.trim();
+    const dumping = () =>
+      docker('top', server, '-eo', 'pid,args')
+        .split('\n')
+        .filter(line => /\bpg_dump --format/.test(line));
+    await eventually(() => expect(dumping()).not.toEqual([]));
+    await vault.host.chatops(['cancel', id]);
+    const log = await vault.host.chatops(['logs', id, '-f']);
+    expect([log.stdout.trim().split('\n').at(-1), dumping()], log.stdout).toEqual([
+      expect.stringContaining('cancelled'),
+      [],
+    ]);
+    expect(vault.leftovers('pg')).toEqual([]);
+    sql(
+      'postgres',
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(20)%' AND pid <> pg_backend_pid()",
+    );
+  });
+});

@@ -1,0 +1,121 @@
+import { execFileSync } from 'node:child_process';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Vault } from './stand/vault.ts';
+
+let vault: Vault;
+let password: string;
+beforeAll(async () => {
+  vault = new Vault();
+  password = join(vault.dir, 'password');
+  writeFileSync(password, 'correct horse\n', { mode: 0o600 });
+  mkdirSync(join(vault.data, 'www', 'cache'), { recursive: true });
+  write('one');
+  writeFileSync(join(vault.data, 'www', 'cache', 'x'), 'no');
+  await vault.host.start(policy());
+});
+afterAll(() => vault[Symbol.asyncDispose]());
+
+const policy = () => ({ backups: { ...vault.policy.backups, restic: { password_file: password } } });
+const write = (text: string) => writeFileSync(join(vault.data, 'www', 'index.html'), `${text}\n`);
+const backup = (more = '') =>
+  vault.run(
+    'www',
+    `action: backup\nbackup_type: docker_volumes\nmethod: restic\nsource: ${join(vault.data, 'www')}\ndestination: ${vault.nas}\nexclude: [cache]\n${more}`,
+  );
+const restore = (to: string, more = '') =>
+  vault.run('back', `action: restore\nof: www\nfrom: ${vault.nas}\nto: ${join(vault.data, to)}\n${more}`);
+const repository = () => join(vault.nas, 'www', 'repository');
+const snapshots = () =>
+  JSON.parse(
+    execFileSync('restic', ['--repo', repository(), '--password-file', password, 'snapshots', '--json'], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+    }),
+  ) as { id: string }[];
+
+describe('a backup by restic', () => {
+  it('makes its repository, checks what it wrote, and forgets by the same rules as every other kind', async () => {
+    const first = await backup();
+    expect([first.code, first.reason], first.log).toEqual([0, '']);
+    const [name = ''] = vault.kept('www');
+    expect(vault.manifest('www', name)).toMatchObject({
+      kind: 'docker_volumes',
+      snapshot: snapshots()[0]?.id,
+      checks: ['restic check, all data read'],
+    });
+    for (const text of ['two', 'three']) {
+      write(text);
+      const done = await backup('keep: {last: 2}\nmin_keep: 1\n');
+      expect([done.code, done.reason], done.log).toEqual([0, '']);
+    }
+    expect([vault.kept('www').length, vault.kept('www').includes(name)]).toEqual([2, false]);
+    expect(snapshots().map(({ id }) => id)).toEqual(vault.kept('www').map(one => vault.manifest('www', one).snapshot));
+    expect(
+      readdirSync(join(vault.nas, 'www')).filter(file => file.startsWith('.') || file.endsWith('.forgotten')),
+    ).toEqual([]);
+  });
+
+  it('comes back, the newest or any, without what was left out, and can be tried', async () => {
+    const done = await restore('newest');
+    expect(
+      [done.code, readdirSync(join(vault.data, 'newest')), readFileSync(join(vault.data, 'newest/index.html'), 'utf8')],
+      done.log,
+    ).toEqual([0, ['index.html'], 'three\n']);
+    const earlier = await restore('earlier', `at: ${vault.kept('www')[0]}\n`);
+    expect([earlier.code, readFileSync(join(vault.data, 'earlier/index.html'), 'utf8')], earlier.log).toEqual([
+      0,
+      'two\n',
+    ]);
+    const drill = await vault.run('try', `action: drill\nof: www\nfrom: ${vault.nas}\n`);
+    expect([drill.code, drill.log.includes('restored in')], drill.log).toEqual([0, true]);
+  });
+
+  it('refuses what is rsync’s, a source that is missing, and a password that is not there or wrong', async () => {
+    const before = vault.kept('www');
+    expect((await backup('options: ["-a"]\n')).reason).toBe('option-not-allowed');
+    const missing = await vault.run(
+      'gone',
+      `action: backup\nbackup_type: docker_volumes\nmethod: restic\nsource: ${join(vault.data, 'gone')}\ndestination: ${vault.nas}\n`,
+    );
+    expect(missing.reason, missing.log).toBe('source-missing');
+    writeFileSync(password, 'wrong\n');
+    expect((await backup()).reason).toBe('restic-password-wrong');
+    writeFileSync(password, 'correct horse\n');
+    await vault.host.stop();
+    await vault.host.start(vault.policy);
+    expect((await backup()).reason).toBe('restic-password-missing');
+    await vault.host.stop();
+    await vault.host.start(policy());
+    expect(vault.kept('www')).toEqual(before);
+  });
+
+  it('finds that its repository has lost a byte, and neither counts nor restores', async () => {
+    write('four');
+    const packs = execFileSync('find', [join(repository(), 'data'), '-type', 'f'], { encoding: 'utf8' })
+      .trim()
+      .split('\n');
+    for (const pack of packs) {
+      execFileSync('chmod', ['u+w', pack]);
+      const file = openSync(pack, 'r+');
+      writeSync(file, 'X', Math.floor(statSync(pack).size / 3));
+      closeSync(file);
+    }
+    const before = vault.kept('www');
+    const done = await backup('verify_level: full\n');
+    expect([done.code, vault.kept('www')], done.log).toEqual([1, before]);
+    const back = await restore('broken');
+    expect([back.code, existsSync(join(vault.data, 'broken'))], back.log).toEqual([1, false]);
+  });
+});
