@@ -69,7 +69,7 @@ export const LOCAL = 'local';
 function executorsFor(command: Deployment, executors: Executor[]): Admitted['documents'] {
   return command.intents.map(document => {
     const executor = executors.find(one => one.takes(document.intent));
-    if (!executor) throw new Refused(refusals.actionUnsupported(document.intent.action));
+    if (!executor) throw new Error(`No executor takes ${document.intent.action}`);
     return { document, executor };
   });
 }

@@ -41,6 +41,7 @@ export async function startAgent(file: string, { say = console.log, keeper }: Ag
   let config = readConfig(file);
   const { state_dir } = config;
   makeStateDir(state_dir);
+  mkdirSync(join(state_dir, 'backups'), { recursive: true, mode: 0o700 });
   const key = ownKey(join(state_dir, 'agent.key'));
   const store = new Store(join(state_dir, 'chatops.db'));
   const audit = new Audit(join(state_dir, 'audit.jsonl'));

@@ -84,12 +84,6 @@ export const refusals = {
       `This host does not allow this key to touch ${stack}.`,
       'Add the stack to an allow rule of that entry under trust in agent.yaml.',
     ),
-  actionUnsupported: (action: string) =>
-    refusal(
-      'action-unsupported',
-      `This agent can't carry out "${action}" yet.`,
-      'Use rollout, scale or rollback, or a later version of the agent.',
-    ),
   approvalMissing: (event: string) =>
     refusal(
       'approval-missing',

@@ -280,9 +280,9 @@ describe('without what a deployment needs it is refused, and the host stays as i
       expect(job.log).toContain('::error file=chatops/intents/it.yaml,line=4,col=1,title=unknown-key::');
   });
 
-  it('a backup, until it can be carried out', async () => {
+  it('a backup to a place that the host does not name', async () => {
     const backup = `label_required: ${LABEL}\naction: backup\ndatabase_type: plex\nstack: stack-plex\nsource_container: plex\ndestination: /mnt/backup\n`;
-    expectRefused(await deploy(world.merge({ 'chatops/intents/it.yaml': backup })), 'action-unsupported');
+    expectRefused(await deploy(world.merge({ 'chatops/intents/it.yaml': backup })), 'path-outside');
   });
 
   it('an intent that is not there names the nearest', async () => {

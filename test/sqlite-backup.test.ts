@@ -98,6 +98,35 @@ describe('a backup of a SQLite database', () => {
     expect(copies()).toEqual(before);
   });
 
+  it('can be tried, and comes back without an old log played onto it', async () => {
+    const destination = join(world.dir, 'nas', 'app');
+    const give = (text: string) => {
+      const file = join(world.dir, 'given.yaml');
+      writeFileSync(file, text);
+      return world.host.chatops(['run', file]);
+    };
+    const drill = await give(`action: drill\nof: {kind: sqlite, name: app}\nfrom: ${destination}\n`);
+    expect([drill.code, drill.stdout.includes('restored in')], drill.stdout).toEqual([0, true]);
+    const to = join(world.dir, 'data', 'back.db');
+    const live = new DatabaseSync(to);
+    live.exec('PRAGMA journal_mode = WAL; CREATE TABLE a (n INTEGER); INSERT INTO a VALUES (1), (2), (3);');
+    const restore = (more = '') =>
+      give(`action: restore\nof: {kind: sqlite, name: app}\nfrom: ${destination}\nto: ${to}\n${more}`);
+    const refused = await restore();
+    expect([refused.code, refused.stdout.includes('overwrite-unconfirmed')]).toEqual([1, true]);
+    const done = await restore('confirm_overwrite: true\n');
+    expect(done.code, done.stdout).toBe(0);
+    const restored = new DatabaseSync(to, { readOnly: true });
+    const { n } = restored.prepare('SELECT count(*) AS n FROM a').get() as { n: number };
+    restored.close();
+    expect([n % 200, n > 0]).toEqual([0, true]);
+    const [aside = ''] = readdirSync(join(world.dir, 'data')).filter(name => /^back\.db\.before-\S+Z$/.test(name));
+    const old = new DatabaseSync(join(world.dir, 'data', aside), { readOnly: true });
+    expect(old.prepare('SELECT count(*) AS n FROM a').get()).toEqual({ n: 3 });
+    old.close();
+    live.close();
+  });
+
   it('killed in the middle comes to its end', async () => {
     const started = await world.host.chatops(['run', intent(), '--detach']);
     await sleep(50);

@@ -7,7 +7,7 @@ import { LABEL, World } from './stand/world.ts';
 let world: World;
 let node: string;
 beforeAll(async () => {
-  world = new World({ allow: [{ actions: ['backup'], stacks: ['*'], require_labels: [LABEL] }] });
+  world = new World({ allow: [{ actions: ['backup', 'restore'], stacks: ['*'], require_labels: [LABEL] }] });
   node = join(world.dir, 'node');
   cpSync('test/doubles/proxmox', node, { recursive: true });
   await world.github.start();
@@ -41,10 +41,29 @@ describe('a backup of a Proxmox guest', () => {
     expect(text('pruned').trim()).toBe('prune-backups backup-nfs --vmid 101 --type qemu --keep-last 1 --keep-daily 14');
     expect(done.log).toContain('Left out by the guest');
     const [document] = JSON.parse(done.outputs.result ?? '').receipts[0].documents;
-    expect(document.backup).toMatchObject({ kind: 'vm_proxmox', name: 'vm', bytes: 4096, verified: false });
+    expect(document.backup).toMatchObject({ kind: 'vm_proxmox', name: 'vm', verified: true });
     expect(await world.host.metrics()).toMatch(
       /chatops_backup_last_success_timestamp_seconds\{kind="vm_proxmox",name="vm"\} 1\d{9}/,
     );
+  });
+
+  it('is told without being read back where the storage has no files, or where that is wished', async () => {
+    writeFileSync(join(node, 'state', 'no-path'), '');
+    const done = await backup('ok');
+    expect([...outcome(done), done.log.includes('not read back')], done.log).toEqual(['succeeded', '', true]);
+    const listed = await backup('ok', 'verify_level: listed\n');
+    const facts = [done, listed].map(
+      job => JSON.parse(job.outputs.result ?? '').receipts[0].documents[0].backup.verified,
+    );
+    expect(facts).toEqual([false, false]);
+  });
+
+  it('is planned with what Proxmox would prune', async () => {
+    const plan = await job('ok')({ inputs: { mode: 'plan' } }).finished;
+    expect(plan.log).toContain(
+      'backup-nfs:backup/vzdump-qemu-101-2025_01_01-00_00_00.vma.zst: remove (no rule keeps it, by pvesm)',
+    );
+    expect([text('calls'), text('pruned')]).toEqual(['', '']);
   });
 
   it('may succeed with warnings, or though the mail about it was lost', async () => {
@@ -67,6 +86,7 @@ describe('a backup of a Proxmox guest', () => {
     ['has left out a disk', 'disk-missing', 'vzdump-failed', 'did not say "include disk \'virtio1\'"'],
     ['says that a guest is done and the job is not', 'misleading', 'vzdump-failed', 'exit code 255'],
     ['says that all is done, and nothing is there', 'nothing-there', 'backup-not-listed', 'lists no new backup'],
+    ['has been cut off at the storage', 'cut', 'backup-broken', 'premature'],
     ['finds another backup going on', 'lock', 'vzdump-failed', 'got timeout'],
     ['finds the storage’s limit reached', 'limit', 'vzdump-failed', 'max backup limit'],
   ])('that %s is none, and nothing is pruned', async (_, scenario, code, says) => {
@@ -121,5 +141,29 @@ describe('a backup of a Proxmox guest', () => {
     const done = await finished;
     expect([killed, ...outcome(done)], done.log).toEqual([true, 'succeeded', '']);
     expect(text('calls').trim().split('\n')).toHaveLength(1);
+  });
+});
+
+describe('a restore of a Proxmox guest', () => {
+  const restore = (more: string) =>
+    world.deploy(
+      world.merge({
+        'chatops/intents/back.yaml': `label_required: ${LABEL}\naction: restore\nof: {kind: vm_proxmox, vm_id: 101}\nfrom: backup-nfs\nstorage: local-lvm\n${more}`,
+      }),
+      'back',
+    );
+
+  it('makes a new guest out of the newest backup, and never replaces one', async () => {
+    expect(outcome(await backup('ok'))).toEqual(['succeeded', '']);
+    const done = await restore('to_vm_id: 901\n');
+    expect(outcome(done), done.log).toEqual(['succeeded', '']);
+    const [archive = ''] = readdirSync(join(node, 'state', 'dump'));
+    expect(text('restored').trim()).toBe(`backup-nfs:backup/${archive} 901 --storage local-lvm --unique 1`);
+    expect(outcome(await restore('to_vm_id: 202\n'))).toEqual(['failed', 'vm-exists']);
+    const unknown = await restore('to_vm_id: 902\nat: "2020-01-01T00:00:00Z"\n');
+    expect(outcome(unknown), unknown.log).toEqual(['failed', 'backup-unknown']);
+    const broken = join(node, 'state', 'dump', archive);
+    writeFileSync(broken, readFileSync(broken).subarray(0, -4));
+    expect(outcome(await restore('to_vm_id: 902\n'))).toEqual(['failed', 'vm-restore-failed']);
   });
 });

@@ -130,7 +130,7 @@ async function send(
 async function dryRun(loaded: LoadedIntent[], values: { config?: string; json: boolean }): Promise<number> {
   const site = siteOf(
     values.config === undefined
-      ? Config.parse({ agent: 'here', trust: [ANY], backups: { destinations: placesOf(loaded) } })
+      ? Config.parse({ agent: 'here', trust: [ANY], backups: placesOf(loaded) })
       : readConfig(values.config),
   );
   const plans: { document: number; plan: Plan }[] = [];
@@ -145,12 +145,7 @@ async function planBlind(
   site: ReturnType<typeof siteOf>,
 ): Promise<Plan> {
   const executor = executors.find(one => one.takes(intent));
-  if (!executor)
-    throw new CannotPlan(
-      'action-unsupported',
-      `"${intent.action}" can't be carried out yet.`,
-      'Use rollout, scale or rollback.',
-    );
+  if (!executor) throw new Error(`No executor takes ${intent.action}`);
   const files =
     intent.action === 'rollout' && intent.source_dir !== undefined ? shippedFrom(intent.source_dir, intent.stack) : [];
   return executor.plan(
@@ -196,10 +191,18 @@ function shippedFrom(folder: string, stack: string): ShippedFile[] {
 }
 
 /** Without the host's policy a dry run takes what the intents name for allowed. */
-function placesOf(loaded: LoadedIntent[]): { path: string }[] {
-  return loaded.flatMap(({ intent }) =>
-    'destination' in intent && intent.destination?.startsWith('/') ? [{ path: intent.destination }] : [],
-  );
+function placesOf(loaded: LoadedIntent[]): object {
+  const places = loaded.flatMap(({ intent }) => {
+    const named = 'destination' in intent ? intent.destination : 'of' in intent ? intent.from : undefined;
+    return named === undefined ? [] : [named.replace(/(?<=.)\/+$/, '')];
+  });
+  return {
+    destinations: places.filter(path => path.startsWith('/')).map(path => ({ path })),
+    remotes: [...new Set(places.filter(path => !path.startsWith('/') && path.includes('/')))].map(target => ({
+      target,
+    })),
+    restic: { password_file: '/etc/chatops/restic.password' },
+  };
 }
 
 /** A dry run trusts nobody, but a configuration without an entry is none. */

@@ -43,7 +43,7 @@ function textOf(event: Event): string {
     case 'waiting':
       return `waiting for run ${event.for}, which holds ${event.what}\n`;
     case 'planned':
-      return `${event.title}\n`;
+      return planOf(event);
     case 'step-started':
       return `── ${event.phase === 'do' ? '' : `${event.phase}: `}${event.step}: ${event.text}\n`;
     case 'output':
@@ -55,6 +55,15 @@ function textOf(event: Event): string {
     case 'document-finished':
       return '';
   }
+}
+
+/** The plan as a person reads it; where it is carried out the steps tell themselves. */
+function planOf({ title, summary, changes }: Extract<Event, { kind: 'planned' }>): string {
+  const told = changes.map(({ subject, change, details }) => {
+    const why = details.length > 0 ? ` (${details.join(', ')})` : '';
+    return `  ${subject}: ${change}${why}`;
+  });
+  return [title, ...(summary ? [`  ${summary}`] : []), ...told, ''].join('\n');
 }
 
 function markOf(outcome: string): string {
