@@ -1,8 +1,8 @@
-import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
 import type { Event } from '../protocol/event.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 import type { Refusal } from '../protocol/refusal.ts';
 import type { Admitted } from './admitted.ts';
+import type { AuditChain } from './audit-chain.ts';
 import type { Plan } from './plan.ts';
 import { stackOf } from './receipts.ts';
 import type { Watcher } from './watcher.ts';
@@ -17,21 +17,20 @@ export interface Refusing {
   intents?: { intent: string; action: string; stack: string }[];
 }
 
-/** The audit log: one JSON line an event, appended and flushed before anything is told. */
+/** The audit: each event a row of the chain, durable before anything is told. */
 export class Audit implements Watcher {
-  readonly #file: number;
+  readonly #chain: AuditChain;
   readonly #now: () => Date;
   /** argv of the steps of runs in flight, by run, document and step. */
   readonly #argv = new Map<string, readonly string[]>();
 
-  constructor(path: string, now = () => new Date()) {
-    this.#file = openSync(path, 'a', 0o600);
+  constructor(chain: AuditChain, now = () => new Date()) {
+    this.#chain = chain;
     this.#now = now;
   }
 
   write(event: string, facts: object): void {
-    writeSync(this.#file, `${JSON.stringify({ at: this.#now().toISOString(), event, ...facts })}\n`);
-    fsyncSync(this.#file);
+    this.#chain.append(this.#now().toISOString(), { event, ...facts });
   }
 
   refused({ code, message }: Refusal, { address, keyId, ...known }: Refusing): void {
@@ -94,10 +93,6 @@ export class Audit implements Watcher {
       events_digest: receipt.events_digest,
       ...whoOf(admitted),
     });
-  }
-
-  close(): void {
-    closeSync(this.#file);
   }
 }
 

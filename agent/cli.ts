@@ -21,6 +21,8 @@ const HELP = `chatops ${VERSION} — deployments on machines you own
   chatops runs [RUN] [--limit N]          list runs, or show one
   chatops logs [RUN] [-f]                 show what a run told; with -f until its end
   chatops cancel RUN                      stop a run, repair and undo it
+  chatops audit export                    print the audit as JSON lines
+  chatops audit verify [--receipt FILE …] follow its chain, and say where it is broken
   chatops keygen [--out FILE]             make a signing key; with --out the secret goes to FILE (0600)
   chatops --help | --version
 
@@ -50,6 +52,8 @@ async function main(args: string[]): Promise<number> {
       return (await import(/* webpackMode: "eager" */ './cli/runs.ts')).logs(rest);
     case 'cancel':
       return (await import(/* webpackMode: "eager" */ './cli/runs.ts')).cancel(rest);
+    case 'audit':
+      return (await import(/* webpackMode: "eager" */ './cli/audit.ts')).audit(rest);
     case 'keeper':
       return (await import(/* webpackMode: "eager" */ './cli/keeper.ts')).keeper();
     case 'keygen':

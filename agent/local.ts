@@ -8,6 +8,7 @@ import { type Refusal, Refused } from '../protocol/refusal.ts';
 import { MAX_FRAME_BYTES } from '../protocol/wire.ts';
 import { admitLocal, LOCAL } from './admit.ts';
 import type { Refusing } from './audit.ts';
+import type { AuditChain } from './audit-chain.ts';
 import type { Config } from './config.ts';
 import type { Executor, Site } from './executors/executor.ts';
 import { refusals } from './refusals.ts';
@@ -34,13 +35,15 @@ export interface LocalDoors {
   config: () => Config;
   site: () => Site;
   refused: (refusal: Refusal, who: Refusing) => void;
+  audit: AuditChain;
 }
 
 const MOST_LISTED = 500;
+const AUDIT_PAGE = 500;
 
 /**
  * The door for the command line on the host, HTTP over a unix socket of mode 0600:
- * `GET /runs`, `GET /runs/ID`, `GET /runs/ID/log` (JSON lines, live with `follow=1`), `POST /runs`, `POST /runs/ID/cancel`.
+ * `GET /runs`, `GET /runs/ID`, `GET /runs/ID/log` (JSON lines, live with `follow=1`), `POST /runs`, `POST /runs/ID/cancel`, `GET /audit` (JSON lines).
  */
 export class LocalServer {
   readonly #doors: LocalDoors;
@@ -79,6 +82,7 @@ export class LocalServer {
     const { runs } = this.#doors;
     const url = new URL(request.url ?? '/', 'http://agent');
     const [top, id, what, ...rest] = url.pathname.slice(1).split('/');
+    if (top === 'audit' && id === undefined && request.method === 'GET') return await this.#audit(response);
     if (top !== 'runs' || rest.length > 0) return send(response, 404, { message: 'Nothing is here.' });
     switch (`${request.method} ${id === undefined ? '' : 'ID'}/${what ?? ''}`) {
       case 'GET /': {
@@ -99,6 +103,21 @@ export class LocalServer {
       default:
         return send(response, 405, { message: 'This can’t be done here.' });
     }
+  }
+
+  /** All of the audit, a row a line. */
+  async #audit(response: ServerResponse): Promise<void> {
+    response.writeHead(200, { 'Content-Type': 'application/x-ndjson' });
+    const closed = once(response, 'close');
+    const last = this.#doors.audit.head.n;
+    for (let n = 0; n < last && !response.destroyed; ) {
+      const rows = this.#doors.audit.rows(n, AUDIT_PAGE);
+      if (rows.length === 0) break;
+      n = rows.at(-1)?.n ?? last;
+      const text = rows.map(row => `${JSON.stringify(row)}\n`).join('');
+      if (!response.write(text)) await Promise.race([once(response, 'drain'), closed]);
+    }
+    response.end();
   }
 
   #find(id: string | undefined): StoredRun {

@@ -5,8 +5,10 @@ import { generateKey, readSecretKey, type SecretKey } from '../protocol/keys.ts'
 import type { Refusal } from '../protocol/refusal.ts';
 import { VERSION } from '../protocol/version.ts';
 import { Audit, type Refusing } from './audit.ts';
+import { AuditChain } from './audit-chain.ts';
 import { trustedKeys } from './authenticate.ts';
 import { type Config, ConfigError, parseListen, parseSize, readConfig } from './config.ts';
+import { Database } from './database.ts';
 import { Engine } from './docker.ts';
 import type { Site } from './executors/executor.ts';
 import { executors } from './executors/index.ts';
@@ -43,8 +45,10 @@ export async function startAgent(file: string, { say = console.log, keeper }: Ag
   makeStateDir(state_dir);
   mkdirSync(join(state_dir, 'backups'), { recursive: true, mode: 0o700 });
   const key = ownKey(join(state_dir, 'agent.key'));
-  const store = new Store(join(state_dir, 'chatops.db'));
-  const audit = new Audit(join(state_dir, 'audit.jsonl'));
+  const database = new Database(join(state_dir, 'chatops.db'));
+  const store = new Store(database);
+  const chain = new AuditChain(database);
+  const audit = new Audit(chain);
   const environment = cleanEnvironment(config.docker);
   const engine = new Engine(config.docker.socket);
   const look = createLook(engine, environment);
@@ -52,6 +56,7 @@ export async function startAgent(file: string, { say = console.log, keeper }: Ag
     config.agent,
     { inProgress: () => runs.inProgress(), waiting: () => runs.waiting() },
     () => store.backups(),
+    () => chain.head,
   );
   const runs = new Runs({
     agent: config.agent,
@@ -63,6 +68,7 @@ export async function startAgent(file: string, { say = console.log, keeper }: Ag
     look,
     hands: runDir => createHands({ engine, environment, keeper, runDir }),
     watchers: [audit, metrics],
+    audit: () => chain.head,
     limit: config.limits.concurrent_runs,
   });
   let keys = trustedKeys(config);
@@ -92,7 +98,14 @@ export async function startAgent(file: string, { say = console.log, keeper }: Ag
   });
   const { host, port } = parseListen(config.listen) ?? { host: '127.0.0.1', port: 0 };
   await server.listen(host, port);
-  const local = new LocalServer({ runs, executors, config: () => config, site: () => siteOf(config), refused });
+  const local = new LocalServer({
+    runs,
+    executors,
+    config: () => config,
+    site: () => siteOf(config),
+    refused,
+    audit: chain,
+  });
   await local.listen(join(state_dir, SOCKET));
   const stopPruning = keepPruning(runs, () => config);
   audit.write('started', { agent: config.agent, version: VERSION, listen: config.listen, key: key.public.id });
@@ -132,7 +145,6 @@ export async function startAgent(file: string, { say = console.log, keeper }: Ag
       await runs.stop();
       await Promise.all([server.close(), local.close()]);
       audit.write('stopped', {});
-      audit.close();
       store.close();
     },
   };

@@ -79,7 +79,19 @@ export class Metrics implements Watcher {
     agent: string,
     runs: { inProgress: () => number; waiting: () => number },
     backups: () => KnownBackup[] = () => [],
+    audit: () => { n: number; digest: string } = () => ({ n: 0, digest: '' }),
   ) {
+    new Gauge({
+      name: 'chatops_audit_rows',
+      help: 'How many rows the audit has; the label is the digest of the newest one.',
+      labelNames: ['digest'] as const,
+      registers: [this.registry],
+      collect() {
+        const { n, digest } = audit();
+        this.reset();
+        this.set({ digest }, n);
+      },
+    });
     const seconds = (at: string | undefined) => (at === undefined || at === '' ? undefined : Date.parse(at) / 1000);
     const made = (one: KnownBackup, value: number) => (one.at === '' ? undefined : value);
     const gauges: [string, string, (one: KnownBackup) => number | undefined][] = [

@@ -33,4 +33,5 @@ export const MIGRATIONS = [
    CREATE INDEX runs_by_time ON runs (created_at DESC, id DESC);
    CREATE INDEX runs_by_size ON runs (bytes);`,
   `CREATE TABLE backups (kind TEXT NOT NULL, name TEXT NOT NULL, facts TEXT NOT NULL, PRIMARY KEY (kind, name)) STRICT, WITHOUT ROWID;`,
+  `CREATE TABLE audit (n INTEGER PRIMARY KEY, at TEXT NOT NULL, body TEXT NOT NULL, digest TEXT NOT NULL) STRICT;`,
 ];

@@ -18,7 +18,7 @@ export function makeReceipt(
   admitted: Admitted,
   agent: string,
   endings: DocumentEnding[],
-  run: { events: number; head: string; startedAt: string; finishedAt: string },
+  run: { events: number; head: string; startedAt: string; finishedAt: string; audit?: { n: number; digest: string } },
 ): Receipt {
   const documents: DocumentResult[] = admitted.documents.map(({ document }, index) => {
     const ending = endings[index] ?? SKIPPED;
@@ -54,6 +54,7 @@ export function makeReceipt(
     documents,
     events: run.events,
     events_digest: run.head,
+    ...(run.audit === undefined ? {} : { audit: { rows: run.audit.n, digest: run.audit.digest } }),
     started_at: run.startedAt,
     finished_at: run.finishedAt,
   };

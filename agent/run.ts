@@ -28,6 +28,8 @@ export interface RunContext {
   look: Look;
   hands: (runDir: string) => Hands & { end(): void };
   watchers: Watcher[];
+  /** The audit's head, which receipts carry out of the host. */
+  audit?: () => { n: number; digest: string };
   locks: Locks;
   now: () => string;
 }
@@ -256,7 +258,8 @@ export class Run {
     const bytes = await sizeOf(join(folder, this.id));
     const { events, head, startedAt, createdAt } = store.find(this.id) ?? NO_RUN;
     const times = { startedAt: startedAt ?? createdAt, finishedAt: now() };
-    const receipt = makeReceipt(this.admitted, agent, endings, { events, head, ...times });
+    const audit = this.#context.audit?.();
+    const receipt = makeReceipt(this.admitted, agent, endings, { events, head, ...times, ...(audit ? { audit } : {}) });
     await this.#surely(() =>
       store.end(this.id, receipt.outcome, signReceipt(receipt, key), receipt.finished_at, bytes),
     );

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { chainDigest, EMPTY_DIGEST } from '../protocol/event.ts';
+import { Database } from './database.ts';
 import { Locks } from './locks.ts';
 import { Store } from './store.ts';
 import { tail, wholeCharacters } from './tail.ts';
@@ -51,7 +52,7 @@ describe('the store', () => {
   };
 
   it('numbers events without a gap, and makes the same frames again from what it stored', () => {
-    const store = new Store(join(dir, 'db'));
+    const store = new Store(new Database(join(dir, 'db')));
     store.begin(run);
     const log = join(dir, 'log');
     writeFileSync(log, 'héllo wörld');
@@ -78,8 +79,9 @@ describe('the store', () => {
 
   it('holds after a kill -9 in the middle what had been told', { timeout: 20_000 }, async () => {
     const writer = `
+      import { Database } from '${join(import.meta.dirname, 'database.ts')}';
       import { Store } from '${join(import.meta.dirname, 'store.ts')}';
-      const store = new Store('${join(dir, 'db')}');
+      const store = new Store(new Database('${join(dir, 'db')}'));
       store.begin(${JSON.stringify(run)});
       for (;;) console.log(store.append('run-00001', { kind: 'note', level: 'info', text: 'x' }, 't').event.n);`;
     const child = spawn(NODE, ['--input-type=module-typescript', '--eval', writer], {
@@ -92,7 +94,7 @@ describe('the store', () => {
     });
     await once(child, 'close');
     const last = Number(told.slice(0, told.lastIndexOf('\n')).split('\n').at(-1));
-    const store = new Store(join(dir, 'db'));
+    const store = new Store(new Database(join(dir, 'db')));
     const frames = store.frames(run.id, 0, 100_000);
     expect(last).toBeGreaterThan(100);
     expect(frames.length).toBeGreaterThanOrEqual(last);
@@ -112,7 +114,7 @@ describe('the store', () => {
   };
 
   it('names the oldest runs that are too old, too many or too large, never one in flight, and forgets them whole', () => {
-    const store = new Store(join(dir, 'db'));
+    const store = new Store(new Database(join(dir, 'db')));
     store.begin({ ...run, id: 'run-inflight', at: '2026-01-01' });
     for (let n = 2; n <= 9; n++) ended(store, `run-0000${n}`, `2026-01-0${n}`, 100);
     const all = { before: '', runs: 100, bytes: 10_000 };
@@ -129,7 +131,7 @@ describe('the store', () => {
   });
 
   it('knows how far a run had come: plans, ends, steps, and how much of a step’s output was told', () => {
-    const store = new Store(join(dir, 'db'));
+    const store = new Store(new Database(join(dir, 'db')));
     store.begin(run);
     const plan = { title: 't', summary: 's', changes: [], steps: [], undo: [], cleanup: [] };
     store.plan(run.id, 1, plan);
@@ -154,7 +156,7 @@ describe('the store', () => {
     const done = { kind: 'document-finished', document: 2, outcome: 'failed' } as const;
     store.append(run.id, done, 't', { outcome: 'failed', code: 'stack-missing' });
     store.close();
-    const next = new Store(join(dir, 'db'));
+    const next = new Store(new Database(join(dir, 'db')));
     expect([...next.past(run.id)]).toEqual([
       [
         1,
@@ -174,19 +176,19 @@ describe('the store', () => {
   });
 
   it('is one agent’s alone', () => {
-    const store = new Store(join(dir, 'db'));
-    expect(() => new Store(join(dir, 'db'), 100)).toThrow(/another agent runs with this state_dir/);
+    const store = new Store(new Database(join(dir, 'db')));
+    expect(() => new Store(new Database(join(dir, 'db'), 100))).toThrow(/another agent runs with this state_dir/);
     store.close();
-    new Store(join(dir, 'db'), 100).close();
+    new Store(new Database(join(dir, 'db'), 100)).close();
   });
 
   it('refuses a file of a newer version', () => {
-    new Store(join(dir, 'db')).close();
+    new Store(new Database(join(dir, 'db'))).close();
     execFileSync(NODE, [
       '--eval',
       `new (require('node:sqlite').DatabaseSync)('${join(dir, 'db')}').exec('PRAGMA user_version = 99')`,
     ]);
-    expect(() => new Store(join(dir, 'db'))).toThrow(/newer/);
+    expect(() => new Store(new Database(join(dir, 'db')))).toThrow(/newer/);
   });
 });
 

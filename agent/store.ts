@@ -1,9 +1,8 @@
-import { chmodSync, closeSync, openSync, readSync } from 'node:fs';
-import { DatabaseSync, type StatementSync } from 'node:sqlite';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { chainDigest, EMPTY_DIGEST, type Event, encodeEvent, type Frame, type Happening } from '../protocol/event.ts';
 import type { Past, StepEnding, StepMark, Told } from './carry-out.ts';
+import type { Database } from './database.ts';
 import type { KnownBackup } from './known-backups.ts';
-import { MIGRATIONS } from './migrations.ts';
 import type { Plan } from './plan.ts';
 import type { DocumentEnding } from './receipts.ts';
 import { asUtf8 } from './tail.ts';
@@ -70,25 +69,10 @@ interface EventRow {
 
 /** All SQL of the agent: runs, plans, events and receipts in one SQLite file (WAL). */
 export class Store {
-  readonly #db: DatabaseSync;
-  readonly #statements = new Map<string, StatementSync>();
-  #durable = true;
+  readonly #db: Database;
 
-  /** Opens or makes `file` (0600), for this process alone. Throws where a newer version wrote it or another process has it. */
-  constructor(file: string, patience = 5_000) {
-    this.#db = new DatabaseSync(file, { timeout: patience });
-    chmodSync(file, 0o600);
-    try {
-      // Exclusive: two agents with one state would carry out each run twice. The lock ends with the process.
-      this.#db.exec(
-        'PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; BEGIN IMMEDIATE; COMMIT;',
-      );
-    } catch (error) {
-      this.#db.close();
-      if ((error as { errcode?: number }).errcode !== 5) throw error;
-      throw new Error(`${file} is in use: another agent runs with this state_dir. Stop it, or give each its own.`);
-    }
-    this.#migrate(file);
+  constructor(db: Database) {
+    this.#db = db;
   }
 
   begin(run: NewRun): void {
@@ -152,8 +136,7 @@ export class Store {
     const document = told.kind === 'document-finished' ? told.document : undefined;
     const source = stored?.source;
     this.#sync(told.kind !== 'output');
-    this.#db.exec('BEGIN IMMEDIATE');
-    try {
+    this.#db.transaction(() => {
       this.#run('INSERT INTO events (run, n, at, body, file, offset, length) VALUES (?, ?, ?, ?, ?, ?, ?)', [
         id,
         n,
@@ -172,12 +155,7 @@ export class Store {
           [id, document, JSON.stringify(ending)],
         );
       }
-      this.#db.exec('COMMIT');
-    } catch (error) {
-      // SQLite has rolled back already where the disk is full.
-      if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
-      throw error;
-    }
+    });
     return { event, frame };
   }
 
@@ -291,10 +269,10 @@ export class Store {
   /** Takes a run out, with all that is known of it. */
   forget(id: string): void {
     this.#sync(true);
-    this.#db.exec('BEGIN IMMEDIATE');
-    for (const table of ['events', 'steps', 'documents']) this.#run(`DELETE FROM ${table} WHERE run = ?`, [id]);
-    this.#run('DELETE FROM runs WHERE id = ?', [id]);
-    this.#db.exec('COMMIT');
+    this.#db.transaction(() => {
+      for (const table of ['events', 'steps', 'documents']) this.#run(`DELETE FROM ${table} WHERE run = ?`, [id]);
+      this.#run('DELETE FROM runs WHERE id = ?', [id]);
+    });
   }
 
   find(id: string): StoredRun | undefined {
@@ -317,53 +295,28 @@ export class Store {
 
   /** Throws where the database can't be written. */
   probe(): void {
-    this.#db.exec('BEGIN IMMEDIATE; COMMIT;');
+    this.#db.transaction(() => undefined);
   }
 
   close(): void {
-    this.#statements.clear();
     this.#db.close();
-  }
-
-  #migrate(file: string): void {
-    const { user_version: version } = this.#db.prepare('PRAGMA user_version').get() as { user_version: number };
-    if (version > MIGRATIONS.length) {
-      throw new Error(
-        `${file} was written by a newer chatops (version ${version}). Install that version again, or move the file away.`,
-      );
-    }
-    for (const [index, sql] of MIGRATIONS.entries()) {
-      if (index < version) continue;
-      this.#db.exec(`BEGIN; ${sql} PRAGMA user_version = ${index + 1}; COMMIT;`);
-    }
   }
 
   /** Output is cheap: it need not reach the disk before it is told, since its bytes lie in the step's file already. */
   #sync(durable: boolean): void {
-    if (this.#durable === durable) return;
-    this.#db.exec(`PRAGMA synchronous = ${durable ? 'FULL' : 'NORMAL'}`);
-    this.#durable = durable;
-  }
-
-  #prepare(sql: string): StatementSync {
-    let statement = this.#statements.get(sql);
-    if (!statement) {
-      statement = this.#db.prepare(sql);
-      this.#statements.set(sql, statement);
-    }
-    return statement;
+    this.#db.durable(durable);
   }
 
   #run(sql: string, values: (string | number | null)[]): void {
-    this.#prepare(sql).run(...values);
+    this.#db.run(sql, values);
   }
 
   #all<T>(sql: string, values: (string | number)[]): T[] {
-    return this.#prepare(sql).all(...values) as T[];
+    return this.#db.all<T>(sql, values);
   }
 
   #get<T>(sql: string, values: string[]): T | undefined {
-    return this.#prepare(sql).get(...values) as T | undefined;
+    return this.#db.get<T>(sql, values);
   }
 }
 

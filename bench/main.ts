@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buildImage, World } from '../test/stand/world.ts';
 import { admissions } from './admissions.ts';
+import { backup } from './backup.ts';
 import { history } from './history.ts';
 import { idle } from './idle.ts';
 import { log } from './log.ts';
@@ -23,6 +24,7 @@ try {
   await log(dir, sshd);
   await idle();
   history(dir);
+  await backup();
 } finally {
   await sshd.stop();
   rmSync(dir, { recursive: true });

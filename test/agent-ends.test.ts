@@ -82,7 +82,7 @@ describe('an agent that ends while a run is in flight', () => {
     child.kill('SIGTERM');
     expect(await once(child, 'exit')).toEqual([0, null]);
     expect(Date.now() - began).toBeLessThan(5_000);
-    expect(world.host.audit().at(-1)).toMatchObject({ event: 'stopped' });
+    expect((await world.host.audit()).at(-1)).toMatchObject({ event: 'stopped' });
     await world.host.start();
     const { outputs, log } = await job.finished;
     expect([outputs.status, outputs.reason], log).toEqual(['succeeded', '']);
@@ -98,7 +98,7 @@ describe('an agent that ends while a run is in flight', () => {
     expect([outputs.status, outputs.reason, code], log).toEqual(['succeeded', '', 0]);
     expect(log).toContain('connection lost; coming back');
     expect(log.match(/::group::up\n/g)).toHaveLength(1);
-    expect(world.host.audit().some(({ event }) => event === 'run-resumed')).toBe(true);
+    expect((await world.host.audit()).some(({ event }) => event === 'run-resumed')).toBe(true);
   });
 
   it('by SIGKILL in the middle of compose’s work: compose goes on, and its end is taken over', async () => {
@@ -125,7 +125,7 @@ describe('an agent that ends while a run is in flight', () => {
 
   it('together with all that it had started: what was half done is done again, and nothing stays down', async () => {
     const job = await stoppingJob('stack-all');
-    const run = String(world.host.audit().findLast(({ event }) => event === 'run-begun')?.run);
+    const run = String((await world.host.audit()).findLast(({ event }) => event === 'run-begun')?.run);
     await world.host.stop('SIGKILL');
     const pids = processesOf(run);
     expect(pids.length).toBeGreaterThan(0);

@@ -37,7 +37,7 @@ const WALLS: { in: RegExp; may: RegExp; because: string }[] = [
 ];
 
 const ONLY: { what: RegExp; in: RegExp; because: string }[] = [
-  { what: /^node:sqlite$/, in: /^agent\/store\.ts$/, because: 'all SQL is in one place' },
+  { what: /^node:sqlite$/, in: /^agent\/database\.ts$/, because: 'one place opens the database' },
   {
     what: /^node:child_process$/,
     in: /^(agent\/(process|look)\.ts|action\/(tree|diagnose)\.ts)$/,

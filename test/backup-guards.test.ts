@@ -160,6 +160,37 @@ describe('a backup of a folder', () => {
     expect(await figures()).toEqual(before);
   });
 
+  it('as a mirror does not let go of ten thousand files at once, unless that is meant', {
+    timeout: 120_000,
+  }, async () => {
+    const folder = source('mass', {});
+    for (let n = 0; n < 25_000; n++) writeFileSync(join(folder, `${n}`), '');
+    const mirror = (more = '') => backup('mass', `method: mirror\n${more}`);
+    expect((await mirror()).code).toBe(0);
+    for (let n = 0; n < 10_001; n++) rmSync(join(folder, `${n}`));
+    const done = await mirror();
+    expect(done.reason, done.log.slice(-2000)).toBe('mass-deletion');
+    expect((await mirror('accept_shrink: true\n')).code).toBe(0);
+    expect(readdirSync(join(vault.nas, 'mass', 'mirror'))).toHaveLength(14_999);
+  });
+
+  it('copies once more what vanished meanwhile', async () => {
+    const folder = source(
+      'moving',
+      Object.fromEntries(Array.from({ length: 30 }, (_, n) => [`${n + 10}`, Buffer.alloc(100_000, n)])),
+    );
+    const started = await vault.run('moving', intent('moving', 'options: ["--bwlimit=2000"]\n'), '--detach');
+    await eventually(() => expect(vault.leftovers('moving').length).toBeGreaterThan(0));
+    rmSync(join(folder, '39'));
+    const log = await vault.host.chatops(['logs', started.log.trim(), '-f']);
+    expect([log.code, log.stdout.includes('vanished'), log.stdout.includes('again in 2 s')], log.stdout).toEqual([
+      0,
+      true,
+      true,
+    ]);
+    expect(readdirSync(join(vault.nas, 'moving', vault.kept('moving')[0] ?? ''))).toHaveLength(29);
+  });
+
   it('is tried by a drill, which finds a lost byte and leaves nothing behind', async () => {
     source('tried', { a: 'a', b: 'b' });
     await backup('tried');

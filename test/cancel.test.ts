@@ -49,7 +49,7 @@ describe('a cancelled job', () => {
     expect(log).toContain('What was there before runs again.');
     expect(summary).toContain('cancelled');
     expect(running('cancel-up')).toBe('cancel-up-web-1 chatops-test/web:1');
-    expect(world.host.audit()).toContainEqual(
+    expect(await world.host.audit()).toContainEqual(
       expect.objectContaining({ event: 'run-cancelled', by: expect.objectContaining({ actor: 'octocat' }) }),
     );
   });
@@ -80,7 +80,8 @@ describe('a cancelled job', () => {
     await rolledOut('cancel-kill');
     const job = await jobAt('Recreate', 'cancel-kill', '2');
     job.child.kill('SIGINT');
-    while (!world.host.audit().some(({ event, run }) => event === 'run-cancelled' && run === lastRun()))
+    const last = await lastRun();
+    while (!(await world.host.audit()).some(({ event, run }) => event === 'run-cancelled' && run === last))
       await sleep(10);
     await world.host.stop('SIGKILL');
     await world.host.start();
@@ -113,6 +114,6 @@ describe('a cancelled job', () => {
   });
 });
 
-function lastRun(): unknown {
-  return world.host.audit().findLast(({ event }) => event === 'run-begun')?.run;
+async function lastRun(): Promise<unknown> {
+  return (await world.host.audit()).findLast(({ event }) => event === 'run-begun')?.run;
 }

@@ -262,9 +262,9 @@ describe('without what a deployment needs it is refused, and the host stays as i
     ['input-invalid', async () => ({ inputs: { mode: 'yolo' } })],
   ])('%s', async (reason, changes) => {
     const merge = world.merge(files('stack-web', 'services: {}\n'));
-    const before = world.host.audit().filter(({ event }) => event === 'run-begun').length;
+    const before = (await world.host.audit()).filter(({ event }) => event === 'run-begun').length;
     expectRefused(await deploy(merge, await changes(merge)), reason);
-    expect(world.host.audit().filter(({ event }) => event === 'run-begun').length).toBe(before);
+    expect((await world.host.audit()).filter(({ event }) => event === 'run-begun').length).toBe(before);
   });
 
   it.each([
@@ -377,8 +377,8 @@ describe('the host', () => {
     expect(metrics).toContain('chatops_runs_in_progress 0');
   });
 
-  it('has in its audit what was done, by whom and how', () => {
-    const up = world.host.audit().find(({ event, step }) => event === 'step-started' && step === 'up');
+  it('has in its audit what was done, by whom and how', async () => {
+    const up = (await world.host.audit()).find(({ event, step }) => event === 'step-started' && step === 'up');
     expect(up).toMatchObject({
       intent: 'it',
       action: 'rollout',
@@ -387,7 +387,7 @@ describe('the host', () => {
       key: world.host.keys.id,
     });
     expect(up?.argv).toContain('up');
-    expect(world.host.audit().find(({ event }) => event === 'run-ended')).toMatchObject({
+    expect((await world.host.audit()).find(({ event }) => event === 'run-ended')).toMatchObject({
       outcome: 'succeeded',
       events_digest: expect.stringMatching(/^[0-9a-f]{64}$/),
     });

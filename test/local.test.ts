@@ -36,7 +36,7 @@ describe('the command line on the host', () => {
     expect(done.stdout.trim().split('\n').at(-1)).toBe('✓ succeeded');
     expect((await (await fetch(`http://127.0.0.1:${port}/`)).text()).trim()).toBe('1');
     expect(statSync(join(world.host.state, 'agent.sock')).mode & 0o777).toBe(0o600);
-    expect(world.host.audit()).toContainEqual(expect.objectContaining({ event: 'run-begun', trust: 'local' }));
+    expect(await world.host.audit()).toContainEqual(expect.objectContaining({ event: 'run-begun', trust: 'local' }));
 
     const plan = await chatops('run', file('plan', 'action: rollout\nstack: local-web\n'), '--plan');
     expect([plan.code, plan.stdout]).toEqual([0, expect.stringContaining('✓ planned')]);

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { createReadStream, createWriteStream, type WriteStream } from 'node:fs';
+import { createWriteStream, type WriteStream } from 'node:fs';
 import { chmod, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -119,12 +119,17 @@ async function readBack(path: string, signal: AbortSignal, sums?: string): Promi
   const list = createHash('sha256');
   const written = sums === undefined ? undefined : createWriteStream(sums, { mode: 0o600 });
   let bytes = 0;
-  for (const one of paths.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))) {
-    const read = await digestOf(join(path, one), signal);
-    const line = lineOf(read.sha256, one);
-    list.update(line);
-    if (written && !written.write(line)) await drained(written);
-    bytes += read.bytes;
+  paths.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+  for (let at = 0; at < paths.length; at += LANES.length) {
+    const some = paths.slice(at, at + LANES.length);
+    const reads = await Promise.all(some.map((one, lane) => digestOf(join(path, one), signal, LANES[lane])));
+    for (const [index, one] of some.entries()) {
+      const read = reads[index] ?? { bytes: 0, sha256: '' };
+      const line = lineOf(read.sha256, one);
+      list.update(line);
+      if (written && !written.write(line)) await drained(written);
+      bytes += read.bytes;
+    }
   }
   if (written) await finished(written.end());
   return { bytes, files, sha256: list.digest('hex') };
@@ -140,14 +145,29 @@ function drained(stream: WriteStream): Promise<void> {
   return new Promise<void>(done => stream.once('drain', () => done()));
 }
 
-async function digestOf(path: string, signal: AbortSignal): Promise<{ bytes: number; sha256: string }> {
+/** So many files are read side by side: most of the time with small ones goes into opening them. */
+const LANES = Array.from({ length: 8 }, () => Buffer.alloc(512 * 1024));
+
+/** `buffer`: nobody else uses it meanwhile. */
+async function digestOf(
+  path: string,
+  signal: AbortSignal,
+  buffer = Buffer.alloc(512 * 1024),
+): Promise<{ bytes: number; sha256: string }> {
   const hash = createHash('sha256');
+  const handle = await open(path);
   let bytes = 0;
-  for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024, signal }) as AsyncIterable<Buffer>) {
-    hash.update(chunk);
-    bytes += chunk.length;
+  try {
+    for (;;) {
+      signal.throwIfAborted();
+      const { bytesRead } = await handle.read(buffer, 0, buffer.length, null);
+      if (bytesRead === 0) return { bytes, sha256: hash.digest('hex') };
+      hash.update(buffer.subarray(0, bytesRead));
+      bytes += bytesRead;
+    }
+  } finally {
+    await handle.close();
   }
-  return { bytes, sha256: hash.digest('hex') };
 }
 
 export async function* checkBackup(step: CheckBackup, signal: AbortSignal): Doing {

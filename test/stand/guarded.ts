@@ -1,8 +1,9 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll } from 'vitest';
+import { lines } from '../../agent/cli/ask.ts';
 import { type Agent, startAgent } from '../../agent/main.ts';
 import type { Intent } from '../../intents/intent.ts';
 import type { ShippedFile } from '../../protocol/command.ts';
@@ -105,11 +106,12 @@ export const shipped = (path: string, changes: Partial<ShippedFile> = {}): Shipp
 };
 export const ships = (files: ShippedFile[]) =>
   command([rollout({ source_dir: 'stacks/web' })], { files, dry_run: true });
-export const audit = () =>
-  readFileSync(join(dir, 'state', 'audit.jsonl'), 'utf8')
-    .trim()
-    .split('\n')
-    .map(line => JSON.parse(line));
+export const audit = async () => {
+  const rows: Record<string, unknown>[] = [];
+  for await (const { body } of lines<{ body: string }>(join(dir, 'state', 'agent.sock'), '/audit'))
+    rows.push(JSON.parse(body) as Record<string, unknown>);
+  return rows;
+};
 export const metrics = async () => (await fetch(`http://127.0.0.1:${agent.port}/metrics`)).text();
 
 export function follow(run: string): object {

@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
+import { lines } from '../../agent/cli/ask.ts';
 import { generateKey } from '../../protocol/keys.ts';
 
 const BUNDLE = resolve(import.meta.dirname, '../../dist/agent/index.js');
@@ -131,10 +132,18 @@ export class Host {
     return (await fetch(`http://127.0.0.1:${this.port}/metrics`)).text();
   }
 
-  /** The audit log, one object a line. */
-  audit(): Record<string, unknown>[] {
-    const lines = readFileSync(join(this.state, 'audit.jsonl'), 'utf8').split('\n');
-    return lines.filter(Boolean).map(line => JSON.parse(line) as Record<string, unknown>);
+  /** The audit, one object a row: from the agent, or where none runs from its database. */
+  async audit(): Promise<Record<string, unknown>[]> {
+    const rows: Record<string, unknown>[] = [];
+    try {
+      for await (const { body } of lines<{ body: string }>(join(this.state, 'agent.sock'), '/audit'))
+        rows.push(JSON.parse(body) as Record<string, unknown>);
+      return rows;
+    } catch {
+      const { stdout } = await this.chatops(['audit', 'export']);
+      const text = stdout.split('\n').filter(Boolean);
+      return text.map(line => JSON.parse(line) as Record<string, unknown>);
+    }
   }
 
   async #answers(): Promise<boolean> {

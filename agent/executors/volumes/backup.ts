@@ -42,7 +42,7 @@ export async function planBackup(intent: VolumesBackup, context: Context, look: 
     'copy',
     [
       ...options,
-      ...(isMirror ? ['--delete-delay', `--max-delete=${MASS}`] : []),
+      ...(isMirror ? ['--delete-delay', ...(intent.accept_shrink ? [] : [`--max-delete=${MASS}`])] : []),
       ...(last && !isMirror ? [`--link-dest=../${last.name}`] : []),
       ...PROGRESS,
       '--',

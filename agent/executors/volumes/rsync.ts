@@ -48,7 +48,7 @@ export function rsync(
       {
         exit: [25],
         code: 'mass-deletion',
-        remedy: `The mirror would lose more files than are let go at once. Look whether the source is whole; if it is meant, remove the mirror and make it anew. ${untouched}`,
+        remedy: `The mirror would lose more files than are let go at once. Look whether the source is whole; if it is meant, say accept_shrink: true. ${untouched}`,
       },
       {
         exit: [10, 12, 30, 35, 255],

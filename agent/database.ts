@@ -1,0 +1,88 @@
+import { chmodSync } from 'node:fs';
+import { DatabaseSync, type StatementSync } from 'node:sqlite';
+import { MIGRATIONS } from './migrations.ts';
+
+type Value = string | number | null;
+
+/** One SQLite file (WAL, 0600) of the newest schema, and its statements. */
+export class Database {
+  readonly #db: DatabaseSync;
+  readonly #statements = new Map<string, StatementSync>();
+  #durable = true;
+
+  /** Opens or makes `file`, for this process alone. Throws where a newer version wrote it or another process has it. */
+  constructor(file: string, patience = 5_000) {
+    this.#db = new DatabaseSync(file, { timeout: patience });
+    chmodSync(file, 0o600);
+    try {
+      // Exclusive: two agents with one state would carry out each run twice. The lock ends with the process.
+      this.#db.exec(
+        'PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; BEGIN IMMEDIATE; COMMIT;',
+      );
+    } catch (error) {
+      this.#db.close();
+      if ((error as { errcode?: number }).errcode !== 5) throw error;
+      throw new Error(`${file} is in use: another agent runs with this state_dir. Stop it, or give each its own.`);
+    }
+    this.#migrate(file);
+  }
+
+  /** Whether what follows reaches the disk before it returns. */
+  durable(durable: boolean): void {
+    if (this.#durable === durable) return;
+    this.#db.exec(`PRAGMA synchronous = ${durable ? 'FULL' : 'NORMAL'}`);
+    this.#durable = durable;
+  }
+
+  run(sql: string, values: Value[] = []): void {
+    this.#prepare(sql).run(...values);
+  }
+
+  all<T>(sql: string, values: Value[] = []): T[] {
+    return this.#prepare(sql).all(...values) as T[];
+  }
+
+  get<T>(sql: string, values: Value[] = []): T | undefined {
+    return this.#prepare(sql).get(...values) as T | undefined;
+  }
+
+  /** All of it or nothing. */
+  transaction(work: () => void): void {
+    this.#db.exec('BEGIN IMMEDIATE');
+    try {
+      work();
+      this.#db.exec('COMMIT');
+    } catch (error) {
+      // SQLite has rolled back already where the disk is full.
+      if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
+      throw error;
+    }
+  }
+
+  close(): void {
+    this.#statements.clear();
+    this.#db.close();
+  }
+
+  #migrate(file: string): void {
+    const { user_version: version } = this.#db.prepare('PRAGMA user_version').get() as { user_version: number };
+    if (version > MIGRATIONS.length) {
+      throw new Error(
+        `${file} was written by a newer chatops (version ${version}). Install that version again, or move the file away.`,
+      );
+    }
+    for (const [index, sql] of MIGRATIONS.entries()) {
+      if (index < version) continue;
+      this.#db.exec(`BEGIN; ${sql} PRAGMA user_version = ${index + 1}; COMMIT;`);
+    }
+  }
+
+  #prepare(sql: string): StatementSync {
+    let statement = this.#statements.get(sql);
+    if (!statement) {
+      statement = this.#db.prepare(sql);
+      this.#statements.set(sql, statement);
+    }
+    return statement;
+  }
+}

@@ -1,0 +1,93 @@
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { LABEL, World } from './stand/world.ts';
+
+let world: World;
+let receipt: string;
+const file = () => join(world.host.state, 'chatops.db');
+beforeAll(async () => {
+  world = await new World().start();
+  world.stack('audited', {
+    'compose.yaml':
+      'services:\n  web:\n    image: chatops-test/web:1\n    pull_policy: never\n    init: true\n    stop_grace_period: 0s\n',
+  });
+  const merge = world.merge({
+    'chatops/intents/up.yaml': `label_required: ${LABEL}\naction: rollout\nstack: audited\n`,
+  });
+  const job = await world.deploy(merge, 'up');
+  expect(job.outputs.status, job.log).toBe('succeeded');
+  receipt = join(world.dir, 'result.json');
+  writeFileSync(receipt, job.outputs.result ?? '');
+  await world.deploy(world.merge({ 'chatops/intents/no.yaml': 'action: rollout\nstack: nowhere\n' }), 'no');
+});
+afterAll(() => world[Symbol.asyncDispose]());
+
+const verify = (...args: string[]) => world.host.chatops(['audit', 'verify', ...args]);
+/** The audit with a change made to its table behind the agent's back, and put right again. */
+async function tampered(sql: string, ...args: string[]) {
+  await world.host.stop();
+  execFileSync('sqlite3', [file(), 'PRAGMA wal_checkpoint(TRUNCATE);']);
+  copyFileSync(file(), `${file()}.good`);
+  const db = new DatabaseSync(file());
+  db.exec(sql);
+  db.close();
+  const done = await verify(...args);
+  copyFileSync(`${file()}.good`, file());
+  return done;
+}
+
+describe('the audit', () => {
+  it('is a chain whose head is in each receipt and in the metrics, while the agent runs and after', async () => {
+    const done = await verify('--receipt', receipt);
+    expect([done.code, done.stdout], done.stdout + done.stderr).toEqual([
+      0,
+      expect.stringMatching(/^✓ \d+ rows, head [0-9a-f]{64}\n$/),
+    ]);
+    const { audit } = JSON.parse(execFileSync('cat', [receipt], { encoding: 'utf8' })).receipts[0];
+    const rows = (await world.host.chatops(['audit', 'export'])).stdout
+      .trim()
+      .split('\n')
+      .map(line => JSON.parse(line));
+    expect(rows[audit.rows - 1]).toMatchObject({ n: audit.rows, digest: audit.digest });
+    expect(rows.map(({ event }) => event)).toEqual(
+      expect.arrayContaining(['started', 'run-begun', 'run-ended', 'refused']),
+    );
+    expect(await world.host.metrics()).toContain(`chatops_audit_rows{digest="${rows.at(-1).digest}"} ${rows.length}`);
+    await world.host.stop();
+    const after = await verify('--receipt', receipt, '--json');
+    expect(JSON.parse(after.stdout)).toMatchObject({ rows: rows.length + 1 });
+  });
+
+  it.each([
+    [
+      'a changed row',
+      "UPDATE audit SET body = replace(body, 'succeeded', 'failed') WHERE n = (SELECT min(n) FROM audit WHERE body LIKE '%succeeded%')",
+      'is not what it was',
+    ],
+    ['another time', "UPDATE audit SET at = '2020-01-01T00:00:00.000Z' WHERE n = 2", 'row 2 is not what it was'],
+    ['a row that is missing', 'DELETE FROM audit WHERE n = 3', 'row 3 is missing'],
+    [
+      'a row that was put in',
+      "UPDATE audit SET n = n + 1000 WHERE n > 2; INSERT INTO audit VALUES (3, 't', '{}', '00'); UPDATE audit SET n = n - 999 WHERE n > 1000",
+      'row 3 is not what it was',
+    ],
+  ])('tells of %s', async (_, sql, why) => {
+    const done = await tampered(sql);
+    expect([done.code, done.stdout], done.stderr).toEqual([1, expect.stringContaining(why)]);
+  });
+
+  it('tells what a receipt has seen and it has not: rows cut off at its end, or a chain that was made anew', async () => {
+    const cut = 'DELETE FROM audit WHERE n > 3';
+    expect((await tampered(cut)).code).toBe(0);
+    const told = await tampered(cut, '--receipt', receipt);
+    expect([told.code, told.stdout]).toEqual([1, expect.stringContaining('the chain ends at row 3')]);
+    const digest = 'f'.repeat(64);
+    const other = await verify('--expect', `2:${digest}`);
+    expect([other.code, other.stdout]).toEqual([1, expect.stringContaining('the chain was made anew')]);
+    expect((await verify('--expect', 'nonsense')).code).toBe(1);
+    expect((await world.host.chatops(['audit'])).code).toBe(2);
+  });
+});
