@@ -1,6 +1,5 @@
 import { isUtf8 } from 'node:buffer';
 import { open } from 'node:fs/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Where a piece of output stands: the same bytes always make the same frame. */
 export interface Source {
@@ -24,14 +23,21 @@ export async function* tail(
 ): AsyncGenerator<{ bytes: Buffer; source: Source }> {
   const handle = await open(file, 'r');
   let over = false;
-  const finished = ended.then(
-    () => {
-      over = true;
-    },
-    () => {
-      over = true;
-    },
-  );
+  let wake = () => {};
+  const end = () => {
+    over = true;
+    wake();
+  };
+  ended.then(end, end);
+  // Not a race against `ended`: for hours of waiting that would keep a callback for each turn.
+  const pause = () =>
+    new Promise<void>(done => {
+      const timer = setTimeout(done, POLL_MS);
+      wake = () => {
+        clearTimeout(timer);
+        done();
+      };
+    });
   let offset = from;
   let room: Buffer | undefined;
   try {
@@ -40,14 +46,17 @@ export async function* tail(
       const { buffer, bytesRead } = await handle.read(room ?? Buffer.allocUnsafe(CHUNK_BYTES), 0, CHUNK_BYTES, offset);
       const length = wasOver && bytesRead < CHUNK_BYTES ? bytesRead : wholeCharacters(buffer, bytesRead);
       if (length > 0) {
-        yield { bytes: asUtf8(buffer.subarray(0, length)), source: { file, offset, length } };
+        // Little output, as it comes line by line, must not hold a whole chunk each.
+        const isLittle = length * 4 < CHUNK_BYTES;
+        const piece = isLittle ? Buffer.from(buffer.subarray(0, length)) : buffer.subarray(0, length);
+        yield { bytes: asUtf8(piece), source: { file, offset, length } };
         offset += length;
-        room = undefined;
+        room = isLittle ? buffer : undefined;
       } else {
         room = buffer;
         if (wasOver) return;
       }
-      if (bytesRead < CHUNK_BYTES && !over) await Promise.race([finished, sleep(POLL_MS)]);
+      if (bytesRead < CHUNK_BYTES && !over) await pause();
     }
   } finally {
     await handle.close();

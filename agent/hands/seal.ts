@@ -146,13 +146,13 @@ function drained(stream: WriteStream): Promise<void> {
 }
 
 /** So many files are read side by side: most of the time with small ones goes into opening them. */
-const LANES = Array.from({ length: 8 }, () => Buffer.alloc(512 * 1024));
+const LANES = Array.from({ length: 8 }, () => Buffer.alloc(128 * 1024));
 
 /** `buffer`: nobody else uses it meanwhile. */
 async function digestOf(
   path: string,
   signal: AbortSignal,
-  buffer = Buffer.alloc(512 * 1024),
+  buffer = Buffer.alloc(128 * 1024),
 ): Promise<{ bytes: number; sha256: string }> {
   const hash = createHash('sha256');
   const handle = await open(path);

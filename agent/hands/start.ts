@@ -6,6 +6,7 @@ import { countOrders, type Keeper, type Kept } from '../keeper.ts';
 import { CannotPlan, type Milliseconds, type Reason, type Secret, type Start } from '../plan.ts';
 import { type Exit, progressOf } from '../process.ts';
 import { tail } from '../tail.ts';
+import { Redraws } from './redraws.ts';
 
 /** How much of the last output is looked at for a failure that passes, and how much of it an error repeats, in bytes. */
 const LOOKED_AT = 4096;
@@ -59,6 +60,7 @@ export async function* start(
     const grace = step.grace ?? options.grace;
     const limits = watchLimits(kept, step, signal, grace);
     const said = new Said(step);
+    const redraws = step.redraws ? new Redraws() : undefined;
     // What an earlier agent has told counts too.
     said.hear(heard.slice(0, offset));
     let last = Buffer.alloc(0);
@@ -67,8 +69,10 @@ export async function* start(
       said.hear(piece.bytes.toString());
       last = Buffer.concat([last, piece.bytes.subarray(-LOOKED_AT)]).subarray(-LOOKED_AT);
       offset = piece.source.offset + piece.source.length;
-      yield piece;
+      if (redraws) yield* redraws.take(piece);
+      else yield piece;
     }
+    if (redraws) yield* redraws.rest();
     const exit = await kept.exited;
     limits.end();
     // What the process left behind must not work on while the step is judged, repeated or undone.
@@ -119,7 +123,7 @@ class Said {
     for (const wanted of this.#missing) if (heard.includes(wanted)) this.#missing.delete(wanted);
     this.#found ??= this.#unwanted.find(unwanted => heard.includes(unwanted));
     this.#tail = heard.slice(-OVERLAP);
-    const lines = (this.#line + text).split('\n');
+    const lines = (this.#line + text).split(/[\r\n]/);
     this.#line = lines.pop() ?? '';
     this.#found ??= lines.find(line => this.#isFatal(line));
     this.#warnings.push(...lines.filter(line => this.#prefixes.some(prefix => line.startsWith(prefix))));

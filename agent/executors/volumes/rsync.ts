@@ -18,6 +18,7 @@ export function rsync(
     env: { HOME: '/nonexistent', LC_ALL: 'C.UTF-8', TZ: 'UTC' },
     ...times,
     repeatable: true,
+    redraws: true,
     retry: [
       // 24: files that vanished meanwhile; once more finds the rest.
       { on: ['(code 24)'], times: 1, pause: 2_000 },
