@@ -5,7 +5,7 @@ import { type AnyEvent, chainDigest, decodeFrame, EMPTY_DIGEST } from '../protoc
 import type { SecretKey } from '../protocol/keys.ts';
 import { Receipt } from '../protocol/receipt.ts';
 import { Refused } from '../protocol/refusal.ts';
-import { PAYLOAD_TYPES, sign, verify } from '../protocol/signature.ts';
+import { audienceOf, envelope, PAYLOAD_TYPES, sign, verify } from '../protocol/signature.ts';
 import { AgentFrame, ReceiptFrame } from '../protocol/wire.ts';
 import { type Binding, buildCancel, buildCommand, buildFollow, type Task } from './command.ts';
 import { connect, type Link, NoConnection } from './connect.ts';
@@ -15,7 +15,9 @@ import { refusals } from './refusals.ts';
 
 export interface Delivery {
   agent: AgentAddress;
-  key: SecretKey;
+  /** What signs commands, and what asks GitHub for a token for an audience; at least one of them. */
+  key?: SecretKey | undefined;
+  idToken?: ((audience: string) => Promise<string>) | undefined;
   /** Milliseconds: for the first connection, and for the whole. */
   connectTimeout: number;
   timeout: number;
@@ -45,7 +47,7 @@ export async function* deliver(task: Task, delivery: Delivery): AsyncGenerator<A
   for (let pause = BACK_AFTER; ; pause = Math.min(pause * 2, BACK_AFTER_MOST)) {
     if (link) {
       const before = told.last;
-      send(link, task, told, delivery.key);
+      await send(link, task, told, delivery);
       const receipt = yield* listen(link, told, delivery);
       if (receipt) return receipt;
       if (told.last > before) pause = BACK_AFTER;
@@ -64,17 +66,26 @@ interface Told {
   digest: string;
 }
 
-function send(link: Link, task: Task, told: Told, key: SecretKey): void {
-  sendSigned(link, key, binding =>
+function send(link: Link, task: Task, told: Told, by: Vouching): Promise<void> {
+  return sendSigned(link, by, binding =>
     told.run === undefined
       ? buildCommand(task, binding)
       : buildFollow(told.run, told.last, randomUUID(), task.origin, binding),
   );
 }
 
-function sendSigned({ hello, send }: Link, key: SecretKey, build: (binding: Binding) => Command): void {
+type Vouching = Pick<Delivery, 'key' | 'idToken'>;
+
+async function sendSigned(
+  { hello, send }: Link,
+  { key, idToken }: Vouching,
+  build: (binding: Binding) => Command,
+): Promise<void> {
   const command = build({ agent: hello.agent, challenge: hello.challenge, now: new Date() });
-  send(JSON.stringify({ type: 'signed', ...sign(PAYLOAD_TYPES.command, Buffer.from(JSON.stringify(command)), key) }));
+  const body = Buffer.from(JSON.stringify(command));
+  const signed = key ? sign(PAYLOAD_TYPES.command, body, key) : envelope(PAYLOAD_TYPES.command, body);
+  const oidc = await idToken?.(audienceOf(hello.agent, PAYLOAD_TYPES.command, body));
+  send(JSON.stringify({ type: 'signed', ...signed, ...(oidc === undefined ? {} : { oidc }) }));
 }
 
 /** Reads one connection to its end. Returns the receipt, or undefined where the connection ended before it. */
@@ -177,7 +188,7 @@ export async function attach(
   while (!over.aborted) {
     const link = await again(delivery, over);
     if (link) {
-      sendSigned(link, delivery.key, binding => buildFollow(run, told.last, randomUUID(), task.origin, binding));
+      await sendSigned(link, delivery, binding => buildFollow(run, told.last, randomUUID(), task.origin, binding));
       const events = listen(link, told, delivery);
       let next = await events.next();
       while (!next.done) next = await events.next();
@@ -202,7 +213,7 @@ export async function cancel(
   while (!over.aborted) {
     const link = await again(delivery, over);
     if (link) {
-      sendSigned(link, delivery.key, binding => buildCancel(run, randomUUID(), origin, binding));
+      await sendSigned(link, delivery, binding => buildCancel(run, randomUUID(), origin, binding));
       try {
         for await (const text of link.frames()) {
           const frame = readFrame(text);

@@ -25,7 +25,10 @@ export interface Inputs extends CommonInputs {
   mode: Exclude<Mode, 'validate'>;
   /** By host name; the one agent of a workflow that names no hosts stands under the empty name. */
   agents: Map<string, AgentAddress>;
-  signingKey: SecretKey;
+  /** At least one of key and token vouches for commands. */
+  signingKey: SecretKey | undefined;
+  /** Whether GitHub is asked for a token with each command. */
+  oidc: boolean;
   githubToken: string;
   /** Milliseconds. */
   connectTimeout: number;
@@ -53,7 +56,8 @@ export function readInputs(env: Env): Inputs | (CommonInputs & { mode: 'validate
     params: readParams(read(env, 'params')),
   };
   if (mode === 'validate') return { mode, ...common };
-  const signingKey = readSigningKey(env);
+  const oidc = readOidc(env);
+  const signingKey = readSigningKey(env, oidc);
   const pullRequest = read(env, 'pull-request');
   if (pullRequest && !/^[1-9]\d{0,9}$/.test(pullRequest)) {
     throw refusals.inputInvalid('pull-request', 'it is not a number', 'Write the number of a merged pull request.');
@@ -66,6 +70,7 @@ export function readInputs(env: Env): Inputs | (CommonInputs & { mode: 'validate
     ...common,
     agents: readAgents(read(env, 'agent'), read(env, 'agent-key')),
     signingKey,
+    oidc,
     githubToken: read(env, 'github-token'),
     connectTimeout: duration(env, 'connect-timeout', '30s'),
     timeout: duration(env, 'timeout', '30m'),
@@ -108,13 +113,28 @@ function duration(env: Env, name: string, otherwise: string): number {
   }
 }
 
-function readSigningKey(env: Env): SecretKey {
+/** auto: where the job may have a token, it is asked for. */
+export function readOidc(env: Env): boolean {
+  const wanted = oneOf(env, 'oidc', ['auto', 'true', 'false'], 'auto');
+  const isThere = Boolean(env.ACTIONS_ID_TOKEN_REQUEST_URL && env.ACTIONS_ID_TOKEN_REQUEST_TOKEN);
+  if (wanted === 'true' && !isThere)
+    throw refusals.inputInvalid(
+      'oidc',
+      'the job has no right to a token',
+      'Give the job "permissions: id-token: write".',
+    );
+  return wanted !== 'false' && isThere;
+}
+
+/** Undefined where a token alone is to vouch. */
+function readSigningKey(env: Env, oidc: boolean): SecretKey | undefined {
   const text = read(env, 'signing-key');
+  if (!text && oidc) return undefined;
   if (!text)
     throw refusals.inputInvalid(
       'signing-key',
       'it is empty',
-      'Pass a secret that holds what "chatops keygen" printed. (Secrets are empty in workflows of forks.)',
+      'Pass a secret that holds what "chatops keygen" printed, or give the job "permissions: id-token: write" for an agent that takes GitHub’s tokens. (Secrets are empty in workflows of forks.)',
     );
   const key = keyed('signing-key', () => readSecretKey(text));
   const wanted = read(env, 'key-id');

@@ -8,6 +8,7 @@ import { Refused } from '../protocol/refusal.ts';
 import { checkLabels, gatherApproval } from './approval.ts';
 import type { Task } from './command.ts';
 import { cancel, type Delivery, deliver } from './deliver.ts';
+import { idToken } from './id-token.ts';
 import { type AgentAddress, type Inputs, readInputs } from './inputs.ts';
 import { Log } from './log.ts';
 import { post } from './post.ts';
@@ -123,6 +124,7 @@ async function run(task: Task, agent: AgentAddress, inputs: Inputs): Promise<Rec
   const delivery: Delivery = {
     agent,
     key: inputs.signingKey,
+    ...(inputs.oidc ? { idToken } : {}),
     connectTimeout: inputs.connectTimeout,
     timeout: inputs.timeout,
     say,

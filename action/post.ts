@@ -4,6 +4,8 @@ import { readPublicKey, readSecretKey } from '../protocol/keys.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 import { Refused } from '../protocol/refusal.ts';
 import { attach } from './deliver.ts';
+import { idToken } from './id-token.ts';
+import { readOidc } from './inputs.ts';
 import type { Log } from './log.ts';
 
 /** GitHub gives a cancelled job's post steps five minutes, in which an undo should have come to its end. */
@@ -15,9 +17,11 @@ export async function post(log: Log): Promise<void> {
   if (!state) return;
   const { run, url, key, origin } = JSON.parse(state) as { run: string; url: string; key: string; origin: unknown };
   if (core.getState('done') === run) return;
+  const signingKey = process.env['INPUT_SIGNING-KEY'] ?? '';
   const delivery = {
     agent: { url, key: readPublicKey(key) },
-    key: readSecretKey(process.env['INPUT_SIGNING-KEY'] ?? ''),
+    key: signingKey === '' ? undefined : readSecretKey(signingKey),
+    ...(readOidc(process.env) ? { idToken } : {}),
     connectTimeout: PATIENCE,
     timeout: PATIENCE,
     say: () => undefined,

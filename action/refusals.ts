@@ -9,6 +9,12 @@ const short = (sha: string) => sha.slice(0, 8);
 
 /** Every way in which the action ends before an agent has a run, in one voice: what happened, and what a person does next. */
 export const refusals = {
+  idTokenUnavailable: (why: string) =>
+    refused(
+      'id-token-unavailable',
+      `GitHub gave no token for the command: ${why.slice(0, 300)}`,
+      'Give the job "permissions: id-token: write", or say oidc: false where the agent wants a signing key only.',
+    ),
   inputInvalid: (name: string, why: string, write: string) =>
     refused('input-invalid', `The input "${name}" can't be used: ${why}.`, write),
   intentNotFound: (name: string, near: string | undefined, where: string) =>

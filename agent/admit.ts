@@ -8,14 +8,15 @@ import { Command, type Deployment, MAX_SHIPPED_BYTES } from '../protocol/command
 import { judgeLabel } from '../protocol/labels.ts';
 import { Refused } from '../protocol/refusal.ts';
 import type { Admitted, Sender } from './admitted.ts';
-import type { TrustedKey } from './authenticate.ts';
-import type { AllowRule, Config } from './config.ts';
+import type { Trusted } from './authenticate.ts';
+import type { Config } from './config.ts';
 import type { Executor, Site } from './executors/executor.ts';
 import { isFolder } from './files.ts';
 import { rangesOf } from './hands/probe.ts';
 import { stackOf } from './receipts.ts';
 import { refusals } from './refusals.ts';
 import type { StoredRun } from './store.ts';
+import type { AllowRule } from './trust.ts';
 
 /** What an allow rule is asked for. */
 interface Wish {
@@ -29,7 +30,7 @@ interface Wish {
  */
 export async function admit(
   command: Deployment,
-  key: TrustedKey,
+  key: Trusted,
   address: string,
   { config, executors, site }: { config: Config; executors: Executor[]; site: Site },
 ): Promise<Admitted> {
@@ -114,7 +115,7 @@ export function readmit(stored: StoredRun, executors: Executor[]): Admitted | un
 }
 
 /** Audience and repository, for every kind of command. Throws `Refused`. */
-export function checkSender(command: Command, key: TrustedKey, config: Config): void {
+export function checkSender(command: Command, key: Trusted, config: Config): void {
   if (command.agent !== config.agent) throw new Refused(refusals.audienceMismatch(command.agent, config.agent));
   const { repository, repository_id } = command.origin;
   const named = key.entry.repository.toLowerCase() === repository.toLowerCase();
@@ -122,7 +123,7 @@ export function checkSender(command: Command, key: TrustedKey, config: Config): 
   if (!named || !numbered) throw new Refused(refusals.repositoryNotAllowed(repository, key.id));
 }
 
-function ruleFor({ intent, stack }: Wish, key: TrustedKey): AllowRule[] {
+function ruleFor({ intent, stack }: Wish, key: Trusted): AllowRule[] {
   const forStack = key.entry.allow.filter(rule => rule.stacks.some(pattern => matches(pattern, stack)));
   const forAction = key.entry.allow.filter(rule => rule.actions.includes(intent.action));
   if (forAction.length === 0) throw new Refused(refusals.actionNotAllowed(intent.action, stack || 'this host'));

@@ -1,15 +1,21 @@
 import { Command } from '../protocol/command.ts';
 import { type PublicKey, readPublicKey } from '../protocol/keys.ts';
 import { Refused } from '../protocol/refusal.ts';
-import { PAYLOAD_TYPES, type Signed, verify } from '../protocol/signature.ts';
+import { audienceOf, PAYLOAD_TYPES, type Signed, verify } from '../protocol/signature.ts';
 import { CHALLENGE_MS } from '../protocol/wire.ts';
-import type { Config, TrustEntry } from './config.ts';
+import type { Config } from './config.ts';
+import type { Claims, Issuer } from './oidc.ts';
 import { refusals } from './refusals.ts';
+import type { GithubClaims, TrustEntry } from './trust.ts';
 
-/** A key of agent.yaml with the entry it stands in. */
-export interface TrustedKey extends PublicKey {
+/** Who vouches for a command: a key of agent.yaml or a job's token, with the entry it stands in. */
+export interface Trusted {
+  id: string;
   entry: TrustEntry;
 }
+
+/** A key of agent.yaml with the entry it stands in. */
+export interface TrustedKey extends PublicKey, Trusted {}
 
 /** A challenge as the agent gave it out, on one connection. */
 export interface Challenge {
@@ -20,27 +26,97 @@ export interface Challenge {
 }
 
 export function trustedKeys(config: Config): TrustedKey[] {
-  return config.trust.flatMap(entry => [entry.key].flat().map(text => ({ ...readPublicKey(text), entry })));
+  return config.trust.flatMap(entry =>
+    entry.key === undefined ? [] : [entry.key].flat().map(text => ({ ...readPublicKey(text), entry })),
+  );
+}
+
+/** What commands are judged by: keys, entries, and the issuer of tokens. */
+export interface Judges {
+  agent: string;
+  keys: readonly TrustedKey[];
+  entries: readonly TrustEntry[];
+  issuer: Pick<Issuer, 'verify'>;
 }
 
 /**
- * Who says what: checks the signature over the exact bytes, then reads those bytes, then the challenge. The challenge is
- * used up by the first well-signed command, whatever becomes of it. Throws `Refused`.
+ * Who says what: checks signature and token over the exact bytes, then reads those bytes, then the challenge. The challenge
+ * is used up by the first command that somebody vouches for, whatever becomes of it. Throws `Refused`.
  */
-export function authenticate(
-  signed: Signed,
-  keys: readonly TrustedKey[],
+export async function authenticate(
+  signed: Signed & { oidc?: string | undefined },
+  judges: Judges,
   challenge: Challenge,
-  now = performance.now(),
-): { command: Command; key: TrustedKey } {
-  const proof = verify(signed, PAYLOAD_TYPES.command, keys);
-  if (!proof) throw new Refused(refusals.signatureInvalid());
-  const command = readCommand(proof.body);
+  now = () => performance.now(),
+): Promise<{ command: Command; key: Trusted }> {
+  const proof = verify(signed, PAYLOAD_TYPES.command, judges.keys);
+  if (
+    !proof &&
+    (signed.signatures.length > 0 || signed.oidc === undefined || signed.payloadType !== PAYLOAD_TYPES.command)
+  )
+    throw new Refused(refusals.signatureInvalid());
+  const body = proof?.body ?? Buffer.from(signed.payload, 'base64');
+  const claims = await claimsOf(signed.oidc, body, judges, proof?.key.entry);
+  const key = proof?.key ?? keyless(claims, judges.entries);
+  const command = readCommand(body);
+  if (claims) checkClaims(claims, command);
   if (command.challenge !== challenge.text) throw new Refused(refusals.challengeStale());
   if (challenge.answered) throw new Refused(refusals.challengeReplayed());
   challenge.answered = true;
-  if (now - challenge.madeAt > CHALLENGE_MS) throw new Refused(refusals.challengeStale());
-  return { command, key: proof.key };
+  if (now() - challenge.madeAt > CHALLENGE_MS) throw new Refused(refusals.challengeStale());
+  return { command, key };
+}
+
+/** The token's claims, where one is wanted. What an entry does not ask for is not looked at. */
+async function claimsOf(
+  token: string | undefined,
+  body: Buffer,
+  { agent, issuer }: Judges,
+  entry: TrustEntry | undefined,
+): Promise<Claims | undefined> {
+  if (entry && !entry.github) return undefined;
+  if (token === undefined) throw new Refused(refusals.tokenMissing(entry?.name ?? ''));
+  const claims = await issuer.verify(token, audienceOf(agent, PAYLOAD_TYPES.command, body));
+  const claim = entry?.github && unlike(entry.github, claims);
+  if (claim) throw new Refused(refusals.tokenNotAllowed(claim, told(claims[claim])));
+  return claims;
+}
+
+/** The entry without a key whose claims fit; the last one's first misfit is told. */
+function keyless(claims: Claims | undefined, entries: readonly TrustEntry[]): Trusted {
+  let misfit: keyof GithubClaims = 'repository_id';
+  for (const entry of entries) {
+    if (entry.key !== undefined || !entry.github || !claims) continue;
+    const claim = unlike(entry.github, claims);
+    if (!claim) return { id: `github:${claims.repository_id}`, entry };
+    misfit = claim;
+  }
+  throw new Refused(refusals.tokenNotAllowed(misfit, told(claims?.[misfit])));
+}
+
+/** The first claim that is none of the wanted values. */
+function unlike(wanted: GithubClaims, claims: Claims): keyof GithubClaims | undefined {
+  const names = Object.keys(wanted) as (keyof GithubClaims)[];
+  return names.find(name => wanted[name] !== undefined && ![wanted[name]].flat().includes(String(claims[name] ?? '')));
+}
+
+/** A token vouches for one job: the command must say of itself what the token says of that job. */
+function checkClaims(claims: Claims, { origin }: Command): void {
+  const pairs: [keyof Claims & string, string][] = [
+    ['repository_id', origin.repository_id],
+    ['repository', origin.repository],
+    ['sha', origin.sha],
+    ['ref', origin.ref],
+    ['event_name', origin.event],
+    ['run_id', origin.run_id],
+    ['run_attempt', origin.run_attempt],
+  ];
+  const [claim] = pairs.find(([name, said]) => String(claims[name] ?? '') !== said) ?? [];
+  if (claim) throw new Refused(refusals.tokenMismatch(claim));
+}
+
+function told(value: unknown): string {
+  return value === undefined ? 'not there' : JSON.stringify(value).slice(0, 200);
 }
 
 function readCommand(body: Buffer): Command {

@@ -3,18 +3,11 @@ import { BlockList, isIP } from 'node:net';
 import { isNode, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { Duration } from '../intents/duration.ts';
-import { ACTIONS } from '../intents/intent.ts';
 import { nearest } from '../intents/nearest.ts';
-import { KeyError, readPublicKey } from '../protocol/keys.ts';
 import { DEFAULT_PORT } from '../protocol/wire.ts';
+import { Name, TrustEntry } from './trust.ts';
 
-const Name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/, 'Expected letters, digits, "_", "." and "-"');
 const Absolute = z.string().regex(/^\/(?!.*\/\.\.?(\/|$))/, 'Expected an absolute path without "." or ".." in it');
-const Pattern = z
-  .string()
-  .regex(/^[A-Za-z0-9_.*-]+$/, 'Expected a name, with "*" for any letters')
-  .describe('A name; "*" stands for any letters: "stack-*".');
-const Key = z.string().refine(isPublicKey, { error: 'Expected a public key: "ed25519:<base64>" or PEM' });
 const Address = z.string().refine(isAddressRange, { error: 'Expected an address or a range such as "100.64.0.0/10"' });
 
 /** A path that is given to ssh as part of a line: no spaces, no quotes. */
@@ -41,39 +34,6 @@ const BackupRemote = z.strictObject({
     .optional()
     .describe('A file that must be in the target: proof that the right disk is mounted there.'),
 });
-
-export const AllowRule = z.strictObject({
-  actions: z.array(z.enum(ACTIONS)).min(1).describe('Which verbs.'),
-  stacks: z.array(Pattern).min(1).describe('On which stacks.'),
-  services: z.array(Pattern).min(1).optional().describe('Only intents that name one of these services.'),
-  require_labels: z
-    .array(z.string().min(1).max(50))
-    .optional()
-    .describe('Labels beside the intent’s own that the merged pull request must bear.'),
-  require_verify: z
-    .boolean()
-    .optional()
-    .describe('Rollouts, scales and rollbacks must say how they prove themselves: "verify".'),
-  without_approval: z
-    .array(z.enum(['workflow_dispatch', 'schedule', 'push', 'pull_request']))
-    .optional()
-    .describe('Events that need no merged pull request and no label.'),
-});
-export type AllowRule = z.infer<typeof AllowRule>;
-
-export const TrustEntry = z.strictObject({
-  name: Name.describe('For the log, the audit and the metrics.'),
-  key: z
-    .union([Key, z.array(Key).min(1).max(10)])
-    .describe('The public signing key, or several while keys are being changed.'),
-  repository: z
-    .string()
-    .regex(/^[\w.-]+\/[\w.-]+$/, 'Expected owner/name')
-    .describe('The repository whose workflows may use the key.'),
-  repository_id: z.string().regex(/^\d+$/).optional().describe('Its number at GitHub, which outlives a rename.'),
-  allow: z.array(AllowRule).min(1).describe('What commands under this entry may do. What no rule allows is refused.'),
-});
-export type TrustEntry = z.infer<typeof TrustEntry>;
 
 /** agent.yaml: whom this host trusts, and what it lets them touch. */
 export const Config = z
@@ -211,10 +171,28 @@ export const Config = z
       })
       .default({ keep: '365d', max_runs: 1_000_000, max_size: '2GiB' })
       .describe('How much is kept of runs that have ended.'),
+    oidc: z
+      .strictObject({
+        issuer: z
+          .url({ protocol: /^https?$/ })
+          .refine(isSafeIssuer, { error: 'Expected https (or http on loopback)' })
+          .default('https://token.actions.githubusercontent.com'),
+        jwks_url: z
+          .url({ protocol: /^https?$/ })
+          .refine(isSafeIssuer)
+          .optional(),
+        jwks_file: Absolute.optional().describe('The issuer’s keys in a file, for a host without internet.'),
+      })
+      .default({ issuer: 'https://token.actions.githubusercontent.com' })
+      .describe('Who issues the tokens that "github" in trust entries speaks of.'),
     trust: z.array(TrustEntry).min(1).describe('Who may send commands, and what they may do.'),
   })
   .superRefine((config, context) => {
     const names = config.trust.map(entry => entry.name);
+    for (const [index, entry] of config.trust.entries()) {
+      if (entry.key !== undefined || entry.github) continue;
+      context.addIssue({ code: 'custom', path: ['trust', index], message: 'Expected "key", "github" or both' });
+    }
     for (const [index, name] of names.entries()) {
       if (name === 'local') {
         context.addIssue({
@@ -343,12 +321,9 @@ function isAddressRange(text: string): boolean {
   return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128));
 }
 
-function isPublicKey(text: string): boolean {
-  try {
-    readPublicKey(text);
-    return true;
-  } catch (error) {
-    if (error instanceof KeyError) return false;
-    throw error;
-  }
+/** Keys that decide who is trusted come over TLS, or from this host. */
+function isSafeIssuer(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, hostname } = new URL(text);
+  return protocol === 'https:' || ['127.0.0.1', 'localhost', '[::1]'].includes(hostname);
 }

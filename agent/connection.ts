@@ -9,17 +9,17 @@ import { VERSION } from '../protocol/version.ts';
 import { FIRST_FRAME_MS, type Hello, PROTOCOL, SignedFrame } from '../protocol/wire.ts';
 import { admit, checkSender } from './admit.ts';
 import type { Refusing } from './audit.ts';
-import { authenticate, type Challenge, type TrustedKey } from './authenticate.ts';
+import { authenticate, type Challenge, type Judges, type Trusted } from './authenticate.ts';
 import type { Config } from './config.ts';
 import type { Executor, Site } from './executors/executor.ts';
 import { stackOf } from './receipts.ts';
 import { refusals } from './refusals.ts';
 import type { Runs } from './runs.ts';
 
-/** What a connection needs of its agent. `config` and `keys` are asked anew each time, so that a reload counts at once. */
+/** What a connection needs of its agent. `config` and `judges` are asked anew each time, so that a reload counts at once. */
 export interface Conversation {
   config: () => Config;
-  keys: () => readonly TrustedKey[];
+  judges: () => Judges;
   site: () => Site;
   key: SecretKey;
   runs: Runs;
@@ -43,7 +43,7 @@ export async function converse(socket: WebSocket, address: string, agent: Conver
   try {
     const frame = await firstFrame(socket, closed.signal, agent.firstFrameMs ?? FIRST_FRAME_MS);
     if (frame === undefined) return;
-    const { command, key } = authenticate(frame, agent.keys(), challenge);
+    const { command, key } = await authenticate(frame, agent.judges(), challenge);
     Object.assign(who, factsOf(command, key));
     const answer = await begin(command, key, address, agent);
     socket.send(JSON.stringify({ type: 'accepted', ...answer.accepted }));
@@ -63,7 +63,7 @@ export async function converse(socket: WebSocket, address: string, agent: Conver
 
 async function begin(
   command: Command,
-  key: TrustedKey,
+  key: Trusted,
   address: string,
   agent: Conversation,
 ): Promise<{ accepted: { run: string; joined: boolean }; after?: number }> {
@@ -143,7 +143,7 @@ function send(socket: WebSocket, frame: Frame): Promise<void> | undefined {
   return new Promise(done => socket.send(frame, { binary: false }, () => done()));
 }
 
-function factsOf(command: Command, key: TrustedKey): Omit<Refusing, 'address'> {
+function factsOf(command: Command, key: Trusted): Omit<Refusing, 'address'> {
   const intents = 'intents' in command ? command.intents : [];
   return {
     keyId: key.id,

@@ -6,7 +6,7 @@ import type { Refusal } from '../protocol/refusal.ts';
 import { VERSION } from '../protocol/version.ts';
 import { Audit, type Refusing } from './audit.ts';
 import { AuditChain } from './audit-chain.ts';
-import { trustedKeys } from './authenticate.ts';
+import { type Judges, trustedKeys } from './authenticate.ts';
 import { type Config, ConfigError, parseListen, parseSize, readConfig } from './config.ts';
 import { Database } from './database.ts';
 import { Engine } from './docker.ts';
@@ -16,6 +16,7 @@ import { createHands } from './hands.ts';
 import { LocalServer, SOCKET } from './local.ts';
 import { createLook } from './look.ts';
 import { Metrics } from './metrics.ts';
+import { Issuer } from './oidc.ts';
 import { CannotPlan } from './plan.ts';
 import { cleanEnvironment } from './process.ts';
 import { Runs } from './runs.ts';
@@ -71,7 +72,13 @@ export async function startAgent(file: string, { say = console.log, keeper }: Ag
     audit: () => chain.head,
     limit: config.limits.concurrent_runs,
   });
-  let keys = trustedKeys(config);
+  const judgesOf = (next: Config): Judges => ({
+    agent: config.agent,
+    keys: trustedKeys(next),
+    entries: next.trust,
+    issuer: new Issuer(next.oidc, join(state_dir, 'oidc-keys.json')),
+  });
+  let judges = judgesOf(config);
   const refused = (refusal: Refusal, who: Refusing) => {
     metrics.refused(refusal, who);
     try {
@@ -83,7 +90,7 @@ export async function startAgent(file: string, { say = console.log, keeper }: Ag
   };
   const server = new AgentServer({
     config: () => config,
-    keys: () => keys,
+    judges: () => judges,
     site: () => siteOf(config),
     key,
     runs,
@@ -130,9 +137,9 @@ export async function startAgent(file: string, { say = console.log, keeper }: Ag
           state_dir: config.state_dir,
           docker: config.docker,
         };
-        keys = trustedKeys(config);
+        judges = judgesOf(config);
         server.reload(config);
-        audit.write('reloaded', { keys: keys.map(({ id }) => id), needs_restart: fixed });
+        audit.write('reloaded', { keys: judges.keys.map(({ id }) => id), needs_restart: fixed });
         say(`configuration reloaded${fixed.length > 0 ? `; restart the agent for: ${fixed.join(', ')}` : ''}`);
       } catch (error) {
         if (!(error instanceof ConfigError)) throw error;

@@ -36,6 +36,48 @@ export const refusals = {
       `The frame can't be read: ${why}.`,
       'Use an action of the same major version as the agent.',
     ),
+  tokenMissing: (entry: string) =>
+    refusal(
+      'token-missing',
+      `The trust entry "${entry}" wants a GitHub token beside the signature, and the command has none.`,
+      'Give the job "permissions: id-token: write", and leave the input "oidc" at auto.',
+    ),
+  tokenInvalid: (why: string) =>
+    refusal(
+      'token-invalid',
+      `The GitHub token does not hold: ${why}.`,
+      'Let the action ask for the token itself, with the agent’s right name; see oidc in agent.yaml for the issuer.',
+    ),
+  tokenExpired: (why: string) =>
+    refusal(
+      'token-expired',
+      `The GitHub token is too old: ${why}.`,
+      'Run the job again; if it happens again, look at the clock of this host.',
+    ),
+  tokenReplayed: () =>
+    refusal(
+      'token-replayed',
+      'The GitHub token has been used already.',
+      'Run the job again: each command has a token of its own.',
+    ),
+  tokenKeysUnreachable: (issuer: string, why: string) =>
+    refusal(
+      'token-keys-unreachable',
+      `The keys of ${issuer} can't be had: ${why}.`,
+      'Let the host reach the issuer, or name a file of its keys: oidc.jwks_file in agent.yaml.',
+    ),
+  tokenNotAllowed: (claim: string, is: string) =>
+    refusal(
+      'token-not-allowed',
+      `No trust entry takes a GitHub token whose ${claim} is ${is}.`,
+      'Correct "github" in the trust entry of agent.yaml, or run the workflow that it names.',
+    ),
+  tokenMismatch: (claim: string) =>
+    refusal(
+      'token-mismatch',
+      `The GitHub token's ${claim} is not what the command says.`,
+      'The command is not from the job that the token was made for.',
+    ),
   signatureInvalid: () =>
     refusal(
       'signature-invalid',
@@ -159,6 +201,12 @@ export const AUTH_REASONS: Record<string, string> = {
   'address-not-allowed': 'ip_blocked',
   'rate-limited': 'rate_limited',
   'signature-invalid': 'invalid_key',
+  'token-missing': 'invalid_key',
+  'token-invalid': 'invalid_key',
+  'token-expired': 'expired',
+  'token-replayed': 'replayed',
+  'token-not-allowed': 'not_allowed',
+  'token-mismatch': 'not_allowed',
   'challenge-stale': 'expired',
   'challenge-replayed': 'replayed',
   'id-reused': 'replayed',

@@ -1,4 +1,4 @@
-import { sign as signBytes, verify as verifyBytes } from 'node:crypto';
+import { createHash, sign as signBytes, verify as verifyBytes } from 'node:crypto';
 import { z } from 'zod';
 import type { PublicKey, SecretKey } from './keys.ts';
 
@@ -14,10 +14,7 @@ export type PayloadType = (typeof PAYLOAD_TYPES)[keyof typeof PAYLOAD_TYPES];
 export const Signed = z.object({
   payloadType: z.string().max(200),
   payload: z.string(),
-  signatures: z
-    .array(z.object({ keyid: z.string().max(200).optional(), sig: z.string().max(200) }))
-    .min(1)
-    .max(4),
+  signatures: z.array(z.object({ keyid: z.string().max(200).optional(), sig: z.string().max(200) })).max(4),
 });
 export type Signed = z.infer<typeof Signed>;
 
@@ -25,6 +22,17 @@ export type Signed = z.infer<typeof Signed>;
 export function preAuthEncoding(payloadType: string, body: Uint8Array): Buffer {
   const head = `DSSEv1 ${Buffer.byteLength(payloadType)} ${payloadType} ${body.length} `;
   return Buffer.concat([Buffer.from(head), body]);
+}
+
+/** The audience of a GitHub token that goes with an envelope: it serves that command to that agent and nothing else. */
+export function audienceOf(agent: string, payloadType: PayloadType, body: Uint8Array): string {
+  const digest = createHash('sha256').update(preAuthEncoding(payloadType, body)).digest('hex');
+  return `chatops:v1:agent:${agent}:cmd:sha-256:${digest}`;
+}
+
+/** An envelope that nobody has signed: a token beside it vouches for it. */
+export function envelope(payloadType: PayloadType, body: Uint8Array): Signed {
+  return { payloadType, payload: Buffer.from(body).toString('base64'), signatures: [] };
 }
 
 /** Signs the exact bytes of `body`. */
