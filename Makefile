@@ -8,7 +8,7 @@ help: ## this list
 setup: ## npm packages, a Docker engine, compose, rsync and the checkers, where they are missing
 	@scripts/setup.sh
 
-demo: setup ## the main job, for real: agent, stack, merges, an undo, a killed agent, a refusal; then clean up
+demo: setup ## the main job, for real: agent, stack, merges, an undo, a killed agent, a backup, a refusal; then clean up
 	@scripts/with-engine.sh node test/demo/main.ts
 
 test: setup ## every check and every test

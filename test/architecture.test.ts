@@ -26,7 +26,7 @@ const WALLS: { in: RegExp; may: RegExp; because: string }[] = [
   },
   {
     in: /^agent\/executors\/(?!index|exam)[^/]+\//,
-    may: /^agent\/(plan|keep|executors\/(executor|verify|backups|hold|databases)|executors\/[^/]+\/)/,
+    may: /^agent\/(plan|keep|executors\/(executor|verify|backups|hold|database|databases)|executors\/[^/]+\/)/,
     because: 'an executor decides and does nothing: it has no hands',
   },
   {

@@ -77,10 +77,18 @@ describe('an agent that is killed', () => {
       expect(execFileSync('pg_restore', ['--file=-', dump], { encoding: 'utf8', maxBuffer: 2 ** 26 })).toContain(
         '\n300000\n',
       );
-      expect([vault.leftovers('pg'), docker('ps', '--all', '--quiet', '--filter', 'label=chatops=drill')]).toEqual([
-        [],
-        '',
-      ]);
+      expect([
+        vault.leftovers('pg'),
+        docker(
+          'ps',
+          '--all',
+          '--quiet',
+          '--filter',
+          'label=chatops=drill',
+          '--filter',
+          'ancestor=chatops-test/postgres:1',
+        ),
+      ]).toEqual([[], '']);
     },
   );
 });

@@ -90,7 +90,17 @@ describe('a backup of a MariaDB database', () => {
     expect([done.code, done.log.includes('tables: 2')], done.log).toEqual([0, true]);
     const drill = await vault.run('try', `action: drill\nof: {kind: mysql, name: my}\nfrom: ${vault.nas}\n`);
     expect([drill.code, drill.log.includes('restored in')], drill.log).toEqual([0, true]);
-    expect(docker('ps', '--all', '--quiet', '--filter', 'label=chatops=drill')).toBe('');
+    expect(
+      docker(
+        'ps',
+        '--all',
+        '--quiet',
+        '--filter',
+        'label=chatops=drill',
+        '--filter',
+        'ancestor=chatops-test/mariadb:1',
+      ),
+    ).toBe('');
   });
 
   it('comes back in its place after a copy of what is there was made, and is undone where it fails', async () => {
@@ -104,6 +114,13 @@ describe('a backup of a MariaDB database', () => {
     ]);
     const [before = ''] = vault.leftovers('my');
     expect(readFileSync(join(vault.nas, 'my', before), 'utf8')).toContain('CREATE TABLE `later`');
+    sql('CREATE TABLE shop.precious (n INT)');
+    vault.stack('app', { 'compose.yaml': 'services: {}\n' });
+    const undone = await restore(
+      'confirm_overwrite: true\nstack: app\nverify: {tcp: {address: "127.0.0.1:1", retries: 0}}\n',
+    );
+    expect([undone.reason, sql('SHOW TABLES FROM shop')], undone.log).toEqual(['undo-failed', 'big\norders\nprecious']);
+    sql('DROP TABLE shop.precious');
     sql('DELETE FROM shop.orders WHERE n > 9');
     // A dump that a server can't load, though it is what its manifest says.
     const name = vault.kept('my').at(-1) ?? '';

@@ -144,6 +144,17 @@ describe('a backup of Plex', () => {
     expect(count() % 200).toBe(0);
   });
 
+  it('whose restore fails its check has its own library back', async () => {
+    vault.stack('app', { 'compose.yaml': 'services: {}\n' });
+    const before = count();
+    const done = await restore(
+      'confirm_overwrite: true\nstack: app\nverify: {tcp: {address: "127.0.0.1:1", retries: 0}}\n',
+    );
+    expect([done.reason, done.log.includes('✓ swap library back')], done.log).toEqual(['undo-failed', true]);
+    await eventually(() => expect(count()).toBeGreaterThanOrEqual(before));
+    expect(readdirSync(databases()).filter(name => name.includes('restoring'))).toEqual([]);
+  });
+
   it('whose archive has changed by a byte is neither tried nor restored', async () => {
     const name = vault.kept('px').at(-1) ?? '';
     const file = openSync(join(vault.nas, 'px', name), 'r+');

@@ -97,7 +97,17 @@ describe('a backup of a PostgreSQL database', () => {
     expect(await vault.host.metrics()).toMatch(
       /chatops_backup_last_drill_timestamp_seconds\{kind="postgres",name="pg"\} 1\d{9}/,
     );
-    expect(docker('ps', '--all', '--quiet', '--filter', 'label=chatops=drill')).toBe('');
+    expect(
+      docker(
+        'ps',
+        '--all',
+        '--quiet',
+        '--filter',
+        'label=chatops=drill',
+        '--filter',
+        'ancestor=chatops-test/postgres:1',
+      ),
+    ).toBe('');
   });
 
   it('comes back under its name, and what was there is kept; without a word it is not overwritten', async () => {
@@ -112,6 +122,19 @@ describe('a backup of a PostgreSQL database', () => {
     );
     const other = await restore('database: copy\n');
     expect([other.code, sql('copy', 'SELECT count(*) FROM orders')], other.log).toEqual([0, '20000']);
+  });
+
+  it('whose check fails is undone: the database that was there is there again', async () => {
+    vault.stack('app', { 'compose.yaml': 'services: {}\n' });
+    sql('shop', 'CREATE TABLE precious (n int)');
+    const done = await restore(
+      'confirm_overwrite: true\nstack: app\nverify: {tcp: {address: "127.0.0.1:1", retries: 0}}\n',
+    );
+    // The check holds for neither: what counts is which of them is there.
+    expect([done.reason, done.log.includes('✓ swap back')], done.log).toEqual(['undo-failed', true]);
+    expect(sql('shop', "SELECT count(*) FROM pg_tables WHERE tablename = 'precious'")).toBe('1');
+    expect(databases().filter(name => name.includes('_restore_'))).toEqual([]);
+    sql('shop', 'DROP TABLE precious');
   });
 
   it('of which a byte has changed is neither restored nor tried, and counts for nothing any more', async () => {

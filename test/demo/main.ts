@@ -1,10 +1,12 @@
-import { existsSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { committed, labeled, merged } from '../doubles/github.ts';
 import { freePort } from '../stand/host.ts';
 import type { Finished, Job } from '../stand/runner.ts';
 import { buildImage, docker, LABEL, type Merge, World } from '../stand/world.ts';
 
-/** The main job once, for real: merges, a failure, a killed agent, a rollback, a refusal, metrics. Ends with 1 where anything is not as it should be. */
+/** The main job once, for real: merges, a failure, a killed agent, a rollback, a backup and a restore, a refusal, metrics. Ends with 1 where anything is not as it should be. */
 const IMAGE = 'chatops-demo/web';
 const bold = (text: string) => `\u001b[1m${text}\u001b[0m`;
 const dim = (text: string) => `\u001b[2m${text}\u001b[0m`;
@@ -106,6 +108,20 @@ async function play(world: World): Promise<void> {
   expect(back.code === 0, 'the command line ends with 0');
   expect((await answers(port)) === 'version 2', `http://127.0.0.1:${port}/ says "${await answers(port)}"`);
 
+  chapter('A folder is backed up and read back; it is lost, and restored');
+  mkdirSync(`${store}/data`, { recursive: true });
+  mkdirSync(`${store}/nas`, { recursive: true });
+  writeFileSync(`${store}/data/notes.txt`, 'precious\n');
+  await fromHost(
+    world,
+    'nightly',
+    `action: backup\nbackup_type: docker_volumes\nsource: ${store}/data\ndestination: ${store}/nas\nkeep: {last: 3}\n`,
+  );
+  rmSync(`${store}/data/notes.txt`);
+  await fromHost(world, 'restore', `action: restore\nof: nightly\nfrom: ${store}/nas\nto: ${store}/data\n`);
+  const notes = readFileSync(`${store}/data/notes.txt`, 'utf8').trim();
+  expect(notes === 'precious', `${store}/data/notes.txt says "${notes}"`);
+
   chapter('A pull request whose label was set before the last push is refused');
   const early = await deploy(
     world.merge({ 'stacks/web/compose.yaml': compose(1, port) }, head => [labeled(LABEL), committed(head), merged()]),
@@ -120,19 +136,30 @@ async function play(world: World): Promise<void> {
     .filter(line => /^chatops_(intent_requests|intent_duration_seconds_count|runs|build)/.test(line));
   for (const line of metrics) console.log(dim(`   │ ${line}`));
   expect(
-    metrics.some(line => line.startsWith('chatops_runs_total{outcome="succeeded"}') && line.endsWith(' 2')),
-    'two runs of this agent have succeeded since it was started again',
+    metrics.some(line => line.startsWith('chatops_runs_total{outcome="succeeded"}') && line.endsWith(' 4')),
+    'four runs of this agent have succeeded since it was started again',
   );
 }
 
+/** Gives an intent to the agent from its own host, and shows how that goes. */
+async function fromHost(world: World, name: string, intent: string): Promise<void> {
+  writeFileSync(`${store}/${name}.yaml`, intent);
+  const done = await world.host.chatops(['run', `${store}/${name}.yaml`]);
+  console.log(dim(done.stdout.trim().replace(/^/gm, '   │ ')));
+  expect(done.code === 0, `chatops run ${name}.yaml ends with ${done.code}`);
+}
+
+const store = mkdtempSync(join(tmpdir(), 'chatops-demo-'));
+const backups = { sources: [store], destinations: [{ path: `${store}/nas`, min_free: '1MiB' }] };
 const began = performance.now();
 for (const version of [1, 2]) buildImage(`${IMAGE}:${version}`, `version ${version}`);
 buildImage(`${IMAGE}:3`, 'Internal error');
 try {
-  await using world = new World();
+  await using world = new World({ config: { backups } });
   await play(await world.start());
   chapter('Cleaning up');
 } finally {
+  rmSync(store, { recursive: true });
   docker('rmi', '--force', `${IMAGE}:1`, `${IMAGE}:2`, `${IMAGE}:3`);
 }
 console.log(

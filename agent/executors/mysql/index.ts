@@ -1,51 +1,25 @@
 import type { Look, Plan, Start } from '../../plan.ts';
-import {
-  changesOf,
-  checkTarget,
-  claimsOf,
-  clearPartial,
-  pruneOf,
-  readBack,
-  shelfLock,
-  shelfOf,
-  summaryOf,
-  timesOf,
-} from '../backups.ts';
-import { type Context, type Executor, hostsOf, type Intent, subjectOf } from '../executor.ts';
-import { drillSteps, type MysqlDrill, planDrill } from './drill.ts';
+import { changesOf, checkTarget, clearPartial, pruneOf, readBack, shelfOf, summaryOf, timesOf } from '../backups.ts';
+import { databaseExecutor } from '../database.ts';
+import type { Context, Intent } from '../executor.ts';
+import { drillSteps, planDrill } from './drill.ts';
 import { type MysqlRestore, planRestore } from './restore.ts';
 import { callAt, dumpOf, findMysql, findProgram, packed } from './server.ts';
 
 type MysqlBackup = Extract<Intent, { action: 'backup'; database_type: 'mysql' | 'mariadb' }>;
-type OnMysql = MysqlBackup | MysqlRestore | MysqlDrill;
 
 /** MySQL and MariaDB databases, by the server's own programs. */
-export const mysql: Executor<OnMysql> = {
+export const mysql = databaseExecutor<MysqlBackup, MysqlRestore>({
   kind: 'mysql',
-  takes: (intent): intent is OnMysql =>
-    intent.action === 'restore' || intent.action === 'drill'
-      ? typeof intent.of === 'object' && intent.of.kind === 'mysql'
-      : intent.action === 'backup' &&
-        'database_type' in intent &&
-        (intent.database_type === 'mysql' || intent.database_type === 'mariadb'),
-  subjects(intent, document) {
-    if (intent.action === 'backup')
-      return [
-        `database ${intent.source_container ?? intent.source}/${intent.database}`,
-        ...shelfLock(intent.destination, intent.id ?? document.name),
-      ];
-    const { name } = subjectOf(intent.of);
-    if (intent.action === 'drill') return shelfLock(intent.from, name);
-    const stack = intent.stack === undefined ? [] : [`stack ${intent.stack}`];
-    return [`server ${intent.to_container}`, ...shelfLock(intent.from, name), ...stack];
-  },
-  claims: (intent, site) => claimsOf(intent.action === 'backup' ? intent : { destination: intent.from }, site),
-  asks: intent => (intent.action === 'restore' && intent.verify ? hostsOf(intent.verify) : []),
-  plan(intent, context, look) {
-    if (intent.action === 'restore') return planRestore(intent, context, look);
-    return intent.action === 'drill' ? planDrill(intent, context, look) : planBackup(intent, context, look);
-  },
-};
+  types: ['mysql', 'mariadb'],
+  locks: intent =>
+    intent.action === 'backup'
+      ? `database ${intent.source_container ?? intent.source}/${intent.database}`
+      : `server ${intent.to_container}`,
+  backup: planBackup,
+  restore: planRestore,
+  drill: planDrill,
+});
 
 async function planBackup(intent: MysqlBackup, context: Context, look: Look): Promise<Plan> {
   const { site, at, run } = context;

@@ -2,19 +2,18 @@ import { CannotPlan, type Look, type Plan, type Start, type Step } from '../../p
 import {
   changesOf,
   checkTarget,
-  claimsOf,
   clearPartial,
   findContainer,
   findRunning,
   pruneOf,
   readBack,
-  shelfLock,
   shelfOf,
   summaryOf,
   timesOf,
 } from '../backups.ts';
+import { databaseExecutor } from '../database.ts';
 import { onServer } from '../databases.ts';
-import { type Context, type Executor, hostsOf, type Intent, type Site, subjectOf } from '../executor.ts';
+import type { Context, Intent, Site } from '../executor.ts';
 import { holdStill } from '../hold.ts';
 import {
   check,
@@ -28,39 +27,20 @@ import {
   type Times,
   unpack,
 } from './archive.ts';
-import { type PlexDrill, planDrill } from './drill.ts';
+import { planDrill } from './drill.ts';
 import { type PlexRestore, planRestore } from './restore.ts';
 
 type PlexBackup = Extract<Intent, { action: 'backup'; database_type: 'plex' }>;
-type OnPlex = PlexBackup | PlexRestore | PlexDrill;
 
 /** Plex's databases, by its own SQLite. */
-export const plex: Executor<OnPlex> = {
+export const plex = databaseExecutor<PlexBackup, PlexRestore>({
   kind: 'plex',
-  takes: (intent): intent is OnPlex =>
-    intent.action === 'restore' || intent.action === 'drill'
-      ? typeof intent.of === 'object' && intent.of.kind === 'plex'
-      : intent.action === 'backup' && 'database_type' in intent && intent.database_type === 'plex',
-  subjects(intent, document) {
-    const stack = 'stack' in intent && intent.stack !== undefined ? [`stack ${intent.stack}`] : [];
-    if (intent.action === 'backup') {
-      const { destination, destination_container, destination_path, source_container } = intent;
-      const place = destination ?? `${destination_container ?? ''}:${destination_path}`;
-      return [`plex ${source_container}`, ...shelfLock(place, intent.id ?? document.name), ...stack];
-    }
-    const shelf = shelfLock(intent.from, subjectOf(intent.of).name);
-    return intent.action === 'drill' ? shelf : [`plex ${intent.to_container}`, ...shelf, ...stack];
-  },
-  claims(intent, site) {
-    if (intent.action !== 'backup') return claimsOf({ destination: intent.from }, site);
-    return claimsOf({ destination: targetOf(intent).destination }, site);
-  },
-  asks: intent => (intent.action === 'restore' && intent.verify ? hostsOf(intent.verify) : []),
-  plan(intent, context, look) {
-    if (intent.action === 'restore') return planRestore(intent, context, look);
-    return intent.action === 'drill' ? planDrill(intent, context, look) : planBackup(intent, context, look);
-  },
-};
+  types: ['plex'],
+  locks: intent => `plex ${intent.action === 'backup' ? intent.source_container : intent.to_container}`,
+  backup: planBackup,
+  restore: planRestore,
+  drill: planDrill,
+});
 
 /** `destination_path` alone is a folder of the host. */
 function targetOf({ destination, destination_container, destination_path }: PlexBackup) {

@@ -1,50 +1,26 @@
 import type { Look, Plan } from '../../plan.ts';
-import {
-  changesOf,
-  checkTarget,
-  claimsOf,
-  clearPartial,
-  pruneOf,
-  readBack,
-  shelfLock,
-  shelfOf,
-  summaryOf,
-  timesOf,
-} from '../backups.ts';
+import { changesOf, checkTarget, clearPartial, pruneOf, readBack, shelfOf, summaryOf, timesOf } from '../backups.ts';
+import { databaseExecutor } from '../database.ts';
 import { onServer, SHORT } from '../databases.ts';
-import { type Context, type Executor, hostsOf, type Intent, subjectOf } from '../executor.ts';
-import { drillSteps, type PostgresDrill, planDrill } from './drill.ts';
+import type { Context, Intent } from '../executor.ts';
+import { drillSteps, planDrill } from './drill.ts';
 import { type PostgresRestore, planRestore } from './restore.ts';
 import { findPostgres, hostOf, OLD_CLIENT, PASSWORD, versionAt } from './server.ts';
 
 type PostgresBackup = Extract<Intent, { action: 'backup'; database_type: 'postgres' }>;
-type OnPostgres = PostgresBackup | PostgresRestore | PostgresDrill;
 
 /** PostgreSQL databases, by the server's own programs. */
-export const postgres: Executor<OnPostgres> = {
+export const postgres = databaseExecutor<PostgresBackup, PostgresRestore>({
   kind: 'postgres',
-  takes: (intent): intent is OnPostgres =>
-    intent.action === 'restore' || intent.action === 'drill'
-      ? typeof intent.of === 'object' && intent.of.kind === 'postgres'
-      : intent.action === 'backup' && 'database_type' in intent && intent.database_type === 'postgres',
-  subjects(intent, document) {
-    if (intent.action === 'backup')
-      return [
-        `database ${intent.source_container ?? intent.source}/${intent.database}`,
-        ...shelfLock(intent.destination, intent.id ?? document.name),
-      ];
-    const { name } = subjectOf(intent.of);
-    if (intent.action === 'drill') return shelfLock(intent.from, name);
-    const stack = intent.stack === undefined ? [] : [`stack ${intent.stack}`];
-    return [`database ${intent.to_container}/${intent.database ?? name}`, ...shelfLock(intent.from, name), ...stack];
-  },
-  claims: (intent, site) => claimsOf(intent.action === 'backup' ? intent : { destination: intent.from }, site),
-  asks: intent => (intent.action === 'restore' && intent.verify ? hostsOf(intent.verify) : []),
-  plan(intent, context, look) {
-    if (intent.action === 'restore') return planRestore(intent, context, look);
-    return intent.action === 'drill' ? planDrill(intent, context, look) : planBackup(intent, context, look);
-  },
-};
+  types: ['postgres'],
+  locks: intent =>
+    intent.action === 'backup'
+      ? `database ${intent.source_container ?? intent.source}/${intent.database}`
+      : `database ${intent.to_container}/${intent.database ?? intent.of.name}`,
+  backup: planBackup,
+  restore: planRestore,
+  drill: planDrill,
+});
 
 async function planBackup(intent: PostgresBackup, context: Context, look: Look): Promise<Plan> {
   const { site, at, run } = context;

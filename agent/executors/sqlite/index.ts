@@ -2,59 +2,35 @@ import { CannotPlan, type Look, type Plan, type Start } from '../../plan.ts';
 import {
   changesOf,
   checkTarget,
-  claimsOf,
   clearPartial,
   findSource,
   pruneOf,
   readBack,
-  shelfLock,
   shelfOf,
   summaryOf,
   timesOf,
-  under,
   versionOf,
 } from '../backups.ts';
-import { type Context, type Executor, hostsOf, type Intent, subjectOf } from '../executor.ts';
-import { planDrill, type SqliteDrill } from './drill.ts';
+import { databaseExecutor } from '../database.ts';
+import type { Context, Intent } from '../executor.ts';
+import { planDrill } from './drill.ts';
 import { planRestore, type SqliteRestore } from './restore.ts';
 import { checkCopy, sqlite3 } from './sqlite3.ts';
 
 type SqliteBackup = Extract<Intent, { action: 'backup'; database_type: 'sqlite' }>;
-type OnSqlite = SqliteBackup | SqliteRestore | SqliteDrill;
 
 /** SQLite databases, while they are written to: page by page inside one read transaction, then checked. */
-export const sqlite: Executor<OnSqlite> = {
+export const sqlite = databaseExecutor<SqliteBackup, SqliteRestore>({
   kind: 'sqlite',
-  takes: (intent): intent is OnSqlite =>
-    intent.action === 'restore' || intent.action === 'drill'
-      ? typeof intent.of === 'object' && intent.of.kind === 'sqlite'
-      : intent.action === 'backup' && 'database_type' in intent && intent.database_type === 'sqlite',
-  subjects(intent, document) {
-    if (intent.action === 'backup') {
-      const database = intent.source ?? `${intent.source_container}:${intent.source_path}`;
-      return [`database ${database}`, ...shelfLock(intent.destination, intent.id ?? document.name)];
-    }
-    const { name } = subjectOf(intent.of);
-    if (intent.action === 'drill') return shelfLock(intent.from, name);
-    const stack = intent.stack === undefined ? [] : [`stack ${intent.stack}`];
-    const database = intent.to ?? `${intent.to_container}:${intent.to_path}`;
-    return [`database ${database}`, ...shelfLock(intent.from, name), ...stack];
-  },
-  claims(intent, site) {
-    if (intent.action === 'backup') return claimsOf(intent, site);
-    const from = { destination: intent.from };
-    const to = intent.action === 'restore' && intent.to !== undefined ? intent.to : undefined;
-    return [
-      ...claimsOf(from, site),
-      ...(to === undefined ? [] : [{ path: to, root: under(to, site.backups.sources) }]),
-    ];
-  },
-  asks: intent => (intent.action === 'restore' && intent.verify ? hostsOf(intent.verify) : []),
-  plan(intent, context, look) {
-    if (intent.action === 'restore') return planRestore(intent, context, look);
-    return intent.action === 'drill' ? planDrill(intent, context, look) : planBackup(intent, context, look);
-  },
-};
+  types: ['sqlite'],
+  locks: intent =>
+    intent.action === 'backup'
+      ? `database ${intent.source ?? `${intent.source_container}:${intent.source_path}`}`
+      : `database ${intent.to ?? `${intent.to_container}:${intent.to_path}`}`,
+  backup: planBackup,
+  restore: planRestore,
+  drill: planDrill,
+});
 
 async function planBackup(intent: SqliteBackup, context: Context, look: Look): Promise<Plan> {
   const source = await findSource(intent, look);

@@ -82,3 +82,32 @@ describe('a backup of a guest', () => {
     expect([step?.stallTimeout, step?.argv.includes('120')]).toEqual([7_200_000, true]);
   });
 });
+
+describe('a restore of a container', () => {
+  it('is made by pct, as a new and unprivileged one', async () => {
+    const restore = {
+      action: 'restore',
+      of: { kind: 'vm_proxmox', vm_id: 110 },
+      from: 'nfs',
+      to_vm_id: 901,
+      storage: 'nfs',
+    } as Intent;
+    const listing: Look = {
+      ...look('lxc'),
+      ask: async argv =>
+        argv.includes('--content')
+          ? {
+              code: 0,
+              stdout: '[{"volid":"nfs:backup/vzdump-lxc-110-2026_01_01-00_00_00.tar.zst","size":1,"ctime":5}]',
+              stderr: '',
+            }
+          : look('lxc').ask(argv),
+    };
+    const [step, see] = await stepsOf(restore, listing);
+    expect(step?.argv).toEqual([
+      ...['pct', 'restore', '901', 'nfs:backup/vzdump-lxc-110-2026_01_01-00_00_00.tar.zst'],
+      ...['--storage', 'nfs', '--unprivileged', '1'],
+    ]);
+    expect(see?.argv).toEqual(['pct', 'config', '901']);
+  });
+});
