@@ -16,7 +16,7 @@ import { rangesOf } from './hands/probe.ts';
 import { stackOf } from './receipts.ts';
 import { refusals } from './refusals.ts';
 import type { StoredRun } from './store.ts';
-import type { AllowRule } from './trust.ts';
+import { type AllowRule, matches } from './trust.ts';
 
 /** What an allow rule is asked for. */
 interface Wish {
@@ -232,19 +232,4 @@ function unsafePath(path: string): string | undefined {
     return 'its path climbs or has an empty part';
   if (segments.some(segment => segment.toLowerCase() === '.git')) return 'it belongs to git';
   return undefined;
-}
-
-/** `*` stands for any letters, also none; everything else for itself. */
-function matches(pattern: string, name: string): boolean {
-  const [first = '', ...rest] = pattern.split('*');
-  if (rest.length === 0) return first === name;
-  if (!name.startsWith(first)) return false;
-  const last = rest.pop() ?? '';
-  let at = first.length;
-  for (const part of rest) {
-    const found = name.indexOf(part, at);
-    if (found < 0) return false;
-    at = found + part.length;
-  }
-  return name.endsWith(last) && name.length - last.length >= at;
 }

@@ -5,7 +5,8 @@ import { z } from 'zod';
 import { Duration } from '../intents/duration.ts';
 import { nearest } from '../intents/nearest.ts';
 import { DEFAULT_PORT } from '../protocol/wire.ts';
-import { Name, TrustEntry } from './trust.ts';
+import { COMPOSE_GRANTS } from './plan.ts';
+import { Name, Pattern, TrustEntry } from './trust.ts';
 
 const Absolute = z.string().regex(/^\/(?!.*\/\.\.?(\/|$))/, 'Expected an absolute path without "." or ".." in it');
 const Address = z.string().refine(isAddressRange, { error: 'Expected an address or a range such as "100.64.0.0/10"' });
@@ -70,6 +71,25 @@ export const Config = z
         config_dir: Absolute.optional().describe('DOCKER_CONFIG: where registry logins are.'),
       })
       .default({ socket: '/var/run/docker.sock', command: 'docker' }),
+    compose: z
+      .strictObject({
+        binds: z.array(Absolute).default([]).describe('Folders that any stack may bind beside its own.'),
+        ports: z
+          .string()
+          .regex(/^\d{1,5}-\d{1,5}$/, 'Expected a range such as "1024-65535"')
+          .default('1-65535')
+          .describe('Ports of this host that stacks may publish.'),
+        grants: z
+          .array(
+            z.strictObject({
+              stack: Pattern,
+              allow: z.array(z.enum(COMPOSE_GRANTS)).min(1).describe('What its compose file may do beyond the rules.'),
+            }),
+          )
+          .default([]),
+      })
+      .default({ binds: [], ports: '1-65535', grants: [] })
+      .describe('What compose files may do. They are judged, rendered, before anything of them is started.'),
     limits: z
       .strictObject({
         concurrent_runs: z.int().min(1).max(100).default(4).describe('Runs side by side (of different stacks).'),

@@ -61,6 +61,8 @@ export function describeStep(step: Step): string {
         ? `remove what was left unfinished in ${step.folder} for two days; no backup is pruned`
         : `prune ${step.folder}: keep ${rules.join(', ')}, at least ${step.minKeep} verified`;
     }
+    case 'judge-config':
+      return `${step.argv.join(' ')}, and judge it by the host's rules`;
     case 'remember':
       return `remember what ${whoIn(step)} runs, for a rollback (the newest ${step.keep})`;
   }

@@ -1,9 +1,10 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Hands, Piece, StepEnding } from './carry-out.ts';
 import { type Engine, inspectAll, serviceOf } from './docker.ts';
 import { changeFiles, FileFailure, restoreFiles } from './files.ts';
 import { checkSource, checkTarget } from './hands/backup.ts';
+import { judgeRendered } from './hands/judge-config.ts';
 import { judgeListing, readArchive } from './hands/listing.ts';
 import { probe } from './hands/probe.ts';
 import { prune } from './hands/prune.ts';
@@ -18,6 +19,7 @@ import {
   CannotPlan,
   type ExpectListed,
   type FileChange,
+  type JudgeConfig,
   type Measure,
   type Secret,
   type Start,
@@ -91,6 +93,20 @@ export function createHands(options: HandsOptions): Hands & { end(): void } {
       starting(one, { ...place, index: `${place.index}-${Date.now()}-${++asking}` }, signal);
     return yield* readArchive(step.read, { ...found, backup: found.backup }, `${stdoutTo}.path`, inner);
   }
+  async function* judged(step: JudgeConfig, place: Place, signal: AbortSignal, resumed?: { offset: number }): Doing {
+    const stdoutTo = join(options.runDir, `${place.document}-${place.index}.json`);
+    const failure = { code: 'compose-invalid', remedy: 'Correct the compose file. Nothing was started.' };
+    const { name, argv, cwd, timeout } = step;
+    const asked: Start = { do: 'start', name, argv, cwd, timeout, stdoutTo, repeatable: true, failure };
+    try {
+      const ending = yield* starting(asked, place, signal, resumed);
+      if (ending.outcome !== 'succeeded') return ending;
+      return judgeRendered(await readFile(stdoutTo, 'utf8'), step);
+    } finally {
+      // It holds what env files hold.
+      await rm(stdoutTo, { force: true });
+    }
+  }
   /** Waits for health, and brings up again what the engine was still stopping. */
   async function* healthy(step: AwaitHealthy, place: Place, signal: AbortSignal): Doing {
     const deadline = performance.now() + step.timeout;
@@ -154,6 +170,8 @@ export function createHands(options: HandsOptions): Hands & { end(): void } {
           return noteDrill(step);
         case 'expect-ending':
           return expectEnding(step);
+        case 'judge-config':
+          return judged(step, place, signal, resumed);
         case 'expect-listed':
           return listed(step, place, signal, resumed);
         case 'prune':

@@ -22,6 +22,7 @@ import { cleanEnvironment } from './process.ts';
 import { Runs } from './runs.ts';
 import { AgentServer } from './server.ts';
 import { Store } from './store.ts';
+import { matches } from './trust.ts';
 
 /** A running agent. */
 export interface Agent {
@@ -165,6 +166,13 @@ export function siteOf(config: Config): Site {
     docker: config.docker.command,
     verify: config.verify.allow,
     proxmox: config.proxmox.programs === undefined ? '' : `${config.proxmox.programs}/`,
+    compose: {
+      binds: config.compose.binds,
+      ports: config.compose.ports.split('-').map(Number) as [number, number],
+      socket: config.docker.socket,
+      grantsOf: stack =>
+        config.compose.grants.filter(grant => matches(grant.stack, stack)).flatMap(({ allow }) => allow),
+    },
     backups: {
       sources: [...config.backups.sources, config.stacks.root],
       destinations: config.backups.destinations.map(({ min_free, ...rest }) => ({

@@ -181,6 +181,29 @@ export interface Remember extends Named {
   points?: RestorePoint[];
 }
 
+/** What a compose file may do only where the host grants it to its stack. */
+export const COMPOSE_GRANTS = [
+  'privileged',
+  'capabilities',
+  'host-namespaces',
+  'docker-socket',
+  'devices',
+  'binds',
+  'ports',
+] as const;
+export type ComposeGrant = (typeof COMPOSE_GRANTS)[number];
+
+/** Has compose render its config, as JSON, and judges it before anything of it is started. It is not kept. */
+export interface JudgeConfig extends Named {
+  do: 'judge-config';
+  argv: [string, ...string[]];
+  cwd: string;
+  timeout: Milliseconds;
+  /** The file in which lines are named, where it is known. */
+  file?: string | undefined;
+  rules: { grants: ComposeGrant[]; binds: string[]; ports: [number, number]; socket: string };
+}
+
 export type Step =
   | Start
   | Tidy
@@ -192,6 +215,7 @@ export type Step =
   | Tcp
   | Measure
   | Remember
+  | JudgeConfig
   | CheckTarget
   | CheckSource
   | Seal

@@ -5,7 +5,7 @@ import { KeyError, readPublicKey } from '../protocol/keys.ts';
 export const Name = z
   .string()
   .regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/, 'Expected letters, digits, "_", "." and "-"');
-const Pattern = z
+export const Pattern = z
   .string()
   .regex(/^[A-Za-z0-9_.*-]+$/, 'Expected a name, with "*" for any letters')
   .describe('A name; "*" stands for any letters: "stack-*".');
@@ -75,4 +75,19 @@ function isPublicKey(text: string): boolean {
     if (error instanceof KeyError) return false;
     throw error;
   }
+}
+
+/** `*` stands for any letters, also none; everything else for itself. */
+export function matches(pattern: string, name: string): boolean {
+  const [first = '', ...rest] = pattern.split('*');
+  if (rest.length === 0) return first === name;
+  if (!name.startsWith(first)) return false;
+  const last = rest.pop() ?? '';
+  let at = first.length;
+  for (const part of rest) {
+    const found = name.indexOf(part, at);
+    if (found < 0) return false;
+    at = found + part.length;
+  }
+  return name.endsWith(last) && name.length - last.length >= at;
 }

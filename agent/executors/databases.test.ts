@@ -9,6 +9,7 @@ const site: Site = {
   memory: '/var/lib/chatops/stacks',
   docker: 'docker',
   verify: [],
+  compose: { binds: [], ports: [1, 65535], socket: '/s', grantsOf: () => [] },
   proxmox: '',
   backups: {
     sources: ['/srv', '/opt/stacks'],

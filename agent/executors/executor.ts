@@ -1,6 +1,6 @@
 import type { Intent } from '../../intents/intent.ts';
 import type { Document } from '../../protocol/command.ts';
-import type { Look, Plan } from '../plan.ts';
+import type { ComposeGrant, Look, Plan } from '../plan.ts';
 
 export type { Keep } from '../../intents/backup.ts';
 export { parseDuration } from '../../intents/duration.ts';
@@ -31,6 +31,8 @@ export interface Site {
   /** What goes before the names of Proxmox's programs: nothing, or a folder with a slash at its end. */
   proxmox: string;
   backups: BackupSite;
+  /** Bounds of compose files: folders that any stack may bind beside its own, ports that may be published, and what is granted to a stack. */
+  compose: { binds: string[]; ports: [number, number]; socket: string; grantsOf: (stack: string) => ComposeGrant[] };
 }
 
 /** Where backups may read and write (absolute), and the passwords that they take. */

@@ -9,6 +9,7 @@ const site: Context['site'] = {
   memory: '/var/lib/chatops/stacks',
   docker: 'docker',
   verify: ['stack', '127.0.0.0/8'],
+  compose: { binds: [], ports: [1, 65535], socket: '/s', grantsOf: () => [] },
   proxmox: '',
   backups: { sources: [], destinations: [], remotes: [], databases: [], records: '/var/lib/chatops/backups' },
 };
@@ -128,7 +129,6 @@ examine(compose as unknown as Executor, [
 describe('a rollout', () => {
   it('checks and pulls before anything is stopped', async () => {
     expect(argvs(await plan(rollout()))).toEqual([
-      'config --quiet',
       'pull --ignore-buildable',
       'up --detach --no-build --remove-orphans',
     ]);
@@ -261,10 +261,7 @@ describe('shipping', () => {
 describe('a scale', () => {
   it('touches one service and waits for its number', async () => {
     const made = await plan(scale({ replicas: 0 }));
-    expect(argvs(made)).toEqual([
-      'config --quiet',
-      'up --detach --no-build --no-recreate --no-deps --scale plex=0 plex',
-    ]);
+    expect(argvs(made)).toEqual(['up --detach --no-build --no-recreate --no-deps --scale plex=0 plex']);
     expect(made.steps.find(step => step.do === 'await-healthy')).toMatchObject({ replicas: { plex: 0 } });
   });
 });

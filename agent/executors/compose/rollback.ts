@@ -52,7 +52,7 @@ export async function planRollback(intent: Rollback, context: Context, look: Loo
     steps: [
       measure('before', target.project),
       ...(shipment.step ? [shipment.step] : []),
-      checkConfig(target, { files }),
+      checkConfig(stack, target, site, { files }),
       ...keepImages(stack, now, site),
       ...tags,
       ...(now.leftovers ? [tidy('tidy', target, site)] : []),

@@ -40,7 +40,7 @@ export async function planRollout(intent: Rollout, context: Context, look: Look)
           ]
         : []),
       ...(shipment.step ? [shipment.step] : []),
-      checkConfig(target),
+      checkConfig(intent.stack, target, site),
       ...keepImages(intent.stack, now, site),
       pull(target, strategy.pulls, ground.time.pull),
       ...(now.leftovers ? [tidy('tidy', target, site)] : []),

@@ -44,7 +44,7 @@ export async function planScale(intent: Scale, { site, compare }: Context, look:
     changes,
     steps: [
       measure('before', target.project),
-      checkConfig(target),
+      checkConfig(intent.stack, target, site),
       scaled('scale', replicas),
       healthy('wait until healthy', replicas),
       ...checks(false),

@@ -1,4 +1,4 @@
-import type { ComposeProject, Measure, Milliseconds, Start, Tidy } from '../../plan.ts';
+import type { ComposeProject, JudgeConfig, Measure, Milliseconds, Start, Tidy } from '../../plan.ts';
 import { parseDuration, type Site } from '../executor.ts';
 import type { Target, Variant } from './target.ts';
 
@@ -38,15 +38,17 @@ export function limits(timeout: string | undefined): Limits {
   return { pull: given, up: given, healthy: given };
 }
 
-export function checkConfig(target: Target, variant: Variant = {}): Start {
+/** `stack`: whose grants count. */
+export function checkConfig(stack: string, target: Target, site: Site, variant: Variant = {}): JudgeConfig {
+  const { binds, ports, socket } = site.compose;
   return {
-    do: 'start',
+    do: 'judge-config',
     name: 'check config',
-    argv: target.compose(['config', '--quiet'], variant),
+    argv: target.compose(['config', '--format', 'json'], variant),
     cwd: target.dir,
     timeout: MINUTE,
-    repeatable: true,
-    failure: { code: 'compose-invalid', remedy: 'Correct the compose file. Nothing was started.' },
+    file: variant.files?.[0] ?? target.file,
+    rules: { grants: site.compose.grantsOf(stack), binds: [target.dir, ...binds], ports, socket },
   };
 }
 

@@ -1,0 +1,93 @@
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { dockerSocket } from './stand/host.ts';
+import { Vault } from './stand/vault.ts';
+import { docker } from './stand/world.ts';
+
+let vault: Vault;
+beforeAll(async () => {
+  vault = new Vault();
+  await vault.host.start({ compose: {} });
+});
+afterAll(() => vault[Symbol.asyncDispose]());
+
+const compose = (more: string, rest = '') =>
+  `services:\n  web:\n    image: chatops-test/web:1\n    pull_policy: never\n    init: true\n    stop_grace_period: 0s\n    environment: {TOKEN: hidden-1234}\n${more}${rest}`;
+const rollout = (text: string) => {
+  vault.stack('ruled', { 'compose.yaml': text });
+  return vault.run('up', 'action: rollout\nstack: ruled\n');
+};
+const running = () => docker('ps', '--quiet', '--filter', 'label=com.docker.compose.project=ruled').trim();
+async function restart(rules: object): Promise<void> {
+  await vault.host.stop();
+  await vault.host.start({ compose: rules });
+}
+
+describe('what a compose file may do', () => {
+  it.each([
+    ['privileged', '    privileged: true\n', '', 'it is privileged'],
+    ['capabilities', '    cap_add: [NET_ADMIN]\n', '', 'it adds the capability NET_ADMIN'],
+    ['capabilities', '    security_opt: ["seccomp:unconfined"]\n', '', 'it goes without seccomp:unconfined'],
+    ['host-namespaces', '    network_mode: host\n', '', "network_mode is the host's"],
+    ['host-namespaces', '    pid: host\n', '', "pid is the host's"],
+    ['devices', '    devices: ["/dev/null:/dev/x"]\n', '', 'it gets the device'],
+    ['binds', '    volumes: ["/etc:/etc-of-the-host:ro"]\n', '', 'it binds /etc'],
+    ['binds', '    volumes: ["./../elsewhere:/x"]\n', '', 'elsewhere'],
+    [
+      'binds',
+      '    volumes: ["sly:/x"]\n',
+      'volumes:\n  sly: {driver_opts: {type: none, o: bind, device: /etc}}\n',
+      'volume sly: it binds /etc',
+    ],
+    ['binds', '    secrets: [sly]\n', 'secrets:\n  sly: {file: /etc/shadow}\n', 'secrets sly: it binds /etc/shadow'],
+    ['docker-socket', '    volumes: ["SOCKET:/s"]\n', '', 'it gets the Docker socket'],
+  ])('%s is refused before anything is started, unless it is granted: %s', async (grant, more, rest, why) => {
+    await restart({ binds: ['/nowhere'], ports: '8000-9000' });
+    const text = compose(more.replace('SOCKET', dockerSocket()), rest);
+    const done = await rollout(text);
+    expect([done.reason, done.log.includes(why), running()], done.log).toEqual(['compose-not-allowed', true, '']);
+    expect(done.log).toMatch(/compose\.yaml:\d+: /);
+    expect(done.log).toContain(`compose.grants (${grant})`);
+    // What was rendered, with what env files hold, is nowhere any more.
+    const folders = readdirSync(join(vault.host.state, 'runs'));
+    for (const run of folders)
+      expect(readdirSync(join(vault.host.state, 'runs', run)).filter(name => name.endsWith('.json'))).toEqual([]);
+    await restart({ grants: [{ stack: 'other', allow: [grant] }] });
+    expect((await rollout(text)).reason).toBe('compose-not-allowed');
+  });
+
+  it('names the line, in the file that is wrong', async () => {
+    await restart({});
+    const done = await rollout(compose('    cap_add:\n      - SYS_ADMIN\n'));
+    expect(done.log).toContain(
+      `${join(vault.host.stacks, 'ruled', 'compose.yaml')}:9: service web: it adds the capability SYS_ADMIN`,
+    );
+  });
+
+  it('is bounded by folders and ports, and by grants to a stack by name', async () => {
+    await restart({ binds: [vault.data], ports: '8000-9000' });
+    writeFileSync(join(vault.data, 'x'), '');
+    const inside = compose(`    volumes: ["./own:/own", "${vault.data}:/data"]\n`);
+    const done = await rollout(inside);
+    expect([done.code, running() !== ''], done.log).toEqual([0, true]);
+    const port = await rollout(compose('    ports: ["127.0.0.1:7999:80"]\n'));
+    expect([port.reason, port.log.includes('7999')], port.log).toEqual(['compose-not-allowed', true]);
+    // What ran before still runs.
+    expect(running()).not.toBe('');
+    await restart({ ports: '8000-9000', grants: [{ stack: 'ruled', allow: ['capabilities'] }] });
+    expect((await rollout(compose('    cap_add: [NET_ADMIN]\n'))).code).toBe(0);
+    expect((await rollout(compose('    cap_add: [NET_ADMIN]\n    privileged: true\n'))).reason).toBe(
+      'compose-not-allowed',
+    );
+  });
+
+  it('is judged for a scale too, which leaves what is there as it is', async () => {
+    await restart({});
+    expect((await rollout(compose(''))).code).toBe(0);
+    vault.stack('ruled', { 'compose.yaml': compose('    privileged: true\n') });
+    const scale = await vault.run('scale', 'action: scale\nstack: ruled\nservice: web\nreplicas: 2\n');
+    expect([scale.reason, running().split('\n').length], scale.log).toEqual(['compose-not-allowed', 1]);
+    expect(readFileSync(join(vault.host.stacks, 'ruled', 'compose.yaml'), 'utf8')).toContain('privileged');
+  });
+});
