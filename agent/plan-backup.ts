@@ -13,6 +13,8 @@ export interface CheckTarget extends Named {
   marker?: string | undefined;
   /** Bytes that must be free: what the backup is expected to take, and what must be left. */
   needs: number;
+  /** Files are to keep their owners there. */
+  owners?: true;
   /** A folder of this backup below it. */
   folder: string;
 }

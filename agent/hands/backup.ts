@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, readFile, realpath, rm, stat, statfs } from 'node:fs/promises';
+import { chown, mkdir, readFile, realpath, rm, stat, statfs } from 'node:fs/promises';
 import { join, sep } from 'node:path';
 import { writeDurably } from '../keeper.ts';
 import type { CheckSource, CheckTarget } from '../plan.ts';
@@ -7,6 +7,10 @@ import { type Doing, failed, mib, said, walk } from './shelf.ts';
 
 /** In a destination's folder: proof that it is the share that is meant. */
 export const MARKER = '.chatops-backup-target';
+
+const NOBODY = 65_534;
+const yes = () => true;
+const no = () => false;
 
 export async function* checkTarget(step: CheckTarget): Doing {
   const { path, mount, marker, folder, needs } = step;
@@ -44,7 +48,15 @@ export async function* checkTarget(step: CheckTarget): Doing {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const probe = join(folder, `.probe.${randomBytes(6).toString('hex')}`);
     await writeDurably(probe, 'x');
+    // Who is not root keeps no owners anyhow.
+    const keeps = !step.owners || process.getuid?.() !== 0 || (await chown(probe, NOBODY, NOBODY).then(yes, no));
     await rm(probe);
+    if (!keeps)
+      return failed(
+        'destination-ownership',
+        `Owners can't be set in ${folder}: the share squashes root.`,
+        'Say ownership: drop or ownership: fake_super in the intent, or export the share with no_root_squash.',
+      );
   } catch (error) {
     return failed(
       'destination-unwritable',

@@ -59,7 +59,10 @@ export async function planBackup(intent: VolumesBackup, context: Context, look: 
     summary: summaryOf(shelf),
     changes: isMirror ? [{ subject: folder, change: 'write', details: [MIRROR] }] : changesOf(shelf, intent, at),
     steps: [
-      checkTarget(shelf, (last?.bytes ?? 0) * (isMirror ? 0.1 : 1.1)),
+      {
+        ...checkTarget(shelf, (last?.bytes ?? 0) * (isMirror ? 0.1 : 1.1)),
+        ...((intent.ownership ?? 'keep') === 'keep' ? { owners: true as const } : {}),
+      },
       checkSource(source, site, shelf, intent),
       ...still.hold,
       copy,
