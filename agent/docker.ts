@@ -21,8 +21,18 @@ export class Engine {
   async get(path: string): Promise<unknown> {
     const { status, body } = await this.#ask(path);
     if (status === 404) return null;
-    if (status !== 200) throw this.#unreachable(`it answered ${status} to GET ${path}: ${body.slice(0, 200)}`);
-    return JSON.parse(body);
+    if (status !== 200)
+      throw this.#unreachable(`it answered ${status} to GET ${path}: ${body.toString().slice(0, 200)}`);
+    return JSON.parse(body.toString());
+  }
+
+  /** The last lines that a container has printed; none where it is gone or its log can't be read. */
+  async lastLines(container: string, count: number): Promise<string[]> {
+    const { status, body } = await this.#ask(
+      `/containers/${encodeURIComponent(container)}/logs?stdout=1&stderr=1&tail=${count}`,
+    );
+    if (status !== 200) return [];
+    return withoutHeads(body).split('\n').filter(Boolean);
   }
 
   /** Whether the engine answers. Throws {@link CannotPlan} `docker-unreachable`. */
@@ -51,7 +61,7 @@ export class Engine {
     return Date.now() + this.#ahead;
   }
 
-  #ask(path: string): Promise<{ status: number; body: string }> {
+  #ask(path: string): Promise<{ status: number; body: Buffer }> {
     return new Promise((done, fail) => {
       const asked = request(
         { socketPath: this.socket, path, method: 'GET', headers: { host: 'docker' }, timeout: TIMEOUT_MS },
@@ -65,7 +75,7 @@ export class Engine {
             bytes += chunk.length;
             if (bytes > MAX_ANSWER_BYTES) asked.destroy(new Error('its answer is too large'));
           });
-          response.on('end', () => done({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString() }));
+          response.on('end', () => done({ status: response.statusCode ?? 0, body: Buffer.concat(chunks) }));
           response.on('error', error => fail(this.#unreachable(error.message)));
         },
       );
@@ -82,6 +92,18 @@ export class Engine {
       'Start Docker on the host, let the agent’s user read and write the socket, or correct docker.socket in agent.yaml.',
     );
   }
+}
+
+/** What containers without a terminal print comes in pieces with a head of 8 bytes: stream, three zeros, length (big-endian). */
+function withoutHeads(body: Buffer): string {
+  const pieces: Buffer[] = [];
+  let at = 0;
+  while (at + 8 <= body.length && (body[at] ?? 9) <= 2 && body.readUIntBE(at + 1, 3) === 0) {
+    const length = body.readUInt32BE(at + 4);
+    pieces.push(body.subarray(at + 8, at + 8 + length));
+    at += 8 + length;
+  }
+  return Buffer.concat([...pieces, body.subarray(at)]).toString();
 }
 
 /** What of `GET /containers/json` the agent reads. */

@@ -16,8 +16,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { planOf, program } from '../test/stand/steps.ts';
 import { carryOut, type Ending, type Told } from './carry-out.ts';
 import { Engine } from './docker.ts';
-import { createHands, shippedPath } from './hands.ts';
+import { createHands } from './hands.ts';
 import type { Plan, Step, Write } from './plan.ts';
+import { shippedPath } from './shipped.ts';
 import { CHUNK_BYTES } from './tail.ts';
 
 const NODE = process.execPath;

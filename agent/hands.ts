@@ -26,6 +26,9 @@ import {
   type Step,
   type Tidy,
 } from './plan.ts';
+import { Redactor } from './redact.ts';
+import { secretsOfRendered } from './secrets/find.ts';
+import { shippedPath } from './shipped.ts';
 
 type Doing = AsyncGenerator<Piece, StepEnding>;
 
@@ -49,11 +52,14 @@ export interface HandsOptions {
   /** The run's own folder, named after it: step output, what was replaced, the command's files. */
   runDir: string;
   grace?: number;
+  /** What must not be told; what a step brings to light is added. */
+  redactor?: Redactor;
 }
 
 /** The hands of one run on this host, and the way to let go of them. */
 export function createHands(options: HandsOptions): Hands & { end(): void } {
   const keeper = new Keeper(options.keeper);
+  const { redactor = new Redactor() } = options;
   const starting = (
     step: Start,
     place: { document: number; index: number | string },
@@ -62,7 +68,7 @@ export function createHands(options: HandsOptions): Hands & { end(): void } {
   ): Doing => {
     const base = join(options.runDir, `${place.document}-${place.index}`);
     const { environment, grace = GRACE_MS } = options;
-    return start(step, { keeper, environment, secret, base, grace, resumed }, signal);
+    return start(step, { keeper, environment, secret, base, grace, resumed, redactor }, signal);
   };
   const secret = (of: Secret) => readSecret(of, options.engine);
   async function* tidy(step: Tidy, place: Place, signal: AbortSignal, resumed?: { offset: number }): Doing {
@@ -101,7 +107,9 @@ export function createHands(options: HandsOptions): Hands & { end(): void } {
     try {
       const ending = yield* starting(asked, place, signal, resumed);
       if (ending.outcome !== 'succeeded') return ending;
-      return judgeRendered(await readFile(stdoutTo, 'utf8'), step);
+      const rendered = await readFile(stdoutTo, 'utf8');
+      for (const value of secretsOfRendered(JSON.parse(rendered))) redactor.add(value);
+      return judgeRendered(rendered, step);
     } finally {
       // It holds what env files hold.
       await rm(stdoutTo, { force: true });
@@ -123,7 +131,7 @@ export function createHands(options: HandsOptions): Hands & { end(): void } {
       if (ending.code !== 'service-stopped' || !step.revive) return ending;
       yield { text: 'The engine had not come to its end yet: up again.\n' };
       const { environment, grace = GRACE_MS } = options;
-      const up = yield* start(step.revive.up, { keeper, environment, secret, base, grace }, signal);
+      const up = yield* start(step.revive.up, { keeper, environment, secret, base, grace, redactor }, signal);
       if (up.outcome !== 'succeeded') return up;
     }
   }
@@ -227,11 +235,6 @@ async function readSecret(of: Secret, engine: Engine): Promise<string | undefine
 /** Where a `write` step keeps what it replaced. */
 function keptDir(options: HandsOptions, document: number, step: string): string {
   return join(options.runDir, 'kept', `${document}-${step.replaceAll(/[^a-z0-9]+/g, '-')}`);
-}
-
-/** Where the command's files lie until they are put in place: by the SHA-256 of their content. */
-export function shippedPath(runDir: string, sha256: string): string {
-  return join(runDir, 'shipped', sha256);
 }
 
 function contentOf(options: HandsOptions) {

@@ -10,6 +10,9 @@ import {
 import { type AwaitHealthy, CannotPlan, type ComposeProject, type Milliseconds, type Settle } from './plan.ts';
 
 const POLL_MS = 250;
+/** How many lines of how many containers are told where they are not well. */
+const LAST_LINES = 15;
+const MOST_TOLD = 4;
 
 type Verdict = { state: 'good' | 'waiting' | 'bad'; text: string; code?: string };
 
@@ -47,10 +50,17 @@ export async function* awaitHealthy(
     );
     yield* news(verdicts, told);
     const bad = [...verdicts].find(([, verdict]) => verdict.state === 'bad');
-    if (bad) return unhealthy(bad);
+    if (bad) {
+      if (bad[1].code !== 'service-stopped') yield* lastWords(engine, [bad[0]]);
+      return unhealthy(bad);
+    }
     const waiting = [...verdicts].filter(([, verdict]) => verdict.state === 'waiting');
     if (waiting.length === 0) return { ok: true };
     if (performance.now() >= deadline) {
+      yield* lastWords(
+        engine,
+        waiting.map(([name]) => name),
+      );
       const states = waiting.map(([name, verdict]) => `${name}: ${verdict.text}`).join('; ');
       return {
         ok: false,
@@ -80,7 +90,10 @@ export async function* settle(engine: Engine, step: Settle, signal: AbortSignal)
     });
     yield* news(verdicts, told);
     const bad = [...verdicts].find(([name, { state }]) => state === 'bad' || (state === 'waiting' && name !== ENGINE));
-    if (bad) return unhealthy(bad);
+    if (bad) {
+      yield* lastWords(engine, [bad[0]]);
+      return unhealthy(bad);
+    }
     if (performance.now() >= deadline) return { ok: true };
     await sleep(POLL_MS, undefined, { signal }).catch(() => undefined);
     if (signal.aborted) return CANCELLED;
@@ -98,12 +111,19 @@ function* news(verdicts: Map<string, Verdict>, told: Map<string, string>): Gener
   }
 }
 
+/** What containers printed last: mostly it tells why they are not well. */
+async function* lastWords(engine: Engine, containers: string[]): AsyncGenerator<string> {
+  for (const name of containers.slice(0, MOST_TOLD)) {
+    for (const line of await engine.lastLines(name, LAST_LINES).catch(() => [])) yield `${name} | ${line}\n`;
+  }
+}
+
 function unhealthy([name, verdict]: [string, Verdict]): HealthEnding {
   return {
     ok: false,
     code: verdict.code ?? 'service-unhealthy',
     message: `${name}: ${verdict.text}`,
-    remedy: `Look at "docker logs ${name}" on the host.`,
+    remedy: `See what it printed above, or "docker logs ${name}" on the host.`,
   };
 }
 

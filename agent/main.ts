@@ -1,7 +1,7 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseDuration } from '../intents/duration.ts';
-import { generateKey, readSecretKey, type SecretKey } from '../protocol/keys.ts';
+import { generateKey, readSecretKey } from '../protocol/keys.ts';
 import type { Refusal } from '../protocol/refusal.ts';
 import { VERSION } from '../protocol/version.ts';
 import { Audit, type Refusing } from './audit.ts';
@@ -46,7 +46,8 @@ export async function startAgent(file: string, { say = console.log, keeper }: Ag
   const { state_dir } = config;
   makeStateDir(state_dir);
   mkdirSync(join(state_dir, 'backups'), { recursive: true, mode: 0o700 });
-  const key = ownKey(join(state_dir, 'agent.key'));
+  const secret = ownKey(join(state_dir, 'agent.key'));
+  const key = readSecretKey(secret);
   const database = new Database(join(state_dir, 'chatops.db'));
   const store = new Store(database);
   const chain = new AuditChain(database);
@@ -68,7 +69,8 @@ export async function startAgent(file: string, { say = console.log, keeper }: Ag
     folder: join(state_dir, 'runs'),
     site: () => siteOf(config),
     look,
-    hands: runDir => createHands({ engine, environment, keeper, runDir }),
+    hands: (runDir, redactor) => createHands({ engine, environment, keeper, runDir, redactor }),
+    secrets: () => ({ own: [secret, secret.split(':')[1] ?? ''], shown: config.secrets.show }),
     watchers: [audit, metrics],
     audit: () => chain.head,
     limit: config.limits.concurrent_runs,
@@ -216,7 +218,7 @@ function makeStateDir(dir: string): void {
 }
 
 /** The agent's own key, made at first start. */
-function ownKey(file: string): SecretKey {
+function ownKey(file: string): string {
   if (!existsSync(file)) {
     writeFileSync(file, `${generateKey().secret}\n`, { mode: 0o600, flag: 'wx' });
     chmodSync(file, 0o600);
@@ -224,7 +226,7 @@ function ownKey(file: string): SecretKey {
   if ((statSync(file).mode & 0o077) !== 0) {
     throw new ConfigError(`${file}: others can read the agent’s key. Run: chmod 600 ${file}`);
   }
-  return readSecretKey(readFileSync(file, 'utf8'));
+  return readFileSync(file, 'utf8').trim();
 }
 
 async function checkCompose(look: ReturnType<typeof createLook>, docker: string): Promise<void> {

@@ -7,13 +7,16 @@ import type { SecretKey } from '../protocol/keys.ts';
 import type { Admitted } from './admitted.ts';
 import { carryOut, type Hands, type Told } from './carry-out.ts';
 import { describeStep } from './describe.ts';
-import type { Shipped, Site } from './executors/executor.ts';
-import { shippedPath } from './hands.ts';
+import type { Site } from './executors/executor.ts';
 import { knownAfter } from './known-backups.ts';
 import type { Locks } from './locks.ts';
 import { blindLook } from './look.ts';
 import { CannotPlan, type Look, type Plan } from './plan.ts';
 import { type DocumentEnding, makeReceipt, signReceipt } from './receipts.ts';
+import { Redactor } from './redact.ts';
+import { learnSecrets } from './secrets/learn.ts';
+import { redacted, withWords } from './secrets/words.ts';
+import { shippedFor, shippedPath } from './shipped.ts';
 import type { DocumentPast, Store } from './store.ts';
 import type { Watcher } from './watcher.ts';
 
@@ -26,7 +29,9 @@ export interface RunContext {
   folder: string;
   site: () => Site;
   look: Look;
-  hands: (runDir: string) => Hands & { end(): void };
+  hands: (runDir: string, redactor: Redactor) => Hands & { end(): void };
+  /** What must not be told of this host, beside what stands in a stack's files; and names in these whose values may be. */
+  secrets?: () => { own: string[]; shown: string[] };
   watchers: Watcher[];
   /** The audit's head, which receipts carry out of the host. */
   audit?: () => { n: number; digest: string };
@@ -53,6 +58,7 @@ export class Run {
   readonly #recent: { n: number; frame: Frame }[] = [];
   readonly #context: RunContext;
   readonly #cancelled = new AbortController();
+  readonly #redactor = new Redactor();
   #isLeft = false;
   readonly #whenLeft = new Set<(left: Left) => void>();
 
@@ -105,8 +111,12 @@ export class Run {
     const { locks, watchers } = this.#context;
     const subjects = this.#looksOnly ? [] : subjectsOf(this.admitted);
     try {
+      const { secrets, site, folder } = this.#context;
+      const known = { ...(secrets?.() ?? { own: [], shown: [] }), stacksRoot: site().stacksRoot };
+      const warnings = await learnSecrets(this.#redactor, this.admitted, known, join(folder, this.id));
       for (const watcher of watchers)
         await this.#surely(() => (past ? watcher.resumed : watcher.begun)?.call(watcher, this.id, this.admitted));
+      if (!past) for (const text of warnings) await this.#tell({ kind: 'note', level: 'warning', text });
       await this.#finish(await this.#take(subjects, past ?? new Map()));
     } catch (error) {
       if (!(error instanceof Left)) throw error;
@@ -132,7 +142,9 @@ export class Run {
       return [told];
     }
     await this.#surely(() => store.running(this.id, this.#context.now()));
-    const hands = this.#looksOnly ? undefined : this.#context.hands(join(this.#context.folder, this.id));
+    const hands = this.#looksOnly
+      ? undefined
+      : this.#context.hands(join(this.#context.folder, this.id), this.#redactor);
     try {
       for (const index of this.admitted.documents.keys()) {
         const ending = await this.#document(index, hands, past.get(index + 1));
@@ -141,8 +153,8 @@ export class Run {
       }
     } catch (error) {
       if (error instanceof Left) throw error;
-      console.error(`run ${this.id}: fault:`, error);
-      endings.push(faultOf(error));
+      console.error(`run ${this.id}: fault:`, this.#redactor.text(String((error as Error).stack ?? error)));
+      endings.push(withWords(faultOf(error), this.#redactor));
     } finally {
       hands?.end();
     }
@@ -161,7 +173,8 @@ export class Run {
       const { code, message, remedy } = error;
       return this.#documentFinished(number, { outcome: 'failed', code, message, remedy, changed: false });
     }
-    for (const watcher of this.#context.watchers) watcher.planned?.(this.id, number, plan, this.admitted);
+    const shown = this.#redactor.all(plan);
+    for (const watcher of this.#context.watchers) watcher.planned?.(this.id, number, shown, this.admitted);
     if (!past?.told) await this.#tellPlan(number, plan);
     if (!hands) return this.#documentFinished(number, { outcome: 'planned', changed: false });
     const rest = past ? { past: past.steps } : {};
@@ -208,7 +221,8 @@ export class Run {
     });
   }
 
-  async #documentFinished(document: number, ending: DocumentEnding): Promise<DocumentEnding> {
+  async #documentFinished(document: number, ended: DocumentEnding): Promise<DocumentEnding> {
+    const ending = withWords(ended, this.#redactor);
     const { outcome, code, message } = ending;
     if (outcome === 'skipped') return ending;
     if (outcome === 'succeeded') await this.#noteBackup(document, ending);
@@ -241,7 +255,8 @@ export class Run {
     });
   }
 
-  async #tell(told: Told, ending?: DocumentEnding): Promise<void> {
+  async #tell(happened: Told, ending?: DocumentEnding): Promise<void> {
+    const told = redacted(happened, this.#redactor);
     const event = await this.#surely((): Event => {
       const { event, frame } = this.#context.store.append(this.id, told, this.#context.now(), ending);
       this.#recent.push({ n: event.n, frame });
@@ -357,13 +372,6 @@ function subjectsOf(admitted: Admitted): string[] {
   return [
     ...new Set(admitted.documents.flatMap(({ document, executor }) => executor.subjects(document.intent, document))),
   ].sort();
-}
-
-function shippedFor(admitted: Admitted, intent: object): Omit<Shipped, 'at'>[] {
-  if (!('source_dir' in intent) || intent.source_dir === undefined || !('stack' in intent)) return [];
-  return admitted.command.files
-    .filter(file => file.stack === intent.stack)
-    .map(({ path, mode, sha256 }) => ({ path, mode, sha256 }));
 }
 
 /** How many bytes the files below a folder have. */

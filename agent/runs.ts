@@ -9,11 +9,11 @@ import { readmit } from './admit.ts';
 import type { Admitted } from './admitted.ts';
 import { type ListedContainer, projectContainers } from './docker.ts';
 import type { Executor } from './executors/executor.ts';
-import { shippedPath } from './hands.ts';
 import { Locks } from './locks.ts';
 import { signReceipt } from './receipts.ts';
 import { refusals } from './refusals.ts';
 import { Run, type RunContext } from './run.ts';
+import { shippedPath } from './shipped.ts';
 import type { ListedRun, Store, StoredRun } from './store.ts';
 
 export interface RunsOptions extends Omit<RunContext, 'locks' | 'now'> {

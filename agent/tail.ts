@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { open } from 'node:fs/promises';
+import { NO_SECRETS, type Redactor } from './redact.ts';
 
 /** Where a piece of output stands: the same bytes always make the same frame. */
 export interface Source {
@@ -14,14 +15,16 @@ const POLL_MS = 20;
 
 /**
  * Reads a file as it grows, in pieces that end at UTF-8 character borders, until `ended` is settled and the file is read
- * to its end. `from` is the offset to begin at.
+ * to its end. `from` is the offset to begin at. Secrets become stars, in the file too, so that its pieces can be read again
+ * from there; what may be the beginning of one waits for what follows.
  */
 export async function* tail(
   file: string,
   ended: Promise<unknown>,
   from = 0,
+  redactor: Redactor = NO_SECRETS,
 ): AsyncGenerator<{ bytes: Buffer; source: Source }> {
-  const handle = await open(file, 'r');
+  const handle = await open(file, 'r+');
   let over = false;
   let wake = () => {};
   const end = () => {
@@ -44,7 +47,10 @@ export async function* tail(
     for (;;) {
       const wasOver = over;
       const { buffer, bytesRead } = await handle.read(room ?? Buffer.allocUnsafe(CHUNK_BYTES), 0, CHUNK_BYTES, offset);
-      const length = wasOver && bytesRead < CHUNK_BYTES ? bytesRead : wholeCharacters(buffer, bytesRead);
+      const isRest = wasOver && bytesRead < CHUNK_BYTES;
+      const whole = isRest ? bytesRead : wholeCharacters(buffer, bytesRead);
+      const { length, covered } = redactor.cover(buffer.subarray(0, whole), isRest);
+      for (const [start, end] of covered) await handle.write(buffer, start, end - start, offset + start);
       if (length > 0) {
         // Little output, as it comes line by line, must not hold a whole chunk each.
         const isLittle = length * 4 < CHUNK_BYTES;

@@ -5,6 +5,7 @@ import type { Piece, StepEnding } from '../carry-out.ts';
 import { countOrders, type Keeper, type Kept } from '../keeper.ts';
 import { CannotPlan, type Milliseconds, type Reason, type Secret, type Start } from '../plan.ts';
 import { type Exit, progressOf } from '../process.ts';
+import type { Redactor } from '../redact.ts';
 import { tail } from '../tail.ts';
 import { Redraws } from './redraws.ts';
 
@@ -24,6 +25,7 @@ export interface StartOptions {
   /** Path of the step's files without their endings. */
   base: string;
   grace: Milliseconds;
+  redactor: Redactor;
   /** Where a step that an earlier agent began goes on: how many bytes of its output have been told. */
   resumed?: { offset: number } | undefined;
 }
@@ -64,7 +66,7 @@ export async function* start(
     // What an earlier agent has told counts too.
     said.hear(heard.slice(0, offset));
     let last = Buffer.alloc(0);
-    for await (const piece of tail(log, kept.exited, offset)) {
+    for await (const piece of tail(log, kept.exited, offset, options.redactor)) {
       limits.moved();
       said.hear(piece.bytes.toString());
       last = Buffer.concat([last, piece.bytes.subarray(-LOOKED_AT)]).subarray(-LOOKED_AT);
@@ -156,7 +158,7 @@ class Said {
 
 async function order(
   step: Start,
-  { keeper, environment, secret }: StartOptions,
+  { keeper, environment, secret, redactor }: StartOptions,
   base: string,
   log: string,
 ): Promise<Kept> {
@@ -165,7 +167,9 @@ async function order(
   const secrets: Record<string, string> = {};
   for (const [name, of] of Object.entries(step.secrets ?? {})) {
     const value = await secret(of);
-    if (value !== undefined) secrets[name] = value;
+    if (value === undefined) continue;
+    secrets[name] = value;
+    redactor.add(value);
   }
   const { stdoutTo = null, stdinFrom = null } = step;
   return keeper.start(

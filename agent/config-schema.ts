@@ -1,0 +1,169 @@
+import { isIP } from 'node:net';
+import { z } from 'zod';
+import { Duration } from '../intents/duration.ts';
+import { DEFAULT_PORT } from '../protocol/wire.ts';
+import { Absolute, BackupsConfig } from './config-backups.ts';
+import { COMPOSE_GRANTS } from './plan.ts';
+import { Name, Pattern, TrustEntry } from './trust.ts';
+
+const Address = z.string().refine(isAddressRange, { error: 'Expected an address or a range such as "100.64.0.0/10"' });
+
+/** agent.yaml: whom this host trusts, and what it lets them touch. */
+export const Config = z
+  .strictObject({
+    agent: Name.describe('This agent’s name: the audience of commands and the prefix of the log.'),
+    listen: z
+      .string()
+      .refine(text => parseListen(text) !== undefined, { error: 'Expected one address and port: "100.64.0.7:8000"' })
+      .default(`127.0.0.1:${DEFAULT_PORT}`)
+      .describe('The one address and port to listen on.'),
+    state_dir: Absolute.default('/var/lib/chatops').describe(
+      'Where the agent keeps its key, its database, its audit and the runs.',
+    ),
+    allow_from: z
+      .array(Address)
+      .min(1)
+      .default(['100.64.0.0/10', 'fd7a:115c:a1e0::/48', '127.0.0.0/8', '::1/128'])
+      .describe('Addresses that may connect. Default: Tailscale’s ranges and loopback.'),
+    rate_limit: z
+      .strictObject({ commands: z.int().min(1).max(100_000).default(10), per: Duration.default('1m') })
+      .default({ commands: 10, per: '1m' })
+      .describe('How many connections an address may make in a time.'),
+    stacks: z
+      .strictObject({ root: Absolute.default('/opt/stacks') })
+      .default({ root: '/opt/stacks' })
+      .describe('A stack is a folder in root.'),
+    docker: z
+      .strictObject({
+        socket: Absolute.default('/var/run/docker.sock'),
+        command: z
+          .string()
+          .regex(/^(\/|[a-z])[\w./-]*$/, 'Expected a program’s name or absolute path')
+          .default('docker'),
+        config_dir: Absolute.optional().describe('DOCKER_CONFIG: where registry logins are.'),
+      })
+      .default({ socket: '/var/run/docker.sock', command: 'docker' }),
+    compose: z
+      .strictObject({
+        binds: z.array(Absolute).default([]).describe('Folders that any stack may bind beside its own.'),
+        ports: z
+          .string()
+          .regex(/^\d{1,5}-\d{1,5}$/, 'Expected a range such as "1024-65535"')
+          .default('1-65535')
+          .describe('Ports of this host that stacks may publish.'),
+        grants: z
+          .array(
+            z.strictObject({
+              stack: Pattern,
+              allow: z.array(z.enum(COMPOSE_GRANTS)).min(1).describe('What its compose file may do beyond the rules.'),
+            }),
+          )
+          .default([]),
+      })
+      .default({ binds: [], ports: '1-65535', grants: [] })
+      .describe('What compose files may do. They are judged, rendered, before anything of them is started.'),
+    limits: z
+      .strictObject({
+        concurrent_runs: z.int().min(1).max(100).default(4).describe('Runs side by side (of different stacks).'),
+        connections: z.int().min(1).max(10_000).default(100).describe('Open connections in all.'),
+      })
+      .default({ concurrent_runs: 4, connections: 100 }),
+    verify: z
+      .strictObject({
+        allow: z
+          .array(z.union([z.literal('stack'), Address]))
+          .default(['stack', '127.0.0.0/8', '::1/128'])
+          .describe('What "verify" may ask: addresses and ranges, and "stack" for the containers of the stack itself.'),
+      })
+      .default({ allow: ['stack', '127.0.0.0/8', '::1/128'] })
+      .describe('Bounds of "verify" in intents, so that an intent can’t probe the network.'),
+    backups: BackupsConfig,
+    secrets: z
+      .strictObject({
+        show: z
+          .array(Pattern)
+          .default([])
+          .describe('Names in env files whose values may be told in logs. The others become stars.'),
+      })
+      .default({ show: [] }),
+    proxmox: z
+      .strictObject({
+        programs: Absolute.optional().describe(
+          'The folder of vzdump, pvesh, pvesm, qm and pct, where the usual ones don’t hold them.',
+        ),
+      })
+      .default({})
+      .describe('For an agent on a Proxmox node.'),
+    history: z
+      .strictObject({
+        keep: Duration.default('365d').describe('Runs that ended longer ago are taken out.'),
+        max_runs: z.int().min(1).default(1_000_000).describe('The oldest of more runs are taken out.'),
+        max_size: z
+          .string()
+          .regex(/^\d{1,6}(MiB|GiB)$/, 'Expected a size such as "500MiB" or "2GiB"')
+          .default('2GiB')
+          .describe('How much the logs and files of runs may take; the oldest of more are taken out.'),
+      })
+      .default({ keep: '365d', max_runs: 1_000_000, max_size: '2GiB' })
+      .describe('How much is kept of runs that have ended.'),
+    oidc: z
+      .strictObject({
+        issuer: z
+          .url({ protocol: /^https?$/ })
+          .refine(isSafeIssuer, { error: 'Expected https (or http on loopback)' })
+          .default('https://token.actions.githubusercontent.com'),
+        jwks_url: z
+          .url({ protocol: /^https?$/ })
+          .refine(isSafeIssuer)
+          .optional(),
+        jwks_file: Absolute.optional().describe('The issuer’s keys in a file, for a host without internet.'),
+      })
+      .default({ issuer: 'https://token.actions.githubusercontent.com' })
+      .describe('Who issues the tokens that "github" in trust entries speaks of.'),
+    trust: z.array(TrustEntry).min(1).describe('Who may send commands, and what they may do.'),
+  })
+  .superRefine((config, context) => {
+    const names = config.trust.map(entry => entry.name);
+    for (const [index, entry] of config.trust.entries()) {
+      if (entry.key !== undefined || entry.github) continue;
+      context.addIssue({ code: 'custom', path: ['trust', index], message: 'Expected "key", "github" or both' });
+    }
+    for (const [index, name] of names.entries()) {
+      if (name === 'local') {
+        context.addIssue({
+          code: 'custom',
+          path: ['trust', index, 'name'],
+          message: 'Expected another name: "local" stands for commands that are given on the host itself',
+        });
+      }
+      if (names.indexOf(name) !== index) {
+        context.addIssue({
+          code: 'custom',
+          path: ['trust', index, 'name'],
+          message: `Expected a name of its own; "${name}" is used twice`,
+        });
+      }
+    }
+  });
+export type Config = z.infer<typeof Config>;
+
+/** Host and port of `listen`; brackets around IPv6 as in URLs. */
+export function parseListen(text: string): { host: string; port: number } | undefined {
+  const [, v6, v4, port] = /^(?:\[([0-9a-f:]+)\]|([0-9.]+)):(\d{1,5})$/i.exec(text) ?? [];
+  const host = v6 ?? v4 ?? '';
+  return isIP(host) === 0 || Number(port) > 65_535 ? undefined : { host, port: Number(port) };
+}
+
+function isAddressRange(text: string): boolean {
+  const [address = '', bits, ...rest] = text.split('/');
+  const family = isIP(address);
+  if (family === 0 || rest.length > 0) return false;
+  return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128));
+}
+
+/** Keys that decide who is trusted come over TLS, or from this host. */
+function isSafeIssuer(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, hostname } = new URL(text);
+  return protocol === 'https:' || ['127.0.0.1', 'localhost', '[::1]'].includes(hostname);
+}

@@ -1,0 +1,89 @@
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { LABEL, World } from './stand/world.ts';
+
+const SECRET = 'corr3ct-horse/b&tt=ery';
+const LINES =
+  'services: {web: {image: "chatops-test/web:1", pull_policy: never, stop_grace_period: 0s, init: true, env_file: [web.env], ';
+
+let world: World;
+beforeAll(async () => {
+  world = await new World().start();
+});
+afterAll(() => world[Symbol.asyncDispose]());
+
+const forms = [SECRET, encodeURIComponent(SECRET), Buffer.from(SECRET).toString('base64'), 'corr3ct', 'ery'];
+/** Files of the agent's state (its database too) in which one of the forms stands. */
+function leaks(): string[] {
+  return forms.slice(0, 3).flatMap(form => {
+    try {
+      return execFileSync('grep', ['-rlaF', '-e', form, world.host.state], { encoding: 'utf8' }).split('\n');
+    } catch {
+      return [];
+    }
+  });
+}
+
+describe('a secret of an env file', () => {
+  it('that a container prints is in no log, no event, no receipt, no audit and no file of the agent', async () => {
+    const shell = `echo $WORD; echo -n user:$WORD | busybox base64; echo code=$CODED; exit 3`.replaceAll('$', '$$$$');
+    world.stack('leaky', {
+      'compose.yaml': `${LINES}command: [sh, -c, ${JSON.stringify(shell)}]}}\n`,
+      'web.env': `WORD='${SECRET}'\nCODED=${encodeURIComponent(SECRET)}\nMODE=enabled\n`,
+    });
+    const merge = world.merge({
+      'chatops/intents/up.yaml': `label_required: ${LABEL}\naction: rollout\nstack: leaky\ntimeout: 30s\n`,
+    });
+    const job = await world.deploy(merge, 'up');
+    expect(job.outputs.reason, job.log).toBe('service-exited');
+    expect(job.log).toMatch(/leaky-web-1 \| \*{22}/);
+    const { stdout } = await world.host.chatops(['logs', '--json']);
+    const audit = JSON.stringify(await world.host.audit());
+    for (const told of [job.log, job.summary, JSON.stringify(job.outputs), stdout, audit, world.host.log])
+      for (const form of forms.slice(0, 4)) expect(told).not.toContain(form);
+    expect(job.log).not.toContain(Buffer.from(`user:${SECRET}`).toString('base64').slice(10, 20));
+    expect(leaks()).toEqual([]);
+  });
+
+  it('that compose repeats in a complaint is in no error', async () => {
+    world.stack('wrong', {
+      'compose.yaml': `services: {web: {image: "$\{IMAGE_SECRET}", pull_policy: never}}\n`,
+      '.env': `IMAGE_SECRET='${SECRET}'\n`,
+    });
+    const merge = world.merge({
+      'chatops/intents/wrong.yaml': `label_required: ${LABEL}\naction: rollout\nstack: wrong\n`,
+    });
+    const job = await world.deploy(merge, 'wrong');
+    expect(job.code).toBe(1);
+    expect(job.log).toContain('*'.repeat(22));
+    for (const told of [job.log, job.summary, JSON.stringify(job.outputs)]) expect(told).not.toContain(SECRET);
+    expect(leaks()).toEqual([]);
+  });
+
+  it('that compose would change is warned of, without its value', async () => {
+    world.stack('dollar', { 'compose.yaml': `${LINES}}}\n`, 'web.env': 'WORD=P@$$w0rd$HOMELESS\n' });
+    const merge = world.merge({
+      'chatops/intents/dollar.yaml': `label_required: ${LABEL}\naction: rollout\nstack: dollar\n`,
+    });
+    const job = await world.deploy(merge, 'dollar');
+    expect(job.outputs.status, job.log).toBe('succeeded');
+    expect(job.log).toMatch(/web\.env:1: compose reads a "\$" in WORD as a variable and changes the value\./);
+    expect(job.log).not.toContain('HOMELESS');
+  });
+
+  it('may be told where agent.yaml names its variable', async () => {
+    writeFileSync(join(world.host.stacks, 'leaky', 'web.env'), `WORD='${SECRET}'\nCODED=told-word\n`);
+    await world.host.stop();
+    await world.host.start({ secrets: { show: ['CODED'] } });
+    const job = await world.deploy(
+      world.merge({
+        'chatops/intents/up.yaml': `label_required: ${LABEL}\naction: rollout\nstack: leaky\ntimeout: 31s\n`,
+      }),
+      'up',
+    );
+    expect(job.log).toContain('code=told-word');
+    expect(job.log).not.toContain(SECRET);
+  });
+});
