@@ -1,15 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Intent } from '../intents/intent.ts';
 import type { Approval, Evidence, Label } from '../protocol/command.ts';
+import { approvalsOf, labelsAtMerge, type PullRequest, permissionNamed } from '../protocol/evidence.ts';
 import { judgeLabel } from '../protocol/labels.ts';
 import { Refused } from '../protocol/refusal.ts';
-import type { Commit, GitHub, PullRequest, TimelineEntry } from './github.ts';
+import type { Commit, GitHub } from './github.ts';
 import { refusals } from './refusals.ts';
 import type { Trigger } from './trigger.ts';
 
 /** How long to wait for GitHub's index of commits and pull requests, which lags behind a merge, in milliseconds. */
 const PATIENCE = [1000, 2000, 4000, 8000];
-const PERMISSIONS = ['admin', 'maintain', 'write', 'triage', 'read', 'none'] as const;
 
 export interface Gathering {
   repository: string;
@@ -158,10 +158,10 @@ async function evidenceOf(pull: PullRequest, github: GitHub): Promise<Evidence> 
   // Lists of pull requests don't say who merged.
   const merged_by = pull.merged_by?.login ?? (await github.pullRequest(pull.number))?.merged_by?.login ?? '';
   const standing = labelsAtMerge(await github.timelineOf(pull.number));
+  const approving = approvalsOf(await github.reviewsOf(pull.number), pull.head.sha);
   const permissions = new Map<string, Label['permission']>();
-  for (const login of new Set(standing.map(({ by }) => by))) {
-    const told = login === '' ? 'none' : await github.permissionOf(login);
-    permissions.set(login, PERMISSIONS.find(known => known === told) ?? 'none');
+  for (const login of new Set([...standing, ...approving].map(({ by }) => by))) {
+    permissions.set(login, login === '' ? 'none' : permissionNamed(await github.permissionOf(login)));
   }
   return {
     pull_request: pull.number,
@@ -169,37 +169,8 @@ async function evidenceOf(pull: PullRequest, github: GitHub): Promise<Evidence> 
     merge_sha: pull.merge_commit_sha ?? '',
     labels: standing.map(label => ({ ...label, permission: permissions.get(label.by) ?? 'none' })),
     merged_by,
+    ...(approving.length > 0
+      ? { approvals: approving.map(one => ({ ...one, permission: permissions.get(one.by) ?? 'none' })) }
+      : {}),
   };
-}
-
-/**
- * The labels as they stood when the pull request was merged. Only the order of the timeline counts, never a date: dates of
- * commits are written by whoever made them. Nothing after the merge counts.
- */
-export function labelsAtMerge(timeline: TimelineEntry[]): Omit<Label, 'permission'>[] {
-  const labels = new Map<string, Omit<Label, 'permission'>>();
-  for (const { event, label, actor, created_at } of timeline) {
-    switch (event) {
-      case 'labeled':
-        if (label)
-          labels.set(label.name, {
-            name: label.name,
-            by: actor?.login ?? '',
-            at: created_at ?? '',
-            after_last_push: true,
-          });
-        break;
-      case 'unlabeled':
-        if (label) labels.delete(label.name);
-        break;
-      case 'committed':
-      case 'head_ref_force_pushed':
-      case 'base_ref_changed':
-        for (const one of labels.values()) one.after_last_push = false;
-        break;
-      case 'merged':
-        return [...labels.values()];
-    }
-  }
-  return [...labels.values()];
 }

@@ -12,6 +12,7 @@ export interface Task {
   files: ShippedFile[];
   params: Record<string, ParamValue>;
   dryRun: boolean;
+  planDigest?: string | undefined;
 }
 
 /** What an agent's hello binds a command to. */
@@ -34,6 +35,7 @@ export function buildCommand(task: Task, { agent, challenge, now }: Binding): De
     files: task.files,
     params: task.params,
     dry_run: task.dryRun,
+    ...(task.planDigest === undefined ? {} : { plan_digest: task.planDigest }),
   };
 }
 

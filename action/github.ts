@@ -1,29 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { getOctokit } from '@actions/github';
+import type { PullRequest, ReviewEntry, TimelineEntry } from '../protocol/evidence.ts';
 import { refusals } from './refusals.ts';
-
-/** What of a pull request the approval is made from. */
-export interface PullRequest {
-  number: number;
-  merged_at: string | null;
-  merge_commit_sha: string | null;
-  merged_by?: { login: string } | null;
-  head: { sha: string };
-  base: { ref: string; repo: { full_name: string } };
-}
 
 export interface Commit {
   sha: string;
   message: string;
   parents: string[];
-}
-
-/** An entry of a pull request's timeline, in the server's order. */
-export interface TimelineEntry {
-  event: string;
-  label?: { name: string };
-  actor?: { login: string } | null;
-  created_at?: string;
 }
 
 /** What the approval asks GitHub. Every page is read; what can't be read refuses with `github-unreadable`. */
@@ -35,6 +18,7 @@ export interface GitHub {
   pullRequest(number: number): Promise<PullRequest | undefined>;
   filesOf(number: number): Promise<string[]>;
   timelineOf(number: number): Promise<TimelineEntry[]>;
+  reviewsOf(number: number): Promise<ReviewEntry[]>;
   permissionOf(login: string): Promise<string>;
 }
 
@@ -139,6 +123,7 @@ export function createGitHub(
       return files.flatMap(file => [file.filename, ...(file.previous_filename ? [file.previous_filename] : [])]);
     },
     timelineOf: number => all<TimelineEntry>(`the timeline of #${number}`, '/issues/{number}/timeline', { number }),
+    reviewsOf: number => all<ReviewEntry>(`the reviews of #${number}`, '/pulls/{number}/reviews', { number }),
     async permissionOf(login) {
       try {
         const { permission, role_name } = await get<{ permission: string; role_name?: string }>(

@@ -36,6 +36,8 @@ export interface Inputs extends CommonInputs {
   comment: boolean;
   environment: string | undefined;
   pullRequest: number | undefined;
+  /** Of a plan that somebody has looked at: one for each command, in order. */
+  planDigests: string[];
 }
 
 type Env = Record<string, string | undefined>;
@@ -62,6 +64,9 @@ export function readInputs(env: Env): Inputs | (CommonInputs & { mode: 'validate
   if (pullRequest && !/^[1-9]\d{0,9}$/.test(pullRequest)) {
     throw refusals.inputInvalid('pull-request', 'it is not a number', 'Write the number of a merged pull request.');
   }
+  const planDigests = lines(read(env, 'plan-digest'));
+  if (planDigests.some(digest => !/^[0-9a-f]{64}$/.test(digest)))
+    throw refusals.inputInvalid('plan-digest', 'it is no digest', 'Give the output plan-digest of the plan as it is.');
   const environment = read(env, 'environment');
   if (environment.length > 255)
     throw refusals.inputInvalid('environment', 'it is too long', 'Write the name of an environment.');
@@ -77,6 +82,7 @@ export function readInputs(env: Env): Inputs | (CommonInputs & { mode: 'validate
     comment: oneOf(env, 'comment', ['true', 'false'], 'true') === 'true',
     environment: environment || undefined,
     pullRequest: pullRequest ? Number(pullRequest) : undefined,
+    planDigests,
   };
 }
 

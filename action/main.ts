@@ -72,7 +72,13 @@ async function prepare(inputs: Inputs, workspace: string): Promise<{ agent: Agen
       intents.map(({ intent }) => intent),
       approval,
     );
-  return groups.map(({ agent, documents }) => ({
+  if (inputs.planDigests.length > 0 && inputs.planDigests.length !== groups.length)
+    throw refusals.inputInvalid(
+      'plan-digest',
+      `it has ${inputs.planDigests.length} lines, and ${groups.length} commands are sent`,
+      'Give the output plan-digest of the plan as it is.',
+    );
+  return groups.map(({ agent, documents }, index) => ({
     agent,
     task: {
       type: inputs.mode === 'plan' ? 'plan' : 'run',
@@ -83,6 +89,7 @@ async function prepare(inputs: Inputs, workspace: string): Promise<{ agent: Agen
       files: files.filter(({ stack }) => documents.some(({ intent }) => 'stack' in intent && intent.stack === stack)),
       params: inputs.params,
       dryRun: inputs.mode === 'dry-run',
+      ...(inputs.mode === 'run' ? { planDigest: inputs.planDigests[index] } : {}),
     },
   }));
 }

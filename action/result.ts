@@ -42,6 +42,7 @@ export function setOutputs({ status, reason, message, remedy, run, changed, rece
   core.setOutput('reason', reason);
   core.setOutput('run-id', run);
   core.setOutput('changed', changed);
+  core.setOutput('plan-digest', receipts.flatMap(receipt => receipt.plan_digest ?? []).join('\n'));
   core.setOutput(
     'result',
     JSON.stringify({ schema_version: 1, status, reason, message, remedy, run, changed, receipts }),

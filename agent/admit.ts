@@ -5,7 +5,6 @@ import { isIP } from 'node:net';
 import { dirname, join, normalize, sep } from 'node:path';
 import type { Intent } from '../intents/intent.ts';
 import { Command, type Deployment, MAX_SHIPPED_BYTES } from '../protocol/command.ts';
-import { judgeLabel } from '../protocol/labels.ts';
 import { Refused } from '../protocol/refusal.ts';
 import type { Admitted, Sender } from './admitted.ts';
 import type { Trusted } from './authenticate.ts';
@@ -13,15 +12,17 @@ import type { Config } from './config.ts';
 import type { Executor, Site } from './executors/executor.ts';
 import { isFolder } from './files.ts';
 import { rangesOf } from './hands/probe.ts';
+import { type Facts, type Judgement, judge } from './policy.ts';
 import { stackOf } from './receipts.ts';
 import { refusals } from './refusals.ts';
 import type { StoredRun } from './store.ts';
-import { type AllowRule, matches } from './trust.ts';
 
-/** What an allow rule is asked for. */
-interface Wish {
-  intent: Intent;
-  stack: string;
+/** What the guard judges by. */
+export interface Guard {
+  config: Config;
+  executors: Executor[];
+  site: Site;
+  now?: () => Date;
 }
 
 /**
@@ -32,20 +33,32 @@ export async function admit(
   command: Deployment,
   key: Trusted,
   address: string,
-  { config, executors, site }: { config: Config; executors: Executor[]; site: Site },
+  { config, executors, site, now = () => new Date() }: Guard,
 ): Promise<Admitted> {
   checkSender(command, key, config);
-  const wishes = command.intents.map(({ intent }) => ({ intent, stack: stackOf(intent) }));
-  const rules = wishes.map(wish => ruleFor(wish, key));
+  const looksOnly = command.type === 'plan' || command.dry_run;
+  const facts: Facts = {
+    event: command.origin.event,
+    approval: command.approval,
+    looksOnly,
+    planDigest: command.plan_digest,
+    at: now(),
+    ...(key.peer?.capabilities ? { capabilities: key.peer.capabilities } : {}),
+  };
+  // What no rule is about is told before what a rule wants beside: both are asked of all documents.
+  for (const { intent } of command.intents) refuseWhere(judge(intent, { ...facts, looksOnly: true }, key.entry));
+  const rules = command.intents.map(({ intent }) => refuseWhere(judge(intent, facts, key.entry)));
   const documents = executorsFor(command, executors);
-  // A plan and a dry run change nothing: who may ask, and for what, is settled above.
-  if (command.type === 'run' && !command.dry_run) {
-    for (const [index, wish] of wishes.entries()) checkApproval(command, wish.intent, rules[index] ?? []);
-  }
   for (const entry of documents) await checkPlaces(entry, command.dry_run, site);
   checkFiles(command);
-  const sender: Sender = { trust: key.entry.name, keyId: key.id, address };
+  const sender: Sender = { trust: key.entry.name, keyId: key.id, address, rules };
   return { command, sender, documents } as unknown as Admitted;
+}
+
+/** The rule that allows it. Throws `Refused`. */
+function refuseWhere({ rule, refusal }: Judgement): string {
+  if (refusal || rule === undefined) throw new Refused(refusal ?? refusals.denied(''));
+  return rule;
 }
 
 /**
@@ -60,7 +73,7 @@ export async function admitLocal(
   const documents = executorsFor(command, executors);
   for (const entry of documents) await checkPlaces(entry, command.dry_run, site);
   checkFiles(command);
-  const sender: Sender = { trust: LOCAL, keyId: '', address: user };
+  const sender: Sender = { trust: LOCAL, keyId: '', address: user, rules: [] };
   return { command, sender, documents } as unknown as Admitted;
 }
 
@@ -110,7 +123,7 @@ export function readmit(stored: StoredRun, executors: Executor[]): Admitted | un
     return executor ? [{ document, executor }] : [];
   });
   if (documents.length !== command.intents.length) return undefined;
-  const sender: Sender = { trust: stored.trust, keyId: stored.keyId, address: stored.address };
+  const sender: Sender = { trust: stored.trust, keyId: stored.keyId, address: stored.address, rules: [] };
   return { command, sender, documents } as unknown as Admitted;
 }
 
@@ -121,52 +134,6 @@ export function checkSender(command: Command, key: Trusted, config: Config): voi
   const named = key.entry.repository.toLowerCase() === repository.toLowerCase();
   const numbered = key.entry.repository_id === undefined || key.entry.repository_id === repository_id;
   if (!named || !numbered) throw new Refused(refusals.repositoryNotAllowed(repository, key.id));
-}
-
-function ruleFor({ intent, stack }: Wish, key: Trusted): AllowRule[] {
-  const forStack = key.entry.allow.filter(rule => rule.stacks.some(pattern => matches(pattern, stack)));
-  const forAction = key.entry.allow.filter(rule => rule.actions.includes(intent.action));
-  if (forAction.length === 0) throw new Refused(refusals.actionNotAllowed(intent.action, stack || 'this host'));
-  if (forStack.length === 0) throw new Refused(refusals.stackNotAllowed(stack || 'what is not a stack'));
-  const service = 'service' in intent ? intent.service : undefined;
-  const both = forStack.filter(
-    rule =>
-      rule.actions.includes(intent.action) &&
-      (rule.services === undefined ||
-        (service !== undefined && rule.services.some(pattern => matches(pattern, service)))),
-  );
-  if (both.length === 0) throw new Refused(refusals.actionNotAllowed(intent.action, stack || 'this host'));
-  return both;
-}
-
-/** One of the rules that fit must be satisfied; the first one's refusal is told where none is. */
-function checkApproval(command: Deployment, intent: Intent, rules: AllowRule[]): void {
-  let first: unknown;
-  for (const rule of rules) {
-    try {
-      checkRule(command, intent, rule);
-      return;
-    } catch (error) {
-      first ??= error;
-    }
-  }
-  throw first;
-}
-
-function checkRule(command: Deployment, intent: Intent, rule: AllowRule): void {
-  const { approval, origin } = command;
-  if (rule.require_verify && !('verify' in intent && intent.verify))
-    throw new Refused(refusals.verifyRequired(stackOf(intent)));
-  if (!approval) {
-    if (rule.without_approval?.some(event => event === origin.event)) return;
-    throw new Refused(refusals.approvalMissing(origin.event));
-  }
-  const wanted = new Set(rule.require_labels ?? []);
-  if (intent.label_required !== undefined) wanted.add(intent.label_required);
-  for (const label of wanted) {
-    const refusal = judgeLabel(approval, label);
-    if (refusal) throw new Refused(refusal);
-  }
 }
 
 /** Resolves links as far as the path exists, and holds the result under `root`. Throws `Refused`. */

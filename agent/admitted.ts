@@ -8,6 +8,8 @@ export interface Sender {
   trust: string;
   keyId: string;
   address: string;
+  /** The allow rules by which each document was let in; empty for the host's own socket, and after a restart. */
+  rules: string[];
 }
 
 /** A command that passed the guard. Only `admit` makes one. */

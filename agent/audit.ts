@@ -44,6 +44,7 @@ export class Audit implements Watcher {
       type: command.type,
       dry_run: command.dry_run,
       ...whoOf(admitted),
+      rules: admitted.sender.rules,
       repository: command.origin.repository,
       sha: command.origin.sha,
       actor: command.origin.actor,

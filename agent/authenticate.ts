@@ -6,12 +6,15 @@ import { CHALLENGE_MS } from '../protocol/wire.ts';
 import type { Config } from './config.ts';
 import type { Claims, Issuer } from './oidc.ts';
 import { refusals } from './refusals.ts';
-import type { GithubClaims, TrustEntry } from './trust.ts';
+import type { Peer, PeerAddress } from './tailnet.ts';
+import type { GithubClaims, TailscaleRules, TrustEntry } from './trust.ts';
 
 /** Who vouches for a command: a key of agent.yaml or a job's token, with the entry it stands in. */
 export interface Trusted {
   id: string;
   entry: TrustEntry;
+  /** What the tailnet says of the sender, where the entry asks. */
+  peer?: Peer | undefined;
 }
 
 /** A key of agent.yaml with the entry it stands in. */
@@ -37,6 +40,8 @@ export interface Judges {
   keys: readonly TrustedKey[];
   entries: readonly TrustEntry[];
   issuer: Pick<Issuer, 'verify'>;
+  /** Says who a peer is by the tailnet. Throws `Refused`. */
+  identify: (from: PeerAddress, rules: TailscaleRules) => Promise<Peer>;
 }
 
 /**
@@ -47,6 +52,7 @@ export async function authenticate(
   signed: Signed & { oidc?: string | undefined },
   judges: Judges,
   challenge: Challenge,
+  from: PeerAddress,
   now = () => performance.now(),
 ): Promise<{ command: Command; key: Trusted }> {
   const proof = verify(signed, PAYLOAD_TYPES.command, judges.keys);
@@ -57,13 +63,15 @@ export async function authenticate(
     throw new Refused(refusals.signatureInvalid());
   const body = proof?.body ?? Buffer.from(signed.payload, 'base64');
   const claims = await claimsOf(signed.oidc, body, judges, proof?.key.entry);
-  const key = proof?.key ?? keyless(claims, judges.entries);
+  const vouched = proof?.key ?? keyless(claims, judges.entries);
   const command = readCommand(body);
   if (claims) checkClaims(claims, command);
   if (command.challenge !== challenge.text) throw new Refused(refusals.challengeStale());
   if (challenge.answered) throw new Refused(refusals.challengeReplayed());
   challenge.answered = true;
   if (now() - challenge.madeAt > CHALLENGE_MS) throw new Refused(refusals.challengeStale());
+  const { tailscale } = vouched.entry;
+  const key = tailscale ? { ...vouched, peer: await judges.identify(from, tailscale) } : vouched;
   return { command, key };
 }
 

@@ -23,6 +23,9 @@ const HELP = `chatops ${VERSION} — deployments on machines you own
   chatops cancel RUN                      stop a run, repair and undo it
   chatops audit export                    print the audit as JSON lines
   chatops audit verify [--receipt FILE …] follow its chain, and say where it is broken
+  chatops policy test CASES.yaml          hold agent.yaml against expectations
+  chatops policy explain INTENT.yaml --entry NAME [--label NAME …]
+                                          which rule admits an intent, or why none does
   chatops keygen [--out FILE]             make a signing key; with --out the secret goes to FILE (0600)
   chatops --help | --version
 
@@ -54,6 +57,8 @@ async function main(args: string[]): Promise<number> {
       return (await import(/* webpackMode: "eager" */ './cli/runs.ts')).cancel(rest);
     case 'audit':
       return (await import(/* webpackMode: "eager" */ './cli/audit.ts')).audit(rest);
+    case 'policy':
+      return (await import(/* webpackMode: "eager" */ './cli/policy.ts')).policy(rest);
     case 'keeper':
       return (await import(/* webpackMode: "eager" */ './cli/keeper.ts')).keeper();
     case 'keygen':

@@ -5,6 +5,14 @@ export const Absolute = z
   .string()
   .regex(/^\/(?!.*\/\.\.?(\/|$))/, 'Expected an absolute path without "." or ".." in it');
 
+/** A file that holds a secret: an absolute path, or `credential:NAME` for one of systemd's (`LoadCredential=`). */
+export const SecretFile = z
+  .string()
+  .regex(
+    /^(\/(?!.*\/\.\.?(\/|$))[^\0]*|credential:[\w.-]+)$/,
+    'Expected an absolute path, or "credential:" and a name',
+  );
+
 /** A path that is given to ssh as part of a line: no spaces, no quotes. */
 const Word = z.string().regex(/^\/[\w./@+-]+$/, 'Expected an absolute path of letters, digits and "._@+-"');
 const BackupRemote = z.strictObject({

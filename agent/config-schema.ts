@@ -2,7 +2,8 @@ import { isIP } from 'node:net';
 import { z } from 'zod';
 import { Duration } from '../intents/duration.ts';
 import { DEFAULT_PORT } from '../protocol/wire.ts';
-import { Absolute, BackupsConfig } from './config-backups.ts';
+import { Absolute, BackupsConfig, SecretFile } from './config-backups.ts';
+import { contradictionsOf } from './contradictions.ts';
 import { COMPOSE_GRANTS } from './plan.ts';
 import { Name, Pattern, TrustEntry } from './trust.ts';
 
@@ -120,30 +121,26 @@ export const Config = z
       })
       .default({ issuer: 'https://token.actions.githubusercontent.com' })
       .describe('Who issues the tokens that "github" in trust entries speaks of.'),
+    tailscale: z
+      .strictObject({
+        socket: Absolute.default('/var/run/tailscale/tailscaled.sock').describe('Where tailscaled answers.'),
+      })
+      .default({ socket: '/var/run/tailscale/tailscaled.sock' })
+      .describe('For "tailscale" in trust entries.'),
+    github: z
+      .strictObject({
+        api_url: z
+          .url({ protocol: /^https?$/ })
+          .refine(isSafeIssuer, { error: 'Expected https (or http on loopback)' })
+          .default('https://api.github.com'),
+        token_file: SecretFile.describe('A token that can only read: contents, pull requests and actions.'),
+      })
+      .optional()
+      .describe('For "confirm_with_github" in trust entries.'),
     trust: z.array(TrustEntry).min(1).describe('Who may send commands, and what they may do.'),
   })
   .superRefine((config, context) => {
-    const names = config.trust.map(entry => entry.name);
-    for (const [index, entry] of config.trust.entries()) {
-      if (entry.key !== undefined || entry.github) continue;
-      context.addIssue({ code: 'custom', path: ['trust', index], message: 'Expected "key", "github" or both' });
-    }
-    for (const [index, name] of names.entries()) {
-      if (name === 'local') {
-        context.addIssue({
-          code: 'custom',
-          path: ['trust', index, 'name'],
-          message: 'Expected another name: "local" stands for commands that are given on the host itself',
-        });
-      }
-      if (names.indexOf(name) !== index) {
-        context.addIssue({
-          code: 'custom',
-          path: ['trust', index, 'name'],
-          message: `Expected a name of its own; "${name}" is used twice`,
-        });
-      }
-    }
+    for (const { path, message } of contradictionsOf(config)) context.addIssue({ code: 'custom', path, message });
   });
 export type Config = z.infer<typeof Config>;
 

@@ -1,20 +1,22 @@
 import { randomBytes } from 'node:crypto';
 import type { RawData, WebSocket } from 'ws';
-import type { Command } from '../protocol/command.ts';
+import type { Approval, Command, Deployment } from '../protocol/command.ts';
 import type { Frame } from '../protocol/event.ts';
 import type { SecretKey } from '../protocol/keys.ts';
 import { type Refusal, Refused } from '../protocol/refusal.ts';
 import { PAYLOAD_TYPES, sign } from '../protocol/signature.ts';
 import { VERSION } from '../protocol/version.ts';
 import { FIRST_FRAME_MS, type Hello, PROTOCOL, SignedFrame } from '../protocol/wire.ts';
-import { admit, checkSender } from './admit.ts';
+import { admit, checkSender, type Guard } from './admit.ts';
 import type { Refusing } from './audit.ts';
 import { authenticate, type Challenge, type Judges, type Trusted } from './authenticate.ts';
 import type { Config } from './config.ts';
 import type { Executor, Site } from './executors/executor.ts';
+import { overRate } from './policy.ts';
 import { stackOf } from './receipts.ts';
 import { refusals } from './refusals.ts';
 import type { Runs } from './runs.ts';
+import type { PeerAddress } from './tailnet.ts';
 
 /** What a connection needs of its agent. `config` and `judges` are asked anew each time, so that a reload counts at once. */
 export interface Conversation {
@@ -25,6 +27,8 @@ export interface Conversation {
   runs: Runs;
   executors: Executor[];
   refused: (refusal: Refusal, who: Refusing) => void;
+  /** The evidence of a command as GitHub has it, where GitHub confirms what the command says. Throws `Refused`. */
+  confirm: (command: Deployment) => Promise<Approval | null>;
   firstFrameMs?: number;
 }
 
@@ -32,8 +36,8 @@ export interface Conversation {
 const ENOUGH_BUFFERED = 512 * 1024;
 
 /** One connection: hello, one signed command, its answer, and but for a cancel the run's events and receipt. */
-export async function converse(socket: WebSocket, address: string, agent: Conversation): Promise<void> {
-  const who: Refusing = { address };
+export async function converse(socket: WebSocket, from: PeerAddress, agent: Conversation): Promise<void> {
+  const who: Refusing = { address: from.address };
   const closed = new AbortController();
   socket.on('close', () => closed.abort());
   // A frame over the limit or one that is no WebSocket frame: ws has ended the connection already.
@@ -43,9 +47,9 @@ export async function converse(socket: WebSocket, address: string, agent: Conver
   try {
     const frame = await firstFrame(socket, closed.signal, agent.firstFrameMs ?? FIRST_FRAME_MS);
     if (frame === undefined) return;
-    const { command, key } = await authenticate(frame, agent.judges(), challenge);
+    const { command, key } = await authenticate(frame, agent.judges(), challenge, from);
     Object.assign(who, factsOf(command, key));
-    const answer = await begin(command, key, address, agent);
+    const answer = await begin(command, key, from.address, agent);
     socket.send(JSON.stringify({ type: 'accepted', ...answer.accepted }));
     if (answer.after !== undefined) {
       for await (const text of agent.runs.follow(answer.accepted.run, answer.after, closed.signal)) {
@@ -70,8 +74,15 @@ async function begin(
   switch (command.type) {
     case 'run':
     case 'plan': {
-      const guard = { config: agent.config(), executors: agent.executors, site: agent.site() };
-      return { accepted: agent.runs.begin(await admit(command, key, address, guard)), after: 0 };
+      const guard: Guard = { config: agent.config(), executors: agent.executors, site: agent.site() };
+      const admitted = await admit(command, key, address, guard);
+      if (key.entry.confirm_with_github && command.type === 'run' && !command.dry_run) {
+        // What GitHub has is judged again; what was sent stays what the run is known by.
+        await admit({ ...command, approval: await agent.confirm(command) }, key, address, guard);
+      }
+      // In the same turn as its beginning, so that none slips through beside it.
+      checkRate(command, key, agent.runs);
+      return { accepted: agent.runs.begin(admitted), after: 0 };
     }
     case 'follow':
     case 'cancel': {
@@ -85,6 +96,12 @@ async function begin(
       return { accepted };
     }
   }
+}
+
+function checkRate(command: Deployment, { entry }: Trusted, runs: Runs): void {
+  if (command.type === 'plan' || command.dry_run || runs.find(command.id)) return;
+  const over = overRate(entry, since => runs.countSince(entry.name, since), new Date());
+  if (over) throw new Refused(over);
 }
 
 /** The first frame, read; undefined where the connection ended without one. Throws `Refused`. */

@@ -1,17 +1,20 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseDuration } from '../intents/duration.ts';
+import type { Approval, Deployment } from '../protocol/command.ts';
 import { generateKey, readSecretKey } from '../protocol/keys.ts';
-import type { Refusal } from '../protocol/refusal.ts';
+import { type Refusal, Refused } from '../protocol/refusal.ts';
 import { VERSION } from '../protocol/version.ts';
 import { Audit, type Refusing } from './audit.ts';
 import { AuditChain } from './audit-chain.ts';
 import { type Judges, trustedKeys } from './authenticate.ts';
 import { type Config, ConfigError, parseListen, parseSize, readConfig } from './config.ts';
+import { confirm } from './confirm.ts';
 import { Database } from './database.ts';
 import { Engine } from './docker.ts';
 import type { Site } from './executors/executor.ts';
 import { executors } from './executors/index.ts';
+import { GitHubReader } from './github.ts';
 import { createHands } from './hands.ts';
 import { LocalServer, SOCKET } from './local.ts';
 import { createLook } from './look.ts';
@@ -19,9 +22,12 @@ import { Metrics } from './metrics.ts';
 import { Issuer } from './oidc.ts';
 import { CannotPlan } from './plan.ts';
 import { cleanEnvironment } from './process.ts';
+import { refusals } from './refusals.ts';
 import { Runs } from './runs.ts';
+import { readSecretFile } from './secret-file.ts';
 import { AgentServer } from './server.ts';
 import { Store } from './store.ts';
+import { identifyPeer } from './tailnet.ts';
 import { matches } from './trust.ts';
 
 /** A running agent. */
@@ -80,6 +86,7 @@ export async function startAgent(file: string, { say = console.log, keeper }: Ag
     keys: trustedKeys(next),
     entries: next.trust,
     issuer: new Issuer(next.oidc, join(state_dir, 'oidc-keys.json')),
+    identify: (from, rules) => identifyPeer(next.tailscale.socket, from, rules),
   });
   let judges = judgesOf(config);
   const refused = (refusal: Refusal, who: Refusing) => {
@@ -99,6 +106,7 @@ export async function startAgent(file: string, { say = console.log, keeper }: Ag
     runs,
     executors,
     refused,
+    confirm: command => confirmWith(config, command),
     metrics: () => metrics.registry.metrics(),
     unready: async () => [
       ...(await complaint(() => engine.ping())),
@@ -158,6 +166,18 @@ export async function startAgent(file: string, { say = console.log, keeper }: Ag
       store.close();
     },
   };
+}
+
+/** The evidence of a command as GitHub has it. Throws `Refused`. */
+async function confirmWith({ github }: Config, command: Deployment): Promise<Approval | null> {
+  if (!github) throw new Refused(refusals.githubUnreachable('agent.yaml names no github.token_file'));
+  let token: string;
+  try {
+    token = readSecretFile(github.token_file);
+  } catch (error) {
+    throw new Refused(refusals.githubUnreachable(error instanceof Error ? error.message : String(error)));
+  }
+  return confirm(command, new GitHubReader(github.api_url, command.origin.repository, token));
 }
 
 /** What agent.yaml says of this machine, for executors. */

@@ -18,7 +18,14 @@ export function makeReceipt(
   admitted: Admitted,
   agent: string,
   endings: DocumentEnding[],
-  run: { events: number; head: string; startedAt: string; finishedAt: string; audit?: { n: number; digest: string } },
+  run: {
+    events: number;
+    head: string;
+    startedAt: string;
+    finishedAt: string;
+    audit?: { n: number; digest: string };
+    planDigest?: string;
+  },
 ): Receipt {
   const documents: DocumentResult[] = admitted.documents.map(({ document }, index) => {
     const ending = endings[index] ?? SKIPPED;
@@ -55,6 +62,7 @@ export function makeReceipt(
     events: run.events,
     events_digest: run.head,
     ...(run.audit === undefined ? {} : { audit: { rows: run.audit.n, digest: run.audit.digest } }),
+    ...(run.planDigest === undefined ? {} : { plan_digest: run.planDigest }),
     started_at: run.startedAt,
     finished_at: run.finishedAt,
   };

@@ -78,6 +78,36 @@ export const refusals = {
       `The GitHub token's ${claim} is not what the command says.`,
       'The command is not from the job that the token was made for.',
     ),
+  tailnetUnreachable: (socket: string, why: string) =>
+    refusal(
+      'tailnet-unreachable',
+      `Who you are can't be asked of Tailscale at ${socket}: ${why}.`,
+      'Start tailscaled on the host, or correct tailscale.socket in agent.yaml.',
+    ),
+  peerUnknown: (address: string) =>
+    refusal(
+      'peer-unknown',
+      `The address ${address} is no node of this tailnet.`,
+      'Connect over Tailscale, straight to the agent: behind a proxy nobody is who they are.',
+    ),
+  peerNotAllowed: (node: string, who: string) =>
+    refusal(
+      'peer-not-allowed',
+      `The trust entry does not take the node ${node} (${who}).`,
+      'Correct "tailscale" of the entry in agent.yaml, or the tags and grants of the tailnet.',
+    ),
+  githubUnreachable: (why: string) =>
+    refusal(
+      'github-unconfirmed',
+      `GitHub can't be asked whether this is so: ${why}.`,
+      'Let the host reach github.api_url, and look at the token of github.token_file: it must be able to read the repository.',
+    ),
+  notConfirmed: (what: string) =>
+    refusal(
+      'not-confirmed',
+      `GitHub does not confirm the command: ${what}.`,
+      'If you did not send it, somebody else has the signing key: take it out of agent.yaml and send SIGHUP.',
+    ),
   signatureInvalid: () =>
     refusal(
       'signature-invalid',
@@ -125,6 +155,54 @@ export const refusals = {
       'stack-not-allowed',
       `This host does not allow this key to touch ${stack}.`,
       'Add the stack to an allow rule of that entry under trust in agent.yaml.',
+    ),
+  denied: (rule: string) =>
+    refusal(
+      'denied',
+      `The rule "${rule}" of this host denies it.`,
+      'Change the intent, or that rule under deny of the entry in agent.yaml.',
+    ),
+  guestNotAllowed: (guest: string) =>
+    refusal(
+      'guest-not-allowed',
+      `This host does not allow this key to touch the guest ${guest}.`,
+      'Add its number to "guests" of an allow rule in agent.yaml.',
+    ),
+  kindNotAllowed: (kind: string) =>
+    refusal(
+      'kind-not-allowed',
+      `This host does not allow this key backups, restores or drills of the kind ${kind}.`,
+      'Add it to "kinds" of an allow rule in agent.yaml.',
+    ),
+  placeNotAllowed: (place: string) =>
+    refusal(
+      'place-not-allowed',
+      `This host does not allow this key backups at ${place}.`,
+      'Add the place to "destinations" of an allow rule in agent.yaml.',
+    ),
+  outsideWindow: (windows: string[]) =>
+    refusal(
+      'outside-window',
+      `This host allows that only at certain times: ${windows.join('; ')}.`,
+      'Run the job again then, or change "windows" of the rule in agent.yaml.',
+    ),
+  planDigestMissing: () =>
+    refusal(
+      'plan-digest-missing',
+      'This host wants the digest of a plan that somebody has looked at.',
+      'Make a plan (mode: plan), and give its output plan-digest to the deployment as the input plan-digest.',
+    ),
+  capabilityNotAllowed: (action: string, stack: string) =>
+    refusal(
+      'capability-not-allowed',
+      `The tailnet's grants don't let this node "${action}" on ${stack}.`,
+      'Widen the capability in the tailnet’s policy file. It can only narrow what agent.yaml allows.',
+    ),
+  runRateReached: (entry: string, runs: number, per: string) =>
+    refusal(
+      'run-rate-reached',
+      `The entry "${entry}" has had its ${runs} runs of the last ${per}.`,
+      'Wait, or raise "rate" of that entry in agent.yaml.',
     ),
   approvalMissing: (event: string) =>
     refusal(
@@ -207,6 +285,11 @@ export const AUTH_REASONS: Record<string, string> = {
   'token-replayed': 'replayed',
   'token-not-allowed': 'not_allowed',
   'token-mismatch': 'not_allowed',
+  'tailnet-unreachable': 'not_allowed',
+  'peer-unknown': 'not_allowed',
+  'peer-not-allowed': 'not_allowed',
+  'github-unconfirmed': 'not_allowed',
+  'not-confirmed': 'not_allowed',
   'challenge-stale': 'expired',
   'challenge-replayed': 'replayed',
   'id-reused': 'replayed',
@@ -219,6 +302,15 @@ export const AUTH_REASONS: Record<string, string> = {
   'repository-not-allowed': 'not_allowed',
   'action-not-allowed': 'not_allowed',
   'stack-not-allowed': 'not_allowed',
+  denied: 'not_allowed',
+  'guest-not-allowed': 'not_allowed',
+  'kind-not-allowed': 'not_allowed',
+  'place-not-allowed': 'not_allowed',
+  'outside-window': 'not_allowed',
+  'plan-digest-missing': 'not_allowed',
+  'capability-not-allowed': 'not_allowed',
+  'approvals-missing': 'label_mismatch',
+  'run-rate-reached': 'rate_limited',
   'not-your-run': 'not_allowed',
   'path-outside': 'not_allowed',
   'file-not-allowed': 'not_allowed',

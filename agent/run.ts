@@ -1,7 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseDuration } from '../intents/duration.ts';
 import type { Event, Frame } from '../protocol/event.ts';
 import type { SecretKey } from '../protocol/keys.ts';
 import type { Admitted } from './admitted.ts';
@@ -11,7 +10,9 @@ import type { Site } from './executors/executor.ts';
 import { knownAfter } from './known-backups.ts';
 import type { Locks } from './locks.ts';
 import { blindLook } from './look.ts';
+import { PATIENCE_OVER, patienceEnds, patienceOf, stillLocked } from './patience.ts';
 import { CannotPlan, type Look, type Plan } from './plan.ts';
+import { digestOfPlans, planChanged } from './plan-digest.ts';
 import { type DocumentEnding, makeReceipt, signReceipt } from './receipts.ts';
 import { Redactor } from './redact.ts';
 import { learnSecrets } from './secrets/learn.ts';
@@ -59,6 +60,8 @@ export class Run {
   readonly #context: RunContext;
   readonly #cancelled = new AbortController();
   readonly #redactor = new Redactor();
+  /** Of a run that only looks. */
+  readonly #plans: Plan[] = [];
   #isLeft = false;
   readonly #whenLeft = new Set<(left: Left) => void>();
 
@@ -146,6 +149,8 @@ export class Run {
       ? undefined
       : this.#context.hands(join(this.#context.folder, this.id), this.#redactor);
     try {
+      const unlike = past.size === 0 ? await this.#unlikeItsPlan() : undefined;
+      if (unlike) return [await this.#documentFinished(1, unlike)];
       for (const index of this.admitted.documents.keys()) {
         const ending = await this.#document(index, hands, past.get(index + 1));
         endings.push(ending);
@@ -186,6 +191,29 @@ export class Run {
   }
 
   async #plan(index: number): Promise<Plan> {
+    const plan = await this.#makePlan(index, this.#looksOnly);
+    await this.#surely(() => this.#context.store.plan(this.id, index + 1, plan));
+    if (this.#looksOnly) this.#plans.push(plan);
+    return plan;
+  }
+
+  /** Undefined where what would be done is what somebody has looked at, or nobody asks; or where it can't be planned, which its document tells. */
+  async #unlikeItsPlan(): Promise<DocumentEnding | undefined> {
+    const { plan_digest } = this.admitted.command;
+    if (plan_digest === undefined || this.#looksOnly) return undefined;
+    try {
+      const plans: Plan[] = [];
+      for (const index of this.admitted.documents.keys())
+        plans.push(await this.#unlessLeft(this.#makePlan(index, true)));
+      const digest = digestOfPlans(this.admitted, plans);
+      return digest === plan_digest ? undefined : planChanged(plan_digest, digest);
+    } catch (error) {
+      if (error instanceof CannotPlan) return undefined;
+      throw error;
+    }
+  }
+
+  async #makePlan(index: number, compare: boolean): Promise<Plan> {
     const { site, store } = this.#context;
     const entry = this.admitted.documents[index];
     if (!entry) throw new Error(`No document ${index}`);
@@ -193,7 +221,7 @@ export class Run {
     const look = this.admitted.command.dry_run ? blindLook : this.#context.look;
     const runDir = join(this.#context.folder, this.id);
     const files = shippedFor(this.admitted, intent).map(file => ({ ...file, at: shippedPath(runDir, file.sha256) }));
-    const plan = await entry.executor.plan(
+    return entry.executor.plan(
       intent,
       {
         document: entry.document,
@@ -201,13 +229,11 @@ export class Run {
         at: this.#context.now(),
         site: site(),
         files,
-        compare: this.#looksOnly,
+        compare,
         ...(this.#looksOnly ? {} : { backups: store.backups() }),
       },
       look,
     );
-    await this.#surely(() => store.plan(this.id, index + 1, plan));
-    return plan;
   }
 
   async #tellPlan(document: number, plan: Plan): Promise<void> {
@@ -274,11 +300,23 @@ export class Run {
     const { events, head, startedAt, createdAt } = store.find(this.id) ?? NO_RUN;
     const times = { startedAt: startedAt ?? createdAt, finishedAt: now() };
     const audit = this.#context.audit?.();
-    const receipt = makeReceipt(this.admitted, agent, endings, { events, head, ...times, ...(audit ? { audit } : {}) });
+    const receipt = makeReceipt(this.admitted, agent, endings, {
+      events,
+      head,
+      ...times,
+      ...(audit ? { audit } : {}),
+      ...this.#planDigest(),
+    });
     await this.#surely(() =>
       store.end(this.id, receipt.outcome, signReceipt(receipt, key), receipt.finished_at, bytes),
     );
     for (const watcher of watchers) await this.#surely(() => watcher.ended?.(this.id, receipt, this.admitted));
+  }
+
+  /** Of a plan that is whole. A dry run has looked at nothing. */
+  #planDigest(): { planDigest?: string } {
+    const isWhole = this.#plans.length === this.admitted.documents.length && !this.admitted.command.dry_run;
+    return isWhole ? { planDigest: digestOfPlans(this.admitted, this.#plans) } : {};
   }
 
   /** Does it, and where the disk is full or broken does it again until it is not: nothing that was told gets lost. */
@@ -305,35 +343,6 @@ export class Run {
   get #looksOnly(): boolean {
     return this.admitted.command.type === 'plan' || this.admitted.command.dry_run;
   }
-}
-
-const PATIENCE_OVER = Symbol('patience over');
-
-/** How long a run waits for its turn, in milliseconds: the shortest `lock_wait` of its intents; undefined: until it comes. */
-function patienceOf(admitted: Admitted): number | undefined {
-  const waits = admitted.documents.flatMap(({ document: { intent } }) =>
-    'lock_wait' in intent && intent.lock_wait !== undefined ? [parseDuration(intent.lock_wait)] : [],
-  );
-  return waits.length === 0 ? undefined : Math.min(...waits);
-}
-
-async function patienceEnds(
-  patience: number | undefined,
-  signal: AbortSignal,
-): Promise<typeof PATIENCE_OVER | undefined> {
-  if (patience === undefined) return new Promise(() => undefined);
-  await sleep(patience, undefined, { signal, ref: false }).catch(() => undefined);
-  return PATIENCE_OVER;
-}
-
-function stillLocked(by: { run: string; subject: string } | undefined): DocumentEnding {
-  return {
-    outcome: 'failed',
-    code: 'locked',
-    message: `The run ${by?.run ?? ''} still has ${by?.subject ?? 'what this one needs'}. Nothing was changed.`,
-    remedy: 'Run it again later, or give it a longer lock_wait. "chatops runs" tells what goes on.',
-    changed: false,
-  };
 }
 
 const CANCELLED: DocumentEnding = {

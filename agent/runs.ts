@@ -155,6 +155,11 @@ export class Runs {
     return this.#store.list(limit, before);
   }
 
+  /** How many runs (not plans) have begun under an entry of trust since a time (ISO 8601). */
+  countSince(trust: string, since: string): number {
+    return this.#store.countSince(trust, since);
+  }
+
   inProgress(): number {
     return this.#active.size;
   }

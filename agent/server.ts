@@ -117,7 +117,7 @@ export class AgentServer {
       accepted.on('pong', () => {
         accepted.missed = 0;
       });
-      converse(accepted, address, this.#doors).catch((error: unknown) => {
+      converse(accepted, { address, port: request.socket.remotePort ?? 0 }, this.#doors).catch((error: unknown) => {
         console.error('connection: fault:', error);
         accepted.close(1011);
       });

@@ -279,6 +279,16 @@ export class Store {
     return this.#get<StoredRun>(`${SELECT_RUN} WHERE id = ?`, [id]);
   }
 
+  /** How many runs (not plans) have begun under an entry of trust since a time (ISO 8601). */
+  countSince(trust: string, since: string): number {
+    const row = this.#get<{ count: number }>(
+      `SELECT count(*) AS count FROM runs WHERE trust = ? AND created_at > ? AND type = 'run'
+         AND NOT coalesce(json_extract(command, '$.dry_run'), 0)`,
+      [trust, since],
+    );
+    return row?.count ?? 0;
+  }
+
   /** Runs that had not ended when the agent did. */
   open(): StoredRun[] {
     return this.#all<StoredRun>(`${SELECT_RUN} WHERE state <> 'ended' ORDER BY created_at, rowid`, []);

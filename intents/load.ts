@@ -61,13 +61,14 @@ export function loadIntents(files: IntentFile[], given: Record<string, ParamValu
 }
 
 /** Checks files on their own: parameters that nobody gave yet are no problem. */
-export function checkIntents(files: IntentFile[]): { file: string; intents: LoadedIntent[]; problems: Problem[] }[] {
+export function checkIntents(files: IntentFile[]): ({ file: string } & Read)[] {
   return files.map(file => ({ file: file.file, ...readFile(file, {}, false) }));
 }
 
 interface Read {
   intents: LoadedIntent[];
   problems: Problem[];
+  /** Names of parameters. */
   declared: string[];
 }
 

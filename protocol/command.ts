@@ -31,12 +31,21 @@ export const Label = z.strictObject({
 });
 export type Label = z.infer<typeof Label>;
 
+/** An approving review that stood at the merge; `on_head`: of the last commit. */
+export const Review = z.strictObject({
+  by: Text,
+  permission: Label.shape.permission,
+  on_head: z.boolean(),
+});
+export type Review = z.infer<typeof Review>;
+
 const Evidence = z.strictObject({
   pull_request: z.int().positive(),
   head_sha: Sha,
   merge_sha: Sha,
   labels: z.array(Label).max(200),
   merged_by: Text,
+  approvals: z.array(Review).max(100).optional(),
 });
 export type Evidence = z.infer<typeof Evidence>;
 
@@ -85,7 +94,11 @@ const Deployment = z.strictObject({
   files: z.array(ShippedFile).max(5000),
   params: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
   dry_run: z.boolean(),
-  plan_digest: z.string().optional(),
+  /** The digest of the plan that was looked at: hex of SHA-256. */
+  plan_digest: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/)
+    .optional(),
 });
 
 const Follow = z.strictObject({

@@ -35,3 +35,19 @@ export function judgeLabel(approval: Approval, wanted: string): Refusal | undefi
   }
   return undefined;
 }
+
+/** Why a merge has not been approved by enough people, or undefined where it has: on every pull request of the evidence. */
+export function judgeApprovals(approval: Approval, wanted: number): Refusal | undefined {
+  for (const { approvals = [], pull_request } of [approval, ...(approval.with ?? [])]) {
+    const people = new Set(
+      approvals.filter(one => one.on_head && MAY_APPROVE.has(one.permission)).map(({ by }) => by.toLowerCase()),
+    );
+    if (people.size >= wanted) continue;
+    return {
+      code: 'approvals-missing',
+      message: `Pull request #${pull_request} was merged with ${people.size} of ${wanted} approvals of its last commit by people who may write to the repository.`,
+      remedy: 'Have it reviewed after the last push and before it is merged.',
+    };
+  }
+  return undefined;
+}

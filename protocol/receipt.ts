@@ -47,6 +47,8 @@ export const Receipt = z.looseObject({
   events_digest: z.string(),
   /** The head of the agent's audit when this was signed: with it a chain that is made anew on the host can be told. */
   audit: z.looseObject({ rows: z.int().nonnegative(), digest: z.string() }).optional(),
+  /** Of a plan: what a deployment of it can be held to. */
+  plan_digest: z.string().optional(),
   /** The host's clock, ISO 8601. */
   started_at: z.string(),
   finished_at: z.string(),

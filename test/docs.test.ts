@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -96,6 +96,19 @@ describe('the documentation', () => {
 describe('the command line, as built', () => {
   const chatops = (...args: string[]) =>
     spawnSync(process.execPath, ['dist/agent/index.js', ...args], { encoding: 'utf8', env: { PATH: '/nonexistent' } });
+
+  it('finds the policy of the documentation to be what it says', () => {
+    const dir = mkdtempSync(join(tmpdir(), 'chatops-docs-'));
+    try {
+      const [agent] = fences('agent').filter(({ page }) => page === 'docs/policy.md');
+      writeFileSync(join(dir, 'agent.yaml'), agent?.text ?? '', { mode: 0o600 });
+      for (const [index, { text }] of fences('cases').entries()) writeFileSync(join(dir, `cases-${index}.yaml`), text);
+      const done = chatops('policy', 'test', join(dir, 'cases-0.yaml'), '--config', join(dir, 'agent.yaml'));
+      expect([done.status, done.stdout.split('\n').length], done.stdout + done.stderr).toEqual([0, 3]);
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
+  });
 
   it('validates with 0 or 1', () => {
     const good = chatops('validate', ...globSync('intents/examples/*.yaml'));

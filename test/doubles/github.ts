@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -17,6 +18,7 @@ export interface Pull {
   /** Owner/name of the head's repository. */
   from: string;
   timeline: Entry[];
+  reviews: { state: string; user: { login: string }; commit_id: string }[];
   files: string[];
   /** Commits that GitHub's index knows as this pull request's. */
   commits: string[];
@@ -58,6 +60,10 @@ export class GitHubDouble {
   /** Statuses that the next requests get instead of an answer, by a part of their path. */
   readonly failures: { path: string; status: number; headers?: Record<string, string> }[] = [];
   readonly asked: string[] = [];
+  /** Workflow runs by their id. */
+  readonly runs = new Map<string, object>();
+  /** The folder of a repository, for trees and blobs. */
+  git: string | undefined;
   #server: Server | undefined;
 
   constructor(repository: string) {
@@ -91,6 +97,7 @@ export class GitHubDouble {
       base: 'main',
       from: this.repository,
       timeline: [merged()],
+      reviews: [],
       files: [],
       commits: [pull.mergeSha],
       ...pull,
@@ -112,11 +119,16 @@ export class GitHubDouble {
   }
 
   #read(path: string): object | unknown[] | undefined {
+    const run = /^\/actions\/runs\/(\w+)$/.exec(path)?.[1];
+    if (run !== undefined) return this.runs.get(run);
+    const [, kind, sha] = /^\/git\/(trees|blobs)\/([0-9a-f]+)$/.exec(path) ?? [];
+    if (kind !== undefined && sha !== undefined) return this.#object(kind, sha);
     const [, number, rest] = /^\/(?:pulls|issues)\/(\d+)(\/\w+)?$/.exec(path) ?? [];
     if (number !== undefined) {
       const pull = this.pulls.get(Number(number));
       if (!pull) return undefined;
       if (rest === '/timeline') return pull.timeline;
+      if (rest === '/reviews') return pull.reviews;
       if (rest === '/files') return pull.files.map(filename => ({ filename, status: 'modified' }));
       return this.#pullBody(pull);
     }
@@ -133,6 +145,25 @@ export class GitHubDouble {
     const [, before, after] = /^\/compare\/([0-9a-f]+)\.\.\.([0-9a-f]+)$/.exec(path) ?? [];
     if (before !== undefined && after !== undefined) return this.#compare(before, after);
     return undefined;
+  }
+
+  /** Trees (with everything below) and blobs, as git has them. */
+  #object(kind: string, sha: string): object | undefined {
+    if (this.git === undefined) return undefined;
+    const git = (...args: string[]) =>
+      execFileSync('git', ['-C', this.git ?? '', ...args], { stdio: ['ignore', 'pipe', 'ignore'] });
+    try {
+      if (kind === 'blobs')
+        return { sha, encoding: 'base64', content: git('cat-file', 'blob', sha).toString('base64') };
+      const rows = git('ls-tree', '-r', '-t', sha).toString().split('\n').filter(Boolean);
+      const tree = rows.map(row => {
+        const [, mode, type, object, path] = /^(\d+) (\w+) ([0-9a-f]+)\t(.*)$/.exec(row) ?? [];
+        return { path, mode, type, sha: object };
+      });
+      return { sha, tree, truncated: false };
+    } catch {
+      return undefined;
+    }
   }
 
   #compare(before: string, after: string): object | undefined {

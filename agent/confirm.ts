@@ -1,0 +1,185 @@
+import { createHash } from 'node:crypto';
+import { basename } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { checkIntents, loadIntents } from '../intents/load.ts';
+import type { Approval, Deployment, Evidence, Label } from '../protocol/command.ts';
+import {
+  approvalsOf,
+  labelsAtMerge,
+  type PullRequest,
+  permissionNamed,
+  type ReviewEntry,
+  type TimelineEntry,
+} from '../protocol/evidence.ts';
+import { Refused } from '../protocol/refusal.ts';
+import type { GitHubReader } from './github.ts';
+import { refusals } from './refusals.ts';
+
+/** What of a workflow run is looked at. */
+interface WorkflowRun {
+  event: string;
+  status: string;
+  head_sha: string;
+  run_attempt: number;
+  repository: { id: number };
+}
+
+interface TreeEntry {
+  path: string;
+  type: string;
+  mode: string;
+  sha: string;
+}
+
+/** A run that has not ended: its job may be speaking. */
+const LIVING = new Set(['in_progress', 'queued', 'pending', 'waiting', 'requested']);
+/** The run of these events has the command's commit as its own. */
+const OF_COMMIT = new Set(['push', 'workflow_dispatch', 'schedule']);
+
+/**
+ * Asks GitHub whether what a command says of itself is so: its workflow run is under way, intents and files are those of its
+ * commit, and the pull requests were merged as it says. Returns the evidence as GitHub has it, which is what then counts.
+ * Throws `Refused`: `not-confirmed`, `github-unconfirmed`.
+ */
+export async function confirm(command: Deployment, github: GitHubReader): Promise<Approval | null> {
+  await confirmRun(command, github);
+  await confirmContent(command, github);
+  return command.approval ? confirmApproval(command.approval, command, github) : null;
+}
+
+async function confirmRun({ origin }: Deployment, github: GitHubReader): Promise<void> {
+  const run = await github.get<WorkflowRun>(`/actions/runs/${encodeURIComponent(origin.run_id)}`);
+  if (!run) throw no(`there is no workflow run ${origin.run_id}`);
+  if (String(run.repository.id) !== origin.repository_id) throw no('the workflow run is another repository’s');
+  if (run.event !== origin.event) throw no(`the workflow run is of the event ${run.event}`);
+  if (String(run.run_attempt) !== origin.run_attempt) throw no(`the workflow run is at attempt ${run.run_attempt}`);
+  if (OF_COMMIT.has(origin.event) && run.head_sha !== origin.sha) throw no('the workflow run is of another commit');
+  if (!LIVING.has(run.status)) throw no(`the workflow run is ${run.status}`);
+}
+
+async function confirmContent(command: Deployment, github: GitHubReader): Promise<void> {
+  const { sha } = command.origin;
+  const listed = await github.get<{ tree: TreeEntry[]; truncated: boolean }>(`/git/trees/${sha}?recursive=1`);
+  if (!listed) throw no(`there is no commit ${sha}`);
+  if (listed.truncated) throw new Refused(refusals.githubUnreachable('the commit has too many files to be listed'));
+  confirmFiles(command, listed.tree);
+  await confirmIntents(command, listed.tree, github);
+}
+
+/** Files are compared by what git calls them, so that none need be fetched. */
+function confirmFiles(command: Deployment, tree: TreeEntry[]): void {
+  const wanted = new Map<string, string>();
+  for (const { intent } of command.intents) {
+    if (intent.action !== 'rollout' || intent.source_dir === undefined) continue;
+    const dir = `${intent.source_dir.replace(/\/+$/, '')}/`;
+    for (const { path, type, sha, mode } of tree) {
+      if (type !== 'tree' && path.startsWith(dir))
+        wanted.set(`${intent.stack}/${path.slice(dir.length)}`, `${sha} ${mode === '100755'}`);
+    }
+  }
+  for (const { stack, path, mode, content } of command.files) {
+    const key = `${stack}/${path}`;
+    if (wanted.get(key) !== `${blobOf(Buffer.from(content, 'base64'))} ${mode === 0o755}`)
+      throw no(`the file ${JSON.stringify(path)} is not what the commit has`);
+    wanted.delete(key);
+  }
+  const [missing] = wanted.keys();
+  if (missing !== undefined) throw no(`the commit's file ${JSON.stringify(missing)} is not shipped`);
+}
+
+function blobOf(content: Buffer): string {
+  return createHash('sha1').update(`blob ${content.length}\0`).update(content).digest('hex');
+}
+
+/** Each intent must come out of a file of that name in the commit, with the command's params. */
+async function confirmIntents(command: Deployment, tree: TreeEntry[], github: GitHubReader): Promise<void> {
+  for (const name of new Set(command.intents.map(document => document.name))) {
+    const documents = command.intents.filter(document => document.name === name);
+    const files = tree.filter(({ path, type }) => type === 'blob' && nameOf(path) === name);
+    let isThere = false;
+    for (const { path, sha } of files) {
+      const blob = await github.get<{ content: string }>(`/git/blobs/${sha}`);
+      const text = Buffer.from(blob?.content ?? '', 'base64').toString();
+      const loaded = load(path, text, command.params);
+      isThere ||= documents.every(document =>
+        loaded.some(one => one.document === document.document && isDeepStrictEqual(one.intent, document.intent)),
+      );
+    }
+    if (!isThere) throw no(`no file of the commit has the intent "${name}" as the command says it`);
+  }
+}
+
+function nameOf(path: string): string {
+  return basename(path).replace(/\.ya?ml$/, '');
+}
+
+/** Of the given params those that this file declares: they are all files' together. */
+function load(file: string, text: string, params: Deployment['params']) {
+  try {
+    const [checked] = checkIntents([{ file, text }]);
+    const declared = checked?.declared ?? [];
+    return loadIntents(
+      [{ file, text }],
+      Object.fromEntries(Object.entries(params).filter(([key]) => declared.includes(key))),
+    );
+  } catch {
+    return [];
+  }
+}
+
+async function confirmApproval(approval: Approval, command: Deployment, github: GitHubReader): Promise<Approval> {
+  const { origin } = command;
+  const claimed = [approval, ...(approval.with ?? [])];
+  const confirmed: Evidence[] = [];
+  for (const one of claimed) confirmed.push(await confirmEvidence(one, origin, github));
+  if (origin.event === 'push' || origin.event === 'pull_request') {
+    const pulls = (await github.get<PullRequest[]>(`/commits/${origin.sha}/pulls?per_page=${100}`)) ?? [];
+    const isOf = claimed.some(
+      one => one.merge_sha === origin.sha || pulls.some(pull => pull.number === one.pull_request),
+    );
+    if (!isOf) throw no('none of the pull requests brought this commit');
+  }
+  const [first, ...others] = confirmed;
+  if (!first) throw no('there is no pull request');
+  return { ...first, ...(others.length > 0 ? { with: others } : {}) };
+}
+
+async function confirmEvidence(
+  { pull_request, merge_sha }: Evidence,
+  origin: Deployment['origin'],
+  github: GitHubReader,
+): Promise<Evidence> {
+  const pull = await github.get<PullRequest>(`/pulls/${pull_request}`);
+  if (!pull || pull.merged_at === null) throw no(`pull request #${pull_request} is not merged`);
+  if (pull.merge_commit_sha !== merge_sha) throw no(`pull request #${pull_request} was merged as another commit`);
+  if (merge_sha !== origin.sha) {
+    const compared = await github.get<{ status: string }>(`/compare/${merge_sha}...${origin.sha}?per_page=1`);
+    if (compared?.status !== 'ahead' && compared?.status !== 'identical')
+      throw no(`pull request #${pull_request} is not in the history of the commit`);
+  }
+  const standing = labelsAtMerge(await github.all<TimelineEntry>(`/issues/${pull_request}/timeline`));
+  const approving = approvalsOf(await github.all<ReviewEntry>(`/pulls/${pull_request}/reviews`), pull.head.sha);
+  const permissions = new Map<string, Label['permission']>();
+  for (const login of new Set([...standing, ...approving].map(({ by }) => by))) {
+    const found = await github.get<{ permission: string; role_name?: string }>(
+      `/collaborators/${encodeURIComponent(login)}/permission`,
+    );
+    permissions.set(login, permissionNamed(found?.role_name ?? found?.permission ?? 'none'));
+  }
+  const withPermission = <T extends { by: string }>(one: T) => ({
+    ...one,
+    permission: permissions.get(one.by) ?? 'none',
+  });
+  return {
+    pull_request,
+    head_sha: pull.head.sha,
+    merge_sha,
+    labels: standing.map(withPermission),
+    merged_by: pull.merged_by?.login ?? '',
+    approvals: approving.map(withPermission),
+  };
+}
+
+function no(what: string): Refused {
+  return new Refused(refusals.notConfirmed(what));
+}

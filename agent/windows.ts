@@ -1,0 +1,65 @@
+/** A time of the week, in a zone: `Mon-Fri 07:00-22:00 Europe/Berlin`. */
+export interface Window {
+  /** 0 is Sunday. */
+  days: ReadonlySet<number>;
+  /** Minutes since midnight. `to` before `from`: over midnight, counted to the day on which it began. */
+  from: number;
+  to: number;
+  zone: string;
+}
+
+const DAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'];
+const FORM = /^(?:([a-z,-]+)\s+)?([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)(?:\s+(\S+))?$/i;
+
+/** Undefined where the text is none. Without days: each; without a zone: UTC. */
+export function parseWindow(text: string): Window | undefined {
+  const [, days, hour, minute, endHour, endMinute, zone = 'UTC'] = FORM.exec(text.trim()) ?? [];
+  if (hour === undefined || !isZone(zone)) return undefined;
+  const from = Number(hour) * 60 + Number(minute);
+  const to = Number(endHour) * 60 + Number(endMinute);
+  const found = days === undefined ? new Set(DAYS.keys()) : daysOf(days.toLowerCase());
+  return found === undefined || from === to || to > 24 * 60 ? undefined : { days: found, from, to, zone };
+}
+
+/** Whether it is that time. */
+export function isWithin({ days, from, to, zone }: Window, at: Date): boolean {
+  const { day, minutes } = localTime(at, zone);
+  if (from < to) return days.has(day) && minutes >= from && minutes < to;
+  return (days.has(day) && minutes >= from) || (days.has((day + 6) % 7) && minutes < to);
+}
+
+function daysOf(text: string): Set<number> | undefined {
+  const found = new Set<number>();
+  for (const part of text.split(',')) {
+    const [first = '', last = first, ...rest] = part.split('-');
+    const from = DAYS.indexOf(first);
+    const to = DAYS.indexOf(last);
+    if (from < 0 || to < 0 || rest.length > 0) return undefined;
+    for (let day = from; ; day = (day + 1) % 7) {
+      found.add(day);
+      if (day === to) break;
+    }
+  }
+  return found;
+}
+
+function localTime(at: Date, zone: string): { day: number; minutes: number } {
+  const parts = new Intl.DateTimeFormat('en-GB', {
+    timeZone: zone,
+    weekday: 'short',
+    hour: '2-digit',
+    minute: '2-digit',
+    hourCycle: 'h23',
+  }).formatToParts(at);
+  const of = (type: string) => parts.find(part => part.type === type)?.value ?? '';
+  return { day: DAYS.indexOf(of('weekday').toLowerCase()), minutes: Number(of('hour')) * 60 + Number(of('minute')) };
+}
+
+function isZone(zone: string): boolean {
+  try {
+    new Intl.DateTimeFormat('en', { timeZone: zone });
+    return true;
+  } catch {
+    return false;
+  }
+}

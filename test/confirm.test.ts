@@ -1,0 +1,193 @@
+import { createHash } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { Deployment } from '../protocol/command.ts';
+import { committed, merged } from './doubles/github.ts';
+import { Client, command } from './stand/signer.ts';
+import { LABEL, type Merge, World } from './stand/world.ts';
+
+const STACK = 'services: {web: {image: "chatops-test/web:1", pull_policy: never, init: true, stop_grace_period: 0s}}\n';
+const INTENT = `label_required: ${LABEL}\naction: rollout\nstack: confirmed\nsource_dir: stacks/confirmed\n`;
+
+let world: World;
+let merge: Merge;
+beforeAll(async () => {
+  world = new World();
+  world.github.git = world.repository.dir;
+  await world.github.start();
+  const token = join(world.dir, 'token');
+  writeFileSync(token, 'github_pat_read_only\n', { mode: 0o600 });
+  await world.host.start({
+    github: { api_url: world.github.url, token_file: token },
+    trust: [
+      {
+        name: 'homelab',
+        key: world.host.keys.public,
+        repository: 'org/homelab',
+        confirm_with_github: true,
+        allow: [
+          { actions: ['rollout'], stacks: ['*'], require_labels: [LABEL], without_approval: ['workflow_dispatch'] },
+        ],
+      },
+    ],
+  });
+  world.stack('confirmed');
+  merge = world.merge({
+    'chatops/intents/up.yaml': INTENT,
+    'stacks/confirmed/compose.yaml': STACK,
+    'stacks/confirmed/notes/read.me': 'hello\n',
+  });
+});
+afterAll(() => world[Symbol.asyncDispose]());
+const run = (changes: object = {}) => ({
+  id: 42,
+  event: 'push',
+  status: 'in_progress',
+  head_sha: merge.sha,
+  run_attempt: 1,
+  repository: { id: 7001 },
+  ...changes,
+});
+beforeEach(() => {
+  world.github.runs.set('42', run());
+  world.github.permissions.set('octocat', { permission: 'write', role_name: 'write' });
+});
+
+/** What the holder of the signing key can send: everything as the action would, with changes. */
+async function ask(changes: (sent: Deployment) => Partial<Deployment> = () => ({})): Promise<[string, string]> {
+  const client = new Client(world.host.url);
+  const file = (path: string, text: string) => ({
+    stack: 'confirmed',
+    path,
+    mode: 0o644 as const,
+    sha256: createHash('sha256').update(text).digest('hex'),
+    content: Buffer.from(text).toString('base64'),
+  });
+  const sent = command(
+    [{ action: 'rollout', stack: 'confirmed', source_dir: 'stacks/confirmed', label_required: LABEL }],
+    {
+      files: [file('compose.yaml', STACK), file('notes/read.me', 'hello\n')],
+      approval: {
+        pull_request: merge.number,
+        head_sha: merge.sha.replace(/^./, 'f'),
+        merge_sha: merge.sha,
+        merged_by: 'octocat',
+        labels: [{ name: LABEL, by: 'octocat', permission: 'write', at: '', after_last_push: true }],
+      },
+    },
+  );
+  sent.origin = { ...sent.origin, sha: merge.sha, run_id: '42' };
+  sent.intents = sent.intents.map(one => ({ ...one, name: 'up' }));
+  await client.send({ ...sent, ...changes(sent) }, world.host.keys.secret);
+  const answer = await client.answer();
+  if (answer === 'accepted') await client.receipt();
+  const message = String(client.frames.find(({ type }) => type === 'refusal')?.message ?? '');
+  await client.end();
+  return [answer, message];
+}
+
+describe('an agent that asks GitHub itself', () => {
+  it('takes what the action sends', async () => {
+    const job = await world.deploy(merge, 'up');
+    expect(job.outputs.status, job.log).toBe('succeeded');
+    expect(await ask()).toEqual(['accepted', '']);
+  });
+
+  const origin = (changes: object) => (sent: Deployment) => ({ origin: { ...sent.origin, ...changes } });
+  const approval = (changes: object) => (sent: Deployment) =>
+    ({ approval: { ...sent.approval, ...changes } }) as Partial<Deployment>;
+  it.each<[string, (sent: Deployment) => Partial<Deployment>, RegExp]>([
+    ['a workflow run that there is not', origin({ run_id: '43' }), /no workflow run 43/],
+    ['another attempt', origin({ run_attempt: '2' }), /attempt 1/],
+    ['another event', origin({ event: 'workflow_dispatch' }), /of the event push/],
+    ['another commit than the run’s', origin({ sha: 'a'.repeat(40) }), /another commit/],
+    [
+      'a changed file',
+      sent => ({
+        files: sent.files.map(file => ({
+          ...file,
+          content: Buffer.from('evil').toString('base64'),
+          sha256: createHash('sha256').update('evil').digest('hex'),
+        })),
+      }),
+      /"compose\.yaml" is not what the commit has/,
+    ],
+    [
+      'a file that became executable',
+      sent => ({ files: sent.files.map(file => ({ ...file, mode: 0o755 as const })) }),
+      /is not what the commit has/,
+    ],
+    ['a file left out', sent => ({ files: sent.files.slice(0, 1) }), /"confirmed\/notes\/read\.me" is not shipped/],
+    [
+      'another intent',
+      sent => ({ intents: sent.intents.map(one => ({ ...one, intent: { ...one.intent, timeout: '9m' } as never })) }),
+      /no file of the commit has the intent "up"/,
+    ],
+    [
+      'an intent of no file',
+      sent => ({ intents: sent.intents.map(one => ({ ...one, name: 'made-up' })) }),
+      /"made-up"/,
+    ],
+    ['another pull request', approval({ pull_request: 99 }), /#99 is not merged/],
+    ['another merge', approval({ merge_sha: 'b'.repeat(40) }), /merged as another commit/],
+  ])('refuses %s, though the key signed it', async (_, changes, message) => {
+    const [answer, said] = await ask(changes);
+    expect([answer, message.test(said)], said).toEqual(['not-confirmed', true]);
+  });
+
+  it.each<[string, object, RegExp]>([
+    ['has ended', { status: 'completed' }, /is completed/],
+    ['is another repository’s', { repository: { id: 1 } }, /another repository/],
+  ])('refuses where the workflow run %s', async (_, changes, message) => {
+    world.github.runs.set('42', run(changes));
+    const [answer, said] = await ask();
+    expect([answer, message.test(said)], said).toEqual(['not-confirmed', true]);
+  });
+
+  it('judges by the labels that GitHub has, not by those that are claimed', async () => {
+    const bare = world.merge({ 'stacks/other': 'x' }, head => [committed(head), merged()]);
+    world.github.runs.set('42', run({ head_sha: bare.sha }));
+    const claim = (sent: Deployment) => ({
+      origin: { ...sent.origin, sha: bare.sha },
+      approval: {
+        ...sent.approval,
+        pull_request: bare.number,
+        merge_sha: bare.sha,
+        head_sha: bare.sha.replace(/^./, 'f'),
+      },
+    });
+    expect((await ask(claim as never))[0]).toBe('label-missing');
+    // A label of an earlier pull request does not count for this commit.
+    const early = (sent: Deployment) => ({ origin: { ...sent.origin, sha: bare.sha } });
+    expect(await ask(early)).toEqual([
+      'not-confirmed',
+      expect.stringContaining('none of the pull requests brought this commit'),
+    ]);
+    world.github.permissions.set('octocat', { permission: 'read', role_name: 'triage' });
+    world.github.runs.set('42', run());
+    expect((await ask())[0]).toBe('label-by-unauthorized');
+  });
+
+  it('asks also where no approval is needed', async () => {
+    world.github.runs.set('42', run({ event: 'workflow_dispatch' }));
+    const dispatched = (sent: Deployment) => ({
+      approval: null,
+      origin: { ...sent.origin, event: 'workflow_dispatch' },
+    });
+    expect((await ask(dispatched))[0]).toBe('accepted');
+    const evil = (sent: Deployment) => ({ ...dispatched(sent), files: sent.files.slice(1) });
+    expect((await ask(evil))[0]).toBe('not-confirmed');
+  });
+
+  it('refuses where GitHub can’t be asked', async () => {
+    world.github.failures.push({ path: '/actions/runs', status: 502 });
+    expect(await ask()).toEqual(['github-unconfirmed', expect.stringContaining('it answered 502')]);
+  });
+
+  it('asks nothing for a plan', async () => {
+    world.github.asked.length = 0;
+    expect((await ask(() => ({ type: 'plan', approval: null })))[0]).toBe('accepted');
+    expect(world.github.asked).toEqual([]);
+  });
+});
