@@ -17,12 +17,20 @@ export interface Refusing {
   intents?: { intent: string; action: string; stack: string }[];
 }
 
+const MINUTE = 60_000;
+/** How many refusals of strangers are written in a minute: nobody may fill the disk by knocking. */
+const MOST_REFUSALS = 120;
+
 /** The audit: each event a row of the chain, durable before anything is told. */
 export class Audit implements Watcher {
   readonly #chain: AuditChain;
   readonly #now: () => Date;
   /** argv of the steps of runs in flight, by run, document and step. */
   readonly #argv = new Map<string, readonly string[]>();
+  /** Of the minute that began then: refusals of strangers that were written, and those that were not. */
+  #since = 0;
+  #written = 0;
+  #uncounted = 0;
 
   constructor(chain: AuditChain, now = () => new Date()) {
     this.#chain = chain;
@@ -33,8 +41,25 @@ export class Audit implements Watcher {
     this.#chain.append(this.#now().toISOString(), { event, ...facts });
   }
 
+  /** Strangers' knocking is written down up to a limit a minute, and beyond it counted. */
   refused({ code, message }: Refusal, { address, keyId, ...known }: Refusing): void {
+    const now = this.#now().getTime();
+    if (now - this.#since >= MINUTE) {
+      this.countRefusals();
+      this.#since = now;
+      this.#written = 0;
+    }
+    if (known.trust === undefined && ++this.#written > MOST_REFUSALS) {
+      this.#uncounted++;
+      return;
+    }
     this.write('refused', { code, message, address, key: keyId, ...known });
+  }
+
+  /** Writes down how many refusals were not written one by one. */
+  countRefusals(): void {
+    if (this.#uncounted > 0) this.write('refused-more', { count: this.#uncounted });
+    this.#uncounted = 0;
   }
 
   begun(run: string, admitted: Admitted): void {

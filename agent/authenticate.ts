@@ -75,6 +75,14 @@ export async function authenticate(
   return { command, key };
 }
 
+/** Whether somebody who was trusted still is: the entry is there, and the key is in it, or the token's rules are. */
+export function isStillTrusted({ id, entry }: Trusted, { keys, entries }: Pick<Judges, 'keys' | 'entries'>): boolean {
+  const now = entries.find(({ name }) => name === entry.name);
+  if (!now) return false;
+  if (entry.key !== undefined) return keys.some(key => key.id === id && key.entry.name === entry.name);
+  return now.key === undefined && JSON.stringify(now.github) === JSON.stringify(entry.github);
+}
+
 /** The token's claims, where one is wanted. What an entry does not ask for is not looked at. */
 async function claimsOf(
   token: string | undefined,

@@ -26,6 +26,10 @@ const HELP = `chatops ${VERSION} — deployments on machines you own
   chatops policy test CASES.yaml          hold agent.yaml against expectations
   chatops policy explain INTENT.yaml --entry NAME [--label NAME …]
                                           which rule admits an intent, or why none does
+  chatops key fingerprint KEY | FILE      what the log and the audit call a key
+  chatops key add KEY --entry NAME        trust another signing key, at once
+  chatops key remove ID --entry NAME      trust one no longer, at once
+  chatops key rotate [--finish]           change the agent's own key, in two steps
   chatops keygen [--out FILE]             make a signing key; with --out the secret goes to FILE (0600)
   chatops --help | --version
 
@@ -57,6 +61,8 @@ async function main(args: string[]): Promise<number> {
       return (await import(/* webpackMode: "eager" */ './cli/runs.ts')).cancel(rest);
     case 'audit':
       return (await import(/* webpackMode: "eager" */ './cli/audit.ts')).audit(rest);
+    case 'key':
+      return (await import(/* webpackMode: "eager" */ './cli/key.ts')).key(rest);
     case 'policy':
       return (await import(/* webpackMode: "eager" */ './cli/policy.ts')).policy(rest);
     case 'keeper':

@@ -5,7 +5,7 @@ import { DEFAULT_PORT } from '../protocol/wire.ts';
 import { Absolute, BackupsConfig, SecretFile } from './config-backups.ts';
 import { contradictionsOf } from './contradictions.ts';
 import { COMPOSE_GRANTS } from './plan.ts';
-import { Name, Pattern, TrustEntry } from './trust.ts';
+import { Name, Pattern, TailscaleRules, TrustEntry } from './trust.ts';
 
 const Address = z.string().refine(isAddressRange, { error: 'Expected an address or a range such as "100.64.0.0/10"' });
 
@@ -67,8 +67,9 @@ export const Config = z
       .strictObject({
         concurrent_runs: z.int().min(1).max(100).default(4).describe('Runs side by side (of different stacks).'),
         connections: z.int().min(1).max(10_000).default(100).describe('Open connections in all.'),
+        connections_per_address: z.int().min(1).max(10_000).default(20).describe('Open connections of one address.'),
       })
-      .default({ concurrent_runs: 4, connections: 100 }),
+      .default({ concurrent_runs: 4, connections: 100, connections_per_address: 20 }),
     verify: z
       .strictObject({
         allow: z
@@ -121,6 +122,23 @@ export const Config = z
       })
       .default({ issuer: 'https://token.actions.githubusercontent.com' })
       .describe('Who issues the tokens that "github" in trust entries speaks of.'),
+    doors: z
+      .strictObject({
+        hosts: z
+          .array(z.string().regex(/^[\w.-]+$/, 'Expected a name without a port'))
+          .default([])
+          .describe(
+            'Names by which this agent is called, beside its addresses, its own name and those of the tailnet.',
+          ),
+        token_file: SecretFile.optional().describe('/metrics and /readyz want this token: "Authorization: Bearer …".'),
+        tailscale: TailscaleRules.optional().describe('/metrics and /readyz want such a peer (or the token).'),
+      })
+      .default({ hosts: [] })
+      .describe('Who may read what the HTTP doors tell.'),
+    tls: z
+      .strictObject({ cert_file: Absolute, key_file: Absolute })
+      .optional()
+      .describe('Files as "tailscale cert" writes them. They are taken over as they are renewed.'),
     tailscale: z
       .strictObject({
         socket: Absolute.default('/var/run/tailscale/tailscaled.sock').describe('Where tailscaled answers.'),

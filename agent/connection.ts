@@ -23,7 +23,8 @@ export interface Conversation {
   config: () => Config;
   judges: () => Judges;
   site: () => Site;
-  key: SecretKey;
+  /** With which hellos are signed, the current one first. */
+  keys: () => readonly SecretKey[];
   runs: Runs;
   executors: Executor[];
   refused: (refusal: Refusal, who: Refusing) => void;
@@ -36,7 +37,12 @@ export interface Conversation {
 const ENOUGH_BUFFERED = 512 * 1024;
 
 /** One connection: hello, one signed command, its answer, and but for a cancel the run's events and receipt. */
-export async function converse(socket: WebSocket, from: PeerAddress, agent: Conversation): Promise<void> {
+export async function converse(
+  socket: WebSocket,
+  from: PeerAddress,
+  agent: Conversation,
+  trusted: (who: Trusted) => void,
+): Promise<void> {
   const who: Refusing = { address: from.address };
   const closed = new AbortController();
   socket.on('close', () => closed.abort());
@@ -48,6 +54,7 @@ export async function converse(socket: WebSocket, from: PeerAddress, agent: Conv
     const frame = await firstFrame(socket, closed.signal, agent.firstFrameMs ?? FIRST_FRAME_MS);
     if (frame === undefined) return;
     const { command, key } = await authenticate(frame, agent.judges(), challenge, from);
+    trusted(key);
     Object.assign(who, factsOf(command, key));
     const answer = await begin(command, key, from.address, agent);
     socket.send(JSON.stringify({ type: 'accepted', ...answer.accepted }));
@@ -145,9 +152,12 @@ function hello(agent: Conversation, challenge: Challenge): string {
     agent: agent.config().agent,
     version: VERSION,
     challenge: challenge.text,
-    publicKey: agent.key.public.text,
+    publicKey: agent.keys()[0]?.public.text ?? '',
   };
-  return JSON.stringify({ type: 'hello', ...sign(PAYLOAD_TYPES.hello, Buffer.from(JSON.stringify(said)), agent.key) });
+  return JSON.stringify({
+    type: 'hello',
+    ...sign(PAYLOAD_TYPES.hello, Buffer.from(JSON.stringify(said)), agent.keys()),
+  });
 }
 
 function send(socket: WebSocket, frame: Frame): Promise<void> | undefined {

@@ -36,6 +36,8 @@ export interface LocalDoors {
   site: () => Site;
   refused: (refusal: Refusal, who: Refusing) => void;
   audit: AuditChain;
+  /** Reads agent.yaml and the agent's keys again. */
+  reload: () => { taken: boolean; message: string };
 }
 
 const MOST_LISTED = 500;
@@ -43,7 +45,7 @@ const AUDIT_PAGE = 500;
 
 /**
  * The door for the command line on the host, HTTP over a unix socket of mode 0600:
- * `GET /runs`, `GET /runs/ID`, `GET /runs/ID/log` (JSON lines, live with `follow=1`), `POST /runs`, `POST /runs/ID/cancel`, `GET /audit` (JSON lines).
+ * `GET /runs`, `GET /runs/ID`, `GET /runs/ID/log` (JSON lines, live with `follow=1`), `POST /runs`, `POST /runs/ID/cancel`, `GET /audit` (JSON lines), `POST /reload`.
  */
 export class LocalServer {
   readonly #doors: LocalDoors;
@@ -83,6 +85,8 @@ export class LocalServer {
     const url = new URL(request.url ?? '/', 'http://agent');
     const [top, id, what, ...rest] = url.pathname.slice(1).split('/');
     if (top === 'audit' && id === undefined && request.method === 'GET') return await this.#audit(response);
+    if (top === 'reload' && id === undefined && request.method === 'POST')
+      return send(response, 200, this.#doors.reload());
     if (top !== 'runs' || rest.length > 0) return send(response, 404, { message: 'Nothing is here.' });
     switch (`${request.method} ${id === undefined ? '' : 'ID'}/${what ?? ''}`) {
       case 'GET /': {

@@ -1,13 +1,13 @@
-import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseDuration } from '../intents/duration.ts';
 import type { Approval, Deployment } from '../protocol/command.ts';
-import { generateKey, readSecretKey } from '../protocol/keys.ts';
 import { type Refusal, Refused } from '../protocol/refusal.ts';
 import { VERSION } from '../protocol/version.ts';
 import { Audit, type Refusing } from './audit.ts';
 import { AuditChain } from './audit-chain.ts';
-import { type Judges, trustedKeys } from './authenticate.ts';
+import { isStillTrusted, type Judges, trustedKeys } from './authenticate.ts';
 import { type Config, ConfigError, parseListen, parseSize, readConfig } from './config.ts';
 import { confirm } from './confirm.ts';
 import { Database } from './database.ts';
@@ -20,6 +20,7 @@ import { LocalServer, SOCKET } from './local.ts';
 import { createLook } from './look.ts';
 import { Metrics } from './metrics.ts';
 import { Issuer } from './oidc.ts';
+import { OwnKeys } from './own-keys.ts';
 import { CannotPlan } from './plan.ts';
 import { cleanEnvironment } from './process.ts';
 import { refusals } from './refusals.ts';
@@ -44,16 +45,17 @@ export interface AgentOptions {
   say?: (line: string) => void;
   /** argv that starts a keeper; see cli/keeper.ts. */
   keeper: readonly [string, ...string[]];
+  /** How often connections are asked whether they are alive, in milliseconds. */
+  pingMs?: number;
 }
 
 /** Starts the agent that `file` (agent.yaml) describes. Throws {@link ConfigError} or a system error. */
-export async function startAgent(file: string, { say = console.log, keeper }: AgentOptions): Promise<Agent> {
+export async function startAgent(file: string, { say = console.log, keeper, pingMs }: AgentOptions): Promise<Agent> {
   let config = readConfig(file);
   const { state_dir } = config;
   makeStateDir(state_dir);
   mkdirSync(join(state_dir, 'backups'), { recursive: true, mode: 0o700 });
-  const secret = ownKey(join(state_dir, 'agent.key'));
-  const key = readSecretKey(secret);
+  const keys = new OwnKeys(state_dir);
   const database = new Database(join(state_dir, 'chatops.db'));
   const store = new Store(database);
   const chain = new AuditChain(database);
@@ -63,20 +65,24 @@ export async function startAgent(file: string, { say = console.log, keeper }: Ag
   const look = createLook(engine, environment);
   const metrics = new Metrics(
     config.agent,
-    { inProgress: () => runs.inProgress(), waiting: () => runs.waiting() },
+    {
+      inProgress: () => runs.inProgress(),
+      waiting: () => runs.waiting(),
+      connections: () => server.connections,
+    },
     () => store.backups(),
     () => chain.head,
   );
   const runs = new Runs({
     agent: config.agent,
-    key,
+    keys: () => keys.all,
     store,
     executors,
     folder: join(state_dir, 'runs'),
     site: () => siteOf(config),
     look,
     hands: (runDir, redactor) => createHands({ engine, environment, keeper, runDir, redactor }),
-    secrets: () => ({ own: [secret, secret.split(':')[1] ?? ''], shown: config.secrets.show }),
+    secrets: () => ({ own: keys.secrets, shown: config.secrets.show }),
     watchers: [audit, metrics],
     audit: () => chain.head,
     limit: config.limits.concurrent_runs,
@@ -102,18 +108,57 @@ export async function startAgent(file: string, { say = console.log, keeper }: Ag
     config: () => config,
     judges: () => judges,
     site: () => siteOf(config),
-    key,
+    keys: () => keys.all,
     runs,
     executors,
     refused,
     confirm: command => confirmWith(config, command),
     metrics: () => metrics.registry.metrics(),
+    say,
+    ...(pingMs === undefined ? {} : { pingMs }),
     unready: async () => [
       ...(await complaint(() => engine.ping())),
       ...(await complaint(() => checkCompose(look, config.docker.command))),
       ...(await complaint(async () => store.probe())),
     ],
   });
+  /** Whether the file was taken over, and what there is to say. */
+  const reload = (): { taken: boolean; message: string } => {
+    try {
+      const beforeKeys = keys.all.map(({ public: { id } }) => id);
+      const next = readConfig(file);
+      const nextJudges = judgesOf({ ...next, agent: config.agent });
+      keys.reload();
+      const fixed = (['agent', 'listen', 'state_dir', 'docker', 'tls'] as const).filter(
+        name => JSON.stringify(next[name]) !== JSON.stringify(config[name]),
+      );
+      config = {
+        ...next,
+        agent: config.agent,
+        listen: config.listen,
+        state_dir: config.state_dir,
+        docker: config.docker,
+        tls: config.tls,
+      };
+      const before = judges;
+      judges = nextJudges;
+      server.reload(config);
+      for (const who of server.revoke(one => isStillTrusted(one, judges)))
+        audit.write('connection-revoked', { key: who.id, trust: who.entry.name });
+      const own = keys.all.map(({ public: { id } }) => id);
+      if (own.join() !== beforeKeys.join()) audit.write('agent-key-changed', { before: beforeKeys, now: own });
+      audit.write('reloaded', { ...changesOf(before, judges), needs_restart: fixed });
+      const message = `configuration reloaded${fixed.length > 0 ? `; restart the agent for: ${fixed.join(', ')}` : ''}`;
+      say(message);
+      return { taken: true, message };
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      audit.write('reload-refused', { code: error.code, message: error.message });
+      const message = `configuration refused, the old one stays:\n${error.message}`;
+      say(message);
+      return { taken: false, message };
+    }
+  };
   const { host, port } = parseListen(config.listen) ?? { host: '127.0.0.1', port: 0 };
   await server.listen(host, port);
   const local = new LocalServer({
@@ -123,48 +168,49 @@ export async function startAgent(file: string, { say = console.log, keeper }: Ag
     site: () => siteOf(config),
     refused,
     audit: chain,
+    reload: () => reload(),
   });
   await local.listen(join(state_dir, SOCKET));
   const stopPruning = keepPruning(runs, () => config);
-  audit.write('started', { agent: config.agent, version: VERSION, listen: config.listen, key: key.public.id });
+  audit.write('started', {
+    agent: config.agent,
+    version: VERSION,
+    listen: config.listen,
+    key: keys.current.public.id,
+    ...changesOf(judges, judges),
+  });
   const adopted = runs.adopt();
   say(`chatops agent "${config.agent}" ${VERSION} listens on ${config.listen}`);
-  say(`agent-key: ${key.public.text}`);
+  say(`agent-key: ${keys.current.public.text}`);
   if (adopted.length > 0) say(`taken up again: ${adopted.join(', ')}`);
 
   return {
     port: server.port,
-    publicKey: key.public.text,
-    reload() {
-      try {
-        const next = readConfig(file);
-        const fixed = (['agent', 'listen', 'state_dir', 'docker'] as const).filter(
-          name => JSON.stringify(next[name]) !== JSON.stringify(config[name]),
-        );
-        config = {
-          ...next,
-          agent: config.agent,
-          listen: config.listen,
-          state_dir: config.state_dir,
-          docker: config.docker,
-        };
-        judges = judgesOf(config);
-        server.reload(config);
-        audit.write('reloaded', { keys: judges.keys.map(({ id }) => id), needs_restart: fixed });
-        say(`configuration reloaded${fixed.length > 0 ? `; restart the agent for: ${fixed.join(', ')}` : ''}`);
-      } catch (error) {
-        if (!(error instanceof ConfigError)) throw error;
-        audit.write('reload-refused', { code: error.code, message: error.message });
-        say(`configuration refused, the old one stays:\n${error.message}`);
-      }
+    get publicKey() {
+      return keys.current.public.text;
     },
+    reload: () => void reload(),
     async stop() {
       stopPruning();
       await runs.stop();
       await Promise.all([server.close(), local.close()]);
+      audit.countRefusals();
       audit.write('stopped', {});
       store.close();
     },
+  };
+}
+
+/** Who is trusted now, and what of it has changed: for the audit. */
+function changesOf(before: Judges, now: Judges): object {
+  const ids = ({ keys }: Judges) => keys.map(({ id, entry }) => `${entry.name}:${id}`);
+  const policy = ({ entries }: Judges) => createHash('sha256').update(JSON.stringify(entries)).digest('hex');
+  return {
+    keys: now.keys.map(({ id }) => id),
+    keys_added: ids(now).filter(id => !ids(before).includes(id)),
+    keys_removed: ids(before).filter(id => !ids(now).includes(id)),
+    policy: policy(now),
+    policy_changed: policy(now) !== policy(before),
   };
 }
 
@@ -235,18 +281,6 @@ function makeStateDir(dir: string): void {
   if ((statSync(dir).mode & 0o077) !== 0) {
     throw new ConfigError(`${dir}: others can read this folder, which holds the agent’s key. Run: chmod 700 ${dir}`);
   }
-}
-
-/** The agent's own key, made at first start. */
-function ownKey(file: string): string {
-  if (!existsSync(file)) {
-    writeFileSync(file, `${generateKey().secret}\n`, { mode: 0o600, flag: 'wx' });
-    chmodSync(file, 0o600);
-  }
-  if ((statSync(file).mode & 0o077) !== 0) {
-    throw new ConfigError(`${file}: others can read the agent’s key. Run: chmod 600 ${file}`);
-  }
-  return readFileSync(file, 'utf8').trim();
 }
 
 async function checkCompose(look: ReturnType<typeof createLook>, docker: string): Promise<void> {

@@ -77,7 +77,7 @@ export class Metrics implements Watcher {
 
   constructor(
     agent: string,
-    runs: { inProgress: () => number; waiting: () => number },
+    now: { inProgress: () => number; waiting: () => number; connections: () => number },
     backups: () => KnownBackup[] = () => [],
     audit: () => { n: number; digest: string } = () => ({ n: 0, digest: '' }),
   ) {
@@ -126,7 +126,15 @@ export class Metrics implements Watcher {
       help: 'Runs that are waiting or being carried out.',
       registers: [this.registry],
       collect() {
-        this.set(runs.inProgress());
+        this.set(now.inProgress());
+      },
+    });
+    new Gauge({
+      name: 'chatops_connections',
+      help: 'Open connections of actions.',
+      registers: [this.registry],
+      collect() {
+        this.set(now.connections());
       },
     });
     new Gauge({
@@ -134,7 +142,7 @@ export class Metrics implements Watcher {
       help: 'Runs that wait for their turn.',
       registers: [this.registry],
       collect() {
-        this.set(runs.waiting());
+        this.set(now.waiting());
       },
     });
     for (const outcome of OUTCOMES) this.#runs.inc({ outcome }, 0);

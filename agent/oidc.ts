@@ -10,7 +10,7 @@ import {
   jwtVerify,
 } from 'jose';
 import { Refused } from '../protocol/refusal.ts';
-import type { Config } from './config.ts';
+import { type Config, ConfigError } from './config.ts';
 import { writeDurably } from './keeper.ts';
 import { refusals } from './refusals.ts';
 
@@ -54,7 +54,7 @@ export class Issuer {
   /** What lies in the cache, so that it is written only when it changes. */
   #written = '';
 
-  /** `cache`: the file in which fetched keys are kept. Throws where `jwks_file` can't be read. */
+  /** `cache`: the file in which fetched keys are kept. Throws `ConfigError` where `jwks_file` can't be read. */
   constructor(config: Config['oidc'], cache: string) {
     this.#config = config;
     this.#cache = cache;
@@ -67,7 +67,7 @@ export class Issuer {
             cooldownDuration: 30_000,
             cacheMaxAge: 600_000,
           })
-        : createLocalJWKSet(JSON.parse(readFileSync(jwks_file, 'utf8')) as JSONWebKeySet);
+        : keysIn(jwks_file);
   }
 
   /**
@@ -131,6 +131,15 @@ export class Issuer {
     for (const [id, until] of this.#used) if (until < now) this.#used.delete(id);
     if (this.#used.has(jti)) throw new Refused(refusals.tokenReplayed());
     this.#used.set(jti, exp);
+  }
+}
+
+/** Throws {@link ConfigError}. */
+function keysIn(file: string): ReturnType<typeof createLocalJWKSet> {
+  try {
+    return createLocalJWKSet(JSON.parse(readFileSync(file, 'utf8')) as JSONWebKeySet);
+  } catch (error) {
+    throw new ConfigError(`oidc.jwks_file: ${file}: ${said(error)}. Write the issuer’s key set there, as JSON.`);
   }
 }
 

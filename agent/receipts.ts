@@ -69,8 +69,11 @@ export function makeReceipt(
 }
 
 /** The receipt as it goes over the wire and into the store. */
-export function signReceipt(receipt: Receipt, key: SecretKey): string {
-  return JSON.stringify({ type: 'receipt', ...sign(PAYLOAD_TYPES.receipt, Buffer.from(JSON.stringify(receipt)), key) });
+export function signReceipt(receipt: Receipt, keys: readonly SecretKey[]): string {
+  return JSON.stringify({
+    type: 'receipt',
+    ...sign(PAYLOAD_TYPES.receipt, Buffer.from(JSON.stringify(receipt)), keys),
+  });
 }
 
 /** The stack an intent names, or an empty text where it names none. */

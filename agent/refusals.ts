@@ -18,6 +18,24 @@ export const refusals = {
       'Requests from a browser (with an Origin header) are not served.',
       'Use the action or the chatops command line.',
     ),
+  hostNotOwn: (host: string) =>
+    refusal(
+      'host-not-own',
+      `"${host}" is no name of this agent.`,
+      'Call it by its address or its name in the tailnet, or add the name to doors.hosts in agent.yaml.',
+    ),
+  doorClosed: () =>
+    refusal(
+      'door-closed',
+      'This door wants a token.',
+      'Send "Authorization: Bearer …" with the token of doors.token_file in agent.yaml.',
+    ),
+  tooManyConnections: (limit: number) =>
+    refusal(
+      'too-many-connections',
+      `The address has ${limit} connections open already.`,
+      'Close some, or raise limits.connections_per_address in agent.yaml.',
+    ),
   rateLimited: (seconds: number) =>
     refusal(
       'rate-limited',
@@ -278,6 +296,9 @@ export const refusals = {
 export const AUTH_REASONS: Record<string, string> = {
   'address-not-allowed': 'ip_blocked',
   'rate-limited': 'rate_limited',
+  'too-many-connections': 'rate_limited',
+  'host-not-own': 'not_allowed',
+  'door-closed': 'not_allowed',
   'signature-invalid': 'invalid_key',
   'token-missing': 'invalid_key',
   'token-invalid': 'invalid_key',

@@ -24,7 +24,8 @@ import type { Watcher } from './watcher.ts';
 /** What a run needs of its agent. */
 export interface RunContext {
   agent: string;
-  key: SecretKey;
+  /** With which receipts are signed. */
+  keys: () => readonly SecretKey[];
   store: Store;
   /** `<state_dir>/runs`: one folder a run. */
   folder: string;
@@ -295,7 +296,7 @@ export class Run {
   }
 
   async #finish(endings: DocumentEnding[]): Promise<void> {
-    const { store, agent, key, watchers, folder, now } = this.#context;
+    const { store, agent, keys, watchers, folder, now } = this.#context;
     const bytes = await sizeOf(join(folder, this.id));
     const { events, head, startedAt, createdAt } = store.find(this.id) ?? NO_RUN;
     const times = { startedAt: startedAt ?? createdAt, finishedAt: now() };
@@ -308,7 +309,7 @@ export class Run {
       ...this.#planDigest(),
     });
     await this.#surely(() =>
-      store.end(this.id, receipt.outcome, signReceipt(receipt, key), receipt.finished_at, bytes),
+      store.end(this.id, receipt.outcome, signReceipt(receipt, keys()), receipt.finished_at, bytes),
     );
     for (const watcher of watchers) await this.#surely(() => watcher.ended?.(this.id, receipt, this.admitted));
   }

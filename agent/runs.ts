@@ -248,7 +248,7 @@ export class Runs {
 
   /** The last word on a run that this agent can't take up: what the host is like now, as far as can be seen. */
   async #interrupt(run: StoredRun): Promise<void> {
-    const { agent, key } = this.#options;
+    const { agent, keys } = this.#options;
     const state = await this.#stateOf(run);
     const now = this.#context.now();
     const text = `The agent ended while this run was in flight, and this version can’t take it up. ${state}`;
@@ -269,7 +269,7 @@ export class Runs {
         started_at: run.createdAt,
         finished_at: now,
       },
-      key,
+      keys(),
     );
     this.#store.end(run.id, 'interrupted', receipt, now);
   }

@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
-import type { BlockList } from 'node:net';
+import { createServer as createTlsServer } from 'node:https';
+import type { BlockList, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { RateLimiterRes } from 'rate-limiter-flexible';
 import RateLimiterMemory from 'rate-limiter-flexible/lib/RateLimiterMemory.js';
@@ -7,9 +8,12 @@ import { type WebSocket, WebSocketServer } from 'ws';
 import { parseDuration } from '../intents/duration.ts';
 import type { Refusal } from '../protocol/refusal.ts';
 import { MAX_FRAME_BYTES, SUBPROTOCOL, WIRE_PATH } from '../protocol/wire.ts';
+import type { Trusted } from './authenticate.ts';
 import { addressList, type Config } from './config.ts';
 import { type Conversation, converse } from './connection.ts';
+import { isOwnHost, turnedAway } from './http-doors.ts';
 import { refusals } from './refusals.ts';
+import { keepRenewed, readTls } from './tls.ts';
 
 /** What the doors need beside what a conversation needs. */
 export interface Doors extends Conversation {
@@ -17,9 +21,14 @@ export interface Doors extends Conversation {
   metrics: () => Promise<string>;
   /** What is not ready, one line each; empty where all is. */
   unready: () => Promise<string[]>;
+  say: (line: string) => void;
+  pingMs?: number;
 }
 
 const PING_MS = 20_000;
+/** A request's head must be there within this time, and all of it within the other: slow ones hold a connection. */
+const HEAD_MS = 5_000;
+const REQUEST_MS = 10_000;
 const MAX_HEADER_BYTES = 16 * 1024;
 
 /** The HTTP server with its WebSocket door. Address, rate, Origin and path are judged before a socket exists. */
@@ -30,21 +39,37 @@ export class AgentServer {
   readonly #pings: NodeJS.Timeout;
   #allowed: BlockList;
   #limiter: RateLimiterMemory;
+  /** Open connections by address. */
+  readonly #open = new Map<string, number>();
+  /** Conversations whose sender somebody has vouched for. */
+  readonly #trusted = new Map<WebSocket, Trusted>();
+  #tls: ReturnType<typeof keepRenewed> | undefined;
 
   constructor(doors: Doors) {
     this.#doors = doors;
     this.#allowed = addressList(doors.config().allow_from);
     this.#limiter = limiterOf(doors.config());
-    this.#http = createServer(
-      { headersTimeout: 10_000, requestTimeout: 15_000, maxHeaderSize: MAX_HEADER_BYTES, keepAliveTimeout: 5_000 },
-      (request, response) => {
-        this.#answer(request, response).catch((error: unknown) => {
-          console.error('http: fault:', error);
-          response.destroy();
-        });
-      },
-    );
-    this.#http.maxConnections = doors.config().limits.connections;
+    const { tls, limits } = doors.config();
+    const options = {
+      headersTimeout: HEAD_MS,
+      requestTimeout: REQUEST_MS,
+      connectionsCheckingInterval: 500,
+      maxHeaderSize: MAX_HEADER_BYTES,
+      keepAliveTimeout: 5_000,
+    };
+    const answer = (request: IncomingMessage, response: ServerResponse) => {
+      this.#answer(request, response).catch((error: unknown) => {
+        console.error('http: fault:', error);
+        response.destroy();
+      });
+    };
+    if (tls) {
+      const server = createTlsServer({ ...options, ...readTls(tls), handshakeTimeout: HEAD_MS }, answer);
+      this.#tls = keepRenewed(server, tls, doors.say);
+      this.#http = server;
+    } else this.#http = createServer(options, answer);
+    this.#http.maxConnections = limits.connections;
+    this.#http.on('connection', (socket: Socket) => this.#count(socket));
     this.#sockets = new WebSocketServer({
       noServer: true,
       maxPayload: MAX_FRAME_BYTES,
@@ -57,7 +82,7 @@ export class AgentServer {
         socket.destroy();
       });
     });
-    this.#pings = setInterval(() => this.#pingAll(), PING_MS);
+    this.#pings = setInterval(() => this.#pingAll(), doors.pingMs ?? PING_MS);
     this.#pings.unref();
   }
 
@@ -77,16 +102,30 @@ export class AgentServer {
     return typeof address === 'object' && address ? address.port : 0;
   }
 
+  /** Open WebSocket connections. */
+  get connections(): number {
+    return this.#sockets.clients.size;
+  }
+
   /** Takes over what a new configuration says of addresses and rates. */
   reload(config: Config): void {
     this.#allowed = addressList(config.allow_from);
     this.#limiter = limiterOf(config);
     this.#http.maxConnections = config.limits.connections;
+    this.#tls?.look();
+  }
+
+  /** Ends the conversations of senders whom nobody vouches for any more. Returns who they were. */
+  revoke(isTrusted: (who: Trusted) => boolean): Trusted[] {
+    const gone = [...this.#trusted].filter(([, who]) => !isTrusted(who));
+    for (const [socket] of gone) socket.close(1008, 'revoked');
+    return gone.map(([, who]) => who);
   }
 
   /** Takes no new connections; ends the open ones. */
   async close(): Promise<void> {
     clearInterval(this.#pings);
+    this.#tls?.end();
     for (const socket of this.#sockets.clients) socket.close(1001);
     const closed = new Promise(done => this.#http.close(done));
     this.#http.closeIdleConnections();
@@ -99,7 +138,7 @@ export class AgentServer {
 
   async #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     socket.on('error', () => socket.destroy());
-    const address = addressOf(request);
+    const address = addressOf(request.socket);
     const refuse = (status: number, refusal: Refusal, headers: Record<string, string> = {}) => {
       this.#doors.refused(refusal, { address });
       answerRaw(socket, status, refusal, headers);
@@ -108,6 +147,8 @@ export class AgentServer {
     const wait = await this.#secondsToWait(address);
     if (wait > 0) return refuse(429, refusals.rateLimited(wait), { 'Retry-After': String(wait) });
     if (request.headers.origin !== undefined) return refuse(403, refusals.originNotAllowed());
+    const { host } = request.headers;
+    if (!isOwnHost(host, this.#doors.config())) return refuse(421, refusals.hostNotOwn(host ?? ''));
     if (pathOf(request) !== WIRE_PATH) return refuse(404, refusals.frameMalformed(`the path is not ${WIRE_PATH}`));
     const offered = String(request.headers['sec-websocket-protocol'] ?? '').split(/\s*,\s*/);
     if (!offered.includes(SUBPROTOCOL))
@@ -117,7 +158,10 @@ export class AgentServer {
       accepted.on('pong', () => {
         accepted.missed = 0;
       });
-      converse(accepted, { address, port: request.socket.remotePort ?? 0 }, this.#doors).catch((error: unknown) => {
+      accepted.on('close', () => this.#trusted.delete(accepted));
+      const from = { address, port: request.socket.remotePort ?? 0 };
+      const trusted = (who: Trusted) => this.#trusted.set(accepted, who);
+      converse(accepted, from, this.#doors, trusted).catch((error: unknown) => {
         console.error('connection: fault:', error);
         accepted.close(1011);
       });
@@ -125,18 +169,26 @@ export class AgentServer {
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const address = addressOf(request);
-    if (!this.#isAllowed(address)) {
-      const refusal = refusals.addressNotAllowed(address);
+    const address = addressOf(request.socket);
+    const refuse = (status: number, refusal: Refusal) => {
       this.#doors.refused(refusal, { address });
-      return sendJson(response, 403, refusal);
-    }
+      return sendJson(response, status, refusal);
+    };
+    if (!this.#isAllowed(address)) return refuse(403, refusals.addressNotAllowed(address));
+    const { host } = request.headers;
+    if (!isOwnHost(host, this.#doors.config())) return refuse(421, refusals.hostNotOwn(host ?? ''));
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       return sendJson(response, 405, { message: 'Only GET is served here.' });
     }
-    switch (pathOf(request)) {
-      case '/healthz':
-        return sendJson(response, 200, { status: 'alive' });
+    const path = pathOf(request);
+    if (path === '/healthz') return sendJson(response, 200, { status: 'alive' });
+    const from = { address, port: request.socket.remotePort ?? 0 };
+    const closed = await turnedAway(request, from, this.#doors.config());
+    if (closed) {
+      response.setHeader('WWW-Authenticate', 'Bearer');
+      return refuse(401, closed);
+    }
+    switch (path) {
       case '/readyz': {
         const unready = await this.#doors.unready();
         return sendJson(response, unready.length === 0 ? 200 : 503, {
@@ -154,6 +206,22 @@ export class AgentServer {
           message: `Nothing is here. There are ${WIRE_PATH} (WebSocket), /healthz, /readyz and /metrics.`,
         });
     }
+  }
+
+  /** One address can't take all connections. */
+  #count(socket: Socket): void {
+    const address = addressOf(socket);
+    const limit = this.#doors.config().limits.connections_per_address;
+    const open = (this.#open.get(address) ?? 0) + 1;
+    this.#open.set(address, open);
+    socket.on('close', () => {
+      const left = (this.#open.get(address) ?? 1) - 1;
+      if (left > 0) this.#open.set(address, left);
+      else this.#open.delete(address);
+    });
+    if (open <= limit) return;
+    this.#doors.refused(refusals.tooManyConnections(limit), { address });
+    socket.destroy();
   }
 
   #isAllowed(address: string): boolean {
@@ -185,8 +253,8 @@ function limiterOf({ rate_limit }: Config): RateLimiterMemory {
 }
 
 /** The peer's address; an IPv4 one in IPv6's clothes without them. Forwarded headers are never believed. */
-function addressOf(request: IncomingMessage): string {
-  return (request.socket.remoteAddress ?? '').replace(/^::ffff:(?=\d+\.)/, '');
+function addressOf(socket: Socket): string {
+  return (socket.remoteAddress ?? '').replace(/^::ffff:(?=\d+\.)/, '');
 }
 
 function pathOf(request: IncomingMessage): string {

@@ -90,7 +90,7 @@ const Ids = z.union([
 const Texts = z.union([z.string().min(1).max(500), z.array(z.string().min(1).max(500)).min(1)]);
 
 /** What the tailnet must say of the peer: each of what is named. */
-const TailscaleRules = z
+export const TailscaleRules = z
   .strictObject({
     tags: z
       .array(z.string().regex(/^tag:[A-Za-z][\w-]*$/, 'Expected "tag:ci"'))

@@ -35,13 +35,16 @@ export function envelope(payloadType: PayloadType, body: Uint8Array): Signed {
   return { payloadType, payload: Buffer.from(body).toString('base64'), signatures: [] };
 }
 
-/** Signs the exact bytes of `body`. */
-export function sign(payloadType: PayloadType, body: Uint8Array, secret: SecretKey): Signed {
-  const sig = signBytes(null, preAuthEncoding(payloadType, body), secret.key);
+/** Signs the exact bytes of `body`, with each of the keys where there are several. */
+export function sign(payloadType: PayloadType, body: Uint8Array, secret: SecretKey | readonly SecretKey[]): Signed {
+  const encoded = preAuthEncoding(payloadType, body);
   return {
     payloadType,
     payload: Buffer.from(body).toString('base64'),
-    signatures: [{ keyid: secret.public.id, sig: sig.toString('base64') }],
+    signatures: [secret].flat().map(one => ({
+      keyid: one.public.id,
+      sig: signBytes(null, encoded, one.key).toString('base64'),
+    })),
   };
 }
 

@@ -41,6 +41,7 @@ need git git
 need curl curl
 need ssh openssh-client
 need sshd openssh-server
+need openssl openssl
 need shellcheck shellcheck
 need promtool prometheus
 need systemd-analyze systemd

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll } from 'vitest';
 import { lines } from '../../agent/cli/ask.ts';
-import { type Agent, startAgent } from '../../agent/main.ts';
+import { type Agent, type AgentOptions, startAgent } from '../../agent/main.ts';
 import type { Intent } from '../../intents/intent.ts';
 import type { ShippedFile } from '../../protocol/command.ts';
 import { generateKey } from '../../protocol/keys.ts';
@@ -66,7 +66,7 @@ export function configure(changes: object = {}): void {
 }
 
 /** Starts an agent in this process, without Docker, for the tests of one file. */
-export function withAgent(): void {
+export function withAgent(options: Partial<AgentOptions> = {}): void {
   beforeAll(async () => {
     mkdirSync(join(stacks, 'stack-web'), { recursive: true });
     mkdirSync(join(stacks, 'one'));
@@ -74,7 +74,7 @@ export function withAgent(): void {
     symlinkSync(join(dir, 'outside'), join(stacks, 'stack-link'));
     symlinkSync('/etc/passwd', join(stacks, 'stack-web', 'leak.yml'));
     configure();
-    agent = await startAgent(file, { say: line => said.push(line), keeper: KEEPER });
+    agent = await startAgent(file, { say: line => said.push(line), keeper: KEEPER, ...options });
   });
   afterAll(async () => {
     await agent.stop();

@@ -22,6 +22,8 @@ export interface HostOptions {
   config?: Record<string, unknown>;
   /** Added to the agent's environment. */
   env?: Record<string, string>;
+  /** It speaks TLS. */
+  tls?: boolean;
 }
 
 /** An agent as a process (the built bundle) with a fresh key, on a free port of loopback. */
@@ -149,6 +151,7 @@ export class Host {
   }
 
   async #answers(): Promise<boolean> {
+    if (this.#options.tls) return this.log.includes('listens on');
     try {
       return (await fetch(`http://127.0.0.1:${this.port}/healthz`)).ok;
     } catch {
