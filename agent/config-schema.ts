@@ -66,10 +66,15 @@ export const Config = z
     limits: z
       .strictObject({
         concurrent_runs: z.int().min(1).max(100).default(4).describe('Runs side by side (of different stacks).'),
+        output: z
+          .string()
+          .regex(/^\d{1,6}(MiB|GiB)$/, 'Expected a size such as "500MiB" or "2GiB"')
+          .default('1GiB')
+          .describe('What one step may print; one that prints more is stopped.'),
         connections: z.int().min(1).max(10_000).default(100).describe('Open connections in all.'),
         connections_per_address: z.int().min(1).max(10_000).default(20).describe('Open connections of one address.'),
       })
-      .default({ concurrent_runs: 4, connections: 100, connections_per_address: 20 }),
+      .default({ concurrent_runs: 4, output: '1GiB', connections: 100, connections_per_address: 20 }),
     verify: z
       .strictObject({
         allow: z

@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { planOf, program } from '../test/stand/steps.ts';
 import { carryOut, type Ending, type Told } from './carry-out.ts';
 import { Engine } from './docker.ts';
@@ -35,6 +35,7 @@ const hands = () =>
     keeper: [NODE, join(import.meta.dirname, 'cli.ts'), 'keeper'],
     runDir: dir,
     grace: 300,
+    outputLimit: 20_000_000,
   });
 
 async function carry(
@@ -118,6 +119,36 @@ describe('a process', () => {
     const began = Date.now();
     expect((await carry([program(leak)])).ending.outcome).toBe('succeeded');
     expect(Date.now() - began).toBeLessThan(2500);
+  });
+
+  it('that prints without end is stopped', async () => {
+    const { told, ending } = await carry([program('for (;;) console.log("x".repeat(1000))')]);
+    expect(ending).toMatchObject({ outcome: 'failed', code: 'output-too-large' });
+    expect(ending.remedy).toContain('limits.output');
+    expect(outputOf(told).length).toBeLessThan(200_000_000);
+  });
+
+  it('that leaves its group and forgets its mark ends with its control group', async () => {
+    const cancel = new AbortController();
+    vi.stubEnv('CHATOPS_CGROUP', 'delegated');
+    try {
+      const code = `const { spawn } = require('node:child_process'); spawn('setsid', ['env', '-i', '/bin/sleep', '98.7'], {stdio: 'ignore', detached: true}); setInterval(() => {}, 1000)`;
+      const carrying = carry([program(code)], {}, cancel.signal);
+      const strays = () =>
+        readdirSync('/proc').filter(pid => {
+          try {
+            return readFileSync(`/proc/${pid}/cmdline`, 'latin1') === '/bin/sleep\0' + '98.7\0';
+          } catch {
+            return false;
+          }
+        });
+      await expect.poll(strays).toHaveLength(1);
+      cancel.abort();
+      expect((await carrying).ending.outcome).toBe('cancelled');
+      expect(strays()).toEqual([]);
+    } finally {
+      vi.unstubAllEnvs();
+    }
   });
 
   it('is stopped as a group when the run is cancelled', async () => {

@@ -54,12 +54,14 @@ export interface HandsOptions {
   grace?: number;
   /** What must not be told; what a step brings to light is added. */
   redactor?: Redactor;
+  /** Bytes that a step may print. */
+  outputLimit?: number;
 }
 
 /** The hands of one run on this host, and the way to let go of them. */
 export function createHands(options: HandsOptions): Hands & { end(): void } {
   const keeper = new Keeper(options.keeper);
-  const { redactor = new Redactor() } = options;
+  const { redactor = new Redactor(), outputLimit } = options;
   const starting = (
     step: Start,
     place: { document: number; index: number | string },
@@ -68,7 +70,7 @@ export function createHands(options: HandsOptions): Hands & { end(): void } {
   ): Doing => {
     const base = join(options.runDir, `${place.document}-${place.index}`);
     const { environment, grace = GRACE_MS } = options;
-    return start(step, { keeper, environment, secret, base, grace, resumed, redactor }, signal);
+    return start(step, { keeper, environment, secret, base, grace, resumed, redactor, outputLimit }, signal);
   };
   const secret = (of: Secret) => readSecret(of, options.engine);
   async function* tidy(step: Tidy, place: Place, signal: AbortSignal, resumed?: { offset: number }): Doing {

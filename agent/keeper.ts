@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { open, rename } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { killGroup } from './cgroup.ts';
 import type { Milliseconds } from './plan.ts';
 import { type Exit, type Identity, identify, isAlive, livingWith, startKeeper, stopGroup } from './process.ts';
 
@@ -96,7 +97,8 @@ export class Keeper {
   }
 
   #watch(base: string, order: Order, exited: Promise<Exit>): Kept {
-    const pid = () => readJson<Identity>(filesOf(base).pid)?.pid;
+    const found = () => readJson<Identity & { cgroup?: string }>(filesOf(base).pid);
+    const pid = () => found()?.pid;
     let ended = false;
     void exited.then(() => {
       ended = true;
@@ -112,6 +114,9 @@ export class Keeper {
         if (group !== undefined) await stopGroup(group, grace);
         // What it had started elsewhere (in a container) does not end with it.
         for (const pid of livingWith(markOf(base))) await stopGroup(pid, grace, 'alone');
+        // Nor does what has left its group and forgotten its mark.
+        const cgroup = found()?.cgroup;
+        if (cgroup !== undefined) await killGroup(cgroup);
         return exited;
       },
     };

@@ -81,7 +81,11 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
     folder: join(state_dir, 'runs'),
     site: () => siteOf(config),
     look,
-    hands: (runDir, redactor) => createHands({ engine, environment, keeper, runDir, redactor }),
+    hands: (runDir, redactor) =>
+      createHands({
+        ...{ engine, environment, keeper, runDir, redactor },
+        outputLimit: parseSize(config.limits.output),
+      }),
     secrets: () => ({ own: keys.secrets, shown: config.secrets.show }),
     watchers: [audit, metrics],
     audit: () => chain.head,

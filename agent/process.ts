@@ -2,6 +2,7 @@ import { type SpawnOptions, spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { DELEGATED } from './cgroup.ts';
 import type { Milliseconds } from './plan.ts';
 
 /** How a process ended: `code` or `signal`; `missing` where the program is not there; `unknown` where nobody saw its end. */
@@ -55,7 +56,11 @@ export function startKeeper(argv: readonly [string, ...string[]]): {
 } {
   const child = spawn(argv[0], argv.slice(1), {
     ...DETACHED,
-    env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '/' },
+    env: {
+      PATH: process.env.PATH ?? '',
+      HOME: process.env.HOME ?? '/',
+      ...(process.env[DELEGATED] === undefined ? {} : { [DELEGATED]: process.env[DELEGATED] }),
+    },
     stdio: ['pipe', 'pipe', 'ignore'],
   });
   const gone = new Promise(done => {

@@ -2,6 +2,7 @@ import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { inOwnGroup, leaveNothing } from '../cgroup.ts';
 import { filesOf, MARK, type Order, type OrderLine, writeDurably } from '../keeper.ts';
 import { type Exit, identify, startProcess } from '../process.ts';
 
@@ -42,16 +43,20 @@ async function run(base: string, order: Order, secrets: Record<string, string>):
     const { stdinFrom = null } = order;
     const stdin = stdinFrom === null ? 'ignore' : openSync(stdinFrom, 'r');
     if (stdin !== 'ignore') opened.push(stdin);
-    const child = startProcess(order.argv, {
-      cwd: order.cwd ?? undefined,
-      env: { ...order.env, ...secrets, [MARK]: base },
-      stdin,
-      stdout,
-      stderr: log,
-    });
-    const identity = identify(child.pid);
-    if (identity) void persist(filesOf(base).pid, JSON.stringify(identity));
-    return await child.exited;
+    const { started, cgroup } = inOwnGroup(base, () =>
+      startProcess(order.argv, {
+        cwd: order.cwd ?? undefined,
+        env: { ...order.env, ...secrets, [MARK]: base },
+        stdin,
+        stdout,
+        stderr: log,
+      }),
+    );
+    const identity = identify(started.pid);
+    if (identity) void persist(filesOf(base).pid, JSON.stringify({ ...identity, cgroup }));
+    const exit = await started.exited;
+    if (cgroup !== undefined) leaveNothing(cgroup);
+    return exit;
   } catch (error) {
     return { code: null, signal: null, missing: error instanceof Error ? error.message : String(error) };
   } finally {

@@ -14,6 +14,8 @@ const LOOKED_AT = 4096;
 const TOLD_OUTPUT = 500;
 /** What a program says that somebody ended by INT or TERM. */
 const INTERRUPTED = new Set([130, 143]);
+/** Where agent.yaml says nothing. */
+const MOST_OUTPUT = 2 ** 30;
 /** How often a step whose end nobody knows is carried out again. */
 const MOST_REPEATS = 3;
 
@@ -26,6 +28,8 @@ export interface StartOptions {
   base: string;
   grace: Milliseconds;
   redactor: Redactor;
+  /** A step that has printed more is stopped. Bytes. */
+  outputLimit?: number | undefined;
   /** Where a step that an earlier agent began goes on: how many bytes of its output have been told. */
   resumed?: { offset: number } | undefined;
 }
@@ -39,7 +43,7 @@ export async function* start(
   options: StartOptions,
   signal: AbortSignal,
 ): AsyncGenerator<Piece, StepEnding> {
-  const { base, keeper } = options;
+  const { base, keeper, outputLimit = MOST_OUTPUT } = options;
   const log = `${base}.log`;
   let number = options.resumed ? countOrders(base) : 0;
   let kept: Kept | undefined = number > 0 ? keeper.find(`${base}-${number}`) : undefined;
@@ -71,6 +75,7 @@ export async function* start(
       said.hear(piece.bytes.toString());
       last = Buffer.concat([last, piece.bytes.subarray(-LOOKED_AT)]).subarray(-LOOKED_AT);
       offset = piece.source.offset + piece.source.length;
+      if (offset > outputLimit) limits.flood();
       if (redraws) yield* redraws.take(piece);
       else yield piece;
     }
@@ -188,13 +193,14 @@ function passing(step: Start, output: string, tries: Map<object, number>) {
   return tried < rule.times ? rule : undefined;
 }
 
-type Stopped = 'cancelled' | 'step-timeout' | 'step-stalled';
+type Stopped = 'cancelled' | 'step-timeout' | 'step-stalled' | 'output-too-large';
 
 /** Stops the process at its deadline, when it stalls, or when the run is cancelled, and remembers which it was. */
 function watchLimits(kept: Kept, step: Start, signal: AbortSignal, grace: Milliseconds) {
   const limits = {
     stopped: undefined as Stopped | undefined,
     moved: () => stall?.refresh(),
+    flood: () => stop('output-too-large'),
     end() {
       clearTimeout(deadline);
       clearTimeout(stall);
@@ -243,6 +249,15 @@ function endingOf(step: Start, kept: Kept, exit: Exit, stopped: Stopped | undefi
   switch (stopped) {
     case 'cancelled':
       return { outcome: 'cancelled', code: 'cancelled', message: `"${step.name}" was cancelled.`, cut: true, ...ended };
+    case 'output-too-large':
+      return {
+        outcome: 'failed',
+        code: stopped,
+        message: `"${line}" had printed more than a step may, and was stopped. Its last output: ${said}`,
+        remedy: 'Have it print less, or raise limits.output in agent.yaml.',
+        cut: true,
+        ...ended,
+      };
     case 'step-timeout':
     case 'step-stalled': {
       const why =

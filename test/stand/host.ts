@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { chownSync, mkdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { lines } from '../../agent/cli/ask.ts';
@@ -22,6 +22,9 @@ export interface HostOptions {
   config?: Record<string, unknown>;
   /** Added to the agent's environment. */
   env?: Record<string, string>;
+  /** Starts it, in the place of Node and the bundle; and the user to whom its files then belong. */
+  command?: string[];
+  owner?: number;
   /** It speaks TLS. */
   tls?: boolean;
 }
@@ -85,13 +88,15 @@ export class Host {
       ...changes,
     };
     writeFileSync(this.configFile, JSON.stringify(config, null, 2), { mode: 0o600 });
+    if (this.#options.owner !== undefined) chownSync(this.configFile, this.#options.owner, this.#options.owner);
   }
 
   /** Starts the agent; `changes` are to agent.yaml. */
   async start(changes: Record<string, unknown> = {}): Promise<void> {
     this.port ||= await freePort();
     this.configure(changes);
-    this.child = spawn(process.execPath, [BUNDLE, 'agent', '--config', this.configFile], {
+    const [program = '', ...rest] = this.#options.command ?? [process.execPath, BUNDLE];
+    this.child = spawn(program, [...rest, 'agent', '--config', this.configFile], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { PATH: process.env.PATH, HOME: this.dir, ...this.#options.env },
     });
