@@ -1,6 +1,6 @@
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check build bench faults clean
+.PHONY: help setup demo test check build bench faults fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ bench: setup ## benchmarks against ssh and a bare server, as ratios
 
 faults: setup ## random kills of everything at random moments, on an engine of its own: ROUNDS=200 SEED=1
 	@ROUNDS=$(ROUNDS) SEED=$(SEED) node test/faults/main.ts
+
+fuzz: setup ## what strangers send, changed at random: CASES=1000000 SEED=…
+	@CASES=$(CASES) SEED=$(SEED) node test/fuzz/main.ts
 
 clean: ## what was built or installed here
 	rm -rf build node_modules

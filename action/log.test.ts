@@ -1,6 +1,7 @@
 import { Writable } from 'node:stream';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { commandsObeyed } from '../test/doubles/runner-log.ts';
 import { Log } from './log.ts';
 
 class Sink extends Writable {
@@ -9,28 +10,6 @@ class Sink extends Writable {
     this.text += chunk.toString();
     done();
   }
-}
-
-/**
- * What GitHub's runner does with standard output (actions/runner, ActionCommand.cs and ActionCommandManager.cs): lines end at
- * LF, CR LF and CR; `::name …::` counts at a line's beginning after white space, `##[name]` anywhere; after stop-commands
- * only the token counts.
- */
-function commandsObeyed(text: string): string[] {
-  const obeyed: string[] = [];
-  let token: string | undefined;
-  for (const line of text.split(/\r\n|\r|\n/)) {
-    const [, v2, message = ''] = /^\s*::([A-Za-z0-9_-]+)(?: [^:]*)?::(.*)$/.exec(line) ?? [];
-    const v1 = /##\[([^\]]+)\]/.exec(line)?.[1];
-    if (token !== undefined) {
-      if (v2 === token || v1 === token) token = undefined;
-      continue;
-    }
-    if (v2 === 'stop-commands') token = message;
-    else if (v2 !== undefined) obeyed.push(`${v2}:${message}`);
-    else if (v1 !== undefined) obeyed.push(v1);
-  }
-  return obeyed;
 }
 
 async function printed(pieces: string[]): Promise<string> {

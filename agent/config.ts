@@ -3,6 +3,7 @@ import { BlockList, isIP } from 'node:net';
 import { isNode, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { nearest } from '../intents/nearest.ts';
+import { yamlValue } from '../intents/yaml-value.ts';
 import { Config } from './config-schema.ts';
 
 export { Config, parseListen } from './config-schema.ts';
@@ -47,6 +48,7 @@ export function parseConfig(text: string, file: string): Config {
     strict: true,
     schema: 'core',
     prettyErrors: false,
+    logLevel: 'silent',
   });
   const at = (offset: number) => `${file}:${lines.linePos(offset).line}:${lines.linePos(offset).col}`;
   if (document.errors.length > 0) {
@@ -54,7 +56,14 @@ export function parseConfig(text: string, file: string): Config {
       document.errors.map(error => `${at(error.pos[0])}: ${error.message.split('\n')[0]}`).join('\n'),
     );
   }
-  const result = Config.safeParse(document.toJS({ maxAliasCount: 20 }) ?? {});
+  let value: unknown;
+  try {
+    value = yamlValue(document, 20) ?? {};
+  } catch (error) {
+    // An alias of nothing, or too many.
+    throw new ConfigError(`${file}: ${error instanceof Error ? error.message : String(error)}. Write it out.`);
+  }
+  const result = Config.safeParse(value);
   if (result.success) return result.data;
   const problems = result.error.issues.map(issue => {
     let node: unknown;

@@ -133,7 +133,8 @@ function firstFrame(socket: WebSocket, closed: AbortSignal, patience: number): P
   });
 }
 
-function readFrame(text: string): SignedFrame {
+/** What a client sent, read. Throws `Refused`. */
+export function readFrame(text: string): SignedFrame {
   let value: unknown;
   try {
     value = JSON.parse(text);

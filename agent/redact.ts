@@ -124,14 +124,16 @@ function formsOf(value: string): string[] {
   if ([...value].length < SHORTEST_SECRET) return [];
   const lines = value.split(/[\r\n]+/).map(line => line.trim());
   const pieces = lines.length > 1 ? lines.filter(line => line.length >= SHORTEST_LINE) : [];
-  return [value, ...pieces].flatMap(one => [
-    one,
-    JSON.stringify(one).slice(1, -1),
-    encodeURIComponent(one),
-    encodeURIComponent(one).replaceAll('%20', '+'),
-    new URLSearchParams({ '': one }).toString().slice(1),
-    ...inBase64(Buffer.from(one)),
-  ]);
+  return [value, ...pieces]
+    .map(one => one.toWellFormed())
+    .flatMap(one => [
+      one,
+      JSON.stringify(one).slice(1, -1),
+      encodeURIComponent(one),
+      encodeURIComponent(one).replaceAll('%20', '+'),
+      new URLSearchParams({ '': one }).toString().slice(1),
+      ...inBase64(Buffer.from(one)),
+    ]);
 }
 
 /**

@@ -150,6 +150,13 @@ describe('what is wrong is told with its place and what to write instead', () =>
     ).toEqual(['missing-key', 'missing-key', 'missing-key', 'unknown-key']);
   });
 
+  it.each(['stack: *nothing', 'stack: &a [*a]'])('an alias that leads nowhere is told: %s', line => {
+    expect(problemsOf(`action: rollout\n${line}\n`)[0]).toMatchObject({
+      code: 'yaml-syntax',
+      instead: 'Write the value out.',
+    });
+  });
+
   it('aliases can not blow a document up', () => {
     const bomb = ['a: &a [x,x,x,x,x,x,x,x,x]'];
     for (let level = 1; level < 9; level++)

@@ -13,6 +13,7 @@ import { ACTIONS, type Intent, schemaFor } from './intent.ts';
 import { nearest } from './nearest.ts';
 import { InvalidIntents, type Problem } from './problem.ts';
 import { ParamDeclarations as Declarations, type ParamDeclarations, type ParamValue, render } from './render.ts';
+import { yamlValue } from './yaml-value.ts';
 
 export const MAX_FILE_BYTES = 256 * 1024;
 export const MAX_DOCUMENTS = 100;
@@ -154,7 +155,8 @@ class DocumentReader {
 
   read(given: Record<string, ParamValue>, complete: boolean): Intent | undefined {
     if (!this.#isSound()) return undefined;
-    const value = this.#document.toJS({ maxAliasCount: MAX_ALIASES }) as Record<string, unknown>;
+    const value = this.#value();
+    if (!value) return undefined;
     const { params = {}, ...asked } = value;
     const declarations = this.#declarations(params);
     if (!declarations) return undefined;
@@ -169,6 +171,17 @@ class DocumentReader {
     for (const issue of issues) this.#reportIssue(issue, schema);
     // Only fields whose value nobody knows yet are open: what is there is right.
     return issues.length === 0 && rendered.problems.length === 0 ? (rendered.value as Intent) : undefined;
+  }
+
+  /** Undefined, and reported, where an alias leads nowhere or into itself. */
+  #value(): Record<string, unknown> | undefined {
+    try {
+      return yamlValue(this.#document, MAX_ALIASES) as Record<string, unknown>;
+    } catch (error) {
+      if (!(error instanceof ReferenceError)) throw error;
+      this.report('yaml-syntax', [], `${error.message}.`, 'Write the value out.');
+      return undefined;
+    }
   }
 
   report(code: Problem['code'], path: Path, message: string, instead: string, key = false): void {

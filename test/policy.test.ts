@@ -127,6 +127,10 @@ describe('a policy that contradicts itself is refused at load', () => {
     expect(() => parseConfig(config(entry), 'agent.yaml')).toThrow(message);
   });
 
+  it.each(['agent: &a [*a]', 'agent: *nothing', 'agent: &a {x: *a}'])('as is an alias that leads nowhere: %s', text => {
+    expect(() => parseConfig(text, 'agent.yaml')).toThrow(/^agent\.yaml: .*Write it out\.$/);
+  });
+
   it('and one that does not is taken', () => {
     const entry = { deny: [{ stacks: ['vault'] }], confirm_with_github: true, rate: { runs: 5, per: '1h' } };
     const github = { token_file: 'credential:github' };

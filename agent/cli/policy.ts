@@ -4,6 +4,7 @@ import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import type { Intent } from '../../intents/intent.ts';
 import { loadIntents } from '../../intents/load.ts';
+import { yamlValue } from '../../intents/yaml-value.ts';
 import type { Approval } from '../../protocol/command.ts';
 import { type Config, readConfig } from '../config.ts';
 import { type Judgement, judge } from '../policy.ts';
@@ -120,7 +121,7 @@ function readCases(file: string): Case[] {
   const document = parseDocument(readFileSync(file, 'utf8'), { uniqueKeys: true, strict: true, schema: 'core' });
   const [broken] = document.errors;
   if (broken) throw new Error(`${file}: ${broken.message}`);
-  const read = Cases.safeParse(document.toJS({ maxAliasCount: 20 }));
+  const read = Cases.safeParse(yamlValue(document, 20));
   if (read.success) return read.data.cases;
   throw new Error(`${file}: ${read.error.issues.map(issue => `${issue.path.join('.')}: ${issue.message}`).join('; ')}`);
 }

@@ -1,6 +1,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { parseAllDocuments } from 'yaml';
+import { yamlValue } from '../../intents/yaml-value.ts';
 import { matches } from '../trust.ts';
 import { isChanged, readEnvFile, unsetIn } from './env-file.ts';
 
@@ -154,7 +155,7 @@ function configsIn(text: string): unknown[] {
   return parseAllDocuments(text, { prettyErrors: false, logLevel: 'silent' }).flatMap(document => {
     if (!('toJS' in document) || document.errors.length > 0) return [];
     try {
-      return [document.toJS({ maxAliasCount: 100 }) as unknown];
+      return [yamlValue(document, 100)];
     } catch (error) {
       // Too many aliases: compose will not have it either.
       if (error instanceof ReferenceError) return [];

@@ -1,0 +1,68 @@
+import { Random } from '../faults/random.ts';
+import { crashed, type Target } from './target.ts';
+import { commands, envelopes, receipts } from './targets/commands.ts';
+import { configs, hosts, intents, logs, policies, secrets } from './targets/files.ts';
+import { tokens } from './targets/tokens.ts';
+
+/** With how many of a hundred cases. */
+const TARGETS: [Target, number][] = [
+  [envelopes, 22],
+  [commands, 16],
+  [receipts, 10],
+  [tokens, 6],
+  [intents, 8],
+  [configs, 3],
+  [policies, 7],
+  [hosts, 8],
+  [logs, 12],
+  [secrets, 8],
+];
+const MOST_SHOWN = 10;
+
+const cases = Number(process.env.CASES || 1_000_000);
+const seed = Number(process.env.SEED || Math.floor(Math.random() * 2 ** 31));
+if (!Number.isInteger(cases) || cases < 1 || !Number.isInteger(seed)) {
+  console.error('CASES and SEED are whole numbers: make fuzz CASES=20000 SEED=7');
+  process.exit(2);
+}
+console.log(`seed=${seed}`);
+const wheel = TARGETS.flatMap(([target, weight]) => Array.from({ length: weight }, () => target));
+const counts = new Map<string, { all: number; letIn: number }>();
+let [admitted, failed, shown] = [0, 0, 0];
+let fault: unknown;
+process.on('uncaughtException', error => {
+  fault = error;
+});
+process.on('unhandledRejection', error => {
+  fault = error;
+});
+const began = performance.now();
+let peak = 0;
+for (let number = 0; number < cases; number++) {
+  // Each case from its own numbers, so that it can be had again by itself.
+  const random = new Random(seed + number * 0x9e3779b1);
+  const target = random.pick(wheel);
+  let verdict = await Promise.resolve()
+    .then(() => target.one(random))
+    .catch((error: unknown) => crashed(error, target.name));
+  if (fault !== undefined) verdict = crashed(fault, target.name);
+  fault = undefined;
+  const count = counts.get(target.name) ?? { all: 0, letIn: 0 };
+  counts.set(target.name, count);
+  count.all++;
+  if (verdict.kind === 'fine' && verdict.letIn) count.letIn++;
+  if (number % 5_000 === 0) {
+    peak = Math.max(peak, process.memoryUsage().rss);
+    // Timers and sockets get their turn.
+    await new Promise(next => setImmediate(next));
+  }
+  if (verdict.kind === 'fine') continue;
+  if (verdict.kind === 'admitted') admitted++;
+  else failed++;
+  if (++shown <= MOST_SHOWN)
+    console.log(`✗ case ${number} (${target.name}): ${verdict.kind}: ${verdict.why}\n    ${verdict.input}`);
+}
+const told = [...counts].map(([name, { all, letIn }]) => `${name} ${all} (${letIn} let in)`).join(', ');
+console.log(`${told}; ${((performance.now() - began) / 1000).toFixed(0)} s, at most ${Math.round(peak / 2 ** 20)} MiB`);
+console.log(`cases=${cases} admitted=${admitted} crashed=${failed}`);
+process.exit(admitted + failed === 0 ? 0 : 1);

@@ -1,0 +1,205 @@
+import { randomUUID } from 'node:crypto';
+import { posix } from 'node:path';
+import { admit } from '../../../agent/admit.ts';
+import { authenticate, type Judges, trustedKeys } from '../../../agent/authenticate.ts';
+import { Config } from '../../../agent/config.ts';
+import { readFrame } from '../../../agent/connection.ts';
+import { executors } from '../../../agent/executors/index.ts';
+import { siteOf } from '../../../agent/main.ts';
+import { generateKey, readSecretKey } from '../../../protocol/keys.ts';
+import { Refused } from '../../../protocol/refusal.ts';
+import { PAYLOAD_TYPES, type PayloadType, sign, verify } from '../../../protocol/signature.ts';
+import type { Random } from '../../faults/random.ts';
+import { command, LABELLED } from '../../stand/signer.ts';
+import { mutated, mutatedValue, somePath } from '../mutate.ts';
+import { admitted, crashed, FINE, LET_IN, type Target, type Verdict } from '../target.ts';
+
+const trusted = readSecretKey(generateKey().secret);
+const stranger = readSecretKey(generateKey().secret);
+const CHALLENGE = 'c'.repeat(44);
+const config = Config.parse({
+  agent: 'whitebox',
+  stacks: { root: '/nonexistent/stacks' },
+  state_dir: '/nonexistent/state',
+  trust: [
+    {
+      name: 'homelab',
+      key: trusted.public.text,
+      repository: 'org/homelab',
+      repository_id: '7001',
+      allow: [{ actions: ['rollout', 'scale'], stacks: ['stack-*'], require_labels: ['approved-by-gemini'] }],
+    },
+  ],
+});
+const judges: Judges = {
+  agent: 'whitebox',
+  keys: trustedKeys(config),
+  entries: config.trust,
+  issuer: { verify: () => Promise.reject(new Error('no token is looked at')) },
+  identify: () => Promise.reject(new Error('nobody is asked')),
+};
+const file = (path: string) => ({
+  stack: 'stack-web',
+  path,
+  mode: 0o644 as const,
+  // Of nothing.
+  sha256: 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855',
+  content: '',
+});
+const bodies = (): object[] => [
+  command([{ action: 'rollout', stack: 'stack-web' }], { dry_run: true }),
+  command([{ action: 'scale', stack: 'stack-web', service: 'web', replicas: 2 }], { dry_run: true }),
+  command([{ action: 'rollout', stack: 'stack-web', source_dir: 'stacks/web' }], {
+    dry_run: true,
+    files: [file('compose.yaml')],
+  }),
+  command([{ action: 'rollout', stack: 'stack-web' }], { type: 'plan', approval: null, params: { tag: 'x' } }),
+];
+const SIGNED = bodies().map(body => Buffer.from(JSON.stringify({ ...body, challenge: CHALLENGE })));
+
+/** Decides about a frame, as a connection does. Undefined: let in. */
+async function decide(text: string): Promise<{ code: string } | { body: object }> {
+  try {
+    const challenge = { text: CHALLENGE, madeAt: performance.now(), answered: false };
+    const { command: read, key } = await authenticate(readFrame(text), judges, challenge, {
+      address: '100.64.0.9',
+      port: 1,
+    });
+    if (read.type !== 'run' && read.type !== 'plan') return { code: 'other' };
+    await admit(read, key, '100.64.0.9', { config, executors, site: siteOf(config) });
+    return { body: read };
+  } catch (error) {
+    if (error instanceof Refused) return { code: error.code };
+    throw error;
+  }
+}
+
+/** Envelopes whose bytes nobody changed are let in, and nothing else: the reference compares bytes. */
+export const envelopes: Target = {
+  name: 'envelopes',
+  async one(random) {
+    const body = random.pick(SIGNED);
+    const types = Object.values(PAYLOAD_TYPES);
+    const signedAs: PayloadType = random.below(3) === 0 ? random.pick(types) : PAYLOAD_TYPES.command;
+    const by = random.below(4) === 0 ? stranger : trusted;
+    const frame = { type: 'signed', ...sign(signedAs, body, by) } as Record<string, unknown>;
+    const kind = random.below(6);
+    if (kind === 0) frame.payloadType = random.pick([...types, '', 'application/json']);
+    if (kind === 1) frame.payload = mutated(String(frame.payload), random);
+    if (kind === 2) frame.signatures = mutatedValue(frame.signatures as never, random);
+    if (kind === 3) frame.signatures = [];
+    const text =
+      kind === 4
+        ? mutated(JSON.stringify(frame), random)
+        : JSON.stringify(kind === 5 ? mutatedValue(frame as never, random) : frame);
+    return judgeEnvelope(text, signedAs === PAYLOAD_TYPES.command && by === trusted);
+  },
+};
+
+async function judgeEnvelope(text: string, mayBe: boolean): Promise<Verdict> {
+  try {
+    const answer = await decide(text);
+    if (!('body' in answer)) return FINE;
+    const payload = Buffer.from(String((JSON.parse(text) as { payload: unknown }).payload), 'base64');
+    return mayBe && SIGNED.some(body => body.equals(payload))
+      ? LET_IN
+      : admitted('an envelope that nobody signed so', text);
+  } catch (error) {
+    return crashed(error, text);
+  }
+}
+
+/** Well-signed commands with anything in them: what is let in must be within the policy, and its paths within the stack. */
+export const commands: Target = {
+  name: 'commands',
+  async one(random) {
+    const body = random.below(4) === 0 ? withPath(random) : random.pick(bodies());
+    const changed = random.below(3) === 0 ? body : mutatedValue(JSON.parse(JSON.stringify(body)) as never, random);
+    const bytes = Buffer.from(
+      JSON.stringify(typeof changed === 'object' ? { ...(changed as object), challenge: CHALLENGE } : changed),
+    );
+    const text = JSON.stringify({ type: 'signed', ...sign(PAYLOAD_TYPES.command, bytes, trusted) });
+    try {
+      const answer = await decide(text);
+      const why = 'body' in answer ? unlawful(answer.body as never) : undefined;
+      if (!('body' in answer)) return FINE;
+      return why === undefined ? LET_IN : admitted(why, bytes.toString());
+    } catch (error) {
+      return crashed(error, bytes.toString());
+    }
+  },
+};
+
+const withPath = (random: Random) =>
+  command([{ action: 'rollout', stack: 'stack-web', source_dir: 'stacks/web' }], {
+    id: randomUUID(),
+    dry_run: true,
+    files: [file(somePath(random))],
+  });
+
+interface Body {
+  type: string;
+  id: string;
+  agent: string;
+  dry_run: boolean;
+  approval: { labels: { name: string; after_last_push: boolean; permission: string }[] } | null;
+  origin: { repository: string; repository_id: string };
+  intents: { name: string; intent: Record<string, unknown> }[];
+  files: { path: string; mode: number; stack: string }[];
+}
+
+/** The reference: what a reader of agent.yaml would say, written down once more and by other means. */
+function unlawful(body: Body): string | undefined {
+  if (body.agent !== 'whitebox') return 'another audience';
+  if (body.origin.repository.toLowerCase() !== 'org/homelab' || body.origin.repository_id !== '7001')
+    return 'another repository';
+  if (!/^[a-z0-9-]+$/.test(body.id)) return 'an id that is a path';
+  for (const { name, intent } of body.intents) {
+    if (!['rollout', 'scale'].includes(String(intent.action))) return 'another action';
+    if (!String(intent.stack).startsWith('stack-') || /[^A-Za-z0-9_.-]/.test(String(intent.stack)))
+      return 'another stack';
+    if (/[\0/\\]/.test(name)) return 'a name that is a path';
+    if (intent.service !== undefined && /^-|[^A-Za-z0-9_.-]/.test(String(intent.service)))
+      return 'a service that is an option';
+    if (
+      intent.compose !== undefined &&
+      !posix.resolve('/s', String(intent.stack), String(intent.compose)).startsWith(`/s/${String(intent.stack)}/`) &&
+      !String(intent.compose).startsWith('/nonexistent/stacks/')
+    )
+      return 'a compose file elsewhere';
+  }
+  if (body.type === 'run' && !body.dry_run) {
+    const label = body.approval?.labels.find(({ name }) => name.toLowerCase() === 'approved-by-gemini');
+    if (!label?.after_last_push || !['admin', 'maintain', 'write'].includes(label.permission)) return 'no label';
+  }
+  for (const { path, mode } of body.files) {
+    const resolved = posix.resolve('/stack', path);
+    if (!resolved.startsWith('/stack/') || resolved !== `/stack/${path}`) return `the file ${JSON.stringify(path)}`;
+    if ([...path].some(char => char < ' ' || char === '\u007f' || char === '\\') || /(^|\/)\.git(\/|$)/i.test(path))
+      return `the file ${JSON.stringify(path)}`;
+    if (mode !== 0o644 && mode !== 0o755) return 'a mode';
+  }
+  return undefined;
+}
+
+/** Receipts, as the action reads them: only the agent's own bytes prove anything. */
+export const receipts: Target = {
+  name: 'receipts',
+  one(random) {
+    const body = Buffer.from(JSON.stringify({ run: 'x', outcome: 'succeeded', labels: LABELLED.labels }));
+    const as = random.below(3) === 0 ? random.pick(Object.values(PAYLOAD_TYPES)) : PAYLOAD_TYPES.receipt;
+    const by = random.below(3) === 0 ? stranger : trusted;
+    const signed = sign(as, body, by);
+    const changed = mutatedValue(JSON.parse(JSON.stringify(signed)) as never, random) as unknown as typeof signed;
+    if (typeof changed?.payload !== 'string' || !Array.isArray(changed.signatures)) return FINE;
+    if (changed.signatures.some(one => typeof one?.sig !== 'string')) return FINE;
+    try {
+      const proof = verify(changed, PAYLOAD_TYPES.receipt, [trusted.public]);
+      const isTrue = by === trusted && as === PAYLOAD_TYPES.receipt && proof?.body.equals(body);
+      if (!proof) return FINE;
+      return isTrue ? LET_IN : admitted('a receipt that the agent did not sign', changed);
+    } catch (error) {
+      return crashed(error, changed);
+    }
+  },
+};
