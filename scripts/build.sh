@@ -13,3 +13,4 @@ for bundle in action/main:action agent/cli:agent; do
 done
 chmod +x dist/agent/index.js
 rm -rf build
+node scripts/sbom.ts dist/sbom.cdx.json

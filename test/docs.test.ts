@@ -79,6 +79,17 @@ describe('the documentation', () => {
     }
   });
 
+  it('names for each claim about security a test that is there', () => {
+    const page = readFileSync('docs/security.md', 'utf8');
+    const claims = [
+      ...page.matchAll(/\]\(\.\.\/((?:test|agent|action)\/[\w./-]+\.test\.ts)\): ((?:"[^"]+"(?:, )?)+)/g),
+    ].flatMap(([, file = '', titles = '']) =>
+      [...titles.matchAll(/"([^"]+)"/g)].map(([, title = '']) => ({ file, title })),
+    );
+    expect(claims.length).toBeGreaterThan(45);
+    for (const { file, title } of claims) expect(readFileSync(file, 'utf8'), `${file}: ${title}`).toContain(title);
+  });
+
   it('lists every metric of ours', () => {
     const names = [...readFileSync('agent/metrics.ts', 'utf8').matchAll(/'(chatops_[a-z_]+)'/g)].map(
       ([, name]) => name,

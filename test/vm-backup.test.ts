@@ -36,7 +36,7 @@ describe('a backup of a Proxmox guest', () => {
     const done = await backup('ok');
     expect(outcome(done), done.log).toEqual(['succeeded', '']);
     expect(text('calls').trim()).toBe(
-      '101 --storage backup-nfs --mode snapshot --compress zstd --prune-backups keep-all=1 --lockwait 180 --notes-template nightly, from C:\\\\dir',
+      '101 --storage backup-nfs --mode snapshot --compress zstd --prune-backups keep-all=1 --lockwait 180 --notes-template=nightly, from C:\\\\dir',
     );
     expect(text('pruned').trim()).toBe('prune-backups backup-nfs --vmid 101 --type qemu --keep-last 1 --keep-daily 14');
     expect(done.log).toContain('Left out by the guest');

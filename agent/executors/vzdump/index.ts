@@ -56,7 +56,7 @@ async function planBackup(intent: VmBackup, { site, at, document, compare }: Con
           ...['--storage', storage, '--mode', intent.mode ?? 'snapshot', '--compress', intent.compress ?? 'zstd'],
           // Pruned later, once the new one is proved.
           ...['--prune-backups', 'keep-all=1', '--lockwait', String(wait)],
-          ...(intent.notes === undefined ? [] : ['--notes-template', notesTemplate(intent.notes)]),
+          ...(intent.notes === undefined ? [] : [`--notes-template=${notesTemplate(intent.notes)}`]),
         ],
         env: { LC_ALL: 'C.UTF-8' },
         timeout,

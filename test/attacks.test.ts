@@ -1,0 +1,314 @@
+import { globSync, readFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Config } from '../agent/config.ts';
+import { Engine } from '../agent/docker.ts';
+import { executors } from '../agent/executors/index.ts';
+import { probe } from '../agent/hands/probe.ts';
+import { blindLook } from '../agent/look.ts';
+import { siteOf } from '../agent/main.ts';
+import { CannotPlan, type Http, type Plan } from '../agent/plan.ts';
+import { Intent } from '../intents/intent.ts';
+import { loadIntents } from '../intents/load.ts';
+import { InvalidIntents } from '../intents/problem.ts';
+import { ask, keys, rollout, url, withAgent } from './stand/guarded.ts';
+import { Client, command } from './stand/signer.ts';
+
+withAgent();
+
+const EXAMPLES: Intent[] = [
+  ...loadIntents(globSync('intents/examples/*.yaml').map(file => ({ file, text: readFileSync(file, 'utf8') }))).map(
+    ({ intent }) => intent,
+  ),
+  ...[
+    {
+      action: 'rollback',
+      stack: 'media',
+      to: 'aaaaaaaa',
+      verify: { http: { url: 'http://127.0.0.1/', body: 'ok' }, settle: '1s' },
+    },
+    {
+      action: 'rollout',
+      stack: 'media',
+      service: 'web',
+      compose: 'compose.yaml',
+      source_dir: 'stacks/media',
+      needs: ['x'],
+    },
+    {
+      action: 'backup',
+      backup_type: 'docker_volumes',
+      source: '/srv/x',
+      destination: '/mnt/backup',
+      exclude: ['*.tmp'],
+      options: ['--checksum'],
+      notes: 'a note',
+      stack: 'media',
+      stop_services: ['web'],
+    },
+    { action: 'backup', backup_type: 'docker_volumes', source: '/srv/x', destination: 'rsync://nas/backup' },
+    {
+      action: 'backup',
+      backup_type: 'docker_volumes',
+      source_container: 'plex',
+      source_path: '/config',
+      destination: '/mnt/backup',
+      method: 'restic',
+    },
+    { action: 'restore', of: 'x', from: '/mnt/backup', to: '/srv/x', at: 'latest', confirm_overwrite: true },
+    {
+      action: 'restore',
+      of: { kind: 'postgres', name: 'app' },
+      from: '/mnt/backup',
+      to_container: 'db',
+      database: 'app',
+    },
+    { action: 'drill', of: 'x', from: '/mnt/backup' },
+  ].flatMap(value => Intent.safeParse(value).data ?? []),
+];
+const EVIL = [
+  '--rsh=sh',
+  '-e',
+  '--',
+  '-oProxyCommand=id',
+  '$(id)',
+  '`id`',
+  ';id',
+  'x\nid',
+  'x\0',
+  '../../../etc',
+  '@evil',
+  '--compose-file=/x',
+  '-',
+  "x' OR '1'='1",
+];
+const site = siteOf(
+  Config.parse({
+    agent: 'whitebox',
+    backups: {
+      sources: ['/srv', '/'],
+      destinations: [{ path: '/mnt' }, { path: '/' }],
+      remotes: [{ target: 'rsync://nas/backup' }],
+      restic: { password_file: '/etc/chatops/restic' },
+    },
+    trust: [{ name: 'x', key: keys.public, repository: 'o/r', allow: [{ actions: ['rollout'], stacks: ['*'] }] }],
+  }),
+);
+
+/** Each place of a text in a value, by the keys that lead there. */
+function textsIn(value: unknown, path: (string | number)[] = []): (string | number)[][] {
+  if (typeof value === 'string') return [path];
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(value).flatMap(([key, one]) =>
+    textsIn(one, [...path, Array.isArray(value) ? Number(key) : key]),
+  );
+}
+function withText(value: unknown, path: (string | number)[], text: string): unknown {
+  const [key, ...rest] = path;
+  if (key === undefined) return text;
+  const copy = structuredClone(value) as Record<string | number, unknown>;
+  copy[key] = withText(copy[key], rest, text);
+  return copy;
+}
+async function planOf(intent: Intent): Promise<Plan | undefined> {
+  const executor = executors.find(one => one.takes(intent));
+  const document = { name: 'x', document: 1, documents: 1, intent };
+  try {
+    return await executor?.plan(
+      intent,
+      { document, run: 'aaaaaaaa', at: '2026-11-21T10:00:00.000Z', site, files: [], compare: false },
+      blindLook,
+    );
+  } catch (error) {
+    if (error instanceof CannotPlan) return undefined;
+    throw error;
+  }
+}
+/** Where an evil text would be an option or a shell's line. */
+function misled(plan: Plan, evil: string): string[] {
+  return [...plan.steps, ...plan.undo, ...plan.cleanup].flatMap(step => {
+    if (!('argv' in step)) return [];
+    const { argv } = step;
+    const end = argv.indexOf('--');
+    return argv.filter(
+      (one, at) =>
+        at > 0 &&
+        ((evil.startsWith('-') &&
+          (evil === '-' ? one === evil : one.startsWith(evil)) &&
+          evil !== '--' &&
+          (end < 0 || at < end)) ||
+          (argv[at - 1] === '-c' && one.includes(evil) && evil.length > 2)),
+    );
+  });
+}
+
+describe('an intent whose texts are evil', () => {
+  it('becomes no option and no line of a shell, whichever of its fields they stand in', async () => {
+    let [tried, planned] = [0, 0];
+    for (const example of EXAMPLES) {
+      for (const path of textsIn(example)) {
+        for (const evil of EVIL) {
+          tried++;
+          const read = Intent.safeParse(withText(example, path, evil));
+          const plan = read.success ? await planOf(read.data) : undefined;
+          if (!plan) continue;
+          planned++;
+          expect(misled(plan, evil), `${path.join('.')} = ${JSON.stringify(evil)}`).toEqual([]);
+        }
+      }
+    }
+    expect(EXAMPLES.length).toBeGreaterThan(14);
+    // Most are refused; free texts are not, and are led nowhere.
+    expect(tried).toBeGreaterThan(700);
+    expect(planned).toBeGreaterThan(20);
+  });
+
+  it('would be found out', () => {
+    const start = { do: 'start', name: 'x', timeout: 1, failure: { code: 'x', remedy: 'x' } } as const;
+    const plan = (argv: [string, ...string[]]) => ({
+      title: '',
+      summary: '',
+      changes: [],
+      steps: [{ ...start, argv }],
+      undo: [],
+      cleanup: [],
+    });
+    expect(misled(plan(['rsync', '--rsh=sh', 'x']), '--rsh=sh')).toHaveLength(1);
+    expect(misled(plan(['rsync', '--', '--rsh=sh']), '--rsh=sh')).toHaveLength(0);
+    expect(misled(plan(['sh', '-c', 'echo $(id)']), '$(id)')).toHaveLength(1);
+  });
+
+  it.each([
+    [
+      'an alias bomb',
+      `a: &a [x,x,x,x,x,x,x,x,x]\n${'bcdefgh'
+        .split('')
+        .map((name, index) => `${name}: &${name} [${Array(9).fill(`*${'abcdefg'[index]}`).join(',')}]`)
+        .join('\n')}\naction: rollout\nstack: x\n`,
+    ],
+    ['deep nesting', `action: rollout\nstack: ${'['.repeat(50_000)}`],
+    ['deep mappings', `action: ${'{a: '.repeat(20_000)}`],
+    ['a key twice', 'action: rollout\nstack: a\nstack: b\n'],
+    ['a merge key', 'x: &x {stack: a}\naction: rollout\n<<: *x\n'],
+    ['a tag of a language', 'action: rollout\nstack: !!js/function "function () {}"\n'],
+    ['a prototype', 'action: rollout\nstack: a\n__proto__: {polluted: true}\n'],
+    ['a constructor', 'action: rollout\nstack: a\nconstructor: {prototype: {polluted: true}}\n'],
+    ['a megabyte', `action: rollout\nstack: a\nnotes: ${'x'.repeat(1024 * 1024)}\n`],
+  ])('is refused at once: %s', (_, text) => {
+    const began = performance.now();
+    expect(() => loadIntents([{ file: 'x.yaml', text }])).toThrow(InvalidIntents);
+    expect(performance.now() - began).toBeLessThan(2_000);
+    expect(({} as { polluted?: boolean }).polluted).toBeUndefined();
+  });
+});
+
+describe('a connection that tries', () => {
+  const send = async (text: string) => {
+    const client = new Client(url());
+    await client.frame('hello');
+    client.socket.send(text);
+    const answer = await client.answer();
+    await client.end();
+    return answer;
+  };
+
+  it('a command whose signature was taken off', async () => {
+    const client = new Client(url());
+    const frame = JSON.parse(await client.signed(command([rollout()]), keys.secret));
+    client.socket.send(JSON.stringify({ ...frame, signatures: [] }));
+    expect(await client.answer()).toBe('signature-invalid');
+    expect(
+      await send(
+        JSON.stringify({
+          type: 'signed',
+          payloadType: 'application/vnd.chatops.command.v1+json',
+          payload: '',
+          signatures: [],
+          oidc: 'x',
+        }),
+      ),
+    ).toBe('token-invalid');
+  });
+
+  it('prototypes, in the frame and in the command', async () => {
+    expect(await send('{"__proto__":{"type":"signed"},"type":"signed"}')).toBe('frame-malformed');
+    const body = JSON.stringify(command([rollout()])).replace(
+      '"params":{}',
+      '"params":{"__proto__":{"polluted":true}}',
+    );
+    expect(await ask(JSON.parse(body))).toMatch(/accepted|command-malformed/);
+    expect(await ask({ ...command([rollout()]), constructor: { prototype: { polluted: true } } })).toBe(
+      'command-malformed',
+    );
+    expect(({} as { polluted?: boolean }).polluted).toBeUndefined();
+  });
+
+  it('compression, behind which a small frame is a large one', async () => {
+    const client = new Client(url(), { perMessageDeflate: true });
+    await client.frame('hello');
+    expect(client.socket.extensions).toBe('');
+    await client.end();
+  });
+
+  it('thousands of fragments', async () => {
+    const client = new Client(url());
+    await client.frame('hello');
+    for (let n = 0; n < 40_000 && client.closed === undefined; n++) client.socket.send('x', { fin: false });
+    expect(await client.answer()).toMatch(/closed 10(06|08|09)/);
+    expect(await ask(command([rollout()], { dry_run: true }))).toBe('accepted');
+  });
+});
+
+describe('"verify" as a way into the network', () => {
+  let server: Server;
+  beforeAll(async () => {
+    server = createServer((_, response) => {
+      const pour = () => {
+        while (response.write('x'.repeat(65_536)));
+      };
+      response.on('drain', pour);
+      pour();
+    }).listen(0, '127.0.0.1');
+    await new Promise(done => server.once('listening', done));
+  });
+  afterAll(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const verify = async (path: string, changes: Partial<Http> = {}) => {
+    const step: Http = {
+      ...{ do: 'http', name: 'answers', url: `http://127.0.0.1:${(server.address() as AddressInfo).port}${path}` },
+      ...{
+        status: [200],
+        timeout: 5_000,
+        retries: 0,
+        pause: 10,
+        allow: ['127.0.0.1/32'],
+        project: { dir: '/x', files: [], docker: 'docker' } as never,
+      },
+      ...changes,
+    };
+    const work = probe(new Engine('/nonexistent.sock'), step, new AbortController().signal);
+    let next = await work.next();
+    while (!next.done) next = await work.next();
+    return next.value;
+  };
+
+  it('reads no answer without end', async () => {
+    const before = process.memoryUsage().rss;
+    expect((await verify('/endless')).outcome).toBe('succeeded');
+    expect(process.memoryUsage().rss - before).toBeLessThan(100 * 2 ** 20);
+  });
+
+  it.each([
+    'http://127.0.0.2/',
+    'http://169.254.169.254/latest/meta-data',
+    'http://[::ffff:127.0.0.2]/',
+    'http://0x7f000002/',
+    'http://2130706434/',
+    'http://127.2/',
+  ])('asks no other address: %s', async target => {
+    expect(await verify('', { url: target })).toMatchObject({ outcome: 'failed', code: 'verify-address-not-allowed' });
+  });
+});
