@@ -10,6 +10,7 @@ export const EXIT = { done: 0, failed: 1, usage: 2 } as const;
 
 const HELP = `chatops ${VERSION} — deployments on machines you own
 
+  chatops init --repository OWNER/NAME    write a first agent.yaml and a signing key; --profile dual, keyless or offline
   chatops agent --config FILE             run the agent that agent.yaml describes
   chatops config check FILE               check an agent.yaml
   chatops validate FILE…                  check intents; prints a line for each
@@ -61,6 +62,8 @@ async function main(args: string[]): Promise<number> {
       return (await import(/* webpackMode: "eager" */ './cli/runs.ts')).cancel(rest);
     case 'audit':
       return (await import(/* webpackMode: "eager" */ './cli/audit.ts')).audit(rest);
+    case 'init':
+      return (await import(/* webpackMode: "eager" */ './cli/init.ts')).init(rest);
     case 'key':
       return (await import(/* webpackMode: "eager" */ './cli/key.ts')).key(rest);
     case 'policy':

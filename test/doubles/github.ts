@@ -119,6 +119,8 @@ export class GitHubDouble {
   }
 
   #read(path: string): object | unknown[] | undefined {
+    if (path === '')
+      return { id: 7001, full_name: this.repository, owner: { id: 1, login: this.repository.split('/')[0] } };
     const run = /^\/actions\/runs\/(\w+)$/.exec(path)?.[1];
     if (run !== undefined) return this.runs.get(run);
     const [, kind, sha] = /^\/git\/(trees|blobs)\/([0-9a-f]+)$/.exec(path) ?? [];

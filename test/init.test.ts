@@ -1,0 +1,108 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readConfig } from '../agent/config.ts';
+import { readSecretKey } from '../protocol/keys.ts';
+import { GitHubDouble } from './doubles/github.ts';
+import { IssuerDouble } from './doubles/issuer.ts';
+import { LABEL, World } from './stand/world.ts';
+
+let dir: string;
+const github = new GitHubDouble('org/homelab');
+beforeAll(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'chatops-init-'));
+  await github.start();
+});
+afterAll(async () => {
+  await github.stop();
+  rmSync(dir, { recursive: true });
+});
+
+async function init(name: string, ...args: string[]): Promise<{ code: number | null; said: string; dir: string }> {
+  const folder = join(dir, name);
+  const child = spawn(process.execPath, [
+    'dist/agent/index.js',
+    'init',
+    '--github-api',
+    github.url,
+    '--dir',
+    folder,
+    ...args,
+  ]);
+  let said = '';
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', chunk => (said += chunk));
+  const [code] = await once(child, 'close');
+  return { code, said, dir: folder };
+}
+
+describe('chatops init', () => {
+  it('writes a configuration of the dual profile, and the key, which nobody else can read', async () => {
+    const done = await init('dual', '--repository', 'org/homelab', '--label', 'ok', '--agent', 'whitebox');
+    expect(done.code, done.said).toBe(0);
+    const [entry] = readConfig(join(done.dir, 'agent.yaml')).trust;
+    const secret = readFileSync(join(done.dir, 'signing.key'), 'utf8');
+    expect(entry).toMatchObject({
+      repository: 'org/homelab',
+      key: readSecretKey(secret).public.text,
+      github: { repository_id: '7001', repository_owner_id: '1', ref: 'refs/heads/main' },
+      allow: [{ name: 'deploy', require_labels: ['ok'] }],
+    });
+    expect(statSync(join(done.dir, 'signing.key')).mode & 0o777).toBe(0o600);
+    expect(done.said).toContain('id-token: write');
+    expect(done.said).not.toContain(secret.trim());
+    // Nothing is replaced.
+    const again = await init('dual', '--repository', 'org/homelab');
+    expect([again.code, again.said]).toEqual([1, expect.stringContaining('is there already')]);
+    expect(readFileSync(join(done.dir, 'signing.key'), 'utf8')).toBe(secret);
+  });
+
+  it('keyless without a key, and offline without GitHub', async () => {
+    const keyless = await init('keyless', '--repository', 'org/homelab', '--profile', 'keyless');
+    expect([keyless.code, existsSync(join(keyless.dir, 'signing.key'))], keyless.said).toEqual([0, false]);
+    expect(readConfig(join(keyless.dir, 'agent.yaml')).trust[0]).not.toHaveProperty('key');
+    github.asked.length = 0;
+    const offline = await init('offline', '--repository', 'org/homelab', '--profile', 'offline');
+    expect([offline.code, github.asked], offline.said).toEqual([0, []]);
+    expect(readConfig(join(offline.dir, 'agent.yaml')).trust[0]).not.toHaveProperty('github');
+    expect(offline.said).not.toContain('id-token');
+  });
+
+  it('says how to find the numbers where GitHub does not show them', async () => {
+    const hidden = await init('hidden', '--repository', 'org/hidden');
+    expect([hidden.code, hidden.said]).toEqual([
+      1,
+      expect.stringContaining("gh api repos/org/hidden --jq '.id, .owner.id'"),
+    ]);
+    expect(existsSync(hidden.dir)).toBe(false);
+    const given = await init('given', '--repository', 'org/hidden', '--repository-id', '5', '--owner-id', '6');
+    expect(given.code, given.said).toBe(0);
+    expect((await init('x', '--repository', 'nonsense', '--profile', 'offline')).code).toBe(1);
+    expect((await init('x', '--repository', 'org/homelab', '--profile', 'other')).code).toBe(2);
+  });
+
+  it('writes what a deployment then works with', async () => {
+    const done = await init('whole', '--repository', 'org/homelab', '--label', LABEL, '--agent', 'whitebox');
+    const issuer = await new IssuerDouble().start();
+    await using world = new World();
+    const [entry] = readConfig(join(done.dir, 'agent.yaml')).trust;
+    await world.github.start();
+    await world.host.start({ trust: [entry], oidc: { issuer: issuer.url } });
+    world.stack('media', {
+      'compose.yaml':
+        'services: {web: {image: "chatops-test/web:1", pull_policy: never, init: true, stop_grace_period: 0s}}\n',
+    });
+    const merge = world.merge({
+      'chatops/intents/up.yaml': `label_required: ${LABEL}\naction: rollout\nstack: media\n`,
+    });
+    issuer.claims = { sha: merge.sha };
+    const inputs = { 'signing-key': readFileSync(join(done.dir, 'signing.key'), 'utf8') };
+    const job = await world.deploy(merge, 'up', { inputs, env: issuer.env });
+    expect(job.outputs.status, job.log).toBe('succeeded');
+    const alone = await world.deploy(merge, 'up', { inputs });
+    expect(alone.outputs.reason).toBe('token-missing');
+    await issuer.stop();
+  });
+});
