@@ -31,6 +31,7 @@ const HELP = `chatops ${VERSION} — deployments on machines you own
   chatops key add KEY --entry NAME        trust another signing key, at once
   chatops key remove ID --entry NAME      trust one no longer, at once
   chatops key rotate [--finish]           change the agent's own key, in two steps
+  chatops selftest --attack [--out FILE]  attack the agent of this host, and say how it stood
   chatops keygen [--out FILE]             make a signing key; with --out the secret goes to FILE (0600)
   chatops --help | --version
 
@@ -68,6 +69,8 @@ async function main(args: string[]): Promise<number> {
       return (await import(/* webpackMode: "eager" */ './cli/key.ts')).key(rest);
     case 'policy':
       return (await import(/* webpackMode: "eager" */ './cli/policy.ts')).policy(rest);
+    case 'selftest':
+      return (await import(/* webpackMode: "eager" */ './cli/selftest.ts')).selftest(rest);
     case 'keeper':
       return (await import(/* webpackMode: "eager" */ './cli/keeper.ts')).keeper();
     case 'keygen':

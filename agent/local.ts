@@ -29,6 +29,18 @@ export const LocalCommand = z.strictObject({
 });
 export type LocalCommand = z.infer<typeof LocalCommand>;
 
+/** What `chatops selftest` found. */
+const SelftestReport = z.strictObject({
+  agent: z.string(),
+  version: z.string(),
+  at: z.string(),
+  attacks: z.int(),
+  failed: z.int(),
+  results: z
+    .array(z.strictObject({ name: z.string(), right: z.array(z.string()), got: z.string(), passed: z.boolean() }))
+    .max(500),
+});
+
 export interface LocalDoors {
   runs: Runs;
   executors: Executor[];
@@ -38,6 +50,10 @@ export interface LocalDoors {
   audit: AuditChain;
   /** Reads agent.yaml and the agent's keys again. */
   reload: () => { taken: boolean; message: string };
+  /** Begins a selftest: trusts that key for a while, for next to nothing. Throws a KeyError. */
+  selftest: (key: string) => void;
+  /** Signs a selftest's report with the agent's own keys. Throws `Refused` where none was begun. */
+  signReport: (report: object) => object;
 }
 
 const MOST_LISTED = 500;
@@ -45,7 +61,7 @@ const AUDIT_PAGE = 500;
 
 /**
  * The door for the command line on the host, HTTP over a unix socket of mode 0600:
- * `GET /runs`, `GET /runs/ID`, `GET /runs/ID/log` (JSON lines, live with `follow=1`), `POST /runs`, `POST /runs/ID/cancel`, `GET /audit` (JSON lines), `POST /reload`.
+ * `GET /runs`, `GET /runs/ID`, `GET /runs/ID/log` (JSON lines, live with `follow=1`), `POST /runs`, `POST /runs/ID/cancel`, `GET /audit` (JSON lines), `POST /reload`, `POST /selftest`, `POST /selftest/report`.
  */
 export class LocalServer {
   readonly #doors: LocalDoors;
@@ -87,6 +103,7 @@ export class LocalServer {
     if (top === 'audit' && id === undefined && request.method === 'GET') return await this.#audit(response);
     if (top === 'reload' && id === undefined && request.method === 'POST')
       return send(response, 200, this.#doors.reload());
+    if (top === 'selftest' && request.method === 'POST') return await this.#selftest(id, request, response);
     if (top !== 'runs' || rest.length > 0) return send(response, 404, { message: 'Nothing is here.' });
     switch (`${request.method} ${id === undefined ? '' : 'ID'}/${what ?? ''}`) {
       case 'GET /': {
@@ -107,6 +124,13 @@ export class LocalServer {
       default:
         return send(response, 405, { message: 'This can’t be done here.' });
     }
+  }
+
+  async #selftest(what: string | undefined, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (what === 'report') return send(response, 200, this.#doors.signReport(await read(request, SelftestReport)));
+    const { key } = await read(request, z.strictObject({ key: z.string().max(200) }));
+    this.#doors.selftest(key);
+    return send(response, 200, {});
   }
 
   /** All of the audit, a row a line. */

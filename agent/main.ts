@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { parseDuration } from '../intents/duration.ts';
 import type { Approval, Deployment } from '../protocol/command.ts';
 import { type Refusal, Refused } from '../protocol/refusal.ts';
+import { PAYLOAD_TYPES, sign } from '../protocol/signature.ts';
 import { VERSION } from '../protocol/version.ts';
 import { Audit, type Refusing } from './audit.ts';
 import { AuditChain } from './audit-chain.ts';
@@ -26,6 +27,7 @@ import { cleanEnvironment } from './process.ts';
 import { refusals } from './refusals.ts';
 import { Runs } from './runs.ts';
 import { readSecretFile } from './secret-file.ts';
+import { SELFTEST_MS, Selftest } from './selftest/session.ts';
 import { AgentServer } from './server.ts';
 import { Store } from './store.ts';
 import { identifyPeer } from './tailnet.ts';
@@ -99,6 +101,7 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
     identify: (from, rules) => identifyPeer(next.tailscale.socket, from, rules),
   });
   let judges = judgesOf(config);
+  let selftest: Selftest | undefined;
   const refused = (refusal: Refusal, who: Refusing) => {
     metrics.refused(refusal, who);
     try {
@@ -110,7 +113,7 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
   };
   const server = new AgentServer({
     config: () => config,
-    judges: () => judges,
+    judges: () => selftest?.beside(judges) ?? judges,
     site: () => siteOf(config),
     keys: () => keys.all,
     runs,
@@ -173,6 +176,17 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
     refused,
     audit: chain,
     reload: () => reload(),
+    selftest(key) {
+      selftest = new Selftest(key);
+      server.spare(host, SELFTEST_MS);
+      audit.write('selftest', {});
+    },
+    signReport(report) {
+      if (!selftest || selftest.isOver) throw new Refused(refusals.noSelftest());
+      selftest = undefined;
+      audit.write('selftest-ended', { ...report, results: undefined });
+      return sign(PAYLOAD_TYPES.selftest, Buffer.from(JSON.stringify(report)), keys.all);
+    },
   });
   await local.listen(join(state_dir, SOCKET));
   const stopPruning = keepPruning(runs, () => config);

@@ -284,6 +284,7 @@ export const refusals = {
       `The agent can't write its state: ${why}.`,
       'Make room in state_dir and let the agent’s user write there.',
     ),
+  noSelftest: () => refusal('no-selftest', 'No selftest is under way.', 'Begin one: chatops selftest --attack.'),
   shuttingDown: () =>
     refusal(
       'shutting-down',
@@ -305,6 +306,7 @@ export const AUTH_REASONS: Record<string, string> = {
   'token-expired': 'expired',
   'token-replayed': 'replayed',
   'token-not-allowed': 'not_allowed',
+  'token-keys-unreachable': 'not_allowed',
   'token-mismatch': 'not_allowed',
   'tailnet-unreachable': 'not_allowed',
   'peer-unknown': 'not_allowed',

@@ -7,6 +7,7 @@ export const PAYLOAD_TYPES = {
   command: 'application/vnd.chatops.command.v1+json',
   hello: 'application/vnd.chatops.hello.v1+json',
   receipt: 'application/vnd.chatops.receipt.v1+json',
+  selftest: 'application/vnd.chatops.selftest.v1+json',
 } as const;
 export type PayloadType = (typeof PAYLOAD_TYPES)[keyof typeof PAYLOAD_TYPES];
 

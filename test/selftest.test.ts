@@ -1,0 +1,83 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ask } from '../agent/cli/ask.ts';
+import { generateKey, readPublicKey } from '../protocol/keys.ts';
+import { PAYLOAD_TYPES, type Signed, verify } from '../protocol/signature.ts';
+import { Host } from './stand/host.ts';
+import { Client, command } from './stand/signer.ts';
+
+let dir: string;
+let host: Host;
+beforeAll(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'chatops-selftest-'));
+  host = new Host({ dir, repository: 'org/homelab', config: { rate_limit: { commands: 10, per: '1m' } } });
+  await host.start();
+});
+afterAll(async () => {
+  await host.stop();
+  rmSync(dir, { recursive: true });
+});
+
+interface Report {
+  attacks: number;
+  failed: number;
+  results: { name: string; got: string; passed: boolean }[];
+}
+const reportIn = (file: string): Report | undefined => {
+  const signed = JSON.parse(readFileSync(file, 'utf8')) as Signed;
+  const proof = verify(signed, PAYLOAD_TYPES.selftest, [readPublicKey(host.agentKey)]);
+  return proof && (JSON.parse(proof.body.toString()) as Report);
+};
+
+describe('chatops selftest --attack', () => {
+  it('tries some fifty attacks on the running agent, which stands them all, and signs what it found', {
+    timeout: 90_000,
+  }, async () => {
+    const file = join(dir, 'report.json');
+    const done = await host.chatops(['selftest', '--attack', '--out', file]);
+    expect(done.code, done.stdout + done.stderr).toBe(0);
+    const report = reportIn(file);
+    expect([report?.failed, report?.results.filter(({ passed }) => !passed)]).toEqual([0, []]);
+    expect(report?.attacks).toBeGreaterThanOrEqual(40);
+    expect(new Set(report?.results.map(({ name }) => name)).size).toBe(report?.attacks);
+    expect(done.stdout).toContain(`${report?.attacks} attacks, 0 not as they should be; report: ${file}`);
+    const events = (await host.audit()).map(({ event }) => event);
+    expect(events).toEqual(expect.arrayContaining(['selftest', 'selftest-ended']));
+    // Its key was good for that time, and for what nobody has.
+    const entries = new Set(
+      (await host.audit()).filter(({ event }) => event === 'run-begun').map(({ trust }) => trust),
+    );
+    expect([...entries]).toEqual(['selftest']);
+  });
+
+  it('tells what it finds, and ends with 1', { timeout: 90_000 }, async () => {
+    await host.stop();
+    await host.start({ doors: { hosts: ['rebound.example.org'] } });
+    const done = await host.chatops(['selftest', '--attack', '--json']);
+    expect(done.code).toBe(1);
+    const report = JSON.parse(Buffer.from(JSON.parse(done.stdout).payload, 'base64').toString()) as Report;
+    expect(report.results.filter(({ passed }) => !passed).map(({ name }) => name)).toEqual(
+      ['another’s name at /metrics', 'another’s name for this host'].sort((a, b) => (a < b ? -1 : 1)).toSorted(),
+    );
+  });
+
+  it('signs nothing that nobody began, and begins nothing without being asked', async () => {
+    const socket = join(host.state, 'agent.sock');
+    const report = { agent: 'x', version: 'x', at: 'x', attacks: 0, failed: 0, results: [] };
+    await expect(ask(socket, 'POST', '/selftest/report', report)).rejects.toThrow(/no-selftest/);
+    expect((await host.chatops(['selftest'])).code).toBe(2);
+    const key = generateKey();
+    const client = new Client(host.url);
+    await client.send(
+      {
+        ...command([{ action: 'rollout', stack: 'chatops-selftest' }], { dry_run: true }),
+        origin: { ...command([]).origin, repository: 'chatops/selftest' },
+      },
+      key.secret,
+    );
+    expect(await client.answer()).toBe('signature-invalid');
+    await client.end();
+  });
+});
