@@ -69,6 +69,8 @@ async function main(args: string[]): Promise<number> {
       return (await import(/* webpackMode: "eager" */ './cli/key.ts')).key(rest);
     case 'policy':
       return (await import(/* webpackMode: "eager" */ './cli/policy.ts')).policy(rest);
+    case 'proxmox':
+      return (await import(/* webpackMode: "eager" */ './cli/proxmox.ts')).proxmox(rest);
     case 'selftest':
       return (await import(/* webpackMode: "eager" */ './cli/selftest.ts')).selftest(rest);
     case 'keeper':

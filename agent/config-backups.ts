@@ -30,7 +30,14 @@ const BackupRemote = z.strictObject({
       port: z.int().min(1).max(65_535).optional(),
     })
     .optional(),
-  password_file: Word.optional().describe('Of an rsync daemon’s user; mode 0600.'),
+  password_file: z
+    .string()
+    .regex(
+      /^(\/[\w./@+-]+|credential:[\w.-]+)$/,
+      'Expected an absolute path of letters, digits and "._@+-", or "credential:" and a name',
+    )
+    .optional()
+    .describe('Of an rsync daemon’s user; mode 0600.'),
   marker: z
     .string()
     .regex(/^[\w.][\w.-]{0,63}$/, 'Expected a file’s name')
@@ -91,14 +98,14 @@ export const BackupsConfig = z
             .string()
             .regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$/)
             .optional(),
-          password_file: Absolute.optional().describe('Its first line is the password.'),
+          password_file: SecretFile.optional().describe('Its first line is the password.'),
         }),
       )
       .default([])
       .describe('Database servers that want another user or password than their container’s variables tell.'),
     restic: z
       .strictObject({
-        password_file: Absolute.describe('The password of restic’s repositories. Keep a copy elsewhere.'),
+        password_file: SecretFile.describe('The password of restic’s repositories. Keep a copy elsewhere.'),
       })
       .optional()
       .describe('For method: restic.'),

@@ -98,6 +98,15 @@ export const Config = z
         programs: Absolute.optional().describe(
           'The folder of vzdump, pvesh, pvesm, qm and pct, where the usual ones don’t hold them.',
         ),
+        api: z
+          .strictObject({
+            url: z.url({ protocol: /^https$/ }).describe('https://127.0.0.1:8006'),
+            node: Name.describe('This node’s name.'),
+            token_file: SecretFile.describe('Its first line: USER@REALM!NAME=UUID.'),
+            ca_file: Absolute.optional().describe('Usually /etc/pve/pve-root-ca.pem.'),
+          })
+          .optional()
+          .describe('Backups go through Proxmox’s API, by a token, in place of its programs.'),
       })
       .default({})
       .describe('For an agent on a Proxmox node.'),

@@ -10,13 +10,18 @@ export interface Contradiction {
 interface Checked {
   trust: TrustEntry[];
   github?: object | undefined;
+  proxmox: { api?: object | undefined; programs?: string | undefined };
 }
 
 const ABOUT_BACKUPS = ['guests', 'kinds', 'destinations'] as const;
 
 /** Rules that can never admit anything, and rules that contradict each other. */
-export function contradictionsOf({ trust, github }: Checked): Contradiction[] {
-  return trust.flatMap((entry, index) => {
+export function contradictionsOf({ trust, github, proxmox }: Checked): Contradiction[] {
+  const both: Contradiction[] =
+    proxmox.api && proxmox.programs !== undefined
+      ? [{ path: ['proxmox', 'programs'], message: 'Expected either "programs" or "api"' }]
+      : [];
+  const ofEntries = trust.flatMap((entry, index) => {
     const at = (...rest: (string | number)[]) => ['trust', index, ...rest];
     const found: Contradiction[] = [];
     if (entry.key === undefined && !entry.github)
@@ -34,6 +39,7 @@ export function contradictionsOf({ trust, github }: Checked): Contradiction[] {
       for (const { path, message } of ofRule(rule, entry)) found.push({ path: at('allow', number, ...path), message });
     return found;
   });
+  return [...both, ...ofEntries];
 }
 
 function ofRule(rule: AllowRule, entry: TrustEntry): Contradiction[] {

@@ -24,9 +24,10 @@ import { Issuer } from './oidc.ts';
 import { OwnKeys } from './own-keys.ts';
 import { CannotPlan } from './plan.ts';
 import { cleanEnvironment } from './process.ts';
+import { proxmoxFolder, writePrograms } from './proxmox/programs.ts';
 import { refusals } from './refusals.ts';
 import { Runs } from './runs.ts';
-import { readSecretFile } from './secret-file.ts';
+import { readSecretFile, secretPath } from './secret-file.ts';
 import { SELFTEST_MS, Selftest } from './selftest/session.ts';
 import { AgentServer } from './server.ts';
 import { Store } from './store.ts';
@@ -58,6 +59,7 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
   makeStateDir(state_dir);
   mkdirSync(join(state_dir, 'backups'), { recursive: true, mode: 0o700 });
   const keys = new OwnKeys(state_dir);
+  writePrograms(config, keeper);
   const database = new Database(join(state_dir, 'chatops.db'));
   const store = new Store(database);
   const chain = new AuditChain(database);
@@ -130,7 +132,7 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
     ],
   });
   /** Whether the file was taken over, and what there is to say. */
-  const reload = (): { taken: boolean; message: string } => {
+  const reload = (by: 'signal' | 'local'): { taken: boolean; message: string } => {
     try {
       const beforeKeys = keys.all.map(({ public: { id } }) => id);
       const next = readConfig(file);
@@ -149,18 +151,19 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
       };
       const before = judges;
       judges = nextJudges;
+      writePrograms(config, keeper);
       server.reload(config);
       for (const who of server.revoke(one => isStillTrusted(one, judges)))
         audit.write('connection-revoked', { key: who.id, trust: who.entry.name });
       const own = keys.all.map(({ public: { id } }) => id);
       if (own.join() !== beforeKeys.join()) audit.write('agent-key-changed', { before: beforeKeys, now: own });
-      audit.write('reloaded', { ...changesOf(before, judges), needs_restart: fixed });
+      audit.write('reloaded', { by, ...changesOf(before, judges), needs_restart: fixed });
       const message = `configuration reloaded${fixed.length > 0 ? `; restart the agent for: ${fixed.join(', ')}` : ''}`;
       say(message);
       return { taken: true, message };
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
-      audit.write('reload-refused', { code: error.code, message: error.message });
+      audit.write('reload-refused', { by, code: error.code, message: error.message });
       const message = `configuration refused, the old one stays:\n${error.message}`;
       say(message);
       return { taken: false, message };
@@ -175,7 +178,7 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
     site: () => siteOf(config),
     refused,
     audit: chain,
-    reload: () => reload(),
+    reload: () => reload('local'),
     selftest(key) {
       selftest = new Selftest(key);
       server.spare(host, SELFTEST_MS);
@@ -207,7 +210,7 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
     get publicKey() {
       return keys.current.public.text;
     },
-    reload: () => void reload(),
+    reload: () => void reload('signal'),
     async stop() {
       stopPruning();
       await runs.stop();
@@ -251,7 +254,7 @@ export function siteOf(config: Config): Site {
     memory: join(config.state_dir, 'stacks'),
     docker: config.docker.command,
     verify: config.verify.allow,
-    proxmox: config.proxmox.programs === undefined ? '' : `${config.proxmox.programs}/`,
+    proxmox: proxmoxFolder(config),
     compose: {
       binds: config.compose.binds,
       ports: config.compose.ports.split('-').map(Number) as [number, number],
@@ -265,12 +268,16 @@ export function siteOf(config: Config): Site {
         ...rest,
         minFree: parseSize(min_free),
       })),
-      remotes: config.backups.remotes,
-      databases: config.backups.databases,
+      remotes: config.backups.remotes.map(withSecretPath),
+      databases: config.backups.databases.map(withSecretPath),
       records: join(config.state_dir, 'backups'),
-      ...(config.backups.restic ? { resticPassword: config.backups.restic.password_file } : {}),
+      ...(config.backups.restic ? { resticPassword: secretPath(config.backups.restic.password_file) } : {}),
     },
   };
+}
+
+function withSecretPath<T extends { password_file?: string | undefined }>(one: T): T {
+  return one.password_file === undefined ? one : { ...one, password_file: secretPath(one.password_file) };
 }
 
 const PRUNE_EVERY = 3_600_000;

@@ -37,6 +37,7 @@ export function makeReceipt(
       ...('service' in document.intent && document.intent.service !== undefined
         ? { service: document.intent.service }
         : {}),
+      ...(admitted.sender.rules[index] === undefined ? {} : { rule: admitted.sender.rules[index] }),
       outcome: ending.outcome,
       steps: ending.steps ?? [],
       images: ending.images ?? [],

@@ -1,13 +1,13 @@
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** Where a secret lies that agent.yaml names: a path, or `credential:NAME` for one of systemd's. Throws an Error. */
+/** Where systemd puts what it loads for the unit, for commands that are not started by it. */
+const CREDENTIALS = '/run/credentials/chatops-agent.service';
+
+/** Where a secret lies that agent.yaml names: a path, or `credential:NAME` for one of systemd's. */
 export function secretPath(named: string, env: NodeJS.ProcessEnv = process.env): string {
   if (!named.startsWith('credential:')) return named;
-  const folder = env.CREDENTIALS_DIRECTORY;
-  if (!folder)
-    throw new Error(`${named}: systemd has given no credentials. Add LoadCredential= to the unit, or name a file.`);
-  return join(folder, named.slice('credential:'.length));
+  return join(env.CREDENTIALS_DIRECTORY ?? CREDENTIALS, named.slice('credential:'.length));
 }
 
 /** The first line of such a file. Throws an Error where it is not there, is empty, or others can read it. */

@@ -23,6 +23,8 @@ export const DocumentResult = z.looseObject({
   action: z.string(),
   stack: z.string(),
   service: z.string().optional(),
+  /** The allow rule of the host's policy by which it was let in. */
+  rule: z.string().optional(),
   outcome: z.union([Outcome, z.literal('skipped')]),
   steps: z.array(StepResult),
   images: z.array(ImageChange),

@@ -40,6 +40,7 @@ describe('a rule that wants approvals and a plan', () => {
     const digest = plan.outputs['plan-digest'] ?? '';
     const job = await world.deploy(merge, 'up', { inputs: { 'plan-digest': digest } });
     expect([job.outputs.status, job.outputs['plan-digest']], job.log).toEqual(['succeeded', '']);
+    expect(JSON.parse(job.outputs.result ?? '').receipts[0].documents[0].rule).toBe('allow.1');
     const [row] = (await world.host.audit()).filter(({ event, type }) => event === 'run-begun' && type === 'run');
     expect(row).toMatchObject({ rules: ['allow.1'], trust: 'homelab' });
   });

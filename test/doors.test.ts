@@ -138,6 +138,21 @@ describe('who only holds connections', () => {
     expect((await host.audit()).map(({ code }) => code)).toContain('too-many-connections');
   });
 
+  it('gets, from many addresses, no more than there are', async () => {
+    await restart({ limits: { connections: 6, connections_per_address: 3 } });
+    const from = (localAddress: string) => {
+      const socket = connect({ port: host.port, host: '127.0.0.1', localAddress });
+      socket.on('error', () => undefined);
+      return socket;
+    };
+    const open = Array.from({ length: 12 }, (_, index) => from(`127.0.1.${index + 1}`));
+    await sleep(300);
+    const left = open.filter(socket => !socket.closed).length;
+    expect(left === 5 || left === 6).toBe(true);
+    for (const socket of open) socket.destroy();
+    await expect.poll(() => status('/healthz')).toBe(200);
+  });
+
   it('is let go when the head of a request drips in', { timeout: 20_000 }, async () => {
     await restart({ limits: { connections: 500, connections_per_address: 500 } });
     const sockets: Socket[] = Array.from({ length: 300 }, drip);

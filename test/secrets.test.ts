@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { LABEL, World } from './stand/world.ts';
@@ -45,6 +45,11 @@ describe('a secret of an env file', () => {
       for (const form of forms.slice(0, 4)) expect(told).not.toContain(form);
     expect(job.log).not.toContain(Buffer.from(`user:${SECRET}`).toString('base64').slice(10, 20));
     expect(leaks()).toEqual([]);
+    // What else a step printed is for nobody else to read.
+    const runs = join(world.host.state, 'runs');
+    const files = readdirSync(runs, { recursive: true, withFileTypes: true }).filter(entry => entry.isFile());
+    expect(files.length).toBeGreaterThan(3);
+    for (const { parentPath, name } of files) expect(statSync(join(parentPath, name)).mode & 0o077, name).toBe(0);
   });
 
   it('that compose repeats in a complaint is in no error', async () => {

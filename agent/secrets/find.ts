@@ -151,17 +151,15 @@ class Search {
   }
 }
 
+/** The documents of a compose file. What can't be read has no secrets that compose could use either. */
 function configsIn(text: string): unknown[] {
-  return parseAllDocuments(text, { prettyErrors: false, logLevel: 'silent' }).flatMap(document => {
-    if (!('toJS' in document) || document.errors.length > 0) return [];
-    try {
-      return [yamlValue(document, 100)];
-    } catch (error) {
-      // Too many aliases: compose will not have it either.
-      if (error instanceof ReferenceError) return [];
-      throw error;
-    }
-  });
+  try {
+    return parseAllDocuments(text, { prettyErrors: false, logLevel: 'silent' }).flatMap(document =>
+      'toJS' in document && document.errors.length === 0 ? [yamlValue(document, 100)] : [],
+    );
+  } catch {
+    return [];
+  }
 }
 
 /** The variables of a rendered service whose names look secret. */
