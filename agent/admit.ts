@@ -16,6 +16,7 @@ import { type Facts, type Judgement, judge } from './policy.ts';
 import { stackOf } from './receipts.ts';
 import { refusals } from './refusals.ts';
 import type { StoredRun } from './store.ts';
+import type { TrustEntry } from './trust.ts';
 
 /** What the guard judges by. */
 export interface Guard {
@@ -77,6 +78,23 @@ export async function admitLocal(
   return { command, sender, documents } as unknown as Admitted;
 }
 
+/**
+ * A command that this host makes itself, by its schedules: judged by the entry of agent.yaml that is for them, but for
+ * approvals, which it has none of. Throws `Refused`.
+ */
+export async function admitOwn(
+  command: Deployment,
+  entry: TrustEntry,
+  { executors, site, now = () => new Date() }: Omit<Guard, 'config'>,
+): Promise<Admitted> {
+  const facts: Facts = { event: command.origin.event, approval: null, looksOnly: false, isOwn: true, at: now() };
+  const rules = command.intents.map(({ intent }) => refuseWhere(judge(intent, facts, entry)));
+  const documents = executorsFor(command, executors);
+  for (const one of documents) await checkPlaces(one, false, site);
+  const sender: Sender = { trust: entry.name, keyId: '', address: LOCAL, rules };
+  return { command, sender, documents } as unknown as Admitted;
+}
+
 /** In place of a trust entry's name: the agent's own socket. */
 export const LOCAL = 'local';
 
@@ -131,7 +149,7 @@ export function readmit(stored: StoredRun, executors: Executor[]): Admitted | un
 export function checkSender(command: Command, key: Trusted, config: Config): void {
   if (command.agent !== config.agent) throw new Refused(refusals.audienceMismatch(command.agent, config.agent));
   const { repository, repository_id } = command.origin;
-  const named = key.entry.repository.toLowerCase() === repository.toLowerCase();
+  const named = key.entry.repository?.toLowerCase() === repository.toLowerCase();
   const numbered = key.entry.repository_id === undefined || key.entry.repository_id === repository_id;
   if (!named || !numbered) throw new Refused(refusals.repositoryNotAllowed(repository, key.id));
 }

@@ -22,6 +22,8 @@ const HELP = `chatops ${VERSION} — deployments on machines you own
   chatops runs [RUN] [--limit N]          list runs, or show one
   chatops logs [RUN] [-f]                 show what a run told; with -f until its end
   chatops cancel RUN                      stop a run, repair and undo it
+  chatops notify test [CHANNEL]           tell each channel of agent.yaml something, for a trial
+  chatops schedule                        when the agent's own runs come next
   chatops audit export                    print the audit as JSON lines
   chatops audit verify [--receipt FILE …] follow its chain, and say where it is broken
   chatops policy test CASES.yaml          hold agent.yaml against expectations
@@ -71,6 +73,10 @@ async function main(args: string[]): Promise<number> {
       return (await import(/* webpackMode: "eager" */ './cli/policy.ts')).policy(rest);
     case 'proxmox':
       return (await import(/* webpackMode: "eager" */ './cli/proxmox.ts')).proxmox(rest);
+    case 'schedule':
+      return (await import(/* webpackMode: "eager" */ './cli/schedule.ts')).schedule(rest);
+    case 'notify':
+      return (await import(/* webpackMode: "eager" */ './cli/notify.ts')).notify(rest);
     case 'selftest':
       return (await import(/* webpackMode: "eager" */ './cli/selftest.ts')).selftest(rest);
     case 'keeper':

@@ -4,10 +4,17 @@ import { Duration } from '../intents/duration.ts';
 import { DEFAULT_PORT } from '../protocol/wire.ts';
 import { Absolute, BackupsConfig, SecretFile } from './config-backups.ts';
 import { contradictionsOf } from './contradictions.ts';
+import { PRESETS } from './hooks.ts';
+import { Channel } from './notify/channels.ts';
+import { NOTICE_EVENTS, SEVERITIES } from './notify/notice.ts';
 import { COMPOSE_GRANTS } from './plan.ts';
 import { Name, Pattern, TailscaleRules, TrustEntry } from './trust.ts';
+import { isZone } from './windows.ts';
 
 const Address = z.string().refine(isAddressRange, { error: 'Expected an address or a range such as "100.64.0.0/10"' });
+
+const Scalar = z.union([z.string(), z.number(), z.boolean()]);
+const JsonPath = z.string().regex(/^[\w-]+(\.[\w-]+){0,9}$/, 'Expected a path such as "alerts.0.labels.service"');
 
 /** agent.yaml: whom this host trusts, and what it lets them touch. */
 export const Config = z
@@ -169,6 +176,103 @@ export const Config = z
       })
       .optional()
       .describe('For "confirm_with_github" in trust entries.'),
+    intents_dir: Absolute.default('/etc/chatops/intents').describe('Where intents lie that this host begins itself.'),
+    schedules: z
+      .array(
+        z.strictObject({
+          name: Name,
+          cron: z.string().min(1).max(200).describe('"0 3 * * *": minute, hour, day, month, weekday.'),
+          timezone: z
+            .string()
+            .refine(isZone, { error: 'Expected a zone such as "Europe/Berlin"' })
+            .default('UTC')
+            .describe(
+              'Summer time is kept: a time that there is not comes at the first one there is, one that comes twice once.',
+            ),
+          intent: Name.describe('A file in intents_dir, without its ending.'),
+          params: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).default({}),
+          jitter: Duration.optional().describe('Up to so much later, always the same for the same time.'),
+          catch_up: z
+            .enum(['once', 'none'])
+            .default('once')
+            .describe('What becomes of times at which the agent was not there: the last of them is seen to, or none.'),
+        }),
+      )
+      .default([])
+      .describe('Runs that this host begins itself. What they may do says the trust entry with "local: schedule".'),
+    hooks: z
+      .array(
+        z
+          .strictObject({
+            name: Name,
+            intent: Name.describe('A file in intents_dir, without its ending.'),
+            preset: z
+              .enum(Object.keys(PRESETS) as [keyof typeof PRESETS])
+              .default('generic')
+              .describe('Whose payload it is.'),
+            on: z
+              .array(z.string())
+              .min(1)
+              .optional()
+              .describe('Events of the preset: down, up; firing, resolved; published, updated.'),
+            hmac_file: SecretFile.optional().describe('The secret of X-Hub-Signature-256.'),
+            token_file: SecretFile.optional().describe('"Authorization: Bearer …".'),
+            path_file: SecretFile.optional().describe('The end of the address: /hooks/NAME/SECRET.'),
+            when: z
+              .array(
+                z.strictObject({
+                  path: JsonPath,
+                  is: z.union([z.array(Scalar).min(1), Scalar.transform(one => [one])]),
+                }),
+              )
+              .default([])
+              .describe('What the payload must say beside; otherwise it is ignored.'),
+            params: z
+              .record(
+                z.string(),
+                z.union([
+                  Scalar,
+                  z.strictObject({
+                    from: JsonPath,
+                    pattern: z.string().min(1).max(500).refine(isPattern, { error: 'Expected a regular expression' }),
+                  }),
+                ]),
+              )
+              .default({})
+              .describe('Fixed, or taken from the payload where it fits the pattern as a whole.'),
+            cooldown: Duration.default('5m').describe('So long after a run no other begins.'),
+            max_per_hour: z.int().min(1).max(1000).default(6),
+          })
+          .refine(
+            hook => [hook.hmac_file, hook.token_file, hook.path_file].filter(one => one !== undefined).length === 1,
+            {
+              error: 'Expected one of hmac_file, token_file and path_file',
+            },
+          )
+          .refine(({ preset, on }) => on?.every(event => event in (PRESETS[preset]?.events ?? {})) ?? true, {
+            error: 'Expected events of the preset',
+            path: ['on'],
+          }),
+      )
+      .default([])
+      .describe('POST /hooks/NAME begins a run. What they may do says the trust entry with "local: webhook".'),
+    notify: z
+      .strictObject({
+        channels: z.array(Channel).default([]),
+        rules: z
+          .array(
+            z.strictObject({
+              channels: z.array(Name).min(1),
+              on: z.array(z.enum(NOTICE_EVENTS)).min(1).optional().describe('Which events. Default: all.'),
+              stacks: z.array(Pattern).min(1).optional().describe('Only what is about one of these stacks.'),
+              min_severity: z.enum(SEVERITIES).optional(),
+            }),
+          )
+          .default([]),
+        fold: Duration.default('1h').describe('Repeats of the same trouble within this time are counted, not told.'),
+      })
+      .default({ channels: [], rules: [], fold: '1h' })
+      .describe('Who is told what.'),
     trust: z.array(TrustEntry).min(1).describe('Who may send commands, and what they may do.'),
   })
   .superRefine((config, context) => {
@@ -195,4 +299,13 @@ function isSafeIssuer(text: string): boolean {
   if (!URL.canParse(text)) return false;
   const { protocol, hostname } = new URL(text);
   return protocol === 'https:' || ['127.0.0.1', 'localhost', '[::1]'].includes(hostname);
+}
+
+function isPattern(text: string): boolean {
+  try {
+    new RegExp(text, 'v');
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -1,3 +1,4 @@
+import { cronTrouble } from './schedule.ts';
 import { type AllowRule, type DenyRule, matches, type TrustEntry } from './trust.ts';
 
 /** A part of agent.yaml that can't be meant: where, and why. */
@@ -11,12 +12,15 @@ interface Checked {
   trust: TrustEntry[];
   github?: object | undefined;
   proxmox: { api?: object | undefined; programs?: string | undefined };
+  hooks: { name: string }[];
+  notify: { channels: { name: string }[]; rules: { channels: string[] }[] };
+  schedules: { name: string; cron: string; timezone: string }[];
 }
 
 const ABOUT_BACKUPS = ['guests', 'kinds', 'destinations'] as const;
 
 /** Rules that can never admit anything, and rules that contradict each other. */
-export function contradictionsOf({ trust, github, proxmox }: Checked): Contradiction[] {
+export function contradictionsOf({ trust, github, proxmox, schedules, notify, hooks }: Checked): Contradiction[] {
   const both: Contradiction[] =
     proxmox.api && proxmox.programs !== undefined
       ? [{ path: ['proxmox', 'programs'], message: 'Expected either "programs" or "api"' }]
@@ -24,8 +28,19 @@ export function contradictionsOf({ trust, github, proxmox }: Checked): Contradic
   const ofEntries = trust.flatMap((entry, index) => {
     const at = (...rest: (string | number)[]) => ['trust', index, ...rest];
     const found: Contradiction[] = [];
-    if (entry.key === undefined && !entry.github)
-      found.push({ path: at(), message: 'Expected "key", "github" or both' });
+    if (entry.local !== undefined) {
+      const vouched = (['key', 'github', 'tailscale', 'repository', 'confirm_with_github'] as const).find(
+        key => entry[key] !== undefined,
+      );
+      if (vouched !== undefined)
+        found.push({ path: at(vouched), message: 'Expected nothing of who sends beside "local": nobody does' });
+      if (trust.findIndex(({ local }) => local === entry.local) !== index)
+        found.push({ path: at('local'), message: `Expected one entry for ${entry.local}s` });
+    } else {
+      if (entry.key === undefined && !entry.github)
+        found.push({ path: at(), message: 'Expected "key", "github" or both' });
+      if (entry.repository === undefined) found.push({ path: at(), message: 'Expected "repository"' });
+    }
     if (entry.name === 'local')
       found.push({
         path: at('name'),
@@ -39,7 +54,60 @@ export function contradictionsOf({ trust, github, proxmox }: Checked): Contradic
       for (const { path, message } of ofRule(rule, entry)) found.push({ path: at('allow', number, ...path), message });
     return found;
   });
-  return [...both, ...ofEntries];
+  const ofSchedules = schedules.flatMap(({ name, cron, timezone }, index): Contradiction[] => {
+    const why = cronTrouble(cron, timezone);
+    return [
+      ...(why === undefined
+        ? []
+        : [{ path: ['schedules', index, 'cron'], message: `Expected a time that comes: ${why}` }]),
+      ...(schedules.findIndex(one => one.name === name) === index
+        ? []
+        : [{ path: ['schedules', index, 'name'], message: `Expected a name of its own; "${name}" is used twice` }]),
+      ...(trust.some(({ local }) => local === 'schedule')
+        ? []
+        : [
+            {
+              path: ['schedules', index],
+              message: 'Expected an entry under trust with "local: schedule", which says what schedules may do',
+            },
+          ]),
+    ];
+  });
+  const names = notify.channels.map(({ name }) => name);
+  const ofNotices = [
+    ...names.flatMap((name, index): Contradiction[] =>
+      names.indexOf(name) === index
+        ? []
+        : [
+            {
+              path: ['notify', 'channels', index, 'name'],
+              message: `Expected a name of its own; "${name}" is used twice`,
+            },
+          ],
+    ),
+    ...notify.rules.flatMap(({ channels }, index): Contradiction[] =>
+      channels
+        .filter(name => !names.includes(name))
+        .map(name => ({
+          path: ['notify', 'rules', index, 'channels'],
+          message: `There is no channel "${name}". There are: ${names.join(', ') || 'none'}`,
+        })),
+    ),
+  ];
+  const ofHooks = hooks.flatMap(({ name }, index): Contradiction[] => [
+    ...(hooks.findIndex(one => one.name === name) === index
+      ? []
+      : [{ path: ['hooks', index, 'name'], message: `Expected a name of its own; "${name}" is used twice` }]),
+    ...(trust.some(({ local }) => local === 'webhook')
+      ? []
+      : [
+          {
+            path: ['hooks', index],
+            message: 'Expected an entry under trust with "local: webhook", which says what hooks may do',
+          },
+        ]),
+  ]);
+  return [...both, ...ofHooks, ...ofSchedules, ...ofNotices, ...ofEntries];
 }
 
 function ofRule(rule: AllowRule, entry: TrustEntry): Contradiction[] {

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { z } from 'zod';
-import { Command, Document, RunId, ShippedFile } from '../protocol/command.ts';
+import { Document, RunId, ShippedFile } from '../protocol/command.ts';
 import { decodeFrame } from '../protocol/event.ts';
 import { type Refusal, Refused } from '../protocol/refusal.ts';
 import { MAX_FRAME_BYTES } from '../protocol/wire.ts';
@@ -11,8 +11,10 @@ import type { Refusing } from './audit.ts';
 import type { AuditChain } from './audit-chain.ts';
 import type { Config } from './config.ts';
 import type { Executor, Site } from './executors/executor.ts';
+import { hostCommand } from './host-command.ts';
 import { refusals } from './refusals.ts';
 import type { Runs } from './runs.ts';
+import type { ListedSchedule } from './schedule.ts';
 import type { StoredRun } from './store.ts';
 
 /** The agent's own socket in `state_dir`: whoever may open it may do everything that this host can do. */
@@ -48,6 +50,9 @@ export interface LocalDoors {
   site: () => Site;
   refused: (refusal: Refusal, who: Refusing) => void;
   audit: AuditChain;
+  schedules: () => ListedSchedule[];
+  /** Sends a notice for a trial, to one channel or to each. */
+  notifyTest: (channel: string | undefined) => Promise<{ channel: string; problem: string | null }[]>;
   /** Reads agent.yaml and the agent's keys again. */
   reload: () => { taken: boolean; message: string };
   /** Begins a selftest: trusts that key for a while, for next to nothing. Throws a KeyError. */
@@ -61,7 +66,7 @@ const AUDIT_PAGE = 500;
 
 /**
  * The door for the command line on the host, HTTP over a unix socket of mode 0600:
- * `GET /runs`, `GET /runs/ID`, `GET /runs/ID/log` (JSON lines, live with `follow=1`), `POST /runs`, `POST /runs/ID/cancel`, `GET /audit` (JSON lines), `POST /reload`, `POST /selftest`, `POST /selftest/report`.
+ * `GET /runs`, `GET /runs/ID`, `GET /runs/ID/log` (JSON lines, live with `follow=1`), `POST /runs`, `POST /runs/ID/cancel`, `GET /audit` (JSON lines), `GET /schedules`, `POST /notify/test`, `POST /reload`, `POST /selftest`, `POST /selftest/report`.
  */
 export class LocalServer {
   readonly #doors: LocalDoors;
@@ -101,6 +106,12 @@ export class LocalServer {
     const url = new URL(request.url ?? '/', 'http://agent');
     const [top, id, what, ...rest] = url.pathname.slice(1).split('/');
     if (top === 'audit' && id === undefined && request.method === 'GET') return await this.#audit(response);
+    if (top === 'schedules' && id === undefined && request.method === 'GET')
+      return send(response, 200, { schedules: this.#doors.schedules() });
+    if (top === 'notify' && id === 'test' && request.method === 'POST') {
+      const { channel } = await read(request, z.strictObject({ channel: z.string().max(128).optional() }));
+      return send(response, 200, { results: await this.#doors.notifyTest(channel) });
+    }
     if (top === 'reload' && id === undefined && request.method === 'POST')
       return send(response, 200, this.#doors.reload());
     if (top === 'selftest' && request.method === 'POST') return await this.#selftest(id, request, response);
@@ -156,20 +167,7 @@ export class LocalServer {
 
   async #begin({ type, id, actor, intents, files, params }: LocalCommand): Promise<{ run: string }> {
     const { runs, executors, config, site } = this.#doors;
-    const command = Command.parse({
-      type,
-      id,
-      agent: config().agent,
-      challenge: '',
-      issued_at: new Date().toISOString(),
-      origin: { ...NOWHERE, actor },
-      approval: null,
-      intents,
-      files,
-      params,
-      dry_run: false,
-    });
-    if (command.type !== 'run' && command.type !== 'plan') throw new Error('not a deployment');
+    const command = hostCommand({ type, id, agent: config().agent, actor, event: 'local', intents, files, params });
     return runs.begin(await admitLocal(command, LOCAL, { executors, site: site() }));
   }
 
@@ -191,19 +189,6 @@ export class LocalServer {
     response.end();
   }
 }
-
-/** Where a command comes from that comes from the host itself. */
-const NOWHERE = {
-  repository: 'local/host',
-  repository_id: '0',
-  ref: '',
-  sha: '0'.repeat(40),
-  event: 'local',
-  workflow_ref: '',
-  run_id: '',
-  run_attempt: '',
-  url: '',
-};
 
 /** A run as it is told: without what the agent keeps for itself. */
 function told({ digest, head, command, receipt, ...run }: StoredRun): object {

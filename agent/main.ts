@@ -20,8 +20,12 @@ import { createHands } from './hands.ts';
 import { LocalServer, SOCKET } from './local.ts';
 import { createLook } from './look.ts';
 import { Metrics } from './metrics.ts';
+import { Notifier } from './notify/notifier.ts';
+import { createQueue } from './notify/queue.ts';
+import { NoticeWatch } from './notify/watch.ts';
 import { Issuer } from './oidc.ts';
 import { OwnKeys } from './own-keys.ts';
+import { createHooks, createSchedules, type OwnRuns } from './own-runs.ts';
 import { CannotPlan } from './plan.ts';
 import { cleanEnvironment } from './process.ts';
 import { proxmoxFolder, writePrograms } from './proxmox/programs.ts';
@@ -73,10 +77,19 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
       inProgress: () => runs.inProgress(),
       waiting: () => runs.waiting(),
       connections: () => server.connections,
+      schedules: () => schedules.list(),
+      circuits: () => notifier.circuits(),
     },
     () => store.backups(),
     () => chain.head,
   );
+  const notifier = new Notifier({
+    config: () => config.notify,
+    queue: createQueue(database),
+    count: (channel, outcome) => metrics.notified(channel, outcome),
+    say,
+  });
+  const notices = new NoticeWatch(config.agent, notifier);
   const runs = new Runs({
     agent: config.agent,
     keys: () => keys.all,
@@ -91,7 +104,7 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
         outputLimit: parseSize(config.limits.output),
       }),
     secrets: () => ({ own: keys.secrets, shown: config.secrets.show }),
-    watchers: [audit, metrics],
+    watchers: [audit, metrics, notices],
     audit: () => chain.head,
     limit: config.limits.concurrent_runs,
   });
@@ -106,6 +119,7 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
   let selftest: Selftest | undefined;
   const refused = (refusal: Refusal, who: Refusing) => {
     metrics.refused(refusal, who);
+    notices.refused(refusal, who);
     try {
       audit.refused(refusal, who);
     } catch (error) {
@@ -113,6 +127,10 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
       console.error('audit:', error);
     }
   };
+  const own = (): OwnRuns => ({
+    ...{ config: () => config, site: () => siteOf(config) },
+    ...{ store, runs, executors, audit, metrics, notices },
+  });
   const server = new AgentServer({
     config: () => config,
     judges: () => selftest?.beside(judges) ?? judges,
@@ -124,6 +142,10 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
     confirm: command => confirmWith(config, command),
     metrics: () => metrics.registry.metrics(),
     say,
+    hooks: {
+      take: delivery => createHooks(own()).take(delivery),
+      count: (hook, outcome) => metrics.hooked(hook, outcome),
+    },
     ...(pingMs === undefined ? {} : { pingMs }),
     unready: async () => [
       ...(await complaint(() => engine.ping())),
@@ -152,6 +174,7 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
       const before = judges;
       judges = nextJudges;
       writePrograms(config, keeper);
+      schedules.start();
       server.reload(config);
       for (const who of server.revoke(one => isStillTrusted(one, judges)))
         audit.write('connection-revoked', { key: who.id, trust: who.entry.name });
@@ -169,6 +192,7 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
       return { taken: false, message };
     }
   };
+  const schedules = createSchedules(own());
   const { host, port } = parseListen(config.listen) ?? { host: '127.0.0.1', port: 0 };
   await server.listen(host, port);
   const local = new LocalServer({
@@ -178,6 +202,8 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
     site: () => siteOf(config),
     refused,
     audit: chain,
+    schedules: () => schedules.list(),
+    notifyTest: channel => notifier.testAll(channel, config.agent),
     reload: () => reload('local'),
     selftest(key) {
       selftest = new Selftest(key);
@@ -201,6 +227,8 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
     ...changesOf(judges, judges),
   });
   const adopted = runs.adopt();
+  schedules.start();
+  notifier.start();
   say(`chatops agent "${config.agent}" ${VERSION} listens on ${config.listen}`);
   say(`agent-key: ${keys.current.public.text}`);
   if (adopted.length > 0) say(`taken up again: ${adopted.join(', ')}`);
@@ -213,8 +241,10 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
     reload: () => void reload('signal'),
     async stop() {
       stopPruning();
+      await schedules.stop();
       await runs.stop();
       await Promise.all([server.close(), local.close()]);
+      await notifier.stop();
       audit.countRefusals();
       audit.write('stopped', {});
       store.close();

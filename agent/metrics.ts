@@ -9,6 +9,7 @@ import type { KnownBackup } from './known-backups.ts';
 import type { Plan } from './plan.ts';
 import { stackOf } from './receipts.ts';
 import { AUTH_REASONS } from './refusals.ts';
+import type { ListedSchedule } from './schedule.ts';
 import type { Watcher } from './watcher.ts';
 
 /** Steps that are worth a number of their own. */
@@ -75,9 +76,34 @@ export class Metrics implements Watcher {
     registers: [this.registry],
   });
 
+  readonly #notified = new Counter({
+    name: 'chatops_notifications_total',
+    help: 'Notices, by what became of them: sent, failed, dropped, folded.',
+    labelNames: ['channel', 'outcome'] as const,
+    registers: [this.registry],
+  });
+  readonly #hooked = new Counter({
+    name: 'chatops_hooks_total',
+    help: 'Deliveries to hooks, by what became of them: begun, ignored, refused.',
+    labelNames: ['hook', 'outcome'] as const,
+    registers: [this.registry],
+  });
+  readonly #scheduled = new Counter({
+    name: 'chatops_schedule_times_total',
+    help: 'Times of schedules, by what became of them: begun, skipped, missed, failed.',
+    labelNames: ['schedule', 'outcome'] as const,
+    registers: [this.registry],
+  });
+
   constructor(
     agent: string,
-    now: { inProgress: () => number; waiting: () => number; connections: () => number },
+    now: {
+      inProgress: () => number;
+      waiting: () => number;
+      connections: () => number;
+      schedules?: () => ListedSchedule[];
+      circuits?: () => { name: string; state: number }[];
+    },
     backups: () => KnownBackup[] = () => [],
     audit: () => { n: number; digest: string } = () => ({ n: 0, digest: '' }),
   ) {
@@ -129,6 +155,35 @@ export class Metrics implements Watcher {
         this.set(now.inProgress());
       },
     });
+    const schedules: [string, string, (one: ListedSchedule) => string | null][] = [
+      ['chatops_schedule_next_timestamp_seconds', 'When a schedule comes next.', one => one.next],
+      ['chatops_schedule_last_timestamp_seconds', 'The time of a schedule that was last seen to.', one => one.last],
+    ];
+    for (const [name, help, at] of schedules) {
+      new Gauge({
+        name,
+        help,
+        labelNames: ['schedule'] as const,
+        registers: [this.registry],
+        collect() {
+          this.reset();
+          for (const one of now.schedules?.() ?? []) {
+            const value = seconds(at(one) ?? undefined);
+            if (value !== undefined) this.set({ schedule: one.name }, value);
+          }
+        },
+      });
+    }
+    new Gauge({
+      name: 'chatops_circuit_state',
+      help: 'Whether somebody is left alone for a while because nothing works there: 0 closed, 1 open, 0.5 tried again.',
+      labelNames: ['name'] as const,
+      registers: [this.registry],
+      collect() {
+        this.reset();
+        for (const { name, state } of now.circuits?.() ?? []) this.set({ name }, state);
+      },
+    });
     new Gauge({
       name: 'chatops_connections',
       help: 'Open connections of actions.',
@@ -151,6 +206,18 @@ export class Metrics implements Watcher {
     // Gauges whose names promtool objects to; the same numbers are told by type.
     for (const kind of ['handles', 'requests', 'resources'])
       this.registry.removeSingleMetric(`nodejs_active_${kind}_total`);
+  }
+
+  hooked(hook: string, outcome: string): void {
+    this.#hooked.inc({ hook, outcome });
+  }
+
+  notified(channel: string, outcome: string): void {
+    this.#notified.inc({ channel, outcome });
+  }
+
+  scheduled(schedule: string, outcome: string): void {
+    this.#scheduled.inc({ schedule, outcome });
   }
 
   refused({ code }: Refusal, { intents = UNKNOWN }: Refusing): void {

@@ -34,4 +34,9 @@ export const MIGRATIONS = [
    CREATE INDEX runs_by_size ON runs (bytes);`,
   `CREATE TABLE backups (kind TEXT NOT NULL, name TEXT NOT NULL, facts TEXT NOT NULL, PRIMARY KEY (kind, name)) STRICT, WITHOUT ROWID;`,
   `CREATE TABLE audit (n INTEGER PRIMARY KEY, at TEXT NOT NULL, body TEXT NOT NULL, digest TEXT NOT NULL) STRICT;`,
+  `CREATE TABLE schedules (name TEXT PRIMARY KEY, last TEXT NOT NULL, run TEXT) STRICT, WITHOUT ROWID;`,
+  `CREATE TABLE notices (
+     id INTEGER PRIMARY KEY, channel TEXT NOT NULL, next INTEGER NOT NULL, tries INTEGER NOT NULL, notice TEXT NOT NULL
+   ) STRICT;
+   CREATE INDEX notices_due ON notices (channel, next);`,
 ];

@@ -15,6 +15,8 @@ export interface Facts {
   approval: Approval | null;
   /** A plan or a dry run: it changes nothing, so that only the scope of rules counts. */
   looksOnly: boolean;
+  /** The host's own: nobody sends it, so nobody approves it. */
+  isOwn?: boolean | undefined;
   planDigest?: string | undefined;
   at: Date;
   /** What the tailnet lets the peer do; absent where the entry does not ask. It only narrows. */
@@ -95,7 +97,8 @@ function unmet(rule: AllowRule, intent: Intent, facts: Facts): Refusal | undefin
   if (rule.windows && !rule.windows.some(text => isOpen(text, facts.at))) return refusals.outsideWindow(rule.windows);
   if (rule.require_verify && !('verify' in intent && intent.verify)) return refusals.verifyRequired(stackOf(intent));
   if (rule.require_plan_digest && facts.planDigest === undefined) return refusals.planDigestMissing();
-  const { approval, event } = facts;
+  const { approval, event, isOwn } = facts;
+  if (isOwn) return undefined;
   if (!approval) {
     return rule.without_approval?.some(one => one === event) ? undefined : refusals.approvalMissing(event);
   }

@@ -284,6 +284,42 @@ export const refusals = {
       `The agent can't write its state: ${why}.`,
       'Make room in state_dir and let the agent’s user write there.',
     ),
+  hookUnknown: (name: string) =>
+    refusal(
+      'hook-unknown',
+      `There is no hook "${name.slice(0, 100)}".`,
+      'Name it under hooks in agent.yaml, or correct the address.',
+    ),
+  hookUnauthorized: (name: string) =>
+    refusal(
+      'hook-unauthorized',
+      `The delivery to the hook "${name}" does not prove who it is from.`,
+      'Give the sender the secret of that hook in agent.yaml: as its HMAC secret, as a bearer token, or as the end of the address.',
+    ),
+  hookMalformed: (name: string, why: string) =>
+    refusal(
+      'hook-malformed',
+      `The delivery to the hook "${name}" can't be used: ${why}.`,
+      'Send JSON, and look at the hook and its intent on the host.',
+    ),
+  hookParam: (name: string, param: string, from: string) =>
+    refusal(
+      'hook-param',
+      `The hook "${name}" takes the parameter "${param}" from ${from}, and what is there does not fit its pattern.`,
+      'Correct "params" of the hook in agent.yaml, or what the sender says.',
+    ),
+  hookCooldown: (name: string, seconds: number) =>
+    refusal(
+      'hook-cooldown',
+      `The hook "${name}" began a run a moment ago; the next one is possible in ${seconds} s.`,
+      'Wait, or shorten "cooldown" of the hook in agent.yaml.',
+    ),
+  hookLimit: (name: string, limit: number) =>
+    refusal(
+      'hook-limit',
+      `The hook "${name}" has begun its ${limit} runs of this hour.`,
+      'See what flaps, or raise "max_per_hour" of the hook in agent.yaml.',
+    ),
   noSelftest: () => refusal('no-selftest', 'No selftest is under way.', 'Begin one: chatops selftest --attack.'),
   shuttingDown: () =>
     refusal(
@@ -334,6 +370,12 @@ export const AUTH_REASONS: Record<string, string> = {
   'capability-not-allowed': 'not_allowed',
   'approvals-missing': 'label_mismatch',
   'run-rate-reached': 'rate_limited',
+  'hook-unknown': 'not_allowed',
+  'hook-unauthorized': 'invalid_key',
+  'hook-malformed': 'not_allowed',
+  'hook-param': 'not_allowed',
+  'hook-cooldown': 'rate_limited',
+  'hook-limit': 'rate_limited',
   'not-your-run': 'not_allowed',
   'path-outside': 'not_allowed',
   'file-not-allowed': 'not_allowed',

@@ -6,11 +6,12 @@ import type { RateLimiterRes } from 'rate-limiter-flexible';
 import RateLimiterMemory from 'rate-limiter-flexible/lib/RateLimiterMemory.js';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { parseDuration } from '../intents/duration.ts';
-import type { Refusal } from '../protocol/refusal.ts';
+import { type Refusal, Refused } from '../protocol/refusal.ts';
 import { MAX_FRAME_BYTES, SUBPROTOCOL, WIRE_PATH } from '../protocol/wire.ts';
 import type { Trusted } from './authenticate.ts';
 import { addressList, type Config } from './config.ts';
 import { type Conversation, converse } from './connection.ts';
+import { type Delivery, type HookAnswer, statusOf } from './hooks.ts';
 import { isOwnHost, turnedAway } from './http-doors.ts';
 import { refusals } from './refusals.ts';
 import { keepRenewed, readTls } from './tls.ts';
@@ -22,6 +23,8 @@ export interface Doors extends Conversation {
   /** What is not ready, one line each; empty where all is. */
   unready: () => Promise<string[]>;
   say: (line: string) => void;
+  /** Takes deliveries to /hooks; throws `Refused`. */
+  hooks: { take: (delivery: Delivery) => Promise<HookAnswer>; count: (hook: string, outcome: string) => void };
   pingMs?: number;
 }
 
@@ -29,6 +32,8 @@ const PING_MS = 20_000;
 /** A request's head must be there within this time, and all of it within the other: slow ones hold a connection. */
 const HEAD_MS = 5_000;
 const REQUEST_MS = 10_000;
+/** Alertmanager's groups are the largest. */
+const MAX_HOOK_BYTES = 256 * 1024;
 const MAX_HEADER_BYTES = 16 * 1024;
 
 /** The HTTP server with its WebSocket door. Address, rate, Origin and path are judged before a socket exists. */
@@ -183,6 +188,8 @@ export class AgentServer {
     if (!this.#isAllowed(address)) return refuse(403, refusals.addressNotAllowed(address));
     const { host } = request.headers;
     if (!isOwnHost(host, this.#doors.config())) return refuse(421, refusals.hostNotOwn(host ?? ''));
+    if (request.method === 'POST' && pathOf(request).startsWith('/hooks/'))
+      return await this.#hook(request, response, address);
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       return sendJson(response, 405, { message: 'Only GET is served here.' });
     }
@@ -211,6 +218,30 @@ export class AgentServer {
         return sendJson(response, 404, {
           message: `Nothing is here. There are ${WIRE_PATH} (WebSocket), /healthz, /readyz and /metrics.`,
         });
+    }
+  }
+
+  async #hook(request: IncomingMessage, response: ServerResponse, address: string): Promise<void> {
+    const { hooks, refused } = this.#doors;
+    const [, , name = '', secret, ...rest] = pathOf(request).split('/');
+    const known = this.#doors.config().hooks.some(hook => hook.name === name) ? name : 'unknown';
+    try {
+      const wait = await this.#secondsToWait(address);
+      if (wait > 0) throw new Refused(refusals.rateLimited(wait));
+      if (rest.length > 0) throw new Refused(refusals.hookUnknown(name));
+      const body = await bodyOf(request);
+      if (!body) throw new Refused(refusals.hookMalformed(name, `it has more than ${MAX_HOOK_BYTES / 1024} KiB`));
+      const answer = await hooks.take({ name, secret, headers: request.headers, body });
+      hooks.count(known, 'run' in answer ? 'begun' : 'ignored');
+      sendJson(response, 'run' in answer ? 202 : 200, answer);
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      hooks.count(known, 'refused');
+      refused(error.refusal, { address });
+      const status = error.code === 'rate-limited' ? 429 : statusOf(error.refusal);
+      // What it has not been read of it is not worth a connection.
+      response.setHeader('Connection', 'close');
+      sendJson(response, status, error.refusal);
     }
   }
 
@@ -253,6 +284,18 @@ export class AgentServer {
       else socket.ping();
     }
   }
+}
+
+/** Undefined where it is too large. */
+async function bodyOf(request: IncomingMessage): Promise<Buffer | undefined> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > MAX_HOOK_BYTES) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
 }
 
 function limiterOf({ rate_limit }: Config): RateLimiterMemory {

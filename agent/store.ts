@@ -5,6 +5,7 @@ import type { Database } from './database.ts';
 import type { KnownBackup } from './known-backups.ts';
 import type { Plan } from './plan.ts';
 import type { DocumentEnding } from './receipts.ts';
+import type { ScheduleState } from './schedule.ts';
 import { asUtf8 } from './tail.ts';
 
 export interface NewRun {
@@ -102,6 +103,30 @@ export class Store {
       known.name,
       JSON.stringify(known),
     ]);
+  }
+
+  /** Runs that a hook has begun under an entry: how many since a time, and when the last one did (ISO 8601). */
+  hookRuns(trust: string, hook: string, since: string): { count: number; latest: string | undefined } {
+    const where = `FROM runs WHERE trust = ? AND json_extract(command, '$.origin.actor') = ?`;
+    const count = this.#get<{ count: number }>(`SELECT count(*) AS count ${where} AND created_at > ?`, [
+      trust,
+      hook,
+      since,
+    ]);
+    const last = this.#get<{ at: string }>(`SELECT created_at AS at ${where} ORDER BY created_at DESC LIMIT 1`, [
+      trust,
+      hook,
+    ]);
+    return { count: count?.count ?? 0, latest: last?.at };
+  }
+
+  schedule(name: string): ScheduleState | undefined {
+    return this.#get<ScheduleState>('SELECT last, run FROM schedules WHERE name = ?', [name]);
+  }
+
+  keepSchedule(name: string, { last, run }: ScheduleState): void {
+    this.#sync(true);
+    this.#run('INSERT OR REPLACE INTO schedules (name, last, run) VALUES (?, ?, ?)', [name, last, run]);
   }
 
   /** Somebody asked for the run's end. The first one stays. */

@@ -133,10 +133,17 @@ export const TrustEntry = z.strictObject({
     .describe('The public signing key, or several while keys are being changed. With "github" too, both must hold.'),
   github: GithubClaims.optional(),
   tailscale: TailscaleRules.optional(),
+  local: z
+    .enum(['schedule', 'webhook'])
+    .optional()
+    .describe(
+      'In place of all of these: what the schedules (or the webhooks) of this host may do. Labels and approvals are not asked for.',
+    ),
   repository: z
     .string()
     .regex(/^[\w.-]+\/[\w.-]+$/, 'Expected owner/name')
-    .describe('The repository whose workflows may use the key.'),
+    .optional()
+    .describe('The repository whose workflows may use the key. Only an entry with "local" has none.'),
   repository_id: z.string().regex(/^\d+$/).optional().describe('Its number at GitHub, which outlives a rename.'),
   confirm_with_github: z
     .boolean()

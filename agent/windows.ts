@@ -55,7 +55,8 @@ function localTime(at: Date, zone: string): { day: number; minutes: number } {
   return { day: DAYS.indexOf(of('weekday').toLowerCase()), minutes: Number(of('hour')) * 60 + Number(of('minute')) };
 }
 
-function isZone(zone: string): boolean {
+/** Whether that is the name of a time zone. */
+export function isZone(zone: string): boolean {
   try {
     new Intl.DateTimeFormat('en', { timeZone: zone });
     return true;

@@ -1,0 +1,163 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { parseConfig } from '../agent/config.ts';
+import { generateKey } from '../protocol/keys.ts';
+import { committed, merged } from './doubles/github.ts';
+import { Receiver } from './doubles/receiver.ts';
+import { LABEL, World } from './stand/world.ts';
+
+const SECRET = 'corr3ct-horse-battery';
+const receiver = new Receiver();
+let world: World;
+const at = (name: string) => join(world.dir, name);
+const notify = () => ({
+  notify: {
+    channels: [
+      { name: 'team', type: 'discord', url_file: at('discord') },
+      { name: 'dead', type: 'discord', url_file: at('dead') },
+    ],
+    rules: [{ channels: ['team', 'dead'] }],
+  },
+});
+beforeAll(async () => {
+  await receiver.start();
+  world = new World();
+  writeFileSync(at('discord'), `${receiver.url}/hook\n`, { mode: 0o600 });
+  // Nobody answers there.
+  writeFileSync(at('dead'), 'http://127.0.0.1:9/hook\n', { mode: 0o600 });
+  await world.github.start();
+  await world.host.start(notify());
+  world.stack('told', {
+    'compose.yaml':
+      'services: {web: {image: "chatops-test/web:1", pull_policy: never, init: true, stop_grace_period: 0s}}\n',
+  });
+});
+afterAll(async () => {
+  await world[Symbol.asyncDispose]();
+  receiver.stop();
+});
+beforeEach(() => {
+  receiver.got.length = 0;
+});
+const intent = (more = '') => ({
+  'chatops/intents/up.yaml': `label_required: ${LABEL}\naction: rollout\nstack: told\n${more}`,
+});
+interface Embed {
+  title: string;
+  color: number;
+  description: string;
+  fields: { name: string; value: string }[];
+}
+async function embed(): Promise<Embed> {
+  await expect.poll(() => receiver.got.length, { timeout: 10_000 }).toBeGreaterThan(0);
+  return JSON.parse(receiver.got[0]?.body ?? '').embeds[0] as Embed;
+}
+
+describe('a notice tells people', () => {
+  it('that a run succeeded', async () => {
+    const job = await world.deploy(world.merge(intent()), 'up');
+    expect(job.outputs.status, job.log).toBe('succeeded');
+    const { title, color, fields } = await embed();
+    expect([title, color]).toEqual(['whitebox: rollout on told succeeded', 0x2ecc71]);
+    expect(fields).toContainEqual(
+      expect.objectContaining({
+        name: 'run',
+        value: expect.stringContaining(job.outputs['run-id']?.slice(0, 8) ?? ''),
+      }),
+    );
+  });
+
+  it('that one failed, with what went wrong cut short and without the stack’s secrets', async () => {
+    const shell = `echo $WORD >&2; exit 3`.replaceAll('$', '$$$$');
+    world.stack('leaky', {
+      'compose.yaml': `services: {web: {image: "chatops-test/web:1", pull_policy: never, env_file: [web.env], command: [sh, -c, ${JSON.stringify(shell)}]}}\n`,
+      'web.env': `WORD='${SECRET}'\n`,
+    });
+    const merge = world.merge({
+      'chatops/intents/leaky.yaml': `label_required: ${LABEL}\naction: rollout\nstack: leaky\n`,
+    });
+    expect((await world.deploy(merge, 'leaky')).outputs.reason).toBe('service-exited');
+    const { title, color, description } = await embed();
+    expect([title, color, description.length < 900]).toEqual(['whitebox: rollout on leaky failed', 0xe74c3c, true]);
+    expect(receiver.got[0]?.body).not.toContain(SECRET);
+  });
+
+  it('that a label was missing', async () => {
+    // The action would say it before: this one does not look.
+    const merge = world.merge(intent('timeout: 4m\n'), head => [committed(head), merged()]);
+    await world.host.stop();
+    await world.host.start({
+      ...notify(),
+      trust: [
+        {
+          name: 'homelab',
+          key: world.host.keys.public,
+          repository: 'org/homelab',
+          allow: [{ actions: ['rollout'], stacks: ['*'], require_labels: ['other'] }],
+        },
+      ],
+    });
+    const job = await world.deploy(world.merge(intent('timeout: 5m\n')), 'up');
+    expect(job.outputs.reason).toBe('label-missing');
+    const { title, color } = await embed();
+    expect([title, color, merge.number > 0]).toEqual(['whitebox: label-mismatch: label-missing', 0xe67e22, true]);
+  });
+
+  it('that somebody came with a key that nobody trusts, once for many times', async () => {
+    for (let n = 0; n < 3; n++)
+      await world.deploy(world.merge(intent()), 'up', { inputs: { 'signing-key': generateKey().secret } });
+    const { title, description } = await embed();
+    expect([title, description.includes('127.0.0.1')]).toEqual(['whitebox: auth-failure: signature-invalid', true]);
+    expect(await world.host.metrics()).toContain('chatops_notifications_total{channel="team",outcome="folded"} 2');
+    expect(receiver.got).toHaveLength(1);
+  });
+
+  it('that an address may not come', async () => {
+    world.host.configure({ ...notify(), allow_from: ['100.64.0.0/10'] });
+    world.host.child?.kill('SIGHUP');
+    await expect.poll(async () => (await fetch(`${world.host.url.replace('ws', 'http')}/healthz`)).status).toBe(403);
+    const { title } = await embed();
+    expect(title).toBe('whitebox: address-refused: address-not-allowed');
+  });
+
+  it('for a trial', async () => {
+    world.host.configure(notify());
+    world.host.child?.kill('SIGHUP');
+    await expect.poll(async () => (await fetch(`${world.host.url.replace('ws', 'http')}/healthz`)).status).toBe(200);
+    const done = await world.host.chatops(['notify', 'test']);
+    expect([done.code, done.stdout.split('\n').sort()], done.stderr).toEqual([
+      1,
+      ['', '✓ team', '✗ dead: ECONNREFUSED'],
+    ]);
+    expect((await world.host.chatops(['notify', 'test', 'team'])).code).toBe(0);
+    expect((await world.host.chatops(['notify', 'test', 'none'])).stdout).toContain('There is no channel "none"');
+    expect((await world.host.chatops(['notify'])).code).toBe(2);
+  });
+
+  it('and none is in a run’s way', async () => {
+    receiver.hangs = true;
+    const began = performance.now();
+    const job = await world.deploy(world.merge(intent('timeout: 6m\n')), 'up');
+    expect([job.outputs.status, performance.now() - began < 20_000], job.log).toEqual(['succeeded', true]);
+    receiver.hangs = false;
+  });
+});
+
+it('a rule about a channel that is not there is refused at load', () => {
+  const entry = {
+    name: 'x',
+    key: generateKey().public,
+    repository: 'o/r',
+    allow: [{ actions: ['rollout'], stacks: ['*'] }],
+  };
+  const config = (more: object) => JSON.stringify({ agent: 'x', trust: [entry], notify: more });
+  expect(() => parseConfig(config({ rules: [{ channels: ['team'] }] }), 'agent.yaml')).toThrow(
+    'There is no channel "team". There are: none',
+  );
+  const team = { name: 'team', type: 'discord', url_file: '/etc/x' };
+  expect(() => parseConfig(config({ channels: [team, team] }), 'agent.yaml')).toThrow('"team" is used twice');
+  expect(() =>
+    parseConfig(config({ channels: [{ name: 'team', type: 'discord', url: 'https://x' }] }), 'agent.yaml'),
+  ).toThrow(/url/);
+});

@@ -1,0 +1,122 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseConfig } from '../agent/config.ts';
+import type { ListedSchedule } from '../agent/schedule.ts';
+import { World } from './stand/world.ts';
+
+let world: World;
+let folder: string;
+const schedule = (changes: object) => ({ name: 'nightly', cron: '0 3 * * *', intent: 'up', ...changes });
+const config = (schedules: object[], allow: object = { actions: ['rollout'], stacks: ['own'] }) => ({
+  intents_dir: folder,
+  schedules,
+  trust: [
+    {
+      name: 'homelab',
+      key: world.host.keys.public,
+      repository: 'org/homelab',
+      allow: [{ actions: ['rollout'], stacks: ['*'] }],
+    },
+    { name: 'own', local: 'schedule', allow: [allow] },
+  ],
+});
+beforeAll(() => {
+  world = new World();
+  folder = join(world.dir, 'intents');
+  mkdirSync(folder);
+  world.stack('own', {
+    'compose.yaml':
+      'services: {web: {image: "chatops-test/web:1", pull_policy: never, init: true, stop_grace_period: 0s}}\n',
+  });
+  // Nobody sets labels here.
+  writeFileSync(
+    join(folder, 'up.yaml'),
+    'params: {stack: {type: string}}\nlabel_required: x\naction: rollout\nstack: "{{ params.stack }}"\n',
+  );
+});
+afterAll(() => world[Symbol.asyncDispose]());
+const listed = async () => JSON.parse((await world.host.chatops(['schedule', '--json'])).stdout) as ListedSchedule[];
+const runs = async () =>
+  JSON.parse((await world.host.chatops(['runs', '--json'])).stdout) as { id: string; outcome: string; title: string }[];
+const audit = async (event: string) => (await world.host.audit()).filter(row => row.event === event);
+
+describe('a schedule of agent.yaml', () => {
+  it('begins runs by itself, within what its own entry of trust allows, and goes on after a restart', {
+    timeout: 90_000,
+  }, async () => {
+    await world.host.start(config([schedule({ cron: '*/2 * * * * *', params: { stack: 'own' } })]));
+    await expect
+      .poll(async () => (await runs()).filter(({ outcome }) => outcome === 'succeeded').length, { timeout: 30_000 })
+      .toBeGreaterThan(0);
+    await world.host.stop();
+    const before = (await audit('schedule-begun')).length;
+    await world.host.start();
+    await world.host.stop();
+    await world.host.start(config([schedule({ cron: '*/2 * * * * *', params: { stack: 'own' } })]));
+    await expect.poll(async () => (await audit('schedule-begun')).length, { timeout: 20_000 }).toBeGreaterThan(before);
+    const [begun] = (await audit('run-begun')).slice(-1);
+    expect(begun).toMatchObject({ trust: 'own', rules: ['allow.1'], actor: 'nightly', repository: 'local/host' });
+    expect((await runs()).every(({ id }) => id.startsWith('schedule-'))).toBe(true);
+    const metrics = await world.host.metrics();
+    expect(metrics).toMatch(/chatops_schedule_next_timestamp_seconds\{schedule="nightly"\} 1\d{9}/);
+    expect(metrics).toMatch(/chatops_schedule_times_total\{schedule="nightly",outcome="begun"\} [1-9]/);
+    await world.host.stop();
+  });
+
+  it('may do no more than that entry says, and tells why not', { timeout: 60_000 }, async () => {
+    await world.host.start(
+      config([schedule({ cron: '*/2 * * * * *', params: { stack: 'own' } })], {
+        actions: ['rollout'],
+        stacks: ['other'],
+      }),
+    );
+    await expect
+      .poll(async () => (await audit('schedule-failed')).at(-1)?.why, { timeout: 20_000 })
+      .toMatch(/does not allow this key to touch own/);
+    await world.host.stop();
+    await world.host.start(config([schedule({ cron: '*/2 * * * * *', intent: 'none' })]));
+    await expect
+      .poll(async () => (await audit('schedule-failed')).at(-1)?.why, { timeout: 20_000 })
+      .toMatch(/ENOENT.*none\.yaml/);
+    await world.host.stop();
+    await world.host.start(config([schedule({ cron: '*/2 * * * * *' })]));
+    await expect
+      .poll(async () => (await audit('schedule-failed')).at(-1)?.why, { timeout: 20_000 })
+      .toMatch(/params\.stack|"stack"/);
+    expect(await world.host.metrics()).toMatch(
+      /chatops_schedule_times_total\{schedule="nightly",outcome="failed"\} [1-9]/,
+    );
+    await world.host.stop();
+  });
+
+  it('is shown with its next time', async () => {
+    await world.host.start(config([schedule({ timezone: 'Europe/Berlin', params: { stack: 'own' } })]));
+    const [one] = await listed();
+    expect(one).toMatchObject({ name: 'nightly', intent: 'up', timezone: 'Europe/Berlin' });
+    expect(new Date(one?.next ?? '').toISOString()).toMatch(/T0[12]:00:00\.000Z$/);
+    expect((await world.host.chatops(['schedule'])).stdout).toMatch(/^nightly +next \d{4}-\d\d-\d\d 0[12]:00:00 UTC/);
+    await world.host.stop();
+  });
+
+  it.each<[string, (all: ReturnType<typeof config>) => unknown, RegExp]>([
+    ['without an entry that says what it may do', all => ({ ...all, trust: all.trust.slice(0, 1) }), /local: schedule/],
+    ['that never comes', all => ({ ...all, schedules: [schedule({ cron: '0 0 31 2 *' })] }), /it never comes/],
+    ['that is no time', all => ({ ...all, schedules: [schedule({ cron: 'soon' })] }), /Expected a time that comes/],
+    ['in no zone', all => ({ ...all, schedules: [schedule({ timezone: 'Mars' })] }), /Expected a zone/],
+    ['of a name that is used twice', all => ({ ...all, schedules: [schedule({}), schedule({})] }), /used twice/],
+    [
+      'whose entry somebody could send by',
+      all => ({ ...all, trust: [{ ...all.trust[1], key: world.host.keys.public }] }),
+      /nobody does/,
+    ],
+    [
+      'and an entry without a repository',
+      all => ({ ...all, trust: [{ ...all.trust[0], repository: undefined }, all.trust[1]] }),
+      /Expected "repository"/,
+    ],
+  ])('%s is refused at load', (_, change, message) => {
+    const all = { agent: 'whitebox', ...config([schedule({})]) };
+    expect(() => parseConfig(JSON.stringify(change(all as never)), 'agent.yaml')).toThrow(message);
+  });
+});
