@@ -22,6 +22,7 @@ const HELP = `chatops ${VERSION} — deployments on machines you own
   chatops runs [RUN] [--limit N]          list runs, or show one
   chatops logs [RUN] [-f]                 show what a run told; with -f until its end
   chatops cancel RUN                      stop a run, repair and undo it
+  chatops hook rotate NAME [--finish]     change the secret of a webhook, in two steps
   chatops notify test [CHANNEL]           tell each channel of agent.yaml something, for a trial
   chatops schedule                        when the agent's own runs come next
   chatops audit export                    print the audit as JSON lines
@@ -77,6 +78,8 @@ async function main(args: string[]): Promise<number> {
       return (await import(/* webpackMode: "eager" */ './cli/schedule.ts')).schedule(rest);
     case 'notify':
       return (await import(/* webpackMode: "eager" */ './cli/notify.ts')).notify(rest);
+    case 'hook':
+      return (await import(/* webpackMode: "eager" */ './cli/hook.ts')).hook(rest);
     case 'selftest':
       return (await import(/* webpackMode: "eager" */ './cli/selftest.ts')).selftest(rest);
     case 'keeper':

@@ -4,7 +4,7 @@ import { InvalidIntents } from '../intents/problem.ts';
 import type { Deployment } from '../protocol/command.ts';
 import { type Refusal, Refused } from '../protocol/refusal.ts';
 import { refusals } from './refusals.ts';
-import { readSecretFile } from './secret-file.ts';
+import { readSecrets } from './secret-file.ts';
 
 /** A hook as agent.yaml has it. */
 export interface Hook {
@@ -111,16 +111,19 @@ export function statusOf({ code }: Refusal): number {
   }
 }
 
-/** Each way in constant time. A secret that can't be read opens nothing. */
+/** Each way in constant time, with each secret while one is being changed. One that can't be read opens nothing. */
 function isAuthentic({ name, hmac_file, token_file, path_file }: Hook, { headers, secret, body }: Delivery): boolean {
   try {
     if (hmac_file !== undefined) {
-      const wanted = `sha256=${createHmac('sha256', readSecretFile(hmac_file)).update(body).digest('hex')}`;
-      return isSame(String(headers['x-hub-signature-256'] ?? ''), wanted);
+      const given = String(headers['x-hub-signature-256'] ?? '');
+      const signature = (secret: string) => `sha256=${createHmac('sha256', secret).update(body).digest('hex')}`;
+      return readSecrets(hmac_file).some(one => isSame(given, signature(one)));
     }
-    if (token_file !== undefined)
-      return isSame(String(headers.authorization ?? ''), `Bearer ${readSecretFile(token_file)}`);
-    if (path_file !== undefined) return isSame(secret ?? '', readSecretFile(path_file));
+    if (token_file !== undefined) {
+      const given = String(headers.authorization ?? '');
+      return readSecrets(token_file).some(one => isSame(given, `Bearer ${one}`));
+    }
+    if (path_file !== undefined) return readSecrets(path_file).some(one => isSame(secret ?? '', one));
   } catch (error) {
     console.error(`hook ${name}:`, error instanceof Error ? error.message : error);
   }

@@ -10,6 +10,15 @@ export function secretPath(named: string, env: NodeJS.ProcessEnv = process.env):
   return join(env.CREDENTIALS_DIRECTORY ?? CREDENTIALS, named.slice('credential:'.length));
 }
 
+/** Each line of such a file, while a secret is being changed: either is good. Throws as {@link readSecretFile} does. */
+export function readSecrets(named: string): string[] {
+  readSecretFile(named);
+  return readFileSync(secretPath(named), 'utf8')
+    .split('\n')
+    .map(line => line.trim())
+    .filter(Boolean);
+}
+
 /** The first line of such a file. Throws an Error where it is not there, is empty, or others can read it. */
 export function readSecretFile(named: string): string {
   const path = secretPath(named);

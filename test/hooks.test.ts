@@ -202,6 +202,32 @@ describe('a hook', () => {
     expect(await post('other', {})).toMatchObject({ status: 429, code: 'hook-limit' });
   });
 
+  it('has its secret changed without a delivery being refused', { timeout: 60_000 }, async () => {
+    await use([hook({ when: [{ path: 'never', is: 'there' }] })]);
+    let secret = SECRET;
+    let isOver = false;
+    const statuses: number[] = [];
+    const traffic = (async () => {
+      while (!isOver) statuses.push((await post('kuma', {}, { Authorization: `Bearer ${secret}` })).status);
+    })();
+    const begun = await world.host.chatops(['hook', 'rotate', 'kuma']);
+    const next = /^secret: (\S+)$/m.exec(begun.stdout)?.[1] ?? '';
+    expect([begun.code, next.length > 20], begun.stderr).toEqual([0, true]);
+    expect((await post('kuma', {}, { Authorization: `Bearer ${next}` })).status).toBe(200);
+    secret = next;
+    await new Promise(done => setTimeout(done, 200));
+    expect((await world.host.chatops(['hook', 'rotate', 'kuma', '--finish'])).code).toBe(0);
+    isOver = true;
+    await traffic;
+    expect([statuses.length > 3, new Set(statuses)]).toEqual([true, new Set([200])]);
+    expect((await post('kuma', {}, { Authorization: `Bearer ${SECRET}` })).status).toBe(401);
+    expect((await world.host.chatops(['hook', 'rotate', 'kuma', '--finish'])).stderr).toContain(
+      'Begin with: chatops hook rotate kuma',
+    );
+    expect((await world.host.chatops(['hook', 'rotate', 'other'])).stderr).toContain('There are: kuma.');
+    writeFileSync(file(), `${SECRET}\n`, { mode: 0o600 });
+  });
+
   it('may do no more than its entry of trust says', async () => {
     await use([hook({ cooldown: '1ms' })], { actions: ['rollout'], stacks: ['elsewhere'] });
     expect(await post('kuma', {})).toMatchObject({ status: 403, code: 'stack-not-allowed' });
