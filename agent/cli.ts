@@ -13,11 +13,13 @@ const HELP = `chatops ${VERSION} — deployments on machines you own
   chatops init --repository OWNER/NAME    write a first agent.yaml and a signing key; --profile dual, keyless or offline
   chatops agent --config FILE             run the agent that agent.yaml describes
   chatops config check FILE               check an agent.yaml
+  chatops doctor                          look at all that the agent needs, and say what to do
   chatops validate FILE…                  check intents; prints a line for each
   chatops run FILE [--param name=value …] have the agent of this host carry out an intent, and show it live
         --plan                            say what would change
         --dry-run                         show every step, without an agent and without starting anything
         --detach                          print the run's id and go
+  chatops plan FILE [--param name=value …] the same as run --plan
   chatops rollback STACK [--to RUN]       bring a stack back to the release before, or to the one of a run
   chatops runs [RUN] [--limit N]          list runs, or show one
   chatops logs [RUN] [-f]                 show what a run told; with -f until its end
@@ -36,6 +38,7 @@ const HELP = `chatops ${VERSION} — deployments on machines you own
   chatops key rotate [--finish]           change the agent's own key, in two steps
   chatops selftest --attack [--out FILE]  attack the agent of this host, and say how it stood
   chatops keygen [--out FILE]             make a signing key; with --out the secret goes to FILE (0600)
+  chatops completion bash | zsh | fish    for the shell to take in
   chatops --help | --version
 
 The commands that speak with the agent find it by --config FILE (default /etc/chatops/agent.yaml) or
@@ -56,6 +59,12 @@ async function main(args: string[]): Promise<number> {
       return (await import(/* webpackMode: "eager" */ './cli/validate.ts')).validate(rest);
     case 'run':
       return (await import(/* webpackMode: "eager" */ './cli/run.ts')).run(rest);
+    case 'plan':
+      return (await import(/* webpackMode: "eager" */ './cli/run.ts')).run([...rest, '--plan']);
+    case 'doctor':
+      return (await import(/* webpackMode: "eager" */ './cli/doctor.ts')).doctor(rest);
+    case 'completion':
+      return (await import(/* webpackMode: "eager" */ './cli/completion.ts')).completion(rest);
     case 'rollback':
       return (await import(/* webpackMode: "eager" */ './cli/run.ts')).rollback(rest);
     case 'runs':

@@ -1,0 +1,122 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { COMMANDS } from '../agent/cli/completion.ts';
+import type { Finding } from '../agent/cli/doctor.ts';
+import { IssuerDouble } from './doubles/issuer.ts';
+import { Host } from './stand/host.ts';
+
+let dir: string;
+let host: Host;
+const issuer = new IssuerDouble();
+beforeAll(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'chatops-doctor-'));
+  await issuer.start();
+  host = new Host({ dir, repository: 'org/homelab' });
+  await host.start(well());
+});
+afterAll(async () => {
+  await host.stop();
+  await issuer.stop();
+  rmSync(dir, { recursive: true });
+});
+const well = () => {
+  writeFileSync(join(dir, 'token'), 'secret\n', { mode: 0o600 });
+  return {
+    oidc: { issuer: issuer.url },
+    doors: { token_file: join(dir, 'token') },
+    trust: [
+      {
+        ...{ name: 'homelab', key: host?.keys.public, repository: 'org/homelab' },
+        github: { repository_id: '1', repository_owner_id: '2' },
+        allow: [{ actions: ['rollout'], stacks: ['*'] }],
+      },
+    ],
+  };
+};
+async function look(): Promise<{ code: number | null; found: Map<string, Finding> }> {
+  const { code, stdout } = await host.chatops(['doctor', '--json']);
+  return { code, found: new Map((JSON.parse(stdout) as Finding[]).map(one => [one.check, one])) };
+}
+
+describe('chatops doctor', () => {
+  it('finds a host on which all is well to be so', async () => {
+    const { code, found } = await look();
+    expect([code, [...found.values()].filter(({ state }) => state === 'bad')]).toEqual([0, []]);
+    for (const check of [
+      'Node',
+      'agent.yaml',
+      'listen',
+      'Docker',
+      'compose',
+      'GitHub’s keys',
+      'the agent',
+      `secret ${join(dir, 'token')}`,
+    ])
+      expect(found.get(check)?.state, check).toBe('good');
+    const { stdout } = await host.chatops(['doctor']);
+    expect(stdout).toMatch(/^✓ Docker: answers at /m);
+  });
+
+  it.each<[string, object, string, RegExp]>([
+    ['an address that is not this host’s', { listen: '100.64.0.7:8000' }, 'listen', /no address of this host/],
+    ['an engine that does not answer', { docker: { socket: '/nonexistent.sock' } }, 'Docker', /can't be asked/],
+    ['a client that is not there', { docker: { command: 'no-docker' } }, 'compose', /no-docker/],
+    ['keys that can’t be had', { oidc: { issuer: 'http://127.0.0.1:9' } }, 'GitHub’s keys', /127\.0\.0\.1:9/],
+    ['a folder that is missing', { stacks: { root: '/nonexistent/stacks' } }, '/nonexistent/stacks', /not there/],
+    [
+      'a secret that is missing',
+      { doors: { token_file: '/nonexistent/token' } },
+      'secret /nonexistent/token',
+      /ENOENT/,
+    ],
+    ['an agent that does not run', { state_dir: '/nonexistent/state' }, 'the agent', /agent-unreachable/],
+  ])('finds %s, and says what to do', async (_, changes, check, says) => {
+    host.configure({ ...well(), ...changes });
+    const { code, found } = await look();
+    const finding = found.get(check);
+    expect(
+      [code, finding?.state, says.test(finding?.says ?? ''), (finding?.remedy ?? '').length > 10],
+      JSON.stringify([...found.values()]),
+    ).toEqual([1, 'bad', true, true]);
+    host.configure(well());
+  });
+
+  it('says where agent.yaml can’t be read, and looks no further', async () => {
+    writeFileSync(host.configFile, 'agent: [', { mode: 0o600 });
+    const { code, found } = await look();
+    expect([code, [...found.keys()]]).toEqual([1, ['Node', 'agent.yaml']]);
+    host.configure(well());
+  });
+});
+
+describe('chatops completion', () => {
+  const chatops = (...args: string[]) =>
+    spawnSync(process.execPath, ['dist/agent/index.js', ...args], { encoding: 'utf8' });
+
+  it('knows every command', () => {
+    const cases = [...readFileSync('agent/cli.ts', 'utf8').matchAll(/^ {4}case '([a-z]+)':/gm)].map(([, name]) => name);
+    // What the agent calls itself is for nobody to type.
+    const typed = cases.filter(name => !['keeper', 'proxmox', 'help'].includes(name ?? ''));
+    expect(Object.keys(COMMANDS).sort()).toEqual(typed.sort());
+    const { stdout } = chatops('--help');
+    for (const name of typed) expect(stdout).toContain(`chatops ${name}`);
+  });
+
+  it('completes in bash', () => {
+    const script = `${chatops('completion', 'bash').stdout}\nCOMP_WORDS=(chatops "$1" "$2"); COMP_CWORD=$3; _chatops; echo "\${COMPREPLY[@]}"`;
+    const complete = (...args: string[]) =>
+      spawnSync('bash', ['-c', script, 'bash', ...args], { encoding: 'utf8' }).stdout.trim();
+    expect(complete('ro', '', '1')).toBe('rollback');
+    expect(complete('policy', 'ex', '2')).toBe('explain');
+    expect(complete('audit', '--e', '2')).toBe('--expect');
+  });
+
+  it('has something for zsh and fish, and for nobody else', () => {
+    expect(chatops('completion', 'zsh').stdout).toContain('#compdef chatops');
+    expect(chatops('completion', 'fish').stdout).toContain('__fish_seen_subcommand_from policy');
+    expect(chatops('completion', 'tcsh').status).toBe(2);
+  });
+});
