@@ -9,7 +9,7 @@ import { Channel } from './notify/channels.ts';
 import { NOTICE_EVENTS, SEVERITIES } from './notify/notice.ts';
 import { COMPOSE_GRANTS } from './plan.ts';
 import { Name, Pattern, TailscaleRules, TrustEntry } from './trust.ts';
-import { isZone } from './windows.ts';
+import { isZone, parseWindow } from './windows.ts';
 
 const Address = z.string().refine(isAddressRange, { error: 'Expected an address or a range such as "100.64.0.0/10"' });
 
@@ -270,6 +270,11 @@ export const Config = z
           )
           .default([]),
         fold: Duration.default('1h').describe('Repeats of the same trouble within this time are counted, not told.'),
+        quiet_hours: z
+          .string()
+          .refine(text => parseWindow(text) !== undefined, { error: 'Expected "22:00-07:00 Europe/Berlin"' })
+          .optional()
+          .describe('Meanwhile only errors are told; the rest waits until the end of it.'),
       })
       .default({ channels: [], rules: [], fold: '1h' })
       .describe('Who is told what.'),

@@ -28,6 +28,15 @@ export function isWithin({ days, from, to, zone }: Window, at: Date): boolean {
   return (days.has(day) && minutes >= from) || (days.has((day + 6) % 7) && minutes < to);
 }
 
+const MINUTE = 60_000;
+
+/** How long it still is that time, in milliseconds: to a minute's end, at most a week. */
+export function untilOver(window: Window, at: Date): number {
+  let minutes = 0;
+  while (minutes < 7 * 24 * 60 && isWithin(window, new Date(at.getTime() + minutes * MINUTE))) minutes++;
+  return minutes === 0 ? 0 : minutes * MINUTE - (at.getTime() % MINUTE);
+}
+
 function daysOf(text: string): Set<number> | undefined {
   const found = new Set<number>();
   for (const part of text.split(',')) {

@@ -31,7 +31,7 @@ const WALLS: { in: RegExp; may: RegExp; because: string }[] = [
   },
   {
     in: /^agent\//,
-    may: /^(intents\/|protocol\/|agent\/|node:|yaml$|ws$|zod$|jose$|croner$|cockatiel$|prom-client$|rate-limiter-flexible)/,
+    may: /^(intents\/|protocol\/|agent\/|node:|yaml$|ws$|zod$|jose$|croner$|cockatiel$|nodemailer$|prom-client$|rate-limiter-flexible)/,
     because: 'action and agent share only what crosses the wire',
   },
 ];

@@ -113,6 +113,7 @@ function secrets(config: Config): Finding[] {
     backups.restic?.password_file,
     ...backups.databases.map(one => one.password_file),
     ...hooks.flatMap(one => [one.hmac_file, one.token_file, one.path_file]),
+    ...notify.channels.flatMap(channel => (channel.type === 'email' ? [channel.smtp.password_file] : [])),
     ...notify.channels.flatMap(channel =>
       Object.entries(channel).flatMap(([key, value]) => (key.endsWith('_file') ? [String(value)] : [])),
     ),

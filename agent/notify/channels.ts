@@ -40,6 +40,19 @@ export const Channel = z.discriminatedUnion('type', [
     url: Url,
     secret_file: SecretFile.describe('Signs the body: X-Chatops-Signature-256.'),
   }),
+  z.strictObject({
+    name,
+    type: z.literal('email'),
+    smtp: z.strictObject({
+      host: z.string().regex(/^[\w.-]+$/, 'Expected a host’s name or address'),
+      port: z.int().min(1).max(65_535).default(587),
+      tls: z.enum(['starttls', 'implicit', 'none']).default('starttls'),
+      user: z.string().min(1).max(254).optional(),
+      password_file: SecretFile.optional(),
+    }),
+    from: z.email(),
+    to: z.array(z.email()).min(1).max(20),
+  }),
   z.strictObject({ name, type: z.literal('uptime_kuma'), url_file: UrlFile }),
   z.strictObject({ name, type: z.literal('healthchecks'), url_file: UrlFile }),
 ]);
@@ -50,7 +63,7 @@ const MARKS: Record<Severity, string> = { info: '✅', warning: '⚠️', error:
 const PRIORITIES: Record<Severity, number> = { info: 3, warning: 4, error: 5 };
 
 /** The request that tells a notice on a channel. Throws an Error where a secret can't be read. */
-export function requestFor(channel: Channel, notice: Notice): Request {
+export function requestFor(channel: Exclude<Channel, { type: 'email' }>, notice: Notice): Request {
   switch (channel.type) {
     case 'discord':
       return json(readSecretFile(channel.url_file), {
@@ -145,11 +158,13 @@ function json(url: string, body: object, headers: Record<string, string> = {}): 
   };
 }
 
-function titleOf({ title, agent, count }: Notice): string {
+/** A notice in one line. */
+export function titleOf({ title, agent, count }: Notice): string {
   return `${agent}: ${title}${count > 1 ? ` (${count} times)` : ''}`;
 }
 
-function textOf(notice: Notice): string {
+/** The rest of it, in lines. */
+export function textOf(notice: Notice): string {
   const facts = factsOf(notice).map(([key, value]) => `${key}: ${value}`);
   return [notice.text, ...facts, ...(notice.url === undefined ? [] : [notice.url])].filter(Boolean).join('\n');
 }

@@ -1,5 +1,7 @@
 import { createHmac } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -155,6 +157,74 @@ describe('a channel', () => {
   });
 });
 
+describe('a channel of mail', () => {
+  /** A server that takes what it is sent, as RFC 5321 has it. */
+  async function smtp(refuses = false): Promise<{ port: number; mails: string[]; end: () => void }> {
+    const mails: string[] = [];
+    const server = createServer(socket => {
+      let isData = false;
+      let text = '';
+      socket.on('error', () => undefined);
+      socket.write('220 double\r\n');
+      socket.on('data', chunk => {
+        text += String(chunk);
+        for (let end = text.indexOf('\r\n'); end >= 0; end = text.indexOf('\r\n')) {
+          const line = text.slice(0, end);
+          text = text.slice(end + 2);
+          if (isData) {
+            mails[mails.length - 1] += `${line}\n`;
+            if (line !== '.') continue;
+            isData = false;
+            socket.write('250 taken\r\n');
+          } else if (line === 'DATA') {
+            isData = true;
+            mails.push('');
+            socket.write('354 go on\r\n');
+          } else if (line.startsWith('RCPT') && refuses) socket.write('550 nobody\r\n');
+          else socket.write(line === 'QUIT' ? '221 bye\r\n' : '250 ok\r\n');
+        }
+      });
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    return { port: (server.address() as AddressInfo).port, mails, end: () => server.close() };
+  }
+  const mailing = (port: number) => {
+    const smtp = { host: '127.0.0.1', port, tls: 'none' };
+    const email = Channel.parse({
+      name: 'email',
+      type: 'email',
+      smtp,
+      from: 'agent@example.org',
+      to: ['me@example.org'],
+    });
+    config = { ...config, channels: [email], rules: [{ channels: ['email'] }] };
+  };
+
+  it('gets one with a subject that holds no second header', async () => {
+    const { port, mails, end } = await smtp();
+    mailing(port);
+    notifier.notify(notice({ title: 'rollout on media\r\nBcc: evil@example.org\r\n failed' }));
+    await look();
+    end();
+    expect([said, counts]).toEqual([[], { 'email sent': 1 }]);
+    expect(mails[0]).toMatch(/^Subject: whitebox: rollout on media Bcc: evil@example\.org failed$/m);
+    expect(mails[0]).not.toMatch(/^Bcc:/m);
+    expect(mails[0]).toContain('code: pull-failed');
+  });
+
+  it('that takes none is given up; that is not there is tried again', async () => {
+    const { port, end } = await smtp(true);
+    mailing(port);
+    notifier.notify(notice());
+    await look();
+    end();
+    expect([counts, said]).toEqual([{ 'email failed': 1 }, ['notice to email given up: it answered 550']]);
+    notifier.notify(notice({ code: 'other' }));
+    await look();
+    expect(said.at(-1)).toContain('again in 5 s');
+  });
+});
+
 describe('a notice', () => {
   it('goes where a rule says', async () => {
     config.rules = [{ channels: ['discord'], on: ['failed'], stacks: ['media*'], min_severity: 'error' }];
@@ -240,6 +310,22 @@ describe('a notice', () => {
     notifier.notify(notice({ code: 'new' }));
     await look();
     expect([receiver.got.length, receiver.got.at(-1)?.path]).toEqual([6, '/hook']);
+  });
+
+  it('waits for the end of the quiet hours, unless it is about an error', async () => {
+    config = { ...config, quiet_hours: '22:00-07:00 Europe/Berlin' };
+    now = Date.parse('2026-11-21T22:30:30Z');
+    notifier.notify(notice());
+    notifier.notify(notice({ event: 'succeeded', severity: 'info' }));
+    await look();
+    await look();
+    expect(receiver.got).toHaveLength(1);
+    now = Date.parse('2026-11-22T05:59:59Z');
+    await look();
+    expect(receiver.got).toHaveLength(1);
+    now = Date.parse('2026-11-22T06:00:00Z');
+    await look();
+    expect(receiver.got).toHaveLength(2);
   });
 
   it('is dropped and counted where too many wait', () => {

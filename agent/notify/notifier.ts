@@ -2,7 +2,9 @@ import { BrokenCircuitError, CircuitState, ConsecutiveBreaker, circuitBreaker, h
 import { parseDuration } from '../../intents/duration.ts';
 import { send } from '../http.ts';
 import { matches } from '../trust.ts';
-import { type Channel, requestFor } from './channels.ts';
+import { parseWindow, untilOver } from '../windows.ts';
+import { type Channel, requestFor, textOf, titleOf } from './channels.ts';
+import { sendMail, subjectOf } from './email.ts';
 import { keyOf, Notice, type NoticeEvent, SEVERITIES, type Severity } from './notice.ts';
 
 /** Which notices go to which channels. What is not named is not asked. */
@@ -17,6 +19,8 @@ export interface NotifyConfig {
   channels: Channel[];
   rules: NotifyRule[];
   fold: string;
+  /** Meanwhile only errors are told; the rest waits until its end. */
+  quiet_hours?: string | undefined;
 }
 
 /** A notice that waits for its turn. Times are in milliseconds since 1970. */
@@ -100,7 +104,7 @@ export class Notifier {
       const notice = this.#fold(name, given, parseDuration(fold));
       if (!notice) count(name, 'folded');
       else if (queue.count(name) >= MOST_WAITING) count(name, 'dropped');
-      else queue.add(name, this.#now(), JSON.stringify(notice));
+      else queue.add(name, this.#now() + this.#quiet(notice), JSON.stringify(notice));
     }
   }
 
@@ -147,8 +151,7 @@ export class Notifier {
   async #test(name: string, notice: Notice): Promise<void> {
     const channel = this.#options.config().channels.find(one => one.name === name);
     if (!channel) throw new Error(`There is no channel "${name}" under notify in agent.yaml.`);
-    const { status } = await send(requestFor(channel, notice), TIMEOUT_MS);
-    if (status >= 300) throw new Error(`it answered ${status}`);
+    await deliver(channel, notice);
   }
 
   async #sendOne(channel: Channel, { id, tries, notice }: Waiting): Promise<void> {
@@ -173,6 +176,13 @@ export class Notifier {
           `notice to ${channel.name}: ${error instanceof Error ? error.message : error}; again in ${Math.round(pause / 1000)} s`,
         );
     }
+  }
+
+  /** How long it is still quiet for such a notice, in milliseconds. */
+  #quiet({ severity }: Notice): number {
+    const { quiet_hours } = this.#options.config();
+    const window = quiet_hours === undefined || severity === 'error' ? undefined : parseWindow(quiet_hours);
+    return window ? untilOver(window, new Date(this.#now())) : 0;
   }
 
   /** Undefined for a repeat. The first one after the time tells how many there were. */
@@ -209,10 +219,21 @@ class Later extends Error {
 }
 
 async function deliver(channel: Channel, notice: Notice): Promise<void> {
+  if (channel.type === 'email') return mail(channel, notice);
   const { status, retryAfter } = await send(requestFor(channel, notice), TIMEOUT_MS);
   if (status < 300) return;
   if (status === 429 || status >= 500 || status === 408) throw new Later(status, retryAfter ?? 0);
   throw new Refusing(`it answered ${status}`);
+}
+
+async function mail(channel: Extract<Channel, { type: 'email' }>, notice: Notice): Promise<void> {
+  try {
+    await sendMail(channel, { subject: subjectOf(titleOf(notice)), text: textOf(notice) }, TIMEOUT_MS);
+  } catch (error) {
+    const { responseCode, code } = error as { responseCode?: number; code?: string };
+    if (responseCode !== undefined && responseCode >= 500) throw new Refusing(`it answered ${responseCode}`);
+    throw new Error(responseCode === undefined ? (code ?? 'it can’t be reached') : `it answered ${responseCode}`);
+  }
 }
 
 function newBreaker() {
