@@ -1,14 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import {
-  createLocalJWKSet,
-  createRemoteJWKSet,
-  errors,
-  type JSONWebKeySet,
-  type JWTPayload,
-  type JWTVerifyGetKey,
-  jwtVerify,
-} from 'jose';
+import type { JSONWebKeySet, JWTPayload, JWTVerifyGetKey } from 'jose';
 import { Refused } from '../protocol/refusal.ts';
 import { type Config, ConfigError } from './config.ts';
 import { writeDurably } from './keeper.ts';
@@ -38,6 +30,8 @@ const FETCH_TIMEOUT_MS = 5_000;
 /** For how long keys from the disk will do while the issuer can't be reached. */
 const MAX_STALE_MS = 24 * 3_600_000;
 
+type KeySet = JWTVerifyGetKey & { jwks?: () => JSONWebKeySet | undefined };
+
 /** Keys as they lie in `state_dir`. */
 interface Kept {
   issuer: string;
@@ -49,7 +43,9 @@ interface Kept {
 export class Issuer {
   readonly #config: Config['oidc'];
   readonly #cache: string;
-  readonly #keys: JWTVerifyGetKey & { jwks?: () => JSONWebKeySet | undefined };
+  /** Of `jwks_file`. */
+  readonly #given: JSONWebKeySet | undefined;
+  #keys: KeySet | undefined;
   readonly #used = new Map<string, number>();
   /** What lies in the cache, so that it is written only when it changes. */
   #written = '';
@@ -58,16 +54,20 @@ export class Issuer {
   constructor(config: Config['oidc'], cache: string) {
     this.#config = config;
     this.#cache = cache;
-    const { jwks_file, issuer } = config;
-    this.#keys =
-      jwks_file === undefined
-        ? createRemoteJWKSet(new URL(config.jwks_url ?? `${issuer}/.well-known/jwks`), {
-            timeoutDuration: FETCH_TIMEOUT_MS,
-            // An unknown key id has them fetched again, but not more often than that.
-            cooldownDuration: 30_000,
-            cacheMaxAge: 600_000,
-          })
-        : keysIn(jwks_file);
+    this.#given = config.jwks_file === undefined ? undefined : keysIn(config.jwks_file);
+  }
+
+  #keySet({ createLocalJWKSet, createRemoteJWKSet }: Jose): KeySet {
+    const { jwks_url, issuer } = this.#config;
+    this.#keys ??= this.#given
+      ? createLocalJWKSet(this.#given)
+      : createRemoteJWKSet(new URL(jwks_url ?? `${issuer}/.well-known/jwks`), {
+          timeoutDuration: FETCH_TIMEOUT_MS,
+          // An unknown key id has them fetched again, but not more often than that.
+          cooldownDuration: 30_000,
+          cacheMaxAge: 600_000,
+        });
+    return this.#keys;
   }
 
   /**
@@ -91,25 +91,26 @@ export class Issuer {
       clockTolerance: SKEW_SECONDS,
       requiredClaims: ['jti', 'exp', 'iat'],
     };
+    const jose = await loadJose();
     try {
-      const { payload } = await jwtVerify<Claims>(token, this.#keys, rules);
+      const { payload } = await jose.jwtVerify<Claims>(token, this.#keySet(jose), rules);
       await this.#keep();
       return payload;
     } catch (error) {
-      if (!isUnreachable(error)) throw refusedFor(error);
+      if (!isUnreachable(error, jose)) throw refusedFor(error, jose);
       const kept = await this.#kept();
       if (!kept) throw new Refused(refusals.tokenKeysUnreachable(this.#config.issuer, said(error)));
       try {
-        return (await jwtVerify<Claims>(token, createLocalJWKSet(kept), rules)).payload;
+        return (await jose.jwtVerify<Claims>(token, jose.createLocalJWKSet(kept), rules)).payload;
       } catch (second) {
-        throw refusedFor(second);
+        throw refusedFor(second, jose);
       }
     }
   }
 
   /** Fetched keys go to the disk, for times without internet. */
   async #keep(): Promise<void> {
-    const keys = this.#keys.jwks?.();
+    const keys = this.#keys?.jwks?.();
     if (!keys || JSON.stringify(keys) === this.#written) return;
     this.#written = JSON.stringify(keys);
     const text = JSON.stringify({ issuer: this.#config.issuer, at: Date.now(), keys } satisfies Kept);
@@ -134,22 +135,34 @@ export class Issuer {
   }
 }
 
-/** Throws {@link ConfigError}. */
-function keysIn(file: string): ReturnType<typeof createLocalJWKSet> {
-  try {
-    return createLocalJWKSet(JSON.parse(readFileSync(file, 'utf8')) as JSONWebKeySet);
-  } catch (error) {
-    throw new ConfigError(`oidc.jwks_file: ${file}: ${said(error)}. Write the issuer’s key set there, as JSON.`);
-  }
+type Jose = typeof import('jose');
+
+/** It takes ten megabytes: a host that sees no tokens does without. */
+function loadJose(): Promise<Jose> {
+  return import(/* webpackMode: "eager" */ 'jose');
 }
 
-function isUnreachable(error: unknown): boolean {
+/** Throws {@link ConfigError}. */
+function keysIn(file: string): JSONWebKeySet {
+  const text = 'Write the issuer’s key set there, as JSON.';
+  let value: unknown;
+  try {
+    value = JSON.parse(readFileSync(file, 'utf8'));
+  } catch (error) {
+    throw new ConfigError(`oidc.jwks_file: ${file}: ${said(error)}. ${text}`);
+  }
+  if (!Array.isArray((value as { keys?: unknown } | null)?.keys))
+    throw new ConfigError(`oidc.jwks_file: ${file}: it has no "keys". ${text}`);
+  return value as JSONWebKeySet;
+}
+
+function isUnreachable(error: unknown, { errors }: Jose): boolean {
   if (error instanceof errors.JWKSTimeout) return true;
   // What fetch throws, and an answer that is no key set.
   return error instanceof TypeError || (error instanceof errors.JOSEError && error.code === 'ERR_JOSE_GENERIC');
 }
 
-function refusedFor(error: unknown): unknown {
+function refusedFor(error: unknown, { errors }: Jose): unknown {
   if (error instanceof errors.JWTExpired) return new Refused(refusals.tokenExpired(said(error)));
   if (error instanceof errors.JOSEError) return new Refused(refusals.tokenInvalid(said(error)));
   return error;

@@ -1,4 +1,4 @@
-import { BrokenCircuitError, CircuitState, ConsecutiveBreaker, circuitBreaker, handleAll } from 'cockatiel';
+import type { CircuitBreakerPolicy } from 'cockatiel';
 import { parseDuration } from '../../intents/duration.ts';
 import { send } from '../http.ts';
 import { matches } from '../trust.ts';
@@ -71,7 +71,7 @@ class Refusing extends Error {}
 export class Notifier {
   readonly #options: NotifierOptions;
   readonly #now: () => number;
-  readonly #breakers = new Map<string, ReturnType<typeof newBreaker>>();
+  readonly #breakers = new Map<string, CircuitBreakerPolicy>();
   /** What was told of late: until when repeats are folded, and how many there were. */
   readonly #folded = new Map<string, { until: number; count: number }>();
   readonly #sending = new Map<string, Promise<void>>();
@@ -110,7 +110,7 @@ export class Notifier {
 
   /** How each channel's circuit is: 0 closed, 1 open, 0.5 tried again. */
   circuits(): { name: string; state: number }[] {
-    return this.#options.config().channels.map(({ name }) => ({ name, state: stateOf(this.#breaker(name).state) }));
+    return this.#options.config().channels.map(({ name }) => ({ name, state: stateOf(this.#breakers.get(name)) }));
   }
 
   /** Sends what is due, one after the other for each channel. Channels don't wait for each other. */
@@ -156,13 +156,14 @@ export class Notifier {
 
   async #sendOne(channel: Channel, { id, tries, notice }: Waiting): Promise<void> {
     const { queue, count, say } = this.#options;
+    const cockatiel = await loadCockatiel();
     try {
-      await this.#breaker(channel.name).execute(() => deliver(channel, Notice.parse(JSON.parse(notice))));
+      await this.#breaker(channel.name, cockatiel).execute(() => deliver(channel, Notice.parse(JSON.parse(notice))));
       queue.remove(id);
       count(channel.name, 'sent');
     } catch (error) {
       const isLast = error instanceof Refusing || tries + 1 >= MOST_TRIES;
-      const isOpen = error instanceof BrokenCircuitError;
+      const isOpen = error instanceof cockatiel.BrokenCircuitError;
       if (isLast && !isOpen) {
         queue.remove(id);
         count(channel.name, 'failed');
@@ -201,8 +202,10 @@ export class Notifier {
     return known && known.count > 0 ? { ...notice, count: known.count + 1 } : notice;
   }
 
-  #breaker(name: string): ReturnType<typeof newBreaker> {
-    const known = this.#breakers.get(name) ?? newBreaker();
+  #breaker(name: string, { circuitBreaker, ConsecutiveBreaker, handleAll }: Cockatiel): CircuitBreakerPolicy {
+    const known =
+      this.#breakers.get(name) ??
+      circuitBreaker(handleAll, { halfOpenAfter: HALF_OPEN_AFTER, breaker: new ConsecutiveBreaker(BREAKS_AFTER) });
     this.#breakers.set(name, known);
     return known;
   }
@@ -236,12 +239,16 @@ async function mail(channel: Extract<Channel, { type: 'email' }>, notice: Notice
   }
 }
 
-function newBreaker() {
-  return circuitBreaker(handleAll, { halfOpenAfter: HALF_OPEN_AFTER, breaker: new ConsecutiveBreaker(BREAKS_AFTER) });
+type Cockatiel = typeof import('cockatiel');
+
+/** Not worth its memory where nobody is told anything. */
+function loadCockatiel(): Promise<Cockatiel> {
+  return import(/* webpackMode: "eager" */ 'cockatiel');
 }
 
-function stateOf(state: CircuitState): number {
-  return state === CircuitState.Closed ? 0 : state === CircuitState.HalfOpen ? 0.5 : 1;
+/** As cockatiel numbers its states: closed, open, half open; the last, isolated, is never used. */
+function stateOf(breaker: CircuitBreakerPolicy | undefined): number {
+  return [0, 1, 0.5][breaker?.state ?? 0] ?? 1;
 }
 
 function fits({ on, stacks, min_severity: least }: NotifyRule, { event, stack = '', severity }: Notice): boolean {
