@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { freePort } from './stand/host.ts';
@@ -80,6 +80,25 @@ describe('a rollout that stands on a backup', () => {
     expect(documents(back)[0].images[0].reference).toBe('chatops-test/web:1');
     const aside = /what was there before is (\S+)/.exec(back.log)?.[1] ?? '';
     expect(readFileSync(join(aside, 'index.html'), 'utf8')).toBe('spoilt\n');
+  });
+
+  it('is where the host lets backups read: a manifest does not decide where data are brought back to', async () => {
+    vault.stack('gated', { 'compose.yaml': compose('2') });
+    const files = { 'chatops/intents/www.yaml': BACKUP(), 'chatops/intents/up.yaml': rollout('backup_before: www\n') };
+    const up = await vault.deploy(vault.merge(files), 'up');
+    expect(outcome(up), up.log).toEqual(['succeeded', '']);
+    const [made] = documents(up);
+    const file = `${made.backup.archive}.json`;
+    const manifest = JSON.parse(readFileSync(file, 'utf8'));
+    const elsewhere = join(vault.dir, 'elsewhere');
+    mkdirSync(elsewhere);
+    const back = `action: rollback\nstack: gated\nrestore_data: true\n`;
+    writeFileSync(file, JSON.stringify({ ...manifest, source: elsewhere }));
+    const led = await vault.run('back', back);
+    expect([led.reason, readdirSync(elsewhere)], led.log).toEqual(['path-outside', []]);
+    writeFileSync(file, JSON.stringify({ ...manifest, snapshot: '--password-command=id' }));
+    expect((await vault.run('back', `${back}timeout: 4m\n`)).reason).toBe('backup-broken');
+    writeFileSync(file, JSON.stringify(manifest));
   });
 
   it('whose rollback fails has its data as they were', async () => {

@@ -9,6 +9,7 @@ import {
   type Seal,
   type Taken,
 } from '../plan.ts';
+import { parseManifest } from '../plan-manifest.ts';
 import { type BackupDestination, type Change, type Context, type Keep, parseDuration, type Site } from './executor.ts';
 
 const MINUTE = 60_000;
@@ -202,13 +203,12 @@ export async function findEarlier(folder: string, look: Look): Promise<Earlier[]
   const found: Earlier[] = [];
   for (const file of names.filter(one => one.endsWith('.json') && !one.startsWith('.')).sort()) {
     const name = file.slice(0, -5);
-    try {
-      const manifest = JSON.parse((await look.read(`${folder}/${file}`)) ?? '') as Earlier & { name: string };
-      // What restic made lies in its repository.
-      if (names.includes(name) || manifest.snapshot !== undefined) found.push({ ...manifest, of: manifest.name, name });
-    } catch {
-      // No manifest: nothing to build on.
-    }
+    const manifest = parseManifest((await look.read(`${folder}/${file}`)) ?? '') as
+      | (Earlier & { name: string })
+      | undefined;
+    // No manifest: nothing to build on. What restic made lies in its repository.
+    if (manifest && (names.includes(name) || manifest.snapshot !== undefined))
+      found.push({ ...manifest, of: manifest.name, name });
   }
   return found.sort((a, b) => (a.at < b.at ? -1 : 1));
 }

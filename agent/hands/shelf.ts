@@ -1,8 +1,9 @@
+import { readFileSync } from 'node:fs';
 import { lstat, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Piece, StepEnding } from '../carry-out.ts';
-import { readJson } from '../keeper.ts';
 import type { Taken } from '../plan.ts';
+import { parseManifest } from '../plan-manifest.ts';
 
 /** What all steps of backups share: manifests, walking, and how they fail. */
 export type Doing = AsyncGenerator<Piece, StepEnding>;
@@ -30,7 +31,7 @@ export function failed(code: string, message: string, remedy: string): StepEndin
 /** Undefined for what is none: such a backup is never taken away. */
 export function readManifest(file: string): Manifest | undefined {
   try {
-    return readJson<Manifest>(file);
+    return parseManifest(readFileSync(file, 'utf8')) as Manifest | undefined;
   } catch {
     return undefined;
   }

@@ -1,7 +1,7 @@
 import { Random } from '../faults/random.ts';
 import { crashed, type Target } from './target.ts';
 import { commands, envelopes, receipts } from './targets/commands.ts';
-import { configs, hosts, intents, logs, policies, secrets } from './targets/files.ts';
+import { configs, hosts, intents, logs, manifests, policies, secrets } from './targets/files.ts';
 import { tokens } from './targets/tokens.ts';
 
 /** With how many of a hundred cases. */
@@ -13,7 +13,8 @@ const TARGETS: [Target, number][] = [
   [intents, 8],
   [configs, 3],
   [policies, 7],
-  [hosts, 8],
+  [hosts, 4],
+  [manifests, 4],
   [logs, 12],
   [secrets, 8],
 ];

@@ -1,5 +1,6 @@
 import { CannotPlan, type Look, type Release, type RestorePoint, type Step, type Swap } from '../../plan.ts';
-import { type Earlier, findSource, stampOf } from '../backups.ts';
+import { parseManifest } from '../../plan-manifest.ts';
+import { findSource, stampOf } from '../backups.ts';
 import type { Context } from '../executor.ts';
 import { change, type Limits } from './steps.ts';
 import type { Target } from './target.ts';
@@ -62,11 +63,26 @@ async function dataOf(
       'Restore it by action: restore, and roll back without restore_data.',
     );
   }
-  const manifest = JSON.parse(text) as Earlier & { source: string };
+  const manifest = parseManifest(text);
+  if (!manifest) {
+    throw new CannotPlan(
+      'backup-broken',
+      `The manifest of the backup ${name} (${archive}.json) can't be used. Nothing was changed.`,
+      'Look at it on the host. Roll back without restore_data, or restore another backup.',
+    );
+  }
   const [, container, inside] = /^([A-Za-z0-9][\w.-]*):(\/.*)$/.exec(manifest.source) ?? [];
   const where =
     container === undefined ? { source: manifest.source } : { source_container: container, source_path: inside };
   const { path } = await findSource(where, look);
+  // A manifest does not decide where the agent writes.
+  if (!site.backups.sources.some(root => path === root || path.startsWith(`${root}/`))) {
+    throw new CannotPlan(
+      'path-outside',
+      `The backup ${name} says that it is of ${path}, which is not under backups.sources. Nothing was changed.`,
+      'Correct backups.sources in agent.yaml, or roll back without restore_data.',
+    );
+  }
   const next = `${path}.restoring-${run}`;
   const told = `${name}${index === 0 ? '' : ` (${index + 1})`}`;
   const swap: Omit<Swap, 'name'> = {

@@ -38,7 +38,17 @@ const context = (intent: Intent): Context => ({
 const FOLDER = '/mnt/backup/data/nightly';
 const look = (backups: string[] = []): Look => ({
   list: async folder => (folder === FOLDER ? backups.flatMap(name => [name, `${name}.json`]) : null),
-  read: async () => JSON.stringify({ bytes: 5000, files: 7 }),
+  read: async () =>
+    JSON.stringify({
+      ...{
+        kind: 'docker_volumes',
+        name: 'nightly',
+        run: 'run-00000',
+        source: '/srv/data',
+        at: '2026-11-20T06:00:00.000Z',
+      },
+      ...{ bytes: 5000, files: 7, sha256: 'a'.repeat(64) },
+    }),
   ask: async () => ({ code: 1, stdout: '', stderr: '' }),
   engine: async path =>
     path.includes('/plex/')

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { Log } from '../../../action/log.ts';
 import { ConfigError, parseConfig } from '../../../agent/config.ts';
 import { isOwnHost } from '../../../agent/http-doors.ts';
+import { parseManifest } from '../../../agent/plan-manifest.ts';
 import { judge } from '../../../agent/policy.ts';
 import { Redactor } from '../../../agent/redact.ts';
 import { readEnvFile } from '../../../agent/secrets/env-file.ts';
@@ -12,7 +13,7 @@ import { Intent } from '../../../intents/intent.ts';
 import { loadIntents } from '../../../intents/load.ts';
 import { InvalidIntents } from '../../../intents/problem.ts';
 import { commandsObeyed } from '../../doubles/runner-log.ts';
-import { mutated } from '../mutate.ts';
+import { mutated, mutatedValue } from '../mutate.ts';
 import { admitted, crashed, FINE, LET_IN, type Target } from '../target.ts';
 
 const INTENTS = globSync('intents/examples/*.yaml').map(file => readFileSync(file, 'utf8'));
@@ -141,6 +142,51 @@ export const hosts: Target = {
         name,
       );
     return isOwn ? LET_IN : admitted('a name that is somebody else’s', host);
+  },
+};
+
+const MANIFEST = {
+  ...{ schema_version: 1, kind: 'sqlite', name: 'content', run: '0b7c2c1e-0000-4000-8000-000000000000' },
+  ...{ at: '2026-11-21T06:00:00.000Z', source: 'vault:/data/app.db', bytes: 1, files: 1, sha256: 'a'.repeat(64) },
+  ...{
+    file: 'app.db',
+    database: 'app',
+    image: `sha256:${'b'.repeat(64)}`,
+    parts: ['a.db'],
+    parent: '20261120T060000.000Z',
+  },
+  ...{ snapshot: '843879b9', verified_at: '2026-11-21T06:01:00.000Z' },
+};
+
+/** Manifests of backups, which lie where others may write. */
+export const manifests: Target = {
+  name: 'manifests',
+  one(random) {
+    const text = JSON.stringify(mutatedValue(MANIFEST as never, random));
+    try {
+      const read = parseManifest(random.below(4) === 0 ? mutated(text, random) : text);
+      if (!read) return FINE;
+      const words = [
+        read.snapshot,
+        read.image,
+        read.database,
+        read.parent,
+        read.name,
+        read.source,
+        ...(read.parts ?? []),
+      ];
+      const option = words.find(word => word?.startsWith('-'));
+      if (option !== undefined) return admitted(`an option: ${option}`, text);
+      const inside = [read.parent, read.name, ...(read.parts ?? []), ...(read.kind === 'plex' ? [] : [read.file])];
+      const leads = inside.find(word => word !== undefined && (word.includes('/') || word === '..' || word === '.'));
+      if (leads !== undefined) return admitted(`a path: ${leads}`, text);
+      if ([...words, read.file].some(word => word !== undefined && /[\0\r\n]/.test(word)))
+        return admitted('a control character', text);
+      if (/(^|[/:])\.\.(\/|$)/.test(read.source)) return admitted('a source that climbs', text);
+      return LET_IN;
+    } catch (error) {
+      return crashed(error, text);
+    }
   },
 };
 
