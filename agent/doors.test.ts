@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -199,6 +199,38 @@ describe('a state folder that can’t be written', () => {
 });
 
 describe('a reload', () => {
+  it.each<[string, (file: string) => void, RegExp]>([
+    [
+      'a following key that is none',
+      file => writeFileSync(`${file}.next`, 'nonsense\n', { mode: 0o600 }),
+      /agent\.key\.next: Expected a secret key/,
+    ],
+    [
+      'a following key that others can read',
+      file => writeFileSync(`${file}.next`, 'x\n', { mode: 0o644 }),
+      /chmod 600 .*agent\.key\.next/,
+    ],
+    [
+      'its own key taken away',
+      file => renameSync(file, `${file}.away`),
+      /agent\.key: ENOENT.*Put the agent's key back/,
+    ],
+  ])('with %s is refused, and the agent goes on as it was', async (_, spoil, message) => {
+    const own = join(dir, 'state', 'agent.key');
+    const before = agent.publicKey;
+    spoil(own);
+    agent.reload();
+    rmSync(`${own}.next`, { force: true });
+    if (existsSync(`${own}.away`)) renameSync(`${own}.away`, own);
+    expect(said.at(-1)).toMatch(message);
+    const refused = (await audit()).findLast(({ event }) => event === 'reload-refused');
+    expect(refused).toMatchObject({ by: 'signal', code: 'config-invalid', message: expect.stringMatching(message) });
+    expect(agent.publicKey).toBe(before);
+    expect(await ask(command([rollout()], { dry_run: true }))).toBe('accepted');
+    agent.reload();
+    expect(said.at(-1)).toContain('configuration reloaded');
+  });
+
   it('takes a key away at once, and keeps the old configuration where the new one is broken', async () => {
     expect(await ask(command([rollout()], { dry_run: true }), second.secret)).toBe('accepted');
     writeFileSync(file, 'agent: whitebox\ntrust: [}\n');

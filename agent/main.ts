@@ -153,44 +153,49 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
       ...(await complaint(async () => store.probe())),
     ],
   });
-  /** Whether the file was taken over, and what there is to say. */
-  const reload = (by: 'signal' | 'local'): { taken: boolean; message: string } => {
+  /** A full disk must not end the agent, nor keep it from what it was told. */
+  const noted = (event: string, facts: object) => {
     try {
-      const beforeKeys = keys.all.map(({ public: { id } }) => id);
-      const next = readConfig(file);
-      const nextJudges = judgesOf({ ...next, agent: config.agent });
-      keys.reload();
-      const fixed = (['agent', 'listen', 'state_dir', 'docker', 'tls'] as const).filter(
-        name => JSON.stringify(next[name]) !== JSON.stringify(config[name]),
-      );
-      config = {
-        ...next,
-        agent: config.agent,
-        listen: config.listen,
-        state_dir: config.state_dir,
-        docker: config.docker,
-        tls: config.tls,
-      };
-      const before = judges;
-      judges = nextJudges;
-      writePrograms(config, keeper);
-      schedules.start();
-      server.reload(config);
-      for (const who of server.revoke(one => isStillTrusted(one, judges)))
-        audit.write('connection-revoked', { key: who.id, trust: who.entry.name });
-      const own = keys.all.map(({ public: { id } }) => id);
-      if (own.join() !== beforeKeys.join()) audit.write('agent-key-changed', { before: beforeKeys, now: own });
-      audit.write('reloaded', { by, ...changesOf(before, judges), needs_restart: fixed });
-      const message = `configuration reloaded${fixed.length > 0 ? `; restart the agent for: ${fixed.join(', ')}` : ''}`;
-      say(message);
-      return { taken: true, message };
+      audit.write(event, facts);
     } catch (error) {
-      if (!(error instanceof ConfigError)) throw error;
-      audit.write('reload-refused', { by, code: error.code, message: error.message });
-      const message = `configuration refused, the old one stays:\n${error.message}`;
+      console.error('audit:', error);
+    }
+  };
+  /** Whether the file was taken over, and what there is to say. What can fail comes before anything is changed. */
+  const reload = (by: 'signal' | 'local'): { taken: boolean; message: string } => {
+    const before = { judges, keys: keys.all.map(({ public: { id } }) => id) };
+    let fixed: string[];
+    try {
+      const { agent, listen, docker, tls } = config;
+      const kept = { agent, listen, state_dir, docker, tls };
+      const written = readConfig(file);
+      const next: Config = { ...written, ...kept };
+      fixed = (Object.keys(kept) as (keyof typeof kept)[]).filter(
+        name => JSON.stringify(written[name]) !== JSON.stringify(kept[name]),
+      );
+      const nextJudges = judgesOf(next);
+      writePrograms(next, keeper);
+      keys.reload();
+      config = next;
+      judges = nextJudges;
+    } catch (error) {
+      const code = error instanceof ConfigError ? error.code : 'fault';
+      const why = error instanceof Error ? error.message : String(error);
+      noted('reload-refused', { by, code, message: why });
+      const message = `configuration refused, the old one stays:\n${why}`;
       say(message);
       return { taken: false, message };
     }
+    schedules.start();
+    server.reload(config);
+    for (const who of server.revoke(one => isStillTrusted(one, judges)))
+      noted('connection-revoked', { key: who.id, trust: who.entry.name });
+    const own = keys.all.map(({ public: { id } }) => id);
+    if (own.join() !== before.keys.join()) noted('agent-key-changed', { before: before.keys, now: own });
+    noted('reloaded', { by, ...changesOf(before.judges, judges), needs_restart: fixed });
+    const message = `configuration reloaded${fixed.length > 0 ? `; restart the agent for: ${fixed.join(', ')}` : ''}`;
+    say(message);
+    return { taken: true, message };
   };
   const schedules = createSchedules(own());
   const { host, port } = parseListen(config.listen) ?? { host: '127.0.0.1', port: 0 };

@@ -13,7 +13,7 @@ export class OwnKeys {
   #texts: string[] = [];
   #keys: [SecretKey, ...SecretKey[]];
 
-  /** The key is made where there is none. Throws {@link ConfigError} where others can read it. */
+  /** The key is made where there is none. Throws {@link ConfigError} where it can't be used. */
   constructor(stateDir: string) {
     this.#folder = stateDir;
     if (!existsSync(join(stateDir, KEY_FILE))) makeKey(join(stateDir, KEY_FILE));
@@ -34,7 +34,7 @@ export class OwnKeys {
     return this.#texts.flatMap(text => [text, text.split(':')[1] ?? '']);
   }
 
-  /** Takes over what the command line has changed. */
+  /** Takes over what the command line has changed. Throws {@link ConfigError}, and then changes nothing. */
   reload(): void {
     this.#keys = this.#read();
   }
@@ -43,8 +43,9 @@ export class OwnKeys {
     const current = readKeyFile(join(this.#folder, KEY_FILE));
     const next = join(this.#folder, NEXT_KEY_FILE);
     const following = existsSync(next) ? [readKeyFile(next)] : [];
+    const keys: [SecretKey, ...SecretKey[]] = [readSecretKey(current), ...following.map(readSecretKey)];
     this.#texts = [current, ...following];
-    return [readSecretKey(current), ...following.map(readSecretKey)];
+    return keys;
   }
 }
 
@@ -56,8 +57,18 @@ export function makeKey(file: string): string {
   return key.public;
 }
 
+/** Its text, which is a key. Throws {@link ConfigError}. */
 function readKeyFile(file: string): string {
-  if ((statSync(file).mode & 0o077) !== 0)
-    throw new ConfigError(`${file}: others can read the agent’s key. Run: chmod 600 ${file}`);
-  return readFileSync(file, 'utf8').trim();
+  try {
+    if ((statSync(file).mode & 0o077) === 0) {
+      const text = readFileSync(file, 'utf8').trim();
+      readSecretKey(text);
+      return text;
+    }
+  } catch (error) {
+    throw new ConfigError(
+      `${file}: ${error instanceof Error ? error.message : error} Put the agent's key back, or take the file away if it is ${NEXT_KEY_FILE}.`,
+    );
+  }
+  throw new ConfigError(`${file}: others can read the agent’s key. Run: chmod 600 ${file}`);
 }
