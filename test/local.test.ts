@@ -61,8 +61,8 @@ describe('the command line on the host', () => {
         'stacks/local-job/compose.yaml': slowStack(version),
       });
     await world.deploy(ship('1'), 'it');
-    const job = world.begin(ship('2'), 'it');
     const before = (await ids()).length;
+    const job = world.begin(ship('2'), 'it');
     while ((await ids()).length === before) await sleep(50);
     const [run = ''] = await ids();
     const part = await chatops('logs', run);
