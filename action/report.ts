@@ -1,4 +1,5 @@
 import type { AnyEvent, Change, PlannedStep } from '../protocol/event.ts';
+import { Lanes } from '../protocol/lanes.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 import type { Log } from './log.ts';
 
@@ -6,6 +7,7 @@ import type { Log } from './log.ts';
 export class Report {
   readonly #log: Log;
   readonly #dryRun: boolean;
+  readonly #lanes = new Lanes();
   #inGroup = false;
 
   constructor(log: Log, host: string, dryRun: boolean) {
@@ -16,18 +18,16 @@ export class Report {
 
   async event(event: AnyEvent): Promise<void> {
     const at = event as AnyEvent & Record<string, unknown>;
+    this.#lanes.heard(at);
     switch (event.kind) {
       case 'waiting':
         return this.#log.remoteLine(`waiting for run ${text(at.for)}, which holds ${text(at.what)}`);
       case 'planned':
         return this.#planned(at);
       case 'step-started':
-        await this.#close();
-        await this.#log.command('group', `${at.phase === 'undo' ? 'undo: ' : ''}${text(at.step)}`);
-        this.#inGroup = true;
-        return this.#log.remoteLine(text(at.text));
+        return this.#stepStarted(at);
       case 'output':
-        return this.#log.remote(text(at.text));
+        return this.#log.remote(this.#lanes.piece(at.document, text(at.text)));
       case 'step-finished':
         return this.#stepFinished(at);
       case 'note':
@@ -44,7 +44,8 @@ export class Report {
   async receipt(receipt: Receipt): Promise<void> {
     await this.#close();
     for (const document of receipt.documents) {
-      const name = `${document.action} on ${document.stack || document.name}`;
+      const id = document.id === undefined ? '' : ` (${document.id})`;
+      const name = `${document.action} on ${document.stack || document.name}${id}`;
       await this.#log.remoteLine(`${mark(document.outcome)} ${name}: ${document.outcome}`);
       for (const { service, before, after } of document.images) {
         if (before !== after)
@@ -73,11 +74,24 @@ export class Report {
       await this.#log.remoteLine(`${tag}  ${text(step.name)}: ${text(step.text)}`);
   }
 
+  /** A group a step; groups can't be open side by side, so there are none where several documents go on. */
+  async #stepStarted(at: Record<string, unknown>): Promise<void> {
+    const name = `${at.phase === 'undo' ? 'undo: ' : ''}${text(at.step)}`;
+    await this.#close();
+    if (this.#lanes.areMany)
+      return this.#log.remoteLine(`${this.#lanes.prefix(at.document)}── ${name}: ${text(at.text)}`);
+    await this.#log.command('group', name);
+    this.#inGroup = true;
+    return this.#log.remoteLine(text(at.text));
+  }
+
   async #stepFinished(at: Record<string, unknown>): Promise<void> {
     const seconds = (Number(at.ms) / 1000).toFixed(1);
+    await this.#log.remote(this.#lanes.rest(at.document));
     await this.#close();
     const why = at.message === undefined ? '' : `: ${text(at.message)}`;
-    await this.#log.remoteLine(`${mark(text(at.outcome))} ${text(at.step)} (${seconds} s)${why}`);
+    const prefix = this.#lanes.prefix(at.document);
+    await this.#log.remoteLine(`${prefix}${mark(text(at.outcome))} ${text(at.step)} (${seconds} s)${why}`);
   }
 
   async #close(): Promise<void> {

@@ -16,7 +16,7 @@ export function summaryOf(receipt: Receipt): string {
   for (const document of receipt.documents) {
     const service = document.service === undefined ? '' : ` ${document.service}`;
     lines.push(
-      `#### ${cell(`${document.action}${service} on ${document.stack || document.name}`)}: ${document.outcome}`,
+      `#### ${cell(`${document.action}${service} on ${document.stack || document.name}${document.id === undefined ? '' : ` (${document.id})`}`)}: ${document.outcome}`,
       '',
     );
     if (document.steps.length > 0) {

@@ -49,6 +49,7 @@ export async function admit(
   // What no rule is about is told before what a rule wants beside: both are asked of all documents.
   for (const { intent } of command.intents) refuseWhere(judge(intent, { ...facts, looksOnly: true }, key.entry));
   const rules = command.intents.map(({ intent }) => refuseWhere(judge(intent, facts, key.entry)));
+  checkNeeds(command);
   const documents = executorsFor(command, executors);
   for (const entry of documents) await checkPlaces(entry, command.dry_run, site);
   checkFiles(command);
@@ -116,6 +117,16 @@ async function checkPlaces(
   if (isDryRun) return;
   for (const host of executor.asks(document.intent)) await checkHost(host, site);
   await checkStack(document.intent, site);
+}
+
+/** What a document needs is carried out before it, or has been by another command. A rollout may need backups of this host. Throws `Refused`. */
+function checkNeeds({ intents, given = [] }: Deployment): void {
+  for (const { name, document, intent } of intents) {
+    if (intent.action === 'rollout') continue;
+    for (const id of intent.needs ?? [])
+      if (![...intents, ...given].some(one => one.name === name && one.intent.id === id))
+        throw new Refused(refusals.graphIncomplete(`${name} ${document}`, id));
+  }
 }
 
 /** A name without a dot may be a service of the stack, which only the step can know. Throws `Refused`. */

@@ -121,39 +121,11 @@ export async function* carryOut(
     seen: {},
     files: { written: [], removed: [] },
   };
-  let index = 0;
   let failed: { step: Step; ending: StepEnding } | undefined;
-
-  async function* run(step: Step, phase: Phase, stop: AbortSignal): AsyncGenerator<Told, StepEnding> {
-    const place = { document, index: ++index };
-    const before = past?.get(place.index);
-    if (before && 'ending' in before) return took(so, step, phase, before);
-    if (!before) {
-      const mark: StepMark = { ...place, step: step.name, phase };
-      yield { kind: 'step-started', document, step: step.name, text: describeStep(step), phase, mark };
-    }
-    const started = performance.now();
-    const work = hands.carry(step, place, stop, before);
-    let next = await work.next();
-    for (; !next.done; next = await work.next()) yield { kind: 'output', document, step: step.name, ...next.value };
-    const ended = { ending: next.value, ms: Math.round(performance.now() - started) };
-    const { outcome, code, message, exit } = ended.ending;
-    yield {
-      kind: 'step-finished',
-      document,
-      step: step.name,
-      outcome,
-      ms: ended.ms,
-      ...(code === undefined ? {} : { code }),
-      ...(message === undefined ? {} : { message }),
-      ...(exit === undefined ? {} : { exit }),
-      mark: { ...place, ...ended },
-    };
-    return took(so, step, phase, ended);
-  }
+  const { run, next } = runner(so, { document, hands, past }, 0);
 
   for (const step of plan.steps) {
-    if (failed || (signal.aborted && !past?.has(index + 1))) {
+    if (failed || (signal.aborted && !past?.has(next()))) {
       failed ??= { step, ending: { outcome: 'cancelled', code: 'cancelled', message: 'Cancelled before this step.' } };
       so.results.push({ name: step.name, outcome: 'skipped', ms: 0, phase: 'do' });
       continue;
@@ -187,6 +159,78 @@ export async function* carryOut(
     ...told,
     changed: begunToChange(plan, so.begun, undone),
   };
+}
+
+/**
+ * Carries out the steps of one document one after another and numbers them, from after `index` on. `next` is the number of the
+ * next one.
+ */
+function runner(
+  so: Progress,
+  { document, hands, past }: { document: number; hands: Hands; past?: Map<number, Past> | undefined },
+  index: number,
+) {
+  async function* run(step: Step, phase: Phase, stop: AbortSignal): AsyncGenerator<Told, StepEnding> {
+    const place = { document, index: ++index };
+    const before = past?.get(place.index);
+    if (before && 'ending' in before) return took(so, step, phase, before);
+    if (!before) {
+      const mark: StepMark = { ...place, step: step.name, phase };
+      yield { kind: 'step-started', document, step: step.name, text: describeStep(step), phase, mark };
+    }
+    const started = performance.now();
+    const work = hands.carry(step, place, stop, before);
+    let next = await work.next();
+    for (; !next.done; next = await work.next()) yield { kind: 'output', document, step: step.name, ...next.value };
+    const ended = { ending: next.value, ms: Math.round(performance.now() - started) };
+    const { outcome, code, message, exit } = ended.ending;
+    yield {
+      kind: 'step-finished',
+      document,
+      step: step.name,
+      outcome,
+      ms: ended.ms,
+      ...(code === undefined ? {} : { code }),
+      ...(message === undefined ? {} : { message }),
+      ...(exit === undefined ? {} : { exit }),
+      mark: { ...place, ...ended },
+    };
+    return took(so, step, phase, ended);
+  }
+  return { run, next: () => index + 1 };
+}
+
+/** The code of a document that had succeeded and was undone since a later one had not. */
+export const UNDONE = 'undone';
+
+/**
+ * Undoes a plan that had succeeded: `undo` as after a failure behind its last step, then `late`. `ended`: how it had ended.
+ * Undefined where there is nothing to undo. Its steps are numbered on from the plan's last one.
+ */
+export function undoLate(
+  plan: Plan,
+  ended: Pick<Ending, 'steps' | 'images' | 'files'> & { changed?: boolean | undefined },
+  { document, hands, past }: { document: number; hands: Hands; past?: Map<number, Past> },
+): AsyncGenerator<Told, Ending> | undefined {
+  const begun = new Set(ended.steps.flatMap(({ name, phase }) => (phase === 'do' ? [name] : [])));
+  const so: Progress = { begun, cut: new Set(), results: [...ended.steps], seen: {}, files: ended.files };
+  const back: Plan = { ...plan, undo: [...plan.undo, ...(plan.late ?? [])] };
+  // What measures what it changes knows; a restore changes data.
+  const isUnchanged = ended.changed === false && plan.steps.some(step => step.do === 'measure');
+  if (isUnchanged || !back.undo.some(step => isDue(step, so))) return undefined;
+  const { run } = runner(so, { document, hands, past }, plan.steps.length + plan.undo.length + plan.cleanup.length);
+  return (async function* () {
+    const undone = yield* undo(back, so, run);
+    const told = { steps: so.results, images: ended.images, files: { written: [], removed: [] } };
+    if (!undone.broke) {
+      const message = 'It had succeeded, and was undone.';
+      return { outcome: 'rolled-back', code: UNDONE, message, ...told, changed: false };
+    }
+    const [step] = plan.steps.slice(-1);
+    const ending: StepEnding = { outcome: 'failed', message: 'It had succeeded, and was to be undone.' };
+    const judged = step && judgeFailure(back, { step, ending }, undone, so);
+    return { ...judged, outcome: 'failed', code: 'undo-failed', ...told, changed: true };
+  })();
 }
 
 /** Takes over what a step has come to. */

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
+import type { Intent } from '../intents/intent.ts';
 import { checkIntents, loadIntents } from '../intents/load.ts';
-import type { Approval, Deployment, Evidence, Label } from '../protocol/command.ts';
+import type { Approval, Deployment, Evidence, Given, Label } from '../protocol/command.ts';
 import {
   approvalsOf,
   labelsAtMerge,
@@ -93,20 +94,31 @@ function blobOf(content: Buffer): string {
 
 /** Each intent must come out of a file of that name in the commit, with the command's params. */
 async function confirmIntents(command: Deployment, tree: TreeEntry[], github: GitHubReader): Promise<void> {
-  for (const name of new Set(command.intents.map(document => document.name))) {
-    const documents = command.intents.filter(document => document.name === name);
+  const { intents, given = [] } = command;
+  for (const name of new Set([...intents, ...given].map(document => document.name))) {
+    const documents = intents.filter(document => document.name === name);
+    const elsewhere = given.filter(document => document.name === name);
     const files = tree.filter(({ path, type }) => type === 'blob' && nameOf(path) === name);
     let isThere = false;
     for (const { path, sha } of files) {
       const blob = await github.get<{ content: string }>(`/git/blobs/${sha}`);
       const text = Buffer.from(blob?.content ?? '', 'base64').toString();
       const loaded = load(path, text, command.params);
-      isThere ||= documents.every(document =>
-        loaded.some(one => one.document === document.document && isDeepStrictEqual(one.intent, document.intent)),
-      );
+      const has = (document: number, isIt: (intent: Intent) => boolean) =>
+        loaded.some(one => one.document === document && isIt(one.intent));
+      isThere ||=
+        documents.every(one => has(one.document, intent => isDeepStrictEqual(intent, one.intent))) &&
+        elsewhere.every(one => has(one.document, intent => isGiven(intent, one.intent)));
     }
     if (!isThere) throw no(`no file of the commit has the intent "${name}" as the command says it`);
   }
+}
+
+/** Whether that is what a command tells of a document which it does not carry. */
+function isGiven(intent: Intent, told: Given['intent']): boolean {
+  const { action, id, host, hosts, on_failure } = intent;
+  const plain = (one: Given['intent']) => JSON.stringify([one.action, one.id, one.host, one.hosts, one.on_failure]);
+  return plain({ action, id, host, hosts, on_failure }) === plain(told);
 }
 
 function nameOf(path: string): string {

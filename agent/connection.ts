@@ -17,6 +17,7 @@ import { stackOf } from './receipts.ts';
 import { refusals } from './refusals.ts';
 import type { Runs } from './runs.ts';
 import type { PeerAddress } from './tailnet.ts';
+import { checkUndo } from './undo-run.ts';
 
 /** What a connection needs of its agent. `config` and `judges` are asked anew each time, so that a reload counts at once. */
 export interface Conversation {
@@ -87,6 +88,7 @@ async function begin(
         // What GitHub has is judged again; what was sent stays what the run is known by.
         await admit({ ...command, approval: await agent.confirm(command) }, key, address, guard);
       }
+      checkUndo(command, run => agent.runs.find(run), key.entry.name);
       // In the same turn as its beginning, so that none slips through beside it.
       checkRate(command, key, agent.runs);
       return { accepted: agent.runs.begin(admitted), after: 0 };

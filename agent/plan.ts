@@ -173,7 +173,8 @@ export interface Remember extends Named {
   folder: string;
   project: ComposeProject;
   files: ReleasedFile[] | null;
-  compose: string[];
+  /** The compose files that lie on the host; or those of an earlier release, whose contents are kept, where it is what runs. */
+  compose: string[] | ReleasedFile[];
   keep: number;
   /** Under this name in place of the run's. */
   as?: string;
@@ -241,6 +242,8 @@ export interface Plan {
   undo: Step[];
   /** At the end, whatever the outcome. */
   cleanup: Step[];
+  /** Beside `undo`, and after it, where a plan that has succeeded is to be undone since a later one of its graph has not. */
+  late?: Step[];
   /** The backups on which it stands, for the receipt. */
   restorePoints?: RestorePoint[];
 }

@@ -1,8 +1,9 @@
+import type { Outcome } from '../protocol/event.ts';
 import type { SecretKey } from '../protocol/keys.ts';
 import type { DocumentResult, Receipt } from '../protocol/receipt.ts';
 import { PAYLOAD_TYPES, sign } from '../protocol/signature.ts';
 import type { Admitted } from './admitted.ts';
-import type { Ending } from './carry-out.ts';
+import { type Ending, UNDONE } from './carry-out.ts';
 import type { RestorePoint } from './plan.ts';
 
 /** What became of one document so far. */
@@ -17,7 +18,7 @@ const SKIPPED: DocumentEnding = { outcome: 'skipped' };
 export function makeReceipt(
   admitted: Admitted,
   agent: string,
-  endings: DocumentEnding[],
+  endings: readonly (DocumentEnding | undefined)[],
   run: {
     events: number;
     head: string;
@@ -31,6 +32,7 @@ export function makeReceipt(
     const ending = endings[index] ?? SKIPPED;
     return {
       document: index + 1,
+      ...(document.intent.id === undefined ? {} : { id: document.intent.id }),
       name: document.name,
       action: document.intent.action,
       stack: stackOf(document.intent),
@@ -47,18 +49,17 @@ export function makeReceipt(
       ...(ending.restorePoints === undefined ? {} : { restore_points: ending.restorePoints }),
     };
   });
-  const failedAt = endings.findIndex(({ outcome }) => outcome !== 'succeeded' && outcome !== 'planned');
+  const failedAt = failureOf(endings);
   const failed = endings[failedAt];
-  const outcome = (failed ?? endings[0])?.outcome ?? 'interrupted';
   return {
     run: admitted.command.id,
     agent,
-    outcome: outcome === 'skipped' ? 'cancelled' : outcome,
+    outcome: outcomeOf(endings, failed),
     ...(failed?.code === undefined ? {} : { reason: failed.code }),
     ...(failed?.message === undefined ? {} : { message: failed.message }),
     ...(failed?.remedy === undefined ? {} : { remedy: failed.remedy }),
     ...(failed?.failedStep === undefined ? {} : { failed_step: { document: failedAt + 1, step: failed.failedStep } }),
-    changed: endings.some(ending => ending.changed === true),
+    changed: endings.some(ending => ending?.changed === true),
     documents,
     events: run.events,
     events_digest: run.head,
@@ -67,6 +68,25 @@ export function makeReceipt(
     started_at: run.startedAt,
     finished_at: run.finishedAt,
   };
+}
+
+/** The place of the ending that the run is told by: what could not be undone before what failed first; -1 where nothing did. */
+function failureOf(endings: readonly (DocumentEnding | undefined)[]): number {
+  const broke = endings.findIndex(ending => ending?.code === 'undo-failed');
+  if (broke >= 0) return broke;
+  return endings.findIndex(
+    ending => ending && !['succeeded', 'planned', 'skipped'].includes(ending.outcome) && ending.code !== UNDONE,
+  );
+}
+
+/** How the run ended. Where everything that it had changed is as it was before, that is `rolled-back`. */
+function outcomeOf(endings: readonly (DocumentEnding | undefined)[], failed: DocumentEnding | undefined): Outcome {
+  const all = endings.flatMap(ending => (ending && ending.outcome !== 'skipped' ? [ending.outcome] : []));
+  if (!failed) return all.includes('succeeded') ? 'succeeded' : (all[0] ?? 'cancelled');
+  const isUndone = endings.some(ending => ending?.code === UNDONE);
+  if (failed.outcome === 'failed' && isUndone && !endings.some(ending => ending?.changed === true))
+    return 'rolled-back';
+  return failed.outcome === 'skipped' ? 'cancelled' : failed.outcome;
 }
 
 /** The receipt as it goes over the wire and into the store. */

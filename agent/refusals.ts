@@ -270,6 +270,18 @@ export const refusals = {
       `This agent knows no run ${run}.`,
       'Check the run’s id, and that this is the agent that carried it out.',
     ),
+  undoNotPossible: (run: string, why: string) =>
+    refusal(
+      'undo-not-possible',
+      `The run ${run} can't be undone: ${why}.`,
+      'Look at the run ("chatops runs ID"), and bring its stacks back by "action: rollback".',
+    ),
+  graphIncomplete: (document: string, id: string) =>
+    refusal(
+      'graph-incomplete',
+      `The document ${document} needs "${id}", which is neither in the command nor told to have ended.`,
+      'Use an action of the same version as the agent. Nothing was started.',
+    ),
   notYourRun: (run: string) =>
     refusal(
       'not-your-run',

@@ -1,24 +1,27 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import type { Ended } from '../intents/graph.ts';
 import type { Event, Frame } from '../protocol/event.ts';
 import type { SecretKey } from '../protocol/keys.ts';
 import type { Admitted } from './admitted.ts';
-import { carryOut, type Hands, type Told } from './carry-out.ts';
+import { carryOut, type Hands, type Told, undoLate } from './carry-out.ts';
 import { describeStep } from './describe.ts';
+import { CANCELLED, CANCELLED_WAITING, faultOf } from './endings.ts';
 import type { Site } from './executors/executor.ts';
+import { carryGraph, graphOfCommand, sequence } from './graph-run.ts';
 import { knownAfter } from './known-backups.ts';
 import type { Locks } from './locks.ts';
-import { blindLook } from './look.ts';
 import { PATIENCE_OVER, patienceEnds, patienceOf, stillLocked } from './patience.ts';
 import { CannotPlan, type Look, type Plan } from './plan.ts';
-import { digestOfPlans, planChanged } from './plan-digest.ts';
+import { digestOfPlans } from './plan-digest.ts';
+import { looksOnly, makePlan, unlikeItsPlan } from './planning.ts';
 import { type DocumentEnding, makeReceipt, signReceipt } from './receipts.ts';
 import { Redactor } from './redact.ts';
 import { learnSecrets } from './secrets/learn.ts';
 import { redacted, withWords } from './secrets/words.ts';
-import { shippedFor, shippedPath } from './shipped.ts';
 import type { DocumentPast, Store } from './store.ts';
+import { surely } from './surely.ts';
+import { type Undo, undoRun } from './undo-run.ts';
 import type { Watcher } from './watcher.ts';
 
 /** What a run needs of its agent. */
@@ -43,11 +46,6 @@ export interface RunContext {
 
 /** How many of the newest frames are kept at hand for followers that keep up. */
 const RECENT = 8;
-/** How long to wait before a full or broken disk is tried again, in milliseconds. */
-const STORE_PAUSE = 1_000;
-/** SQLite's codes for what may pass: busy, I/O error, full, can't open. */
-const PASSING_SQLITE = new Set([5, 10, 13, 14]);
-
 /** The agent is being stopped: the run is left as it is, for the next one. */
 class Left extends Error {}
 
@@ -113,7 +111,7 @@ export class Run {
   /** Carries it out to its receipt, or until it is left. `past`: how far an earlier agent had come. */
   async carry(past?: Map<number, DocumentPast>): Promise<void> {
     const { locks, watchers } = this.#context;
-    const subjects = this.#looksOnly ? [] : subjectsOf(this.admitted);
+    const subjects = looksOnly(this.admitted) ? [] : subjectsOf(this.admitted);
     try {
       const { secrets, site, folder } = this.#context;
       const known = { ...(secrets?.() ?? { own: [], shown: [] }), stacksRoot: site().stacksRoot };
@@ -129,10 +127,9 @@ export class Run {
     }
   }
 
-  /** Waits for the run's turn, and carries out its documents. */
-  async #take(subjects: string[], past: Map<number, DocumentPast>): Promise<DocumentEnding[]> {
+  /** Waits for the run's turn, and carries out its documents. Endings stand at their documents' places. */
+  async #take(subjects: string[], past: Map<number, DocumentPast>): Promise<Endings> {
     const { locks, store } = this.#context;
-    const endings: DocumentEnding[] = [];
     const { turn, blockedBy } = locks.take(this.id, subjects);
     if (blockedBy) await this.#tell({ kind: 'waiting', for: blockedBy.run, what: blockedBy.subject });
     const over = await Promise.race([
@@ -146,31 +143,62 @@ export class Run {
       return [told];
     }
     await this.#surely(() => store.running(this.id, this.#context.now()));
-    const hands = this.#looksOnly
+    const hands = looksOnly(this.admitted)
       ? undefined
-      : this.#context.hands(join(this.#context.folder, this.id), this.#redactor);
+      : this.#context.hands(join(this.#context.folder, this.admitted.command.undo?.run ?? this.id), this.#redactor);
     try {
-      const unlike = past.size === 0 ? await this.#unlikeItsPlan() : undefined;
+      const unlike =
+        past.size === 0 ? await unlikeItsPlan(this.#context, this.admitted, work => this.#unlessLeft(work)) : undefined;
       if (unlike) return [await this.#documentFinished(1, unlike)];
-      for (const index of this.admitted.documents.keys()) {
-        const ending = await this.#document(index, hands, past.get(index + 1));
-        endings.push(ending);
-        if (ending.outcome !== 'succeeded' && ending.outcome !== 'planned') break;
-      }
-    } catch (error) {
-      if (error instanceof Left) throw error;
-      console.error(`run ${this.id}: fault:`, this.#redactor.text(String((error as Error).stack ?? error)));
-      endings.push(withWords(faultOf(error), this.#redactor));
+      const { undo } = this.admitted.command;
+      return undo && hands ? await this.#undoRun(undo, hands, past) : await this.#documents(hands, past);
     } finally {
       hands?.end();
     }
+  }
+
+  /** As the graph of the documents has it; what only looks goes through them in order. */
+  async #documents(hands: Hands | undefined, past: Map<number, DocumentPast>): Promise<Endings> {
+    const { documents } = this.admitted;
+    const endings: Endings = documents.map((_, place) => past.get(place + 1)?.ending);
+    const keep = async (place: number, work: Promise<DocumentEnding>): Promise<Ended> => {
+      const ending = await work.catch((error: unknown) => this.#fault(error));
+      endings[place] = ending;
+      return ending.outcome;
+    };
+    const { nodes, mine, ended } = hands ? graphOfCommand(this.admitted.command) : sequence(documents.length);
+    const at = (place: number) => mine.indexOf(place);
+    const isOpen = (index: number) => past.get(index + 1)?.plan !== undefined && endings[index] === undefined;
+    await carryGraph(nodes, {
+      ended: ended.map((known, place) => known ?? endings[at(place)]?.outcome),
+      begun: new Set(mine.filter((_, index) => isOpen(index))),
+      subjects: nodes.map((_, place) => {
+        const one = documents[at(place)];
+        return one?.executor.subjects(one.document.intent, one.document) ?? [];
+      }),
+      isCancelled: () => this.#cancelled.signal.aborted,
+      carry: place => keep(at(place), this.#document(at(place), hands, past.get(at(place) + 1))),
+      // What another agent carried is undone there.
+      undo: async place =>
+        at(place) < 0
+          ? 'succeeded'
+          : keep(at(place), this.#undo(at(place), endings[at(place)], hands, past.get(at(place) + 1))),
+    });
+    const next = endings.indexOf(undefined);
+    if (this.#cancelled.signal.aborted && next >= 0 && !endings.some(ending => ending?.outcome === 'cancelled'))
+      endings[next] = CANCELLED;
     return endings;
+  }
+
+  /** What went wrong with the agent itself, as the ending of its document. */
+  #fault(error: unknown): DocumentEnding {
+    if (error instanceof Left) throw error;
+    console.error(`run ${this.id}: fault:`, this.#redactor.text(String((error as Error).stack ?? error)));
+    return withWords(faultOf(error), this.#redactor);
   }
 
   async #document(index: number, hands: Hands | undefined, past: DocumentPast | undefined): Promise<DocumentEnding> {
     const number = index + 1;
-    if (past?.ending) return past.ending;
-    if (this.#cancelled.signal.aborted && !past?.plan) return CANCELLED;
     let plan: Plan;
     try {
       plan = past?.plan ?? (await this.#unlessLeft(this.#plan(index)));
@@ -184,63 +212,61 @@ export class Run {
     if (!past?.told) await this.#tellPlan(number, plan);
     if (!hands) return this.#documentFinished(number, { outcome: 'planned', changed: false });
     const rest = past ? { past: past.steps } : {};
-    const work = carryOut(plan, { document: number, hands, signal: this.#cancelled.signal, ...rest });
+    const ending = await this.#hear(
+      carryOut(plan, { document: number, hands, signal: this.#cancelled.signal, ...rest }),
+    );
+    const { restorePoints } = plan;
+    return this.#documentFinished(number, { ...ending, ...(restorePoints ? { restorePoints } : {}) });
+  }
+
+  /** Brings back what a document had changed that had succeeded. */
+  async #undo(
+    place: number,
+    ended: DocumentEnding | undefined,
+    hands: Hands | undefined,
+    past: DocumentPast | undefined,
+  ): Promise<DocumentEnding> {
+    const document = place + 1;
+    const plan = this.#context.store.past(this.id).get(document)?.plan;
+    if (!plan || !ended || !hands) throw new Error(`Document ${document} has nothing to be undone by`);
+    const { steps = [], images = [], files = { written: [], removed: [] }, changed } = ended;
+    const rest = past ? { past: past.steps } : {};
+    const work = undoLate(plan, { steps, images, files, changed }, { document, hands, ...rest });
+    if (!work) return ended;
+    return this.#documentFinished(document, { ...ended, ...(await this.#hear(work)) });
+  }
+
+  #undoRun(undo: Undo, hands: Hands, past: Map<number, DocumentPast>): Promise<Endings> {
+    const { store } = this.#context;
+    return undoRun(this.admitted.command, undo, {
+      ...{ store, hands, past },
+      tellPlan: (document, plan) => this.#tellPlan(document, plan),
+      hear: work => this.#hear(work).catch((error: unknown) => this.#fault(error)),
+      finished: (document, ending) => this.#documentFinished(document, ending),
+      surely: work => this.#surely(work),
+    });
+  }
+
+  async #hear<T>(work: AsyncGenerator<Told, T>): Promise<T> {
     let next = await this.#unlessLeft(work.next());
     for (; !next.done; next = await this.#unlessLeft(work.next())) await this.#tell(next.value);
-    const { restorePoints } = plan;
-    return this.#documentFinished(number, { ...next.value, ...(restorePoints ? { restorePoints } : {}) });
+    return next.value;
   }
 
   async #plan(index: number): Promise<Plan> {
-    const plan = await this.#makePlan(index, this.#looksOnly);
+    const isLook = looksOnly(this.admitted);
+    const plan = await makePlan(this.#context, this.admitted, index, isLook);
     await this.#surely(() => this.#context.store.plan(this.id, index + 1, plan));
-    if (this.#looksOnly) this.#plans.push(plan);
+    if (isLook) this.#plans.push(plan);
     return plan;
   }
 
-  /** Undefined where what would be done is what somebody has looked at, or nobody asks; or where it can't be planned, which its document tells. */
-  async #unlikeItsPlan(): Promise<DocumentEnding | undefined> {
-    const { plan_digest } = this.admitted.command;
-    if (plan_digest === undefined || this.#looksOnly) return undefined;
-    try {
-      const plans: Plan[] = [];
-      for (const index of this.admitted.documents.keys())
-        plans.push(await this.#unlessLeft(this.#makePlan(index, true)));
-      const digest = digestOfPlans(this.admitted, plans);
-      return digest === plan_digest ? undefined : planChanged(plan_digest, digest);
-    } catch (error) {
-      if (error instanceof CannotPlan) return undefined;
-      throw error;
-    }
-  }
-
-  async #makePlan(index: number, compare: boolean): Promise<Plan> {
-    const { site, store } = this.#context;
-    const entry = this.admitted.documents[index];
-    if (!entry) throw new Error(`No document ${index}`);
-    const { intent } = entry.document;
-    const look = this.admitted.command.dry_run ? blindLook : this.#context.look;
-    const runDir = join(this.#context.folder, this.id);
-    const files = shippedFor(this.admitted, intent).map(file => ({ ...file, at: shippedPath(runDir, file.sha256) }));
-    return entry.executor.plan(
-      intent,
-      {
-        document: entry.document,
-        run: this.id,
-        at: this.#context.now(),
-        site: site(),
-        files,
-        compare,
-        ...(this.#looksOnly ? {} : { backups: store.backups() }),
-      },
-      look,
-    );
-  }
-
   async #tellPlan(document: number, plan: Plan): Promise<void> {
+    const id = this.admitted.documents[document - 1]?.document.intent.id;
     await this.#tell({
       kind: 'planned',
       document,
+      ...(id === undefined ? {} : { id }),
       title: plan.title,
       summary: plan.summary,
       steps: plan.steps.map(step => ({ name: step.name, text: describeStep(step) })),
@@ -295,7 +321,7 @@ export class Run {
       await this.#surely(() => watcher.happened?.(this.id, event, this.admitted));
   }
 
-  async #finish(endings: DocumentEnding[]): Promise<void> {
+  async #finish(endings: Endings): Promise<void> {
     const { store, agent, keys, watchers, folder, now } = this.#context;
     const bytes = await sizeOf(join(folder, this.id));
     const { events, head, startedAt, createdAt } = store.find(this.id) ?? NO_RUN;
@@ -320,17 +346,8 @@ export class Run {
     return isWhole ? { planDigest: digestOfPlans(this.admitted, this.#plans) } : {};
   }
 
-  /** Does it, and where the disk is full or broken does it again until it is not: nothing that was told gets lost. */
-  async #surely<T>(work: () => T): Promise<T> {
-    for (let complained = false; ; complained = true) {
-      try {
-        return work();
-      } catch (error) {
-        if (!mayPass(error)) throw error;
-        if (!complained) console.error(`run ${this.id} is held up: the state can't be written:`, error);
-        await this.#unlessLeft(sleep(STORE_PAUSE));
-      }
-    }
+  #surely<T>(work: () => T): Promise<T> {
+    return surely(this.id, work, pause => this.#unlessLeft(pause));
   }
 
   #unlessLeft<T>(promise: Promise<T>): Promise<T> {
@@ -340,36 +357,12 @@ export class Run {
       promise.then(done, fail).finally(() => this.#whenLeft.delete(fail));
     });
   }
-
-  get #looksOnly(): boolean {
-    return this.admitted.command.type === 'plan' || this.admitted.command.dry_run;
-  }
 }
 
-const CANCELLED: DocumentEnding = {
-  outcome: 'cancelled',
-  code: 'cancelled',
-  message: 'Cancelled before this document.',
-  changed: false,
-};
-const CANCELLED_WAITING: DocumentEnding = { ...CANCELLED, message: 'Cancelled while it was waiting.' };
+/** By the places of their documents. */
+type Endings = (DocumentEnding | undefined)[];
+
 const NO_RUN = { events: 0, head: '', startedAt: '', createdAt: '' };
-
-function faultOf(error: unknown): DocumentEnding {
-  return {
-    outcome: 'interrupted',
-    code: 'fault',
-    message: `The agent made a mistake of its own: ${error instanceof Error ? error.message : String(error)}`,
-    remedy: 'Look at the host’s state and the agent’s log, and report this with the log.',
-    changed: true,
-  };
-}
-
-function mayPass(error: unknown): boolean {
-  const { code, errcode } = error as { code?: string; errcode?: number };
-  if (code === 'ERR_SQLITE_ERROR') return PASSING_SQLITE.has((errcode ?? 0) & 0xff);
-  return code === 'ENOSPC' || code === 'EDQUOT' || code === 'EIO';
-}
 
 function aborted(signal: AbortSignal): Promise<void> {
   return new Promise(done => {

@@ -250,6 +250,12 @@ export class Store {
     return found;
   }
 
+  /** A document that had ended was undone by another run. */
+  undone(id: string, document: number, ending: DocumentEnding): void {
+    this.#sync(true);
+    this.#run('UPDATE documents SET ending = ? WHERE run = ? AND document = ?', [JSON.stringify(ending), id, document]);
+  }
+
   /** How many bytes of a step's file have been told. */
   #told(id: string, name: string): number {
     const row = this.#get<{ told: number | null }>(
@@ -350,7 +356,7 @@ export class Store {
     return this.#db.all<T>(sql, values);
   }
 
-  #get<T>(sql: string, values: string[]): T | undefined {
+  #get<T>(sql: string, values: (string | number)[]): T | undefined {
     return this.#db.get<T>(sql, values);
   }
 }

@@ -8,11 +8,13 @@ import {
   visit,
   type Document as YamlDocument,
 } from 'yaml';
-import { z } from 'zod';
+import type { z } from 'zod';
+import { type Checked, checkGraph } from './check-graph.ts';
 import { ACTIONS, type Intent, schemaFor } from './intent.ts';
 import { nearest } from './nearest.ts';
 import { InvalidIntents, type Problem } from './problem.ts';
 import { ParamDeclarations as Declarations, type ParamDeclarations, type ParamValue, render } from './render.ts';
+import { article, knownKeys } from './schema-keys.ts';
 import { yamlValue } from './yaml-value.ts';
 
 export const MAX_FILE_BYTES = 256 * 1024;
@@ -103,6 +105,7 @@ function readFile({ file, text }: IntentFile, given: Record<string, ParamValue>,
   }
   const read: Read = { intents: [], problems: [], declared: [] };
   const ids = new Map<string, number>();
+  const checked: Checked[] = [];
   for (const [index, document] of documents.entries()) {
     const reader = new DocumentReader(file, index + 1, document, lines, read.problems);
     const intent = reader.read(given, complete);
@@ -125,8 +128,12 @@ function readFile({ file, text }: IntentFile, given: Record<string, ParamValue>,
         .replace(/\.ya?ml$/, '')
         .replaceAll(/[^\w.-]/g, '_')
         .slice(0, 128) || 'intent';
-    read.intents.push({ file, name, document: index + 1, documents: documents.length, line: reader.line, intent });
+    const loaded = { file, name, document: index + 1, documents: documents.length, line: reader.line, intent };
+    read.intents.push(loaded);
+    checked.push({ ...loaded, report: (...about) => reader.report(...about) });
   }
+  // Of a file that is not whole it can't be said what needs what.
+  if (checked.length === documents.length) checkGraph(checked);
   return read;
 }
 
@@ -361,35 +368,4 @@ class DocumentReader {
     const { line, col } = this.#lines.linePos(offset);
     return { line: Math.max(line, 1), column: Math.max(col, 1) };
   }
-}
-
-interface JsonSchema {
-  properties?: Record<string, JsonSchema>;
-  items?: JsonSchema;
-  anyOf?: JsonSchema[];
-}
-
-/** The keys that the mapping at `path` may have. */
-function knownKeys(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
-  let nodes = [z.toJSONSchema(schema, { io: 'input' }) as JsonSchema];
-  const forms = () => nodes.flatMap(node => node.anyOf ?? [node]);
-  for (const part of path) {
-    nodes = forms().flatMap(node => (typeof part === 'number' ? node.items : node.properties?.[String(part)]) ?? []);
-  }
-  return [...new Set(forms().flatMap(node => Object.keys(node.properties ?? {})))];
-}
-
-function article(type: string): string {
-  return (
-    (
-      {
-        string: 'a text',
-        number: 'a number',
-        int: 'a whole number',
-        array: 'a list',
-        boolean: 'true or false',
-        object: 'a mapping',
-      } as Record<string, string>
-    )[type] ?? type
-  );
 }

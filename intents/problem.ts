@@ -14,6 +14,9 @@ export interface Problem {
     | 'wrong-value'
     | 'unknown-action'
     | 'duplicate-id'
+    | 'unknown-id'
+    | 'cycle'
+    | 'unreachable'
     | 'unknown-param'
     | 'missing-param'
     | 'wrong-param';

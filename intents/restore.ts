@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { DatabaseName } from './database.ts';
 import { Duration } from './duration.ts';
-import { AbsolutePath, Container, common, OnFailure, Service, Stack, Storage } from './names.ts';
+import { AbsolutePath, Container, common, Service, Stack, Storage } from './names.ts';
 import { Verify } from './verify.ts';
 
 const Name = z
@@ -44,7 +44,6 @@ const aroundIt = {
     .optional()
     .describe('Services of the stack that are stopped meanwhile.'),
   verify: Verify.optional(),
-  on_failure: OnFailure,
   confirm_overwrite,
 };
 

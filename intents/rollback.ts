@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ComposePath, common, OnFailure, Stack } from './names.ts';
+import { ComposePath, common, Stack } from './names.ts';
 import { Verify } from './verify.ts';
 
 /** Brings a stack back to what an earlier run left. */
@@ -20,7 +20,6 @@ export const Rollback = z
       ),
     compose: ComposePath,
     verify: Verify.optional(),
-    on_failure: OnFailure,
     ...common,
   })
   .describe('Brings a stack back to what an earlier run left: files and images.');

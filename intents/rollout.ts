@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { Duration } from './duration.ts';
-import { AbsolutePath, ComposePath, common, OnFailure, RelativePath, Service, Stack } from './names.ts';
+import { AbsolutePath, ComposePath, common, RelativePath, Service, Stack } from './names.ts';
 import { Verify } from './verify.ts';
 
 const Switch = z
@@ -47,20 +47,11 @@ export const Rollout = z
         'recreate (the default) replaces containers; canary sets one new container beside the old ones first; blue-green brings up a second project and switches over.',
       ),
     switch: Switch.optional(),
-    needs: z
-      .array(BackupName)
-      .min(1)
-      .max(20)
-      .optional()
-      .describe(
-        'Names of backups (their "id" or the name of their file) that must have been verified: earlier in this run, or within max_age.',
-      ),
     backup_before: BackupName.optional().describe(
       'The name of an intent file beside this one: its backups are made first, in the same run, and must be verified.',
     ),
     max_age: Duration.optional().describe('How old a backup of "needs" may be. Default: 24h.'),
     verify: Verify.optional(),
-    on_failure: OnFailure,
     ...common,
   })
   .superRefine((intent, context) => {

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ComposePath, common, OnFailure, Service, Stack } from './names.ts';
+import { ComposePath, common, Service, Stack } from './names.ts';
 import { Verify } from './verify.ts';
 
 /** Sets how many containers one service has, and leaves the others alone. */
@@ -11,7 +11,6 @@ export const Scale = z
     replicas: z.int().min(0).max(100).describe('How many containers: 0 to 100. 0 stops the service.'),
     compose: ComposePath,
     verify: Verify.optional(),
-    on_failure: OnFailure,
     ...common,
   })
   .describe('Sets how many containers one service has, and leaves the others alone.');

@@ -1,5 +1,7 @@
 import { z } from 'zod';
-import { Intent } from '../intents/intent.ts';
+import { ACTIONS, Intent } from '../intents/intent.ts';
+import { common } from '../intents/names.ts';
+import { OUTCOMES } from './event.ts';
 
 /** Ids are made by the action (a UUID) and become folder and row names on the host, hence the narrow pattern. */
 export const RunId = z.string().regex(/^[a-z0-9][a-z0-9-]{7,63}$/);
@@ -71,9 +73,26 @@ export const Document = z.strictObject({
   name: z.string().regex(/^[\w.-]{1,128}$/),
   document: z.int().positive(),
   documents: z.int().positive(),
+  /** Its place among all documents of a graph of which other commands carry the rest; from 0. */
+  place: z.int().nonnegative().optional(),
   intent: Intent,
 });
 export type Document = z.infer<typeof Document>;
+
+/** How a document of the same graph has ended that another command carried. */
+export const Given = z.strictObject({
+  ...Document.omit({ intent: true, documents: true }).shape,
+  place: z.int().nonnegative(),
+  outcome: z.enum([...OUTCOMES, 'skipped']),
+  intent: z.strictObject({
+    action: z.enum(ACTIONS),
+    id: common.id,
+    host: common.host,
+    hosts: common.hosts,
+    on_failure: common.on_failure,
+  }),
+});
+export type Given = z.infer<typeof Given>;
 
 const envelope = {
   id: RunId,
@@ -91,6 +110,10 @@ const Deployment = z.strictObject({
   ...envelope,
   approval: Approval.nullable(),
   intents: z.array(Document).min(1).max(100),
+  /** Documents of the same graph that have ended elsewhere. */
+  given: z.array(Given).max(1000).optional(),
+  /** In place of carrying the intents out, undoes what these documents (from 1) of an earlier run of the same intents changed. */
+  undo: z.strictObject({ run: RunId, documents: z.array(z.int().positive()).min(1).max(100) }).optional(),
   files: z.array(ShippedFile).max(5000),
   params: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
   dry_run: z.boolean(),

@@ -26,7 +26,15 @@ export interface Change {
 /** What can happen in a run. `document` counts from 1 and is the place in the command; `step` is the step's name. */
 export type Happening =
   | { kind: 'waiting'; for: string; what: string }
-  | { kind: 'planned'; document: number; title: string; summary: string; steps: PlannedStep[]; changes: Change[] }
+  | {
+      kind: 'planned';
+      document: number;
+      id?: string;
+      title: string;
+      summary: string;
+      steps: PlannedStep[];
+      changes: Change[];
+    }
   | { kind: 'step-started'; document: number; step: string; text: string; phase: 'do' | 'undo' | 'cleanup' }
   | { kind: 'output'; document: number; step: string; text: string }
   | {

@@ -19,6 +19,8 @@ export type StepResult = z.infer<typeof StepResult>;
 
 export const DocumentResult = z.looseObject({
   document: z.number(),
+  /** Its id in its file. */
+  id: z.string().optional(),
   name: z.string(),
   action: z.string(),
   stack: z.string(),

@@ -4,6 +4,7 @@ import { userInfo } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { parseArgs } from 'node:util';
 import { filesBefore } from '../../intents/before.ts';
+import { graphLines } from '../../intents/graph.ts';
 import { type LoadedIntent, loadIntents } from '../../intents/load.ts';
 import { InvalidIntents } from '../../intents/problem.ts';
 import type { ShippedFile } from '../../protocol/command.ts';
@@ -120,7 +121,7 @@ async function send(
     console.log(id);
     return 0;
   }
-  if (!values.json) console.log(`run ${id}`);
+  if (!values.json) for (const line of [`run ${id}`, ...graphLines(loaded)]) console.log(line);
   const receipt = await showLog(socket, id, { follow: true, json: values.json });
   if (receipt) return isGood(receipt) ? 0 : 1;
   process.stderr.write(`The agent ended while the run went on. See it with: chatops logs ${id} -f\n`);
@@ -136,7 +137,7 @@ async function dryRun(loaded: LoadedIntent[], values: { config?: string; json: b
   const plans: { document: number; plan: Plan }[] = [];
   for (const one of loaded) plans.push({ document: one.document, plan: await planBlind(one, site) });
   if (values.json) console.log(JSON.stringify(plans, null, 2));
-  else for (const { plan } of plans) for (const line of linesOf(plan)) console.log(line);
+  else for (const line of [...graphLines(loaded), ...plans.flatMap(({ plan }) => linesOf(plan))]) console.log(line);
   return 0;
 }
 

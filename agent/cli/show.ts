@@ -1,4 +1,5 @@
 import type { Event } from '../../protocol/event.ts';
+import { Lanes } from '../../protocol/lanes.ts';
 import type { Receipt } from '../../protocol/receipt.ts';
 import { lines } from './ask.ts';
 
@@ -13,6 +14,7 @@ export async function showLog(
   run: string,
   { follow, json }: { follow: boolean; json: boolean },
 ): Promise<Receipt | undefined> {
+  const lanes = new Lanes();
   for await (const line of lines<Line>(socket, `/runs/${run}/log${follow ? '?follow=1' : ''}`)) {
     if (line.type === 'receipt') {
       const receipt = JSON.parse(Buffer.from(line.payload, 'base64').toString()) as Receipt;
@@ -20,15 +22,21 @@ export async function showLog(
       else showReceipt(receipt);
       return receipt;
     }
-    if (json) console.log(JSON.stringify(line));
-    else process.stdout.write(harmless(textOf(line)));
+    if (json) {
+      console.log(JSON.stringify(line));
+      continue;
+    }
+    lanes.heard(line);
+    if (line.kind === 'step-finished') process.stdout.write(harmless(lanes.rest(line.document)));
+    const text = textOf(line);
+    process.stdout.write(harmless('document' in line ? lanes.piece(line.document, text) : text));
   }
   return undefined;
 }
 
 export function showReceipt({ outcome, reason, message, remedy, documents }: Receipt): void {
-  for (const { action, stack, name, outcome, images } of documents) {
-    console.log(`${markOf(outcome)} ${action} on ${stack || name}: ${outcome}`);
+  for (const { id, action, stack, name, outcome, images } of documents) {
+    console.log(`${markOf(outcome)} ${action} on ${stack || name}${id === undefined ? '' : ` (${id})`}: ${outcome}`);
     for (const { service, before, after } of images) {
       if (before !== after)
         console.log(`    ${service}: ${before?.slice(0, 19) ?? 'none'} → ${after?.slice(0, 19) ?? 'none'}`);

@@ -91,6 +91,8 @@ export interface Context {
   files: Shipped[];
   /** What is known of backups; absent where nothing is carried out. */
   backups?: KnownBackup[];
+  /** Ids of documents of the same file that make no backup here: of `needs` these are no names of backups. */
+  notBackups?: string[];
   /** Whether the differences between what is and what would be are wanted: they cost time that a run need not take. */
   compare: boolean;
 }

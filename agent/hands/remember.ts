@@ -68,9 +68,13 @@ function contentOf({ images, files, compose, of }: Release): string {
   return JSON.stringify([images, files && told(files), told(compose), of ?? null]);
 }
 
-async function keepCompose(paths: string[], contents: string): Promise<ReleasedFile[]> {
+async function keepCompose(files: Remember['compose'], contents: string): Promise<ReleasedFile[]> {
   const kept: ReleasedFile[] = [];
-  for (const path of paths) {
+  for (const path of files) {
+    if (typeof path !== 'string') {
+      kept.push(path);
+      continue;
+    }
     const bytes = await readFile(path).catch(() => undefined);
     if (!bytes) continue;
     const sha256 = createHash('sha256').update(bytes).digest('hex');

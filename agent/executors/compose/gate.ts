@@ -9,7 +9,7 @@ const DEFAULT_MAX_AGE = '24h';
  * The backups that a rollout stands on: those of `backup_before` and `needs`, verified in this run or (for `needs`) lately.
  * Empty where it names none, and where nothing is carried out. Throws CannotPlan `backup-needed`.
  */
-export function restorePoints(intent: Rollout, { backups, run, at }: Context): RestorePoint[] {
+export function restorePoints(intent: Rollout, { backups, run, at, notBackups = [] }: Context): RestorePoint[] {
   if (!backups) return [];
   const inThisRun = (wanted: string) =>
     backups.filter(one => one.run === run && (one.name === wanted || one.document === wanted) && one.verifiedAt);
@@ -27,6 +27,7 @@ export function restorePoints(intent: Rollout, { backups, run, at }: Context): R
     points.push(...found);
   }
   for (const wanted of needs) {
+    if (notBackups.includes(wanted)) continue;
     const known = inThisRun(wanted).concat(backups.filter(one => one.name === wanted));
     const oldest = Date.parse(at) - parseDuration(maxAge);
     const found = known.find(one => one.verifiedAt !== undefined && Date.parse(one.verifiedAt) >= oldest);

@@ -6,6 +6,9 @@ import type { Target } from './target.ts';
 /** How many releases of a stack can be gone back to. */
 export const KEEP_RELEASES = 10;
 
+/** The name of what ran before a stack's first rollout. */
+export const FIRST_RELEASE = 'before-first-rollout';
+
 /** A container of the stack, as a plan needs it. */
 export interface Running {
   id: string;
@@ -153,20 +156,23 @@ export function remember(
   stack: string,
   target: Target,
   site: Site,
-  of: { files: ReleasedFile[] | null; brought?: string } & Pick<Partial<Remember>, 'as' | 'of' | 'points'>,
+  of: { files: ReleasedFile[] | null; compose?: ReleasedFile[] | undefined } & Pick<
+    Partial<Remember>,
+    'as' | 'of' | 'points'
+  >,
 ): Remember {
   const isShipped = of.files?.some(({ path }) => `${target.dir}/${path}` === target.file);
   const dir = target.file?.slice(0, target.file.lastIndexOf('/'));
   // What compose reads on its own beside its file.
   const overrides = ['compose.override.yaml', 'compose.override.yml', 'docker-compose.override.yml'];
   const files = target.file === undefined || isShipped ? [] : [target.file, ...overrides.map(one => `${dir}/${one}`)];
-  const { brought, ...rest } = of;
+  const { compose = files, ...rest } = of;
   return {
     do: 'remember',
     name,
     folder: memoryOf(site, stack),
     project: target.whole,
-    compose: files,
+    compose,
     keep: KEEP_RELEASES,
     ...rest,
   };

@@ -17,7 +17,7 @@ import {
 import { planShipment } from './ship.ts';
 import { change, checkConfig, limits, measure, tidy } from './steps.ts';
 import { findTarget } from './target.ts';
-import { changedCompose, planUndo, tagSteps } from './undo.ts';
+import { changedCompose, planUndo, tagSteps, undoneLate } from './undo.ts';
 
 type Rollback = Extract<Intent, { action: 'rollback' }>;
 
@@ -61,7 +61,11 @@ export async function planRollback(intent: Rollback, context: Context, look: Loo
       healthStep('wait until healthy', target.project, time.healthy, revive(bringUp, now)),
       ...verifySteps(intent.verify, target.whole, { allow: site.verify, healthy: time.healthy }),
       measure('after', target.project),
-      remember('remember the release', stack, target, site, { files: release.files, of: run }),
+      remember('remember the release', stack, target, site, {
+        files: release.files,
+        compose: release.compose,
+        of: run,
+      }),
     ],
     undo: [
       ...data.undo,
@@ -71,6 +75,7 @@ export async function planRollback(intent: Rollback, context: Context, look: Loo
       )),
     ],
     cleanup: [...data.cleanup, ...forgetImages(stack, now, site)],
+    late: undoneLate({ intent, target, site, now, shipment, time }),
   };
 }
 

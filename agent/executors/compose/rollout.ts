@@ -4,11 +4,12 @@ import { planBlueGreen } from './blue-green.ts';
 import { planCanary } from './canary.ts';
 import { compareStack, summarize } from './compare.ts';
 import { restorePoints } from './gate.ts';
-import { forgetImages, keepImages, lookNow, remember } from './now.ts';
+import { FIRST_RELEASE, forgetImages, keepImages, lookNow, remember } from './now.ts';
 import { planShipment } from './ship.ts';
 import { checkConfig, limits, measure, pull, tidy } from './steps.ts';
 import { type Ground, type Rollout, recreate, type Strategy } from './strategy.ts';
 import { findTarget } from './target.ts';
+import { undoneLate } from './undo.ts';
 
 export async function planRollout(intent: Rollout, context: Context, look: Look): Promise<Plan> {
   const { site, files, compare } = context;
@@ -35,7 +36,7 @@ export async function planRollout(intent: Rollout, context: Context, look: Look)
         ? [
             remember('remember what ran', intent.stack, target, site, {
               files: shipment.earlier,
-              as: 'before-first-rollout',
+              as: FIRST_RELEASE,
             }),
           ]
         : []),
@@ -50,6 +51,7 @@ export async function planRollout(intent: Rollout, context: Context, look: Look)
     ],
     undo: strategy.undo,
     cleanup: forgetImages(intent.stack, now, site),
+    late: undoneLate(ground),
     ...(points.length === 0 ? {} : { restorePoints: points }),
   };
 }

@@ -1,14 +1,14 @@
 import type { Look, Release, Start, Step } from '../../plan.ts';
-import type { Site, Verify } from '../executor.ts';
+import type { Intent, Site, Verify } from '../executor.ts';
 import { healthStep, verifySteps } from '../verify.ts';
-import { contentOf, type Now, revive } from './now.ts';
+import { contentOf, FIRST_RELEASE, type Now, remember, revive } from './now.ts';
 import { type Shipment, WRITE_STEP } from './ship.ts';
 import { change, docker, type Limits, measure, tidy } from './steps.ts';
 import type { Target } from './target.ts';
 
 /** What a way back is planned from. */
 export interface Ground {
-  intent: { stack: string; verify?: Verify | undefined; on_failure?: 'rollback' | 'stop' | undefined };
+  intent: { stack: string; verify?: Verify | undefined; on_failure?: Intent['on_failure'] };
   target: Target;
   site: Site;
   now: Now;
@@ -74,6 +74,28 @@ export async function planUndo(ground: Ground, undoing: Undoing): Promise<Step[]
     ...imagesBack(now, site).map(step => ({ ...step, ifBegan: undoing.tagsSince })),
     ...bringBack,
     ...[healthy, ...checks, measure('after', target.project, 'images after undo')].map(step => ({ ...step, ...since })),
+  ];
+}
+
+/**
+ * What belongs to undoing a change of a stack that had succeeded, beside its way back: what runs again is the newest release.
+ * Where nothing had run before, the containers go; volumes stay.
+ */
+export function undoneLate({ intent, target, site, now, shipment, time }: Omit<Ground, 'look'>): Step[] {
+  if (intent.on_failure === 'stop') return [];
+  if (now.containers?.length === 0) {
+    const down = change('down', target, ['down', '--remove-orphans'], time.up);
+    return shipment.step
+      ? [down, { do: 'restore', name: 'put files back', of: WRITE_STEP, ifBegan: WRITE_STEP }]
+      : [down];
+  }
+  const newest = now.releases.at(-1);
+  return [
+    remember('remember what was put back', intent.stack, target, site, {
+      files: newest ? newest.files : shipment.earlier,
+      compose: newest?.compose,
+      of: newest?.runs.at(-1) ?? FIRST_RELEASE,
+    }),
   ];
 }
 

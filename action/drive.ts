@@ -1,0 +1,155 @@
+import { decide, type Ended, type Node } from '../intents/graph.ts';
+import type { Receipt } from '../protocol/receipt.ts';
+import type { Refusal } from '../protocol/refusal.ts';
+import type { Unit } from './units.ts';
+
+/** A command that was sent: to which host, with which documents (their places), and how that ended. */
+export interface Sent {
+  host: string;
+  places: number[];
+  receipt?: Receipt;
+  /** In place of a receipt: the agent would not, or can't be reached. */
+  refusal?: Refusal;
+}
+
+export interface Driving {
+  nodes: readonly Node[];
+  units: readonly Unit[];
+  /** What only looks is sent to every host, whatever the others say. */
+  looksOnly: boolean;
+  /** Sends these documents to that host. `ended`: how others of the graph have ended. */
+  send(host: string, places: number[], ended: readonly (Ended | undefined)[]): Promise<Sent>;
+  /** Has a host undo these documents of what was sent to it. */
+  undo(sent: Sent, places: number[]): Promise<Sent>;
+}
+
+/** How each document has ended, and everything that was sent, in the order of its end. */
+export interface Driven {
+  ended: (Ended | undefined)[];
+  sent: Sent[];
+}
+
+/**
+ * Drives a graph over several hosts: each unit begins when what its documents come after has ended elsewhere. A fleet is
+ * gone through wave by wave, until the first bad one. What fails stops what needs it; what goes on elsewhere comes to its end.
+ */
+export async function drive(driving: Driving): Promise<Driven> {
+  const { nodes, units, looksOnly, send } = driving;
+  const ended: (Ended | undefined)[] = nodes.map(() => undefined);
+  const sent: Sent[] = [];
+  const open = new Set(units);
+  const going = new Map<Unit, Promise<void>>();
+
+  const carry = async (unit: Unit, places: number[]): Promise<void> => {
+    const mine: Sent[] = [];
+    for (const hosts of unit.target.waves) {
+      const wave = await Promise.all(
+        hosts.map(async host => {
+          const one = await send(host, places, ended);
+          sent.push(one);
+          return one;
+        }),
+      );
+      mine.push(...wave);
+      if (!looksOnly && !wave.every(isGood)) break;
+    }
+    for (const place of places) ended[place] = outcomeOf(place, mine);
+  };
+  const isReady = ({ places }: Unit) =>
+    places.every(place => nodes[place]?.after.every(before => places.includes(before) || ended[before] !== undefined));
+
+  if (looksOnly) {
+    for (const unit of units) await carry(unit, unit.places);
+    return { ended, sent };
+  }
+  const undone = new Set<Sent>();
+  for (;;) {
+    if (going.size === 0) await undoAll(driving, ended, sent, undone);
+    passOver(nodes, units, going, ended);
+    for (const unit of open) {
+      const places = unit.places.filter(place => ended[place] === undefined);
+      if (places.length > 0 && !isReady(unit)) continue;
+      open.delete(unit);
+      if (places.length === 0) continue;
+      const work = carry(unit, places).finally(() => going.delete(unit));
+      work.catch(() => undefined);
+      going.set(unit, work);
+    }
+    if (going.size === 0) return { ended, sent };
+    await Promise.race(going.values());
+  }
+}
+
+function isGood({ receipt }: Sent): boolean {
+  return receipt?.outcome === 'succeeded' || receipt?.outcome === 'planned';
+}
+
+/** What can't begin any more, as far as is known; of what has been sent the agent decides. */
+function passOver(
+  nodes: readonly Node[],
+  units: readonly Unit[],
+  going: ReadonlyMap<Unit, unknown>,
+  ended: (Ended | undefined)[],
+): void {
+  const waiting = units.filter(unit => !going.has(unit)).flatMap(({ places }) => places);
+  for (let moved = true; moved; ) {
+    moved = false;
+    for (const place of waiting) {
+      if (ended[place] !== undefined || decide(nodes, place, ended).do !== 'skip') continue;
+      ended[place] = 'skipped';
+      moved = true;
+    }
+  }
+}
+
+/** How a document has ended over all its hosts: badly where it has on one. */
+function outcomeOf(place: number, sent: readonly Sent[]): Ended {
+  const outcomes = sent.map(one => outcomeAt(place, one));
+  return (
+    outcomes.find(one => one !== 'succeeded' && one !== 'planned' && one !== 'skipped') ??
+    outcomes.find(one => one === 'skipped') ??
+    outcomes[0] ??
+    'skipped'
+  );
+}
+
+/** How a document has ended on one host. What was refused has failed. */
+export function outcomeAt(place: number, { places, receipt }: Sent): Ended {
+  if (!receipt) return 'failed';
+  // An agent that could not carry it on says of no document how it ended.
+  return receipt.documents[places.indexOf(place)]?.outcome ?? receipt.outcome;
+}
+
+/**
+ * Where a document has failed that says "on_failure: rollback", everything of its file that had succeeded is undone, the
+ * last first. What its own agent carried with it that agent has undone already.
+ */
+async function undoAll(
+  { nodes, undo }: Driving,
+  ended: (Ended | undefined)[],
+  sent: Sent[],
+  undone: Set<Sent>,
+): Promise<void> {
+  const hasFailed = (one: Sent, place: number) =>
+    ['failed', 'rolled-back', 'cancelled'].includes(outcomeAt(place, one));
+  const asks = (one: Sent) =>
+    one.places.filter(place => nodes[place]?.onFailure === 'rollback' && hasFailed(one, place));
+  const files = new Set(sent.flatMap(asks).map(place => nodes[place]?.file));
+  const isOf = (place: number) => {
+    const { file, when } = nodes[place] as Node;
+    return files.has(file) && (when === undefined || when === 'succeeded');
+  };
+  const due = sent
+    .filter(one => !undone.has(one) && asks(one).length === 0)
+    .map(one => ({ one, places: one.places.filter(place => isOf(place) && outcomeAt(place, one) === 'succeeded') }))
+    .filter(({ places }) => places.length > 0)
+    .reverse();
+  for (const { one, places } of due) {
+    undone.add(one);
+    const result = await undo(one, places);
+    undone.add(result);
+    sent.push(result);
+    for (const place of places)
+      ended[place] = outcomeAt(place, result) === 'rolled-back' ? 'rolled-back' : (ended[place] ?? 'failed');
+  }
+}

@@ -1,0 +1,90 @@
+import { parse as parseYaml } from 'yaml';
+import { z } from 'zod';
+import type { LoadedIntent } from '../intents/load.ts';
+import { nearest } from '../intents/nearest.ts';
+import { KeyError, readPublicKey } from '../protocol/keys.ts';
+import type { AgentAddress } from './inputs.ts';
+import { refusals } from './refusals.ts';
+
+/** A file of hosts: each one's agent, the key that it must have, and tags. */
+const Hosts = z.record(
+  z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/),
+  z.strictObject({
+    agent: z.string().regex(/^wss?:\/\/[^/?#@\s]+\/?$/, 'Expected ws://name:8000 or wss://name:8000'),
+    key: z.string(),
+    tags: z
+      .array(z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/))
+      .max(50)
+      .optional(),
+  }),
+);
+
+/** Reads a file of hosts. Throws `Refused` `input-invalid`. */
+export function readHosts(path: string, text: string): Map<string, AgentAddress> {
+  const wrong = (why: string) =>
+    refusals.inputInvalid(
+      'hosts-file',
+      `${path}: ${why}`,
+      'Write a mapping of hosts: "edge-1: {agent: ws://edge-1:8000, key: ed25519:…, tags: [edge]}".',
+    );
+  let value: unknown;
+  try {
+    value = parseYaml(text, { schema: 'core', maxAliasCount: 0 });
+  } catch (error) {
+    throw wrong(error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error));
+  }
+  const read = Hosts.safeParse(value);
+  if (!read.success) {
+    const [issue] = read.error.issues;
+    throw wrong(`${issue?.path.join('.')}: ${issue?.message}`);
+  }
+  return new Map(
+    Object.entries(read.data).map(([host, { agent, key, tags = [] }]) => {
+      try {
+        return [host, { url: agent.replace(/\/$/, ''), key: readPublicKey(key), tags }];
+      } catch (error) {
+        if (!(error instanceof KeyError)) throw error;
+        throw wrong(`${host}: ${error.message}`);
+      }
+    }),
+  );
+}
+
+/** Where a document goes: its hosts by name, in waves. Documents with the same key may travel together. */
+export interface Target {
+  key: string;
+  waves: string[][];
+}
+
+/** Finds the hosts that a document means. Throws `Refused` `host-unknown`. */
+export function targetOf({ intent }: LoadedIntent, agents: Map<string, AgentAddress>): Target {
+  const known = [...agents.keys()].filter(Boolean);
+  if (intent.hosts === undefined) {
+    const host = intent.host ?? (agents.has('') ? '' : (known[0] ?? ''));
+    if (!agents.has(host) || (intent.host === undefined && agents.size > 1 && !agents.has('')))
+      throw refusals.intentForUnknownHost(intent.host ?? '(none named)', known);
+    return { key: host, waves: [[host]] };
+  }
+  const wanted = [intent.hosts].flat();
+  const chosen = new Set(
+    wanted.flatMap(one => {
+      const tag = /^tag:(.+)$/.exec(one)?.[1];
+      const found = known.filter(host => (tag === undefined ? host === one : agents.get(host)?.tags?.includes(tag)));
+      if (found.length > 0) return found;
+      const tags = known.flatMap(host => agents.get(host)?.tags?.map(name => `tag:${name}`) ?? []);
+      const near = nearest(one, [...known, ...tags]);
+      throw refusals.intentForUnknownHost(one, near === undefined ? known : [near]);
+    }),
+  );
+  const { canary = 0, max_unavailable: most = 1 } = intent;
+  return { key: JSON.stringify([intent.hosts, canary, most]), waves: wavesOf([...chosen], canary, most) };
+}
+
+/** The first `canary` hosts by themselves, then as many at once as may be unavailable; a share is rounded down, but is one at least. */
+export function wavesOf(hosts: string[], canary: number, most: number | string): string[][] {
+  const size =
+    typeof most === 'number' ? most : Math.max(1, Math.floor((hosts.length * Number.parseInt(most, 10)) / 100));
+  const waves = canary > 0 ? [hosts.slice(0, canary)] : [];
+  for (let at = canary; at < hosts.length; at += size) waves.push(hosts.slice(at, at + size));
+  return waves;
+}
