@@ -1,6 +1,6 @@
 import type { LoadedIntent } from '../intents/load.ts';
 import type { ParamValue } from '../intents/render.ts';
-import type { Approval, Cancel, Deployment, Follow, Origin, ShippedFile } from '../protocol/command.ts';
+import type { Approval, Cancel, Deployment, Follow, Given, Origin, ShippedFile } from '../protocol/command.ts';
 
 /** What is sent to one agent: everything of a command but what each sending makes anew. */
 export interface Task {
@@ -11,8 +11,15 @@ export interface Task {
   intents: LoadedIntent[];
   files: ShippedFile[];
   params: Record<string, ParamValue>;
+  /** What "now" meant in the intents, where they say it. */
+  renderedAt?: string | undefined;
   dryRun: boolean;
   planDigest?: string | undefined;
+  /** Of a graph of which other commands carry the rest: the places of `intents`, and how others have ended. */
+  places?: number[];
+  given?: Given[];
+  /** In place of carrying the intents out: undo these documents (from 1) of that run. */
+  undo?: { run: string; documents: number[] };
 }
 
 /** What an agent's hello binds a command to. */
@@ -31,9 +38,15 @@ export function buildCommand(task: Task, { agent, challenge, now }: Binding): De
     issued_at: now.toISOString(),
     origin: task.origin,
     approval: task.approval,
-    intents: task.intents.map(({ name, document, documents, intent }) => ({ name, document, documents, intent })),
+    intents: task.intents.map(({ name, document, documents, intent }, index) => ({
+      ...{ name, document, documents, intent },
+      ...(task.places === undefined ? {} : { place: task.places[index] }),
+    })),
+    ...(task.given === undefined ? {} : { given: task.given }),
+    ...(task.undo === undefined ? {} : { undo: task.undo }),
     files: task.files,
     params: task.params,
+    ...(task.renderedAt === undefined ? {} : { rendered_at: task.renderedAt }),
     dry_run: task.dryRun,
     ...(task.planDigest === undefined ? {} : { plan_digest: task.planDigest }),
   };

@@ -17,6 +17,8 @@ export interface Driving {
   units: readonly Unit[];
   /** What only looks is sent to every host, whatever the others say. */
   looksOnly: boolean;
+  /** The job is being stopped: nothing more begins. */
+  isCancelled(): boolean;
   /** Sends these documents to that host. `ended`: how others of the graph have ended. */
   send(host: string, places: number[], ended: readonly (Ended | undefined)[]): Promise<Sent>;
   /** Has a host undo these documents of what was sent to it. */
@@ -34,7 +36,7 @@ export interface Driven {
  * gone through wave by wave, until the first bad one. What fails stops what needs it; what goes on elsewhere comes to its end.
  */
 export async function drive(driving: Driving): Promise<Driven> {
-  const { nodes, units, looksOnly, send } = driving;
+  const { nodes, units, looksOnly, isCancelled, send } = driving;
   const ended: (Ended | undefined)[] = nodes.map(() => undefined);
   const sent: Sent[] = [];
   const open = new Set(units);
@@ -51,7 +53,7 @@ export async function drive(driving: Driving): Promise<Driven> {
         }),
       );
       mine.push(...wave);
-      if (!looksOnly && !wave.every(isGood)) break;
+      if ((!looksOnly && !wave.every(isGood)) || isCancelled()) break;
     }
     for (const place of places) ended[place] = outcomeOf(place, mine);
   };
@@ -59,14 +61,14 @@ export async function drive(driving: Driving): Promise<Driven> {
     places.every(place => nodes[place]?.after.every(before => places.includes(before) || ended[before] !== undefined));
 
   if (looksOnly) {
-    for (const unit of units) await carry(unit, unit.places);
+    for (const unit of units) if (!isCancelled()) await carry(unit, unit.places);
     return { ended, sent };
   }
   const undone = new Set<Sent>();
   for (;;) {
-    if (going.size === 0) await undoAll(driving, ended, sent, undone);
+    if (going.size === 0 && !isCancelled()) await undoAll(driving, ended, sent, undone);
     passOver(nodes, units, going, ended);
-    for (const unit of open) {
+    for (const unit of isCancelled() ? [] : open) {
       const places = unit.places.filter(place => ended[place] === undefined);
       if (places.length > 0 && !isReady(unit)) continue;
       open.delete(unit);
@@ -149,7 +151,9 @@ async function undoAll(
     const result = await undo(one, places);
     undone.add(result);
     sent.push(result);
-    for (const place of places)
-      ended[place] = outcomeAt(place, result) === 'rolled-back' ? 'rolled-back' : (ended[place] ?? 'failed');
+    for (const place of places) {
+      const outcome = outcomeAt(place, result);
+      if (outcome !== 'succeeded') ended[place] = outcome;
+    }
   }
 }

@@ -11,6 +11,8 @@ export type Mode = (typeof MODES)[number];
 export interface AgentAddress {
   url: string;
   key: PublicKey;
+  /** By which fleets are chosen. */
+  tags?: string[];
 }
 
 /** The inputs that every mode has. */
@@ -25,6 +27,8 @@ export interface Inputs extends CommonInputs {
   mode: Exclude<Mode, 'validate'>;
   /** By host name; the one agent of a workflow that names no hosts stands under the empty name. */
   agents: Map<string, AgentAddress>;
+  /** A file of the repository that names more of them. */
+  hostsFile: string | undefined;
   /** At least one of key and token vouches for commands. */
   signingKey: SecretKey | undefined;
   /** Whether GitHub is asked for a token with each command. */
@@ -67,13 +71,15 @@ export function readInputs(env: Env): Inputs | (CommonInputs & { mode: 'validate
   const planDigests = lines(read(env, 'plan-digest'));
   if (planDigests.some(digest => !/^[0-9a-f]{64}$/.test(digest)))
     throw refusals.inputInvalid('plan-digest', 'it is no digest', 'Give the output plan-digest of the plan as it is.');
+  const hostsFile = read(env, 'hosts-file');
   const environment = read(env, 'environment');
   if (environment.length > 255)
     throw refusals.inputInvalid('environment', 'it is too long', 'Write the name of an environment.');
   return {
     mode,
     ...common,
-    agents: readAgents(read(env, 'agent'), read(env, 'agent-key')),
+    agents: readAgents(read(env, 'agent'), read(env, 'agent-key'), hostsFile === ''),
+    hostsFile: hostsFile || undefined,
     signingKey,
     oidc,
     githubToken: read(env, 'github-token'),
@@ -168,7 +174,7 @@ function keyed<T>(name: string, reading: () => T): T {
   }
 }
 
-function readAgents(agents: string, keys: string): Map<string, AgentAddress> {
+function readAgents(agents: string, keys: string, required: boolean): Map<string, AgentAddress> {
   const urls = byHost('agent', agents);
   const pinned = byHost('agent-key', keys);
   const found = new Map<string, AgentAddress>();
@@ -190,7 +196,7 @@ function readAgents(agents: string, keys: string): Map<string, AgentAddress> {
     }
     found.set(host, { url: url.replace(/\/$/, ''), key: keyed('agent-key', () => readPublicKey(text)) });
   }
-  if (found.size === 0)
+  if (found.size === 0 && required)
     throw refusals.inputInvalid(
       'agent',
       'it is empty',

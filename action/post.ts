@@ -7,28 +7,40 @@ import { attach } from './deliver.ts';
 import { idToken } from './id-token.ts';
 import { readOidc } from './inputs.ts';
 import type { Log } from './log.ts';
+import type { Saved } from './one-run.ts';
 
 /** GitHub gives a cancelled job's post steps five minutes, in which an undo should have come to its end. */
 const PATIENCE = 240_000;
 
 /** After the job: where the main step ended without its run's receipt, comes back to the run and tells the truth. */
 export async function post(log: Log): Promise<void> {
-  const state = core.getState('run');
+  const state = core.getState('runs');
   if (!state) return;
-  const { run, url, key, origin } = JSON.parse(state) as { run: string; url: string; key: string; origin: unknown };
-  if (core.getState('done') === run) return;
+  const { runs, origin } = JSON.parse(state) as Saved;
+  const done = JSON.parse(core.getState('done') || '[]') as string[];
+  const left = runs.filter(({ run }) => !done.includes(run));
+  const over = Date.now() + PATIENCE;
+  for (const one of left) await tellEnd(log, one, Origin.parse(origin), Math.max(1_000, over - Date.now()));
+}
+
+async function tellEnd(
+  log: Log,
+  { run, url, key }: Saved['runs'][number],
+  origin: Origin,
+  patience: number,
+): Promise<void> {
   const signingKey = process.env['INPUT_SIGNING-KEY'] ?? '';
   const delivery = {
     agent: { url, key: readPublicKey(key) },
     key: signingKey === '' ? undefined : readSecretKey(signingKey),
     ...(readOidc(process.env) ? { idToken } : {}),
-    connectTimeout: PATIENCE,
-    timeout: PATIENCE,
+    connectTimeout: patience,
+    timeout: patience,
     say: () => undefined,
   };
   let receipt: Receipt | undefined;
   try {
-    receipt = await attach(run, { origin: Origin.parse(origin) }, delivery, PATIENCE);
+    receipt = await attach(run, { origin }, delivery, patience);
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     await log.line(error.code === 'run-unknown' ? 'The agent never got the command.' : error.message);

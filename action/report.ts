@@ -7,16 +7,21 @@ import type { Log } from './log.ts';
 export class Report {
   readonly #log: Log;
   readonly #dryRun: boolean;
-  readonly #lanes = new Lanes();
+  readonly #lanes: Lanes;
+  readonly #host: string;
   #inGroup = false;
 
-  constructor(log: Log, host: string, dryRun: boolean) {
+  /** `beside`: other hosts speak at the same time. */
+  constructor(log: Log, host: string, dryRun: boolean, beside = false) {
     this.#log = log;
     this.#dryRun = dryRun;
+    this.#lanes = new Lanes(beside);
+    this.#host = host;
     log.host(host);
   }
 
   async event(event: AnyEvent): Promise<void> {
+    this.#log.host(this.#host);
     const at = event as AnyEvent & Record<string, unknown>;
     this.#lanes.heard(at);
     switch (event.kind) {
@@ -42,6 +47,7 @@ export class Report {
 
   /** The last lines, outside of every group. */
   async receipt(receipt: Receipt): Promise<void> {
+    this.#log.host(this.#host);
     await this.#close();
     for (const document of receipt.documents) {
       const id = document.id === undefined ? '' : ` (${document.id})`;

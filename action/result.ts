@@ -3,7 +3,7 @@ import * as core from '@actions/core';
 import type { Receipt } from '../protocol/receipt.ts';
 import type { Refusal } from '../protocol/refusal.ts';
 import type { Log } from './log.ts';
-import { summaryOf, summaryOfRefusal } from './summary.ts';
+import { type Graph, summariesOf, summaryOfGraph, summaryOfRefusal } from './summary.ts';
 
 /** What the outputs say. */
 export interface Result {
@@ -17,8 +17,13 @@ export interface Result {
 }
 
 /** Sets the outputs, writes the job summary and, where the outcome is not a good one, fails the job with code and remedy. */
-export async function conclude(log: Log, receipts: Receipt[], refusal?: Refusal): Promise<void> {
-  const last = receipts.at(-1);
+export async function conclude(
+  log: Log,
+  receipts: Receipt[],
+  { refusal, graph }: { refusal?: Refusal | undefined; graph?: Graph } = {},
+): Promise<void> {
+  // What began since something had failed, and what was undone, comes after it.
+  const last = receipts.find(({ outcome }) => outcome !== 'succeeded' && outcome !== 'planned') ?? receipts.at(-1);
   const result: Result = {
     status: refusal ? 'refused' : (last?.outcome ?? 'refused'),
     reason: refusal?.code ?? last?.reason ?? '',
@@ -29,7 +34,13 @@ export async function conclude(log: Log, receipts: Receipt[], refusal?: Refusal)
     receipts,
   };
   setOutputs(result);
-  writeSummary([...receipts.map(summaryOf), ...(refusal ? [summaryOfRefusal(refusal)] : [])].join('\n'));
+  writeSummary(
+    [
+      ...(graph ? [summaryOfGraph(graph)] : []),
+      ...summariesOf(receipts),
+      ...(refusal ? [summaryOfRefusal(refusal)] : []),
+    ].join('\n'),
+  );
   if (result.status === 'succeeded' || result.status === 'planned') return;
   process.exitCode = 1;
   await log.command('error', `${result.message || `The run ended ${result.status}.`} ${result.remedy}`.trim(), {

@@ -1,12 +1,47 @@
+import { type Ended, graphMermaid, labelOf } from '../intents/graph.ts';
+import type { LoadedIntent } from '../intents/load.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 import type { Refusal } from '../protocol/refusal.ts';
+import type { Sent } from './drive.ts';
 import { mark, shortImage } from './report.ts';
 
 /** GitHub drops a summary of more than 1 MiB whole; this leaves room for other steps' escaping. */
 const MAX_CHARACTERS = 200_000;
 
+/** How many runs are told in full; of more only those that did not succeed. */
+const MOST_IN_FULL = 20;
+
+/** What was to be done, and what came of it on each host. */
+export interface Graph {
+  documents: LoadedIntent[];
+  ended: readonly (Ended | undefined)[];
+  sent: readonly Sent[];
+}
+
+/** The graph as a picture, and where there were several commands a row for each. */
+export function summaryOfGraph({ documents, ended, sent }: Graph): string {
+  const lines: string[] = [];
+  if (documents.length > 1) lines.push('```mermaid', graphMermaid(documents, ended), '```', '');
+  if (sent.length > 1) {
+    lines.push('| host | documents | outcome |', '|---|---|---|');
+    for (const { host, places, receipt, refusal } of sent) {
+      const labels = places.map(place => labelOf(documents[place] as LoadedIntent)).join(', ');
+      const outcome = receipt?.outcome ?? `refused: ${refusal?.code ?? ''}`;
+      lines.push(`| ${cell(host || (receipt?.agent ?? ''))} | ${cell(labels)} | ${mark(outcome)} ${cell(outcome)} |`);
+    }
+    lines.push('');
+  }
+  return bounded(lines.join('\n'));
+}
+
+/** The job summaries of runs. */
+export function summariesOf(receipts: readonly Receipt[]): string[] {
+  const isTold = ({ outcome }: Receipt) => receipts.length <= MOST_IN_FULL || mark(outcome) === '✗';
+  return receipts.filter(isTold).slice(0, MOST_IN_FULL).map(summaryOf);
+}
+
 /** The job summary of a run: steps with outcome and duration, images before and after. Markdown; everything told is escaped. */
-export function summaryOf(receipt: Receipt): string {
+function summaryOf(receipt: Receipt): string {
   const lines = [
     `### ${mark(receipt.outcome)} ${receipt.outcome} on ${cell(receipt.agent)}`,
     '',

@@ -103,7 +103,8 @@ async function confirmIntents(command: Deployment, tree: TreeEntry[], github: Gi
     for (const { path, sha } of files) {
       const blob = await github.get<{ content: string }>(`/git/blobs/${sha}`);
       const text = Buffer.from(blob?.content ?? '', 'base64').toString();
-      const loaded = load(path, text, command.params);
+      const at = command.rendered_at === undefined ? new Date() : new Date(command.rendered_at);
+      const loaded = load(path, text, command.params, at);
       const has = (document: number, isIt: (intent: Intent) => boolean) =>
         loaded.some(one => one.document === document && isIt(one.intent));
       isThere ||=
@@ -126,13 +127,14 @@ function nameOf(path: string): string {
 }
 
 /** Of the given params those that this file declares: they are all files' together. */
-function load(file: string, text: string, params: Deployment['params']) {
+function load(file: string, text: string, params: Deployment['params'], at: Date) {
   try {
     const [checked] = checkIntents([{ file, text }]);
     const declared = checked?.declared ?? [];
     return loadIntents(
       [{ file, text }],
       Object.fromEntries(Object.entries(params).filter(([key]) => declared.includes(key))),
+      at,
     );
   } catch {
     return [];

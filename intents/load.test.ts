@@ -207,6 +207,46 @@ describe('parameters', () => {
     expect(problemsOf(text, params)[0]?.code).toBe(code);
   });
 
+  it('go through filters, in order', () => {
+    const at = new Date('2026-11-21T06:07:08Z');
+    const value = (template: string, given = {}, type = 'string') =>
+      (
+        loadIntents(
+          [{ file: 'a.yaml', text: `${ROLLOUT}timeout: '${template}'\nparams: {p: {type: ${type}}}\n` }],
+          given,
+          at,
+        )[0]?.intent as { timeout: string }
+      ).timeout;
+    expect(value('{{ params.p | default: "10m" | lower }}')).toBe('10m');
+    expect(value('{{params.p|default:"10m"|lower}}', { p: '5M' })).toBe('5m');
+    expect(value('{{ params.p | date: "%j" }}s', { p: 'now' })).toBe('325s');
+    expect(value('{{ params.p | date: "%Y%m%d" }}s', { p: '2026-01-02T00:30:00+01:00' })).toBe('20260101s');
+    const scaled =
+      'action: scale\nstack: s\nservice: a\nreplicas: "{{ params.n | default: 3 }}"\nparams: {n: {type: number}}\n';
+    expect(load(scaled)[0]?.intent).toMatchObject({ replicas: 3 });
+  });
+
+  it.each([
+    ['one that nobody knows', '| lwoer', 'Did you mean "lower"?'],
+    ['one without its value', '| default', 'default: "text"'],
+    ['one with a value too many', '| lower: "x"', 'lower }}'],
+    ['a date that is none', '| date: "%Y"', '2026-11-21'],
+  ])('are refused with a filter that can’t be used: %s', (_, filter, instead) => {
+    const [problem] = problemsOf(
+      `${ROLLOUT}service: '{{ params.p ${filter} }}'\nparams: {p: {type: string, default: x}}\n`,
+    );
+    expect([problem?.code, problem?.line, problem?.instead]).toEqual([
+      'wrong-filter',
+      3,
+      expect.stringContaining(instead),
+    ]);
+  });
+
+  it('without a value, used once with a default and once without, are missed', () => {
+    const text = `${ROLLOUT}service: "{{ params.p | default: 'x' }}{{ params.p }}"\nparams: {p: {type: string}}\n`;
+    expect(problemsOf(text)[0]?.code).toBe('missing-param');
+  });
+
   it('that nobody gave yet are no problem of the file', () => {
     expect(checkIntents([{ file: 'a.yaml', text: TAGGED }])[0]?.problems).toEqual([]);
   });

@@ -39,11 +39,15 @@ export interface LoadedIntent {
 }
 
 /**
- * Reads files of intents. Parameters are filled in, so the result is what is signed, planned and recorded. Throws
+ * Reads files of intents. Parameters are filled in, so the result is what is signed, planned and recorded; `at` is what `now` means. Throws
  * {@link InvalidIntents} with every problem of every file.
  */
-export function loadIntents(files: IntentFile[], given: Record<string, ParamValue> = {}): LoadedIntent[] {
-  const read = files.map(file => readFile(file, given, true));
+export function loadIntents(
+  files: IntentFile[],
+  given: Record<string, ParamValue> = {},
+  at: Date = new Date(),
+): LoadedIntent[] {
+  const read = files.map(file => readFile(file, given, true, at));
   const problems = read.flatMap(result => result.problems);
   const declared = new Set(read.flatMap(result => result.declared));
   for (const name of Object.keys(given)) {
@@ -65,7 +69,7 @@ export function loadIntents(files: IntentFile[], given: Record<string, ParamValu
 
 /** Checks files on their own: parameters that nobody gave yet are no problem. */
 export function checkIntents(files: IntentFile[]): ({ file: string } & Read)[] {
-  return files.map(file => ({ file: file.file, ...readFile(file, {}, false) }));
+  return files.map(file => ({ file: file.file, ...readFile(file, {}, false, new Date()) }));
 }
 
 interface Read {
@@ -75,7 +79,7 @@ interface Read {
   declared: string[];
 }
 
-function readFile({ file, text }: IntentFile, given: Record<string, ParamValue>, complete: boolean): Read {
+function readFile({ file, text }: IntentFile, given: Record<string, ParamValue>, complete: boolean, at: Date): Read {
   const whole = (code: Problem['code'], message: string, instead: string): Read => ({
     intents: [],
     problems: [{ code, file, document: 0, line: 1, column: 1, message, instead }],
@@ -108,7 +112,7 @@ function readFile({ file, text }: IntentFile, given: Record<string, ParamValue>,
   const checked: Checked[] = [];
   for (const [index, document] of documents.entries()) {
     const reader = new DocumentReader(file, index + 1, document, lines, read.problems);
-    const intent = reader.read(given, complete);
+    const intent = reader.read(given, complete, at);
     read.declared.push(...reader.declared);
     if (!intent) continue;
     if (intent.id !== undefined) {
@@ -160,7 +164,7 @@ class DocumentReader {
     return this.#position(this.#document.contents?.range?.[0] ?? 0).line;
   }
 
-  read(given: Record<string, ParamValue>, complete: boolean): Intent | undefined {
+  read(given: Record<string, ParamValue>, complete: boolean, at: Date): Intent | undefined {
     if (!this.#isSound()) return undefined;
     const value = this.#value();
     if (!value) return undefined;
@@ -168,7 +172,7 @@ class DocumentReader {
     const declarations = this.#declarations(params);
     if (!declarations) return undefined;
     this.declared = Object.keys(declarations);
-    const rendered = render(asked, declarations, given, complete);
+    const rendered = render(asked, declarations, given, complete, at);
     for (const problem of rendered.problems) this.report(problem.code, problem.path, problem.message, problem.instead);
     const schema = this.#schema(rendered.value);
     if (!schema) return undefined;

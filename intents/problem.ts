@@ -19,7 +19,8 @@ export interface Problem {
     | 'unreachable'
     | 'unknown-param'
     | 'missing-param'
-    | 'wrong-param';
+    | 'wrong-param'
+    | 'wrong-filter';
   file: string;
   /** 0 where the file as a whole is meant. */
   document: number;

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { applyFilters, FILTERS, readFilters, whyNot } from './filters.ts';
 import { nearest } from './nearest.ts';
 
 export type ParamValue = string | number | boolean;
@@ -33,12 +34,15 @@ export const ParamDeclarations = z.record(Name, ParamDeclaration);
 export type ParamDeclarations = z.infer<typeof ParamDeclarations>;
 
 export interface RenderProblem {
-  code: 'unknown-param' | 'missing-param' | 'wrong-param';
+  code: 'unknown-param' | 'missing-param' | 'wrong-param' | 'wrong-filter';
   path: (string | number)[];
   message: string;
   instead: string;
 }
 
+/** `params.tag`, and what is done to it: `| default: "latest" | lower`. */
+const EXPRESSION =
+  /^params\.([a-z][a-z0-9_]*)((?:\s*\|\s*[a-z]+(?:\s*:\s*(?:"[^"{}]*"|'[^'{}]*'|-?\d+(?:\.\d+)?))?)*)$/;
 const TEMPLATE = /\{\{\s*(.*?)\s*\}\}/g;
 const WHOLE = /^\{\{\s*([^{}]*?)\s*\}\}$/;
 const MAX_VALUE = 1024;
@@ -52,24 +56,33 @@ export function render(
   declared: ParamDeclarations,
   given: Record<string, ParamValue>,
   complete: boolean,
+  at: Date = new Date(),
 ): { value: Record<string, unknown>; problems: RenderProblem[]; open: Set<string> } {
   const problems: RenderProblem[] = [];
   const open = new Set<string>();
-  const values = valuesOf(declared, given, complete, problems);
+  const values = valuesOf(declared, given, complete, problems, withDefaultsOf(value));
 
   const one = (expression: string, path: (string | number)[]): ParamValue | undefined => {
-    const name = /^params\.([a-z][a-z0-9_]*)$/.exec(expression)?.[1];
+    const [, name, filters = ''] = EXPRESSION.exec(expression) ?? [];
     if (name !== undefined && Object.hasOwn(declared, name)) {
-      const found = values.get(name);
-      if (found === undefined) open.add(path.join('.'));
-      return found;
+      const asked = readFilters(filters);
+      const found = applyFilters(values.get(name), asked, at);
+      const unknown = asked.find(filter => !FILTERS.includes(filter.name)) ?? found.wrong;
+      if (unknown) {
+        problems.push({ code: 'wrong-filter', path, ...whyNot(unknown) });
+        return undefined;
+      }
+      if (found.value === undefined) open.add(path.join('.'));
+      return found.value;
     }
     const near = name === undefined ? undefined : nearest(name, Object.keys(declared));
     problems.push({
       code: 'unknown-param',
       path,
       message: `"{{ ${expression.slice(0, 60)} }}" is not a declared parameter.`,
-      instead: near ? `Write {{ params.${near} }}.` : 'Declare it under "params:" and write {{ params.<name> }}.',
+      instead: near
+        ? `Write {{ params.${near} }}.`
+        : 'Declare it under "params:" and write {{ params.<name> }}, or with filters {{ params.<name> | default: "text" | lower }}.',
     });
     return undefined;
   };
@@ -87,18 +100,35 @@ export function render(
   return { value: walk(value, []) as Record<string, unknown>, problems, open };
 }
 
+/** Names of parameters that have a default wherever they are used. */
+function withDefaultsOf(value: unknown): Set<string> {
+  const uses = new Map<string, boolean>();
+  const walk = (node: unknown): void => {
+    if (typeof node === 'object' && node !== null) for (const item of Object.values(node)) walk(item);
+    if (typeof node !== 'string') return;
+    for (const [, expression = ''] of node.matchAll(TEMPLATE)) {
+      const [, name = '', filters = ''] = EXPRESSION.exec(expression) ?? [];
+      const hasDefault = readFilters(filters).some(filter => filter.name === 'default');
+      uses.set(name, hasDefault && uses.get(name) !== false);
+    }
+  };
+  walk(value);
+  return new Set([...uses].flatMap(([name, hasDefault]) => (hasDefault ? [name] : [])));
+}
+
 function valuesOf(
   declared: ParamDeclarations,
   given: Record<string, ParamValue>,
   complete: boolean,
   problems: RenderProblem[],
+  optional: ReadonlySet<string>,
 ): Map<string, ParamValue> {
   const values = new Map<string, ParamValue>();
   for (const [name, declaration] of Object.entries(declared)) {
     const raw = Object.hasOwn(given, name) ? given[name] : declaration.default;
     if (raw === undefined) {
       if (!complete) continue;
-      if (declaration.required === false) values.set(name, '');
+      if (declaration.required === false || optional.has(name)) values.set(name, '');
       else {
         problems.push({
           code: 'missing-param',

@@ -116,6 +116,8 @@ const Deployment = z.strictObject({
   undo: z.strictObject({ run: RunId, documents: z.array(z.int().positive()).min(1).max(100) }).optional(),
   files: z.array(ShippedFile).max(5000),
   params: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
+  /** What "now" meant in the intents (ISO 8601), where they say it. */
+  rendered_at: z.iso.datetime().optional(),
   dry_run: z.boolean(),
   /** The digest of the plan that was looked at: hex of SHA-256. */
   plan_digest: z

@@ -1,0 +1,99 @@
+import { readFileSync } from 'node:fs';
+import { graphOf, type Node } from '../intents/graph.ts';
+import type { LoadedIntent } from '../intents/load.ts';
+import type { ShippedFile } from '../protocol/command.ts';
+import { checkLabels, gatherApproval } from './approval.ts';
+import type { Task } from './command.ts';
+import { readHosts, targetOf } from './fleet.ts';
+import type { AgentAddress, Inputs } from './inputs.ts';
+import { refusals } from './refusals.ts';
+import { collectFiles, findIntents } from './selection.ts';
+import { gitTree, type Tree } from './tree.ts';
+import { readTrigger } from './trigger.ts';
+import { type Unit, unitsOf } from './units.ts';
+
+/** What is to be done, where, and everything of a command but what is of one host. */
+export interface Prepared {
+  documents: LoadedIntent[];
+  agents: Map<string, AgentAddress>;
+  nodes: Node[];
+  units: Unit[];
+  files: ShippedFile[];
+  task: Pick<Task, 'type' | 'origin' | 'approval' | 'params' | 'renderedAt' | 'dryRun'>;
+}
+
+/** Reads what is to be done and the evidence for it. Throws `Refused`, `InvalidIntents`. */
+export async function prepare(inputs: Inputs, workspace: string): Promise<Prepared> {
+  const trigger = readTrigger(process.env, readEvent(), inputs.mode);
+  const tree = await gitTree(workspace, trigger.sha);
+  const { filesBefore } = await import(/* webpackMode: "eager" */ '../intents/before.ts');
+  const { loadIntents } = await import(/* webpackMode: "eager" */ '../intents/load.ts');
+  const at = new Date();
+  const named = await findIntents(inputs.intent, inputs.intentsDir, tree);
+  const before = await findIntents(filesBefore(loadIntents(named, inputs.params, at)), inputs.intentsDir, tree);
+  const rest = named.filter(({ file }) => !before.some(one => one.file === file));
+  const documents = loadIntents([...before, ...rest], inputs.params, at);
+  const files = await collectFiles(documents, tree, trigger.sha);
+  const agents = await agentsOf(inputs, tree);
+  const nodes = graphOf(documents);
+  const units = unitsOf(
+    nodes,
+    documents.map(document => targetOf(document, agents)),
+  );
+  const approval = await gatherApproval(trigger, await openGitHub(inputs, trigger.origin.repository), {
+    repository: trigger.origin.repository,
+    paths: documents.flatMap(({ file, intent }) =>
+      ['source_dir' in intent && intent.source_dir ? [file, `${intent.source_dir}/`] : [file]].flat(),
+    ),
+    pullRequest: inputs.pullRequest,
+  });
+  if (inputs.mode === 'run')
+    checkLabels(
+      documents.map(({ intent }) => intent),
+      approval,
+    );
+  const commands = units.flatMap(({ target }) => target.waves.flat()).length;
+  if (inputs.planDigests.length > 0 && inputs.planDigests.length !== commands)
+    throw refusals.inputInvalid(
+      'plan-digest',
+      `it has ${inputs.planDigests.length} lines, and ${commands} commands are sent`,
+      'Give the output plan-digest of the plan as it is.',
+    );
+  const type = inputs.mode === 'plan' ? 'plan' : 'run';
+  const isDated = [...before, ...rest].some(({ text }) => /\|\s*date\b/.test(text));
+  const task: Prepared['task'] = {
+    type,
+    ...{ origin: trigger.origin, approval, params: inputs.params },
+    ...(isDated ? { renderedAt: at.toISOString() } : {}),
+    dryRun: inputs.mode === 'dry-run',
+  };
+  return { documents, agents, nodes, units, files, task };
+}
+
+/** The agents of the inputs, and those of the file of hosts. Throws `Refused` `input-invalid`. */
+async function agentsOf({ agents, hostsFile }: Inputs, tree: Tree): Promise<Map<string, AgentAddress>> {
+  if (hostsFile === undefined) return agents;
+  const [text] = await tree.read([hostsFile]).catch(() => []);
+  if (text === undefined)
+    throw refusals.inputInvalid(
+      'hosts-file',
+      `${hostsFile} is not in the repository`,
+      'Name a file of the repository.',
+    );
+  const named = readHosts(hostsFile, text.toString('utf8'));
+  const twice = [...named.keys()].find(host => agents.has(host));
+  if (twice !== undefined)
+    throw refusals.inputInvalid('hosts-file', `the host "${twice}" stands in "agent" too`, 'Name it once.');
+  return new Map([...agents, ...named]);
+}
+
+/** GitHub's client is large: it is loaded when GitHub is asked. */
+async function openGitHub(inputs: Inputs, repository: string) {
+  const { createGitHub } = await import(/* webpackMode: "eager" */ './github.ts');
+  return createGitHub(inputs.githubToken, repository, process.env.GITHUB_API_URL ?? 'https://api.github.com');
+}
+
+function readEvent(): unknown {
+  const path = process.env.GITHUB_EVENT_PATH;
+  return path ? JSON.parse(readFileSync(path, 'utf8')) : {};
+}

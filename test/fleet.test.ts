@@ -1,0 +1,247 @@
+import { randomUUID } from 'node:crypto';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { generateKey } from '../protocol/keys.ts';
+import { freePort, Host } from './stand/host.ts';
+import type { Finished } from './stand/runner.ts';
+import { Client, command } from './stand/signer.ts';
+import { docker, LABEL, World, webStack } from './stand/world.ts';
+
+/** One world, and beside its own host four more whose stacks are all called `app`. */
+const NAMES = ['nas', 'edge-1', 'edge-2', 'edge-3', 'edge-4'] as const;
+type Name = (typeof NAMES)[number];
+const keys = generateKey();
+let world: World;
+const hosts = new Map<Name, Host>();
+const ports = new Map<string, number>();
+
+beforeAll(async () => {
+  world = await new World({ keys }).start();
+  for (const name of NAMES) {
+    const dir = join(world.dir, name);
+    const data = join(dir, 'data');
+    mkdirSync(data, { recursive: true });
+    writeFileSync(join(data, 'kept.txt'), 'kept\n');
+    const host = new Host({
+      ...{ dir, repository: 'org/homelab', keys },
+      allow: [{ actions: ['rollout', 'backup', 'scale'], stacks: ['*'], require_labels: [LABEL] }],
+      config: { agent: name, backups: { sources: [data], destinations: [{ path: dir, min_free: '1MiB' }] } },
+    });
+    hosts.set(name, host);
+    ports.set(name, await freePort());
+    await host.start();
+  }
+}, 60_000);
+afterAll(async () => {
+  for (const name of NAMES) {
+    await hosts.get(name)?.stop('SIGKILL');
+    const own = docker('ps', '--all', '--quiet', '--filter', `label=com.docker.compose.project=app-${name}`).trim();
+    if (own) docker('rm', '--force', ...own.split('\n'));
+  }
+  await world[Symbol.asyncDispose]();
+});
+
+const at = (name: Name) => hosts.get(name) as Host;
+const health = (good: boolean) =>
+  `    healthcheck: {test: [CMD, "${good ? 'true' : 'false'}"], interval: 1s, retries: 1, timeout: 1s}\n`;
+/** What the stack `app` of a host is to be from now on. */
+function prepare(name: Name, version: string, good = true): void {
+  const folder = join(at(name).stacks, 'app');
+  mkdirSync(folder, { recursive: true });
+  const compose = webStack(`chatops-test/web:${version}`, ports.get(name) as number, health(good));
+  writeFileSync(join(folder, 'compose.yaml'), `name: app-${name}\n${compose}`);
+}
+const says = async (name: Name) =>
+  fetch(`http://127.0.0.1:${ports.get(name)}/`)
+    .then(async answer => (await answer.text()).trim())
+    .catch(() => 'nothing');
+const rollout = (id: string, more: string) =>
+  `id: ${id}\nlabel_required: ${LABEL}\naction: rollout\nstack: app\ntimeout: 30s\n${more}`;
+const backup = (host: Name) =>
+  `id: data\nlabel_required: ${LABEL}\naction: backup\nbackup_type: docker_volumes\nhost: ${host}\nsource: ${join(at(host).dir, 'data')}\ndestination: ${at(host).dir}\n`;
+const hostsFile = () =>
+  NAMES.map(
+    name =>
+      `${name}: {agent: "${at(name).url}", key: "${at(name).agentKey}", tags: [${name.startsWith('edge') ? 'edge' : 'store'}]}\n`,
+  ).join('');
+
+/** Merges that file of intents and deploys it to the hosts of the repository's file. */
+function deploy(documents: string[], inputs: Record<string, string> = {}): Promise<Finished> {
+  const merge = world.merge({
+    'chatops/intents/it.yaml': documents.join('---\n'),
+    'chatops/hosts.yaml': hostsFile(),
+  });
+  return world.deploy(merge, 'it', {
+    inputs: {
+      intent: 'it',
+      agent: '',
+      'agent-key': '',
+      'hosts-file': 'chatops/hosts.yaml',
+      'connect-timeout': '1s',
+      ...inputs,
+    },
+  });
+}
+const runsOf = async (name: Name) =>
+  JSON.parse((await at(name).chatops(['runs', '--json'])).stdout) as { id: string; outcome: string; title: string }[];
+const outcomes = async () => Object.fromEntries(await Promise.all(NAMES.map(async name => [name, await says(name)])));
+const good = { nas: '1', 'edge-1': '1', 'edge-2': '1', 'edge-3': '1', 'edge-4': '1' };
+
+/** Everything runs version 1, and is to become version 2. */
+beforeEach(async () => {
+  const is = await outcomes();
+  const others = NAMES.filter(name => is[name] !== '1');
+  for (const name of others) prepare(name, '1');
+  for (const name of NAMES) if (!others.includes(name)) prepare(name, '2');
+  if (others.length === 0) return;
+  const first = await deploy([rollout('app', `hosts: [${others}]\nmax_unavailable: 100%\n`)]);
+  expect([first.outputs.status, await outcomes()], first.log).toEqual(['succeeded', good]);
+  for (const name of others) prepare(name, '2');
+}, 60_000);
+
+describe('a graph over several hosts', () => {
+  it('goes to each in its turn, one command a host and wave, and is shown whole', async () => {
+    const before = await runsOf('nas');
+    const job = await deploy([
+      backup('nas'),
+      rollout('one', 'host: edge-1\nneeds: [data]\n'),
+      rollout('two', 'host: edge-2\nneeds: [data]\n'),
+      rollout('last', 'host: nas\nneeds: [one, two]\n'),
+    ]);
+    expect([job.outputs.status, job.outputs.reason], job.log).toEqual(['succeeded', '']);
+    expect(await outcomes()).toEqual({ ...good, nas: '2', 'edge-1': '2', 'edge-2': '2' });
+    expect((await runsOf('nas')).length - before.length).toBe(2);
+    expect(job.log).toContain('2. one: rollout on app at edge-1 (after data)');
+    expect(job.log).toMatch(/^edge-1 \| one: ── up/m);
+    expect(job.summary).toContain('```mermaid\nflowchart LR\n');
+    expect(job.summary).toContain(':::good');
+    expect(job.summary).toMatch(/\| edge\\-1 \| one \| ✓ succeeded \||\| edge-1 \| one \| ✓ succeeded \|/);
+  });
+
+  it('stops what needs a host that can’t be reached; the rest comes to its end', async () => {
+    await at('edge-1').stop();
+    try {
+      const job = await deploy([
+        rollout('gone', 'host: edge-1\nneeds: []\non_failure: continue\n'),
+        rollout('free', 'host: edge-2\nneeds: []\n'),
+        rollout('tied', 'host: edge-3\nneeds: [gone]\n'),
+        rollout('mend', 'host: edge-4\nneeds: [gone]\nif: failed\n'),
+      ]);
+      expect([job.code, job.outputs.status, job.outputs.reason], job.log).toEqual([1, 'refused', 'agent-unreachable']);
+      expect(await outcomes()).toEqual({ ...good, 'edge-2': '2', 'edge-4': '2' });
+      expect(job.summary).toContain('refused: agent-unreachable');
+    } finally {
+      await at('edge-1').start();
+    }
+  });
+
+  it('is undone at the hosts where it had succeeded, where one fails that says "rollback"', async () => {
+    prepare('edge-2', '2', false);
+    const job = await deploy([
+      backup('nas'),
+      rollout('app', 'host: nas\n'),
+      rollout('one', 'host: edge-1\nneeds: [app]\n'),
+      rollout('two', 'host: edge-2\nneeds: [one]\non_failure: rollback\n'),
+      rollout('tell', 'host: edge-3\nneeds: [two]\nif: failed\n'),
+    ]);
+    expect([job.outputs.status, job.outputs.reason], job.log).toEqual(['rolled-back', 'service-unhealthy']);
+    expect(await outcomes()).toEqual({ ...good, 'edge-3': '2' });
+    const [latest, before] = await runsOf('edge-1');
+    expect([latest?.outcome, before?.outcome]).toEqual(['rolled-back', 'succeeded']);
+    const order = [...job.log.matchAll(/^(\S+) \| .*undo of: rollout/gm)].map(([, host]) => host);
+    expect(order).toEqual(['edge-1', 'nas']);
+  });
+});
+
+describe('a fleet', () => {
+  it('is gone through in waves, the canary first', async () => {
+    const job = await deploy([rollout('app', 'hosts: tag:edge\ncanary: 1\nmax_unavailable: 50%\n')]);
+    expect(job.outputs.status, job.log).toBe('succeeded');
+    expect(await outcomes()).toEqual({ nas: '1', 'edge-1': '2', 'edge-2': '2', 'edge-3': '2', 'edge-4': '2' });
+    const order = [...job.log.matchAll(/^(edge-\d) \| (?:app: )?(rollout on app|✓ rollout on app)/gm)].map(
+      ([, host, what]) => `${host} ${what?.startsWith('✓') ? 'ends' : 'begins'}`,
+    );
+    expect(order.slice(0, 2)).toEqual(['edge-1 begins', 'edge-1 ends']);
+    expect(order.slice(2, 4).sort()).toEqual(['edge-2 begins', 'edge-3 begins']);
+    expect(order.slice(6)).toEqual(['edge-4 begins', 'edge-4 ends']);
+  });
+
+  it('stops at the first bad wave', async () => {
+    prepare('edge-2', '2', false);
+    const job = await deploy([rollout('app', 'hosts: tag:edge\nmax_unavailable: 2\n'), rollout('nas', 'host: nas\n')]);
+    expect([job.outputs.status, job.outputs.reason], job.log).toEqual(['rolled-back', 'service-unhealthy']);
+    expect(await outcomes()).toEqual({ ...good, 'edge-1': '2' });
+  });
+
+  it('whose canary can’t be reached is left alone', async () => {
+    await at('edge-1').stop();
+    try {
+      const job = await deploy([rollout('app', 'hosts: [edge-1, edge-2, edge-3]\ncanary: 1\nmax_unavailable: 2\n')]);
+      expect([job.outputs.status, job.outputs.reason], job.log).toEqual(['refused', 'agent-unreachable']);
+      expect(await outcomes()).toEqual(good);
+    } finally {
+      await at('edge-1').start();
+    }
+  });
+
+  it('is planned on every host, each with a digest', async () => {
+    const fleet = [rollout('app', 'hosts: tag:edge\nmax_unavailable: 50%\n')];
+    const plan = await deploy(fleet, { mode: 'plan' });
+    expect(plan.outputs.status, plan.log).toBe('planned');
+    expect(plan.outputs['plan-digest']?.split('\n')).toHaveLength(4);
+    expect(await outcomes()).toEqual(good);
+    const held = await deploy(fleet, { 'plan-digest': plan.outputs['plan-digest'] ?? '' });
+    expect(held.outputs.status, held.log).toBe('succeeded');
+  });
+
+  it.each([
+    ['hosts: tag:egde', 'host-unknown', 'tag:edge'],
+    ['host: edge-9', 'host-unknown', 'edge-1'],
+  ])('that is none is refused before anything is sent: %s', async (more, code, near) => {
+    const job = await deploy([rollout('app', `${more}\n`)]);
+    expect([job.outputs.status, job.outputs.reason]).toEqual(['refused', code]);
+    expect(job.log).toContain(near);
+  });
+});
+
+describe('an agent that is to undo', () => {
+  const intent = { action: 'rollout' as const, stack: 'app', id: 'app' };
+  const ask = async (name: Name, changes: object, intents: object[] = [intent], secret = keys.secret) => {
+    const client = new Client(at(name).url);
+    const body = { ...command(intents as never), id: randomUUID(), agent: name, ...changes };
+    await client.send(body, secret);
+    return client;
+  };
+
+  it('does so for a run of the same intents and sender that has ended, and for no other', async () => {
+    const done = await ask('edge-1', {});
+    const { run } = await done.receipt();
+    expect(await says('edge-1')).toBe('2');
+    const undo = { run, documents: [1] };
+    const refused = async (changes: object, intents?: object[]) => (await ask('edge-1', changes, intents)).answer();
+    expect(await refused({ undo: { ...undo, run: randomUUID() } })).toBe('run-unknown');
+    expect(await refused({ undo }, [{ ...intent, timeout: '9s' }])).toBe('undo-not-possible');
+    expect(await refused({ undo, approval: null })).toBe('approval-missing');
+    const plan = await ask('edge-1', { type: 'plan' });
+    const { run: planned } = await plan.receipt();
+    expect(await refused({ undo: { ...undo, run: planned } })).toBe('undo-not-possible');
+    expect(await says('edge-1')).toBe('2');
+
+    const undone = await ask('edge-1', { undo });
+    expect(await undone.receipt()).toMatchObject({ outcome: 'rolled-back', changed: false });
+    expect(await says('edge-1')).toBe('1');
+    // Once is enough: nothing is left to undo.
+    expect(await (await ask('edge-1', { undo })).receipt()).toMatchObject({ outcome: 'cancelled', changed: false });
+    expect(await says('edge-1')).toBe('1');
+  });
+
+  it('refuses a document whose need it can’t see', async () => {
+    const scale = { action: 'scale', stack: 'app', service: 'web', replicas: 1, needs: ['data'] };
+    const given = [
+      { place: 0, name: 'test', document: 9, outcome: 'succeeded', intent: { action: 'backup', id: 'data' } },
+    ];
+    expect(await (await ask('edge-1', {}, [scale])).answer()).toBe('graph-incomplete');
+    expect(await (await ask('edge-1', { given }, [scale])).answer()).toBe('accepted');
+  });
+});
