@@ -209,18 +209,15 @@ describe('parameters', () => {
 
   it('go through filters, in order', () => {
     const at = new Date('2026-11-21T06:07:08Z');
-    const value = (template: string, given = {}, type = 'string') =>
-      (
-        loadIntents(
-          [{ file: 'a.yaml', text: `${ROLLOUT}timeout: '${template}'\nparams: {p: {type: ${type}}}\n` }],
-          given,
-          at,
-        )[0]?.intent as { timeout: string }
-      ).timeout;
-    expect(value('{{ params.p | default: "10m" | lower }}')).toBe('10m');
-    expect(value('{{params.p|default:"10m"|lower}}', { p: '5M' })).toBe('5m');
-    expect(value('{{ params.p | date: "%j" }}s', { p: 'now' })).toBe('325s');
-    expect(value('{{ params.p | date: "%Y%m%d" }}s', { p: '2026-01-02T00:30:00+01:00' })).toBe('20260101s');
+    const value = (template: string, given = {}) => {
+      const text = `${ROLLOUT}service: '${template}'\nparams: {p: {type: string}}\n`;
+      return loadIntents([{ file: 'a.yaml', text }], given, at)[0]?.intent;
+    };
+    expect(value('{{ params.p | default: "A" | lower }}')).toMatchObject({ service: 'a' });
+    expect(value('{{params.p|default:"a"|upper}}', { p: 'b' })).toMatchObject({ service: 'B' });
+    expect(value('d{{ params.p | date: "%j-%H%M%S" }}', { p: 'now' })).toMatchObject({ service: 'd325-060708' });
+    const early = { p: '2026-01-02T00:30:00+01:00' };
+    expect(value('{{ params.p | date: "%Y%m%d" }}', early)).toMatchObject({ service: '20260101' });
     const scaled =
       'action: scale\nstack: s\nservice: a\nreplicas: "{{ params.n | default: 3 }}"\nparams: {n: {type: number}}\n';
     expect(load(scaled)[0]?.intent).toMatchObject({ replicas: 3 });
