@@ -1,45 +1,22 @@
-import { parse as parseYaml } from 'yaml';
-import { z } from 'zod';
+import { parseHosts } from '../intents/hosts.ts';
 import type { LoadedIntent } from '../intents/load.ts';
 import { nearest } from '../intents/nearest.ts';
 import { KeyError, readPublicKey } from '../protocol/keys.ts';
 import type { AgentAddress } from './inputs.ts';
 import { refusals } from './refusals.ts';
 
-/** A file of hosts: each one's agent, the key that it must have, and tags. */
-const Hosts = z.record(
-  z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/),
-  z.strictObject({
-    agent: z.string().regex(/^wss?:\/\/[^/?#@\s]+\/?$/, 'Expected ws://name:8000 or wss://name:8000'),
-    key: z.string(),
-    tags: z
-      .array(z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/))
-      .max(50)
-      .optional(),
-  }),
-);
-
 /** Reads a file of hosts. Throws `Refused` `input-invalid`. */
 export function readHosts(path: string, text: string): Map<string, AgentAddress> {
+  const hosts = parseHosts(text);
   const wrong = (why: string) =>
     refusals.inputInvalid(
       'hosts-file',
       `${path}: ${why}`,
       'Write a mapping of hosts: "edge-1: {agent: ws://edge-1:8000, key: ed25519:…, tags: [edge]}".',
     );
-  let value: unknown;
-  try {
-    value = parseYaml(text, { schema: 'core', maxAliasCount: 0 });
-  } catch (error) {
-    throw wrong(error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error));
-  }
-  const read = Hosts.safeParse(value);
-  if (!read.success) {
-    const [issue] = read.error.issues;
-    throw wrong(`${issue?.path.join('.')}: ${issue?.message}`);
-  }
+  if ('problem' in hosts) throw wrong(hosts.problem);
   return new Map(
-    Object.entries(read.data).map(([host, { agent, key, tags = [] }]) => {
+    [...hosts.hosts].map(([host, { agent, key, tags = [] }]) => {
       try {
         return [host, { url: agent.replace(/\/$/, ''), key: readPublicKey(key), tags }];
       } catch (error) {

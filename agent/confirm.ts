@@ -13,8 +13,11 @@ import {
   type TimelineEntry,
 } from '../protocol/evidence.ts';
 import { Refused } from '../protocol/refusal.ts';
-import type { GitHubReader } from './github.ts';
+import { CircuitOpen, type Circuits, circuitOpen } from './circuits.ts';
+import type { Config } from './config.ts';
+import { GitHubReader } from './github.ts';
 import { refusals } from './refusals.ts';
+import { readSecretFile } from './secret-file.ts';
 
 /** What of a workflow run is looked at. */
 interface WorkflowRun {
@@ -42,10 +45,37 @@ const OF_COMMIT = new Set(['push', 'workflow_dispatch', 'schedule']);
  * commit, and the pull requests were merged as it says. Returns the evidence as GitHub has it, which is what then counts.
  * Throws `Refused`: `not-confirmed`, `github-unconfirmed`.
  */
-export async function confirm(command: Deployment, github: GitHubReader): Promise<Approval | null> {
+async function confirm(command: Deployment, github: GitHubReader): Promise<Approval | null> {
   await confirmRun(command, github);
   await confirmContent(command, github);
   return command.approval ? confirmApproval(command.approval, command, github) : null;
+}
+
+/** The evidence of a command as GitHub has it. Throws `Refused`. */
+export async function confirmWith(
+  { github }: Config,
+  command: Deployment,
+  circuits: Circuits,
+): Promise<Approval | null> {
+  if (!github) throw new Refused(refusals.githubUnreachable('agent.yaml names no github.token_file'));
+  let token: string;
+  try {
+    token = readSecretFile(github.token_file);
+  } catch (error) {
+    throw new Refused(refusals.githubUnreachable(error instanceof Error ? error.message : String(error)));
+  }
+  const reader = new GitHubReader(github.api_url, command.origin.repository, token);
+  try {
+    return await circuits.through('github', () => confirm(command, reader), isUnreachable);
+  } catch (error) {
+    if (error instanceof CircuitOpen) throw new Refused(circuitOpen(error.open));
+    throw error;
+  }
+}
+
+/** GitHub did not answer, in contrast to an answer that nobody likes. */
+function isUnreachable(error: unknown): boolean {
+  return error instanceof Refused && error.code === 'github-unconfirmed';
 }
 
 async function confirmRun({ origin }: Deployment, github: GitHubReader): Promise<void> {

@@ -1,6 +1,7 @@
 import { readFile, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Hands, Piece, StepEnding } from './carry-out.ts';
+import { type Circuits, circuitOpen, isOutside, isRegistryDown, registriesOf } from './circuits.ts';
 import { type Engine, inspectAll, serviceOf } from './docker.ts';
 import { changeFiles, FileFailure, restoreFiles } from './files.ts';
 import { checkSource, checkTarget } from './hands/backup.ts';
@@ -19,11 +20,13 @@ import {
   CannotPlan,
   type ExpectListed,
   type FileChange,
+  type Http,
   type JudgeConfig,
   type Measure,
   type Secret,
   type Start,
   type Step,
+  type Tcp,
   type Tidy,
 } from './plan.ts';
 import { Redactor } from './redact.ts';
@@ -56,6 +59,8 @@ export interface HandsOptions {
   redactor?: Redactor;
   /** Bytes that a step may print. */
   outputLimit?: number;
+  /** Who is left alone since it does not work. */
+  circuits?: Circuits;
 }
 
 /** The hands of one run on this host, and the way to let go of them. */
@@ -72,6 +77,33 @@ export function createHands(options: HandsOptions): Hands & { end(): void } {
     const { environment, grace = GRACE_MS } = options;
     return start(step, { keeper, environment, secret, base, grace, resumed, redactor, outputLimit }, signal);
   };
+  const { circuits } = options;
+  /** By the document whose config was judged. */
+  const registries = new Map<number, string[]>();
+  /** Pulls, unless a registry is left alone. */
+  async function* pulling(step: Start, place: Place, signal: AbortSignal, resumed?: { offset: number }): Doing {
+    const names = (registries.get(place.document) ?? []).map(host => `registry ${host}`);
+    const open = resumed ? undefined : names.map(name => circuits?.open(name)).find(Boolean);
+    if (open) return { outcome: 'failed', ...circuitOpen(open) };
+    const ending = yield* starting(step, place, signal, resumed);
+    const said = ending.message ?? '';
+    if (ending.outcome === 'succeeded') await Promise.all(names.map(name => circuits?.succeeded(name)));
+    else if (ending.outcome === 'failed' && isRegistryDown(said)) {
+      const named = names.filter(name => said.includes(name.replace('registry ', '')));
+      await Promise.all((named.length > 0 ? named : names).map(name => circuits?.failed(name)));
+    }
+    return ending;
+  }
+  /** Asks an address, and takes note of whether one outside of this host works. */
+  async function* probing(step: Http | Tcp, signal: AbortSignal): Doing {
+    const host = step.do === 'tcp' ? step.host : new URL(step.url).hostname.replace(/^\[|\]$/g, '');
+    const ending = yield* probe(options.engine, step, signal);
+    if (isOutside(host)) {
+      if (ending.outcome === 'succeeded') await circuits?.succeeded(`verify ${host}`);
+      else if (ending.code === 'verify-failed') await circuits?.failed(`verify ${host}`);
+    }
+    return ending;
+  }
   const secret = (of: Secret) => readSecret(of, options.engine);
   async function* tidy(step: Tidy, place: Place, signal: AbortSignal, resumed?: { offset: number }): Doing {
     const left = await superfluous(options.engine, step, signal);
@@ -110,7 +142,10 @@ export function createHands(options: HandsOptions): Hands & { end(): void } {
       const ending = yield* starting(asked, place, signal, resumed);
       if (ending.outcome !== 'succeeded') return ending;
       const rendered = await readFile(stdoutTo, 'utf8');
-      for (const value of secretsOfRendered(JSON.parse(rendered))) redactor.add(value);
+      const config = JSON.parse(rendered) as { services?: Record<string, { image?: string }> };
+      for (const value of secretsOfRendered(config)) redactor.add(value);
+      const images = Object.values(config.services ?? {}).flatMap(({ image }) => image ?? []);
+      registries.set(place.document, registriesOf(images));
       return judgeRendered(rendered, step);
     } finally {
       // It holds what env files hold.
@@ -141,7 +176,7 @@ export function createHands(options: HandsOptions): Hands & { end(): void } {
     carry(step, place, signal, resumed): Doing {
       switch (step.do) {
         case 'start':
-          return starting(step, place, signal, resumed);
+          return step.pulls ? pulling(step, place, signal, resumed) : starting(step, place, signal, resumed);
         case 'tidy':
           return tidy(step, place, signal, resumed);
         case 'write':
@@ -157,7 +192,7 @@ export function createHands(options: HandsOptions): Hands & { end(): void } {
           return watching(settle(options.engine, step, signal));
         case 'http':
         case 'tcp':
-          return probe(options.engine, step, signal);
+          return probing(step, signal);
         case 'measure':
           return patiently(options.engine, signal, () => measure(options.engine, step));
         case 'check-target':

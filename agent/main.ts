@@ -2,20 +2,19 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseDuration } from '../intents/duration.ts';
-import type { Approval, Deployment } from '../protocol/command.ts';
 import { type Refusal, Refused } from '../protocol/refusal.ts';
 import { PAYLOAD_TYPES, sign } from '../protocol/signature.ts';
 import { VERSION } from '../protocol/version.ts';
 import { Audit, type Refusing } from './audit.ts';
 import { AuditChain } from './audit-chain.ts';
 import { isStillTrusted, type Judges, trustedKeys } from './authenticate.ts';
+import { Circuits } from './circuits.ts';
 import { type Config, ConfigError, parseListen, parseSize, readConfig } from './config.ts';
-import { confirm } from './confirm.ts';
+import { confirmWith } from './confirm.ts';
 import { Database } from './database.ts';
 import { Engine } from './docker.ts';
 import type { Site } from './executors/executor.ts';
 import { executors } from './executors/index.ts';
-import { GitHubReader } from './github.ts';
 import { createHands } from './hands.ts';
 import { LocalServer, SOCKET } from './local.ts';
 import { createLook } from './look.ts';
@@ -31,7 +30,7 @@ import { cleanEnvironment } from './process.ts';
 import { proxmoxFolder, writePrograms } from './proxmox/programs.ts';
 import { refusals } from './refusals.ts';
 import { Runs } from './runs.ts';
-import { readSecretFile, secretPath } from './secret-file.ts';
+import { secretPath } from './secret-file.ts';
 import { SELFTEST_MS, Selftest } from './selftest/session.ts';
 import { AgentServer } from './server.ts';
 import { Store } from './store.ts';
@@ -71,6 +70,7 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
   const environment = cleanEnvironment(config.docker);
   const engine = new Engine(config.docker.socket);
   const look = createLook(engine, environment);
+  const circuits = new Circuits();
   const metrics = new Metrics(
     config.agent,
     {
@@ -78,7 +78,7 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
       waiting: () => runs.waiting(),
       connections: () => server.connections,
       schedules: () => schedules.list(),
-      circuits: () => notifier.circuits(),
+      circuits: () => [...notifier.circuits(), ...circuits.states()],
     },
     () => store.backups(),
     () => chain.head,
@@ -102,17 +102,19 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
       createHands({
         ...{ engine, environment, keeper, runDir, redactor },
         outputLimit: parseSize(config.limits.output),
+        circuits,
       }),
     secrets: () => ({ own: keys.secrets, shown: config.secrets.show }),
     watchers: [audit, metrics, notices],
     audit: () => chain.head,
+    circuits,
     limit: config.limits.concurrent_runs,
   });
   const judgesOf = (next: Config): Judges => ({
     agent: config.agent,
     keys: trustedKeys(next),
     entries: next.trust,
-    issuer: new Issuer(next.oidc, join(state_dir, 'oidc-keys.json')),
+    issuer: new Issuer(next.oidc, join(state_dir, 'oidc-keys.json'), circuits),
     identify: (from, rules) => identifyPeer(next.tailscale.socket, from, rules),
   });
   let judges = judgesOf(config);
@@ -139,7 +141,7 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
     runs,
     executors,
     refused,
-    confirm: command => confirmWith(config, command),
+    confirm: command => confirmWith(config, command, circuits),
     metrics: () => metrics.registry.metrics(),
     say,
     hooks: {
@@ -268,18 +270,6 @@ function changesOf(before: Judges, now: Judges): object {
     policy: policy(now),
     policy_changed: policy(now) !== policy(before),
   };
-}
-
-/** The evidence of a command as GitHub has it. Throws `Refused`. */
-async function confirmWith({ github }: Config, command: Deployment): Promise<Approval | null> {
-  if (!github) throw new Refused(refusals.githubUnreachable('agent.yaml names no github.token_file'));
-  let token: string;
-  try {
-    token = readSecretFile(github.token_file);
-  } catch (error) {
-    throw new Refused(refusals.githubUnreachable(error instanceof Error ? error.message : String(error)));
-  }
-  return confirm(command, new GitHubReader(github.api_url, command.origin.repository, token));
 }
 
 /** What agent.yaml says of this machine, for executors. */

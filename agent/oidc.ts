@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import type { JSONWebKeySet, JWTPayload, JWTVerifyGetKey } from 'jose';
 import { Refused } from '../protocol/refusal.ts';
+import { CircuitOpen, Circuits } from './circuits.ts';
 import { type Config, ConfigError } from './config.ts';
 import { writeDurably } from './keeper.ts';
 import { refusals } from './refusals.ts';
@@ -43,6 +44,7 @@ interface Kept {
 export class Issuer {
   readonly #config: Config['oidc'];
   readonly #cache: string;
+  readonly #circuits: Circuits;
   /** Of `jwks_file`. */
   readonly #given: JSONWebKeySet | undefined;
   #keys: KeySet | undefined;
@@ -51,7 +53,8 @@ export class Issuer {
   #written = '';
 
   /** `cache`: the file in which fetched keys are kept. Throws `ConfigError` where `jwks_file` can't be read. */
-  constructor(config: Config['oidc'], cache: string) {
+  constructor(config: Config['oidc'], cache: string, circuits = new Circuits()) {
+    this.#circuits = circuits;
     this.#config = config;
     this.#cache = cache;
     this.#given = config.jwks_file === undefined ? undefined : keysIn(config.jwks_file);
@@ -93,11 +96,15 @@ export class Issuer {
     };
     const jose = await loadJose();
     try {
-      const { payload } = await jose.jwtVerify<Claims>(token, this.#keySet(jose), rules);
+      const { payload } = await this.#circuits.through(
+        'oidc',
+        () => jose.jwtVerify<Claims>(token, this.#keySet(jose), rules),
+        error => isUnreachable(error, jose),
+      );
       await this.#keep();
       return payload;
     } catch (error) {
-      if (!isUnreachable(error, jose)) throw refusedFor(error, jose);
+      if (!(error instanceof CircuitOpen || isUnreachable(error, jose))) throw refusedFor(error, jose);
       const kept = await this.#kept();
       if (!kept) throw new Refused(refusals.tokenKeysUnreachable(this.#config.issuer, said(error)));
       try {

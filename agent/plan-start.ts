@@ -26,6 +26,8 @@ export interface Start extends Named {
   timeout: Milliseconds;
   /** Ends the process when it has printed nothing and not got on for so long. */
   stallTimeout?: Milliseconds;
+  /** It asks registries: those of the config that was judged last. */
+  pulls?: true;
   /** It draws its progress over and over on one line: not each of these is told. */
   redraws?: true;
   /** Absolute path for standard output; standard error stays in the log. */

@@ -1,14 +1,26 @@
 import { join } from 'node:path';
 import type { Deployment, Document } from '../protocol/command.ts';
 import type { Admitted } from './admitted.ts';
+import { type Circuits, checkCircuits } from './circuits.ts';
+import type { Site } from './executors/executor.ts';
 import { blindLook } from './look.ts';
-import { CannotPlan, type Plan } from './plan.ts';
+import { CannotPlan, type Look, type Plan } from './plan.ts';
 import { digestOfPlans, planChanged } from './plan-digest.ts';
 import type { DocumentEnding } from './receipts.ts';
-import type { RunContext } from './run.ts';
 import { shippedFor, shippedPath } from './shipped.ts';
+import type { Store } from './store.ts';
 
-type Planner = Pick<RunContext, 'site' | 'store' | 'look' | 'folder' | 'now'>;
+/** What plans are made with. */
+export interface Planner {
+  store: Store;
+  /** `<state_dir>/runs`: one folder a run. */
+  folder: string;
+  site: () => Site;
+  look: Look;
+  /** Who is left alone since it does not work. */
+  circuits?: Circuits;
+  now: () => string;
+}
 
 /** Whether a run only looks: a plan or a dry run. */
 export function looksOnly({ command }: Admitted): boolean {
@@ -22,6 +34,7 @@ export async function makePlan(context: Planner, admitted: Admitted, place: numb
   if (!entry) throw new Error(`No document ${place}`);
   const { intent } = entry.document;
   const { command } = admitted;
+  if (!looksOnly(admitted)) checkCircuits(context.circuits, entry.executor.asks(intent));
   const runDir = join(folder, command.id);
   const files = shippedFor(admitted, intent).map(file => ({ ...file, at: shippedPath(runDir, file.sha256) }));
   return entry.executor.plan(

@@ -7,33 +7,27 @@ import type { Admitted } from './admitted.ts';
 import { carryOut, type Hands, type Told, undoLate } from './carry-out.ts';
 import { describeStep } from './describe.ts';
 import { CANCELLED, CANCELLED_WAITING, faultOf } from './endings.ts';
-import type { Site } from './executors/executor.ts';
 import { carryGraph, graphOfCommand, sequence } from './graph-run.ts';
 import { knownAfter } from './known-backups.ts';
 import type { Locks } from './locks.ts';
 import { PATIENCE_OVER, patienceEnds, patienceOf, stillLocked } from './patience.ts';
-import { CannotPlan, type Look, type Plan } from './plan.ts';
+import { CannotPlan, type Plan } from './plan.ts';
 import { digestOfPlans } from './plan-digest.ts';
-import { looksOnly, makePlan, unlikeItsPlan } from './planning.ts';
+import { looksOnly, makePlan, type Planner, unlikeItsPlan } from './planning.ts';
 import { type DocumentEnding, makeReceipt, signReceipt } from './receipts.ts';
 import { Redactor } from './redact.ts';
 import { learnSecrets } from './secrets/learn.ts';
 import { redacted, withWords } from './secrets/words.ts';
-import type { DocumentPast, Store } from './store.ts';
+import type { DocumentPast } from './store.ts';
 import { surely } from './surely.ts';
 import { type Undo, undoRun } from './undo-run.ts';
 import type { Watcher } from './watcher.ts';
 
 /** What a run needs of its agent. */
-export interface RunContext {
+export interface RunContext extends Planner {
   agent: string;
   /** With which receipts are signed. */
   keys: () => readonly SecretKey[];
-  store: Store;
-  /** `<state_dir>/runs`: one folder a run. */
-  folder: string;
-  site: () => Site;
-  look: Look;
   hands: (runDir: string, redactor: Redactor) => Hands & { end(): void };
   /** What must not be told of this host, beside what stands in a stack's files; and names in these whose values may be. */
   secrets?: () => { own: string[]; shown: string[] };
@@ -41,7 +35,6 @@ export interface RunContext {
   /** The audit's head, which receipts carry out of the host. */
   audit?: () => { n: number; digest: string };
   locks: Locks;
-  now: () => string;
 }
 
 /** How many of the newest frames are kept at hand for followers that keep up. */

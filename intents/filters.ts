@@ -1,5 +1,7 @@
 import { nearest } from './nearest.ts';
-import type { ParamValue } from './render.ts';
+
+/** What a parameter can be. */
+export type ParamValue = string | number | boolean;
 
 /** One filter of a template: `default: "latest"`. */
 export interface Filter {

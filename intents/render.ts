@@ -1,8 +1,8 @@
 import { z } from 'zod';
-import { applyFilters, FILTERS, readFilters, whyNot } from './filters.ts';
+import { applyFilters, FILTERS, type ParamValue, readFilters, whyNot } from './filters.ts';
 import { nearest } from './nearest.ts';
 
-export type ParamValue = string | number | boolean;
+export type { ParamValue };
 
 const Pattern = z.string().max(200).refine(isSafePattern, {
   error: 'Expected a regular expression without groups that repeat ("(a+)+"), lookarounds or backreferences',

@@ -190,4 +190,20 @@ describe('an agent that asks GitHub itself', () => {
     expect((await ask(() => ({ type: 'plan', approval: null })))[0]).toBe('accepted');
     expect(world.github.asked).toEqual([]);
   });
+
+  it('leaves GitHub alone for a while where it has failed five times in a row, and says so', async () => {
+    // What works ends the count of what has not.
+    expect((await ask())[0]).toBe('accepted');
+    for (let n = 0; n < 5; n++) {
+      world.github.failures.push({ path: '/actions/runs', status: 502 });
+      expect((await ask())[0]).toBe('github-unconfirmed');
+    }
+    world.github.asked.length = 0;
+    expect(await ask()).toEqual([
+      'circuit-open',
+      expect.stringMatching(/github has failed 5 times in a row.* until 20/),
+    ]);
+    expect(world.github.asked).toEqual([]);
+    expect(await world.host.metrics()).toContain('chatops_circuit_state{name="github"} 1');
+  });
 });

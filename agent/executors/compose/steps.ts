@@ -61,6 +61,7 @@ export function pull(target: Target, services: string[], timeout: Milliseconds):
     timeout,
     ...(timeout > PULL_STALL ? { stallTimeout: PULL_STALL } : {}),
     repeatable: true,
+    pulls: true,
     retry: [{ ...NO_ENGINE, on: NO_ENGINE.on.slice(0, 2) }],
     failure: {
       code: 'pull-failed',
