@@ -4,44 +4,48 @@ import { SecretFile } from '../config-backups.ts';
 import type { Request } from '../http.ts';
 import { readSecretFile } from '../secret-file.ts';
 import { Name } from '../trust.ts';
+import { Digest } from './digest.ts';
 import type { Notice, Severity } from './notice.ts';
+import { Template } from './template.ts';
 
 const name = Name.describe('For the rules.');
+/** What every channel that people read can have. */
+const readable = { name, template: Template.optional(), digest: Digest.optional() };
 const UrlFile = SecretFile.describe('Its first line is the address, which is a secret.');
 const Url = z.url({ protocol: /^https?$/ });
 
 /** How people are told. Addresses that are secrets, and tokens, come from files. */
 export const Channel = z.discriminatedUnion('type', [
-  z.strictObject({ name, type: z.literal('discord'), url_file: UrlFile }),
-  z.strictObject({ name, type: z.literal('slack'), url_file: UrlFile }),
+  z.strictObject({ ...readable, type: z.literal('discord'), url_file: UrlFile }),
+  z.strictObject({ ...readable, type: z.literal('slack'), url_file: UrlFile }),
   z.strictObject({
-    name,
+    ...readable,
     type: z.literal('ntfy'),
     url: Url.describe('https://ntfy.sh/topic'),
     token_file: SecretFile.optional(),
   }),
   z.strictObject({
-    name,
+    ...readable,
     type: z.literal('telegram'),
     token_file: SecretFile,
     chat: z.string().min(1).max(100),
     api_url: Url.default('https://api.telegram.org'),
   }),
   z.strictObject({
-    name,
+    ...readable,
     type: z.literal('matrix'),
     server: Url.describe('https://matrix.example.org'),
     room: z.string().regex(/^!/, 'Expected a room’s id: "!abc:example.org"'),
     token_file: SecretFile,
   }),
   z.strictObject({
-    name,
+    ...readable,
     type: z.literal('webhook'),
     url: Url,
     secret_file: SecretFile.describe('Signs the body: X-Chatops-Signature-256.'),
   }),
   z.strictObject({
-    name,
+    ...readable,
     type: z.literal('email'),
     smtp: z.strictObject({
       host: z.string().regex(/^[\w.-]+$/, 'Expected a host’s name or address'),
@@ -159,8 +163,8 @@ function json(url: string, body: object, headers: Record<string, string> = {}): 
 }
 
 /** A notice in one line. */
-export function titleOf({ title, agent, count }: Notice): string {
-  return `${agent}: ${title}${count > 1 ? ` (${count} times)` : ''}`;
+export function titleOf({ headline, title, agent, count }: Notice): string {
+  return headline ?? `${agent}: ${title}${count > 1 ? ` (${count} times)` : ''}`;
 }
 
 /** The rest of it, in lines. */

@@ -28,6 +28,8 @@ export const Notice = z.object({
   /** One line: `rollout on stack-media failed`. */
   title: z.string(),
   text: z.string(),
+  /** A channel's own words in place of agent and title. */
+  headline: z.string().optional(),
   /** The stable code, where there is one. */
   code: z.string().optional(),
   stack: z.string().optional(),

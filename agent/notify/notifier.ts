@@ -4,8 +4,10 @@ import { send } from '../http.ts';
 import { matches } from '../trust.ts';
 import { parseWindow, untilOver } from '../windows.ts';
 import { type Channel, requestFor, textOf, titleOf } from './channels.ts';
+import { digestOf, nextDigest } from './digest.ts';
 import { sendMail, subjectOf } from './email.ts';
 import { keyOf, Notice, type NoticeEvent, SEVERITIES, type Severity } from './notice.ts';
+import { inWords } from './template.ts';
 
 /** Which notices go to which channels. What is not named is not asked. */
 export interface NotifyRule {
@@ -34,7 +36,8 @@ export interface Waiting {
 
 export interface Queue {
   add: (channel: string, next: number, notice: string) => void;
-  due: (channel: string, now: number) => Waiting | undefined;
+  /** The first ones, at most so many. */
+  due: (channel: string, now: number, most: number) => Waiting[];
   count: (channel: string) => number;
   retry: (id: number, tries: number, next: number) => void;
   remove: (id: number) => void;
@@ -99,12 +102,17 @@ export class Notifier {
     const { config, queue, count } = this.#options;
     const { rules, channels, fold } = config();
     const wanted = new Set(rules.filter(rule => fits(rule, given)).flatMap(rule => rule.channels));
-    for (const { name } of channels) {
+    for (const channel of channels) {
+      const { name } = channel;
       if (!wanted.has(name)) continue;
-      const notice = this.#fold(name, given, parseDuration(fold));
+      const digest = 'digest' in channel ? channel.digest : undefined;
+      const notice = digest ? given : this.#fold(name, given, parseDuration(fold));
       if (!notice) count(name, 'folded');
       else if (queue.count(name) >= MOST_WAITING) count(name, 'dropped');
-      else queue.add(name, this.#now() + this.#quiet(notice), JSON.stringify(notice));
+      else {
+        const next = digest ? nextDigest(digest, this.#now()) : this.#now() + this.#quiet(notice);
+        queue.add(name, next, JSON.stringify(notice));
+      }
     }
   }
 
@@ -117,9 +125,10 @@ export class Notifier {
   look(): void {
     for (const channel of this.#options.config().channels) {
       if (this.#sending.has(channel.name)) continue;
-      const due = this.#options.queue.due(channel.name, this.#now());
-      if (!due) continue;
-      const sending = this.#sendOne(channel, due)
+      const isDigest = 'digest' in channel && channel.digest !== undefined;
+      const due = this.#options.queue.due(channel.name, this.#now(), isDigest ? MOST_WAITING : 1);
+      if (due.length === 0) continue;
+      const sending = this.#send(channel, due)
         .catch((error: unknown) => console.error(`notices to ${channel.name}:`, error))
         .finally(() => this.#sending.delete(channel.name));
       this.#sending.set(channel.name, sending);
@@ -154,24 +163,31 @@ export class Notifier {
     await deliver(channel, notice);
   }
 
-  async #sendOne(channel: Channel, { id, tries, notice }: Waiting): Promise<void> {
+  /** Sends one, or all together. */
+  async #send(channel: Channel, waiting: Waiting[]): Promise<void> {
     const { queue, count, say } = this.#options;
+    const tries = Math.max(...waiting.map(one => one.tries));
+    const remove = (outcome: string) => {
+      for (const { id } of waiting) {
+        queue.remove(id);
+        count(channel.name, outcome);
+      }
+    };
     const cockatiel = await loadCockatiel();
     try {
-      await this.#breaker(channel.name, cockatiel).execute(() => deliver(channel, Notice.parse(JSON.parse(notice))));
-      queue.remove(id);
-      count(channel.name, 'sent');
+      const notice = digestOf(waiting.map(one => Notice.parse(JSON.parse(one.notice))));
+      await this.#breaker(channel.name, cockatiel).execute(() => deliver(channel, notice));
+      remove('sent');
     } catch (error) {
       const isLast = error instanceof Refusing || tries + 1 >= MOST_TRIES;
       const isOpen = error instanceof cockatiel.BrokenCircuitError;
       if (isLast && !isOpen) {
-        queue.remove(id);
-        count(channel.name, 'failed');
+        remove('failed');
         return say(`notice to ${channel.name} given up: ${error instanceof Error ? error.message : error}`);
       }
       const asked = error instanceof Later ? error.seconds * 1_000 : 0;
       const pause = isOpen ? HALF_OPEN_AFTER : Math.min(Math.max(FIRST_PAUSE * 2 ** tries, asked), LONGEST_PAUSE);
-      queue.retry(id, isOpen ? tries : tries + 1, this.#now() + pause);
+      for (const { id } of waiting) queue.retry(id, isOpen ? tries : tries + 1, this.#now() + pause);
       if (!isOpen)
         say(
           `notice to ${channel.name}: ${error instanceof Error ? error.message : error}; again in ${Math.round(pause / 1000)} s`,
@@ -221,7 +237,8 @@ class Later extends Error {
   }
 }
 
-async function deliver(channel: Channel, notice: Notice): Promise<void> {
+async function deliver(channel: Channel, happened: Notice): Promise<void> {
+  const notice = inWords('template' in channel ? channel.template : undefined, happened);
   if (channel.type === 'email') return mail(channel, notice);
   const { status, retryAfter } = await send(requestFor(channel, notice), TIMEOUT_MS);
   if (status < 300) return;

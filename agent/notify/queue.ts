@@ -8,10 +8,10 @@ export function createQueue(db: Database): Queue {
       db.durable(false);
       db.run('INSERT INTO notices (channel, next, tries, notice) VALUES (?, ?, 0, ?)', [channel, next, notice]);
     },
-    due: (channel, now) =>
-      db.get<Waiting>(
-        'SELECT id, channel, next, tries, notice FROM notices WHERE channel = ? AND next <= ? ORDER BY next, id LIMIT 1',
-        [channel, now],
+    due: (channel, now, most) =>
+      db.all<Waiting>(
+        'SELECT id, channel, next, tries, notice FROM notices WHERE channel = ? AND next <= ? ORDER BY next, id LIMIT ?',
+        [channel, now, most],
       ),
     count: channel =>
       db.get<{ count: number }>('SELECT count(*) AS count FROM notices WHERE channel = ?', [channel])?.count ?? 0,
