@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto';
+import type { Task } from '../client/command.ts';
+import type { AgentAddress } from '../client/deliver.ts';
 import type { Ended } from '../intents/graph.ts';
 import type { LoadedIntent } from '../intents/load.ts';
 import type { Given } from '../protocol/command.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 import { Refused } from '../protocol/refusal.ts';
-import type { Task } from './command.ts';
 import { type Driven, drive, type Sent } from './drive.ts';
-import type { AgentAddress, Inputs } from './inputs.ts';
+import type { Inputs } from './inputs.ts';
 import type { Sender } from './one-run.ts';
 import type { Prepared } from './prepare.ts';
 

@@ -1,8 +1,8 @@
+import type { AgentAddress } from '../client/deliver.ts';
 import { parseHosts } from '../intents/hosts.ts';
 import type { LoadedIntent } from '../intents/load.ts';
 import { nearest } from '../intents/nearest.ts';
 import { KeyError, readPublicKey } from '../protocol/keys.ts';
-import type { AgentAddress } from './inputs.ts';
 import { refusals } from './refusals.ts';
 
 /** Reads a file of hosts. Throws `Refused` `input-invalid`. */

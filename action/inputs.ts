@@ -1,19 +1,12 @@
 import { parse as parseYaml } from 'yaml';
+import type { AgentAddress } from '../client/deliver.ts';
 import { parseDuration } from '../intents/duration.ts';
 import type { ParamValue } from '../intents/render.ts';
-import { KeyError, type PublicKey, readPublicKey, readSecretKey, type SecretKey } from '../protocol/keys.ts';
+import { KeyError, readPublicKey, readSecretKey, type SecretKey } from '../protocol/keys.ts';
 import { refusals } from './refusals.ts';
 
 export const MODES = ['run', 'plan', 'dry-run', 'validate'] as const;
 export type Mode = (typeof MODES)[number];
-
-/** An agent as the workflow names it: where it is, and the key that its hello and receipts must bear. */
-export interface AgentAddress {
-  url: string;
-  key: PublicKey;
-  /** By which fleets are chosen. */
-  tags?: string[];
-}
 
 /** The inputs that every mode has. */
 export interface CommonInputs {

@@ -1,10 +1,11 @@
 import * as core from '@actions/core';
+import type { Task } from '../client/command.ts';
+import type { AgentAddress } from '../client/deliver.ts';
+import { cancel, type Delivery, deliver } from '../client/deliver.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 import { Refused } from '../protocol/refusal.ts';
-import type { Task } from './command.ts';
-import { cancel, type Delivery, deliver } from './deliver.ts';
 import { idToken } from './id-token.ts';
-import type { AgentAddress, Inputs } from './inputs.ts';
+import type { Inputs } from './inputs.ts';
 import type { Log } from './log.ts';
 import { Report } from './report.ts';
 

@@ -1,9 +1,9 @@
 import * as core from '@actions/core';
+import { attach } from '../client/deliver.ts';
 import { Origin } from '../protocol/command.ts';
 import { readPublicKey, readSecretKey } from '../protocol/keys.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 import { Refused } from '../protocol/refusal.ts';
-import { attach } from './deliver.ts';
 import { idToken } from './id-token.ts';
 import { readOidc } from './inputs.ts';
 import type { Log } from './log.ts';

@@ -1,11 +1,12 @@
 import { readFileSync } from 'node:fs';
+import type { Task } from '../client/command.ts';
+import type { AgentAddress } from '../client/deliver.ts';
 import { graphOf, type Node } from '../intents/graph.ts';
 import type { LoadedIntent } from '../intents/load.ts';
 import type { ShippedFile } from '../protocol/command.ts';
 import { checkLabels, gatherApproval } from './approval.ts';
-import type { Task } from './command.ts';
 import { readHosts, targetOf } from './fleet.ts';
-import type { AgentAddress, Inputs } from './inputs.ts';
+import type { Inputs } from './inputs.ts';
 import { refusals } from './refusals.ts';
 import { collectFiles, findIntents } from './selection.ts';
 import { gitTree, type Tree } from './tree.ts';

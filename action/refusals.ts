@@ -125,40 +125,4 @@ export const refusals = {
       `The files under "${dir}" are more than ${limit}.`,
       'Ship less: large files belong into an image or a volume.',
     ),
-  agentUnreachable: (url: string, diagnosis: string) =>
-    refused(
-      'agent-unreachable',
-      `The agent at ${url} can't be reached.\n${diagnosis}`,
-      'Follow the diagnosis from its first ✗.',
-    ),
-  agentSilent: (url: string) =>
-    refused(
-      'agent-silent',
-      `What answers at ${url} did not say hello as an agent does.`,
-      'Check that the input "agent" names the agent’s address and port.',
-    ),
-  agentKeyMismatch: (url: string, pinned: string, said: string) =>
-    refused(
-      'agent-key-mismatch',
-      `The agent at ${url} has another key (${said}) than the pinned one (${pinned}). Nothing was sent to it.`,
-      'If the agent was set up anew, put the key that it prints at its start into "agent-key". Otherwise somebody else answers there.',
-    ),
-  protocolUnsupported: (url: string, protocol: number) =>
-    refused(
-      'protocol-unsupported',
-      `The agent at ${url} speaks version ${protocol} of the protocol.`,
-      'Use an action and an agent of the same major version.',
-    ),
-  timedOut: (run: string | undefined, minutes: number) =>
-    refused(
-      'timeout',
-      `There was no end within ${minutes} minutes.${run ? ` The run ${run} goes on at the host.` : ''}`,
-      'Give the input "timeout" more time, or look at the host.',
-    ),
-  receiptMismatch: (why: string) =>
-    refused(
-      'receipt-mismatch',
-      `The agent's receipt does not prove what was shown: ${why}.`,
-      'Don’t trust this log. Look at the host and at the agent’s audit log.',
-    ),
 } satisfies Record<string, (...args: never[]) => Refused>;

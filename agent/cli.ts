@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { setFlagsFromString } from 'node:v8';
+import type { Refusal } from '../protocol/refusal.ts';
 import { VERSION } from '../protocol/version.ts';
 
 // Long idle, then much output at once: without this V8's young generation grows to tens of megabytes and stays so.
@@ -39,10 +40,12 @@ const HELP = `chatops ${VERSION} — deployments on machines you own
   chatops selftest --attack [--out FILE]  attack the agent of this host, and say how it stood
   chatops keygen [--out FILE]             make a signing key; with --out the secret goes to FILE (0600)
   chatops completion bash | zsh | fish    for the shell to take in
+  chatops man                             this program's manual page, for "man -l -"
   chatops --help | --version
 
 The commands that speak with the agent find it by --config FILE (default /etc/chatops/agent.yaml) or
---socket PATH, and print JSON with --json.
+--socket PATH. run, plan, rollback, runs, logs and cancel also speak with one elsewhere on the tailnet:
+--agent ws://NAME:8000 --agent-key KEY --signing-key-file FILE [--as NAME]. All print JSON with --json.
 
 Exit codes: 0 done, 1 not valid or failed, 2 wrong call.
 `;
@@ -93,6 +96,8 @@ async function main(args: string[]): Promise<number> {
       return (await import(/* webpackMode: "eager" */ './cli/selftest.ts')).selftest(rest);
     case 'keeper':
       return (await import(/* webpackMode: "eager" */ './cli/keeper.ts')).keeper();
+    case 'man':
+      return (await import(/* webpackMode: "eager" */ './cli/man.ts')).man(rest);
     case 'keygen':
       return (await import(/* webpackMode: "eager" */ './cli/keygen.ts')).keygen(rest);
     case '--version':
@@ -120,6 +125,9 @@ try {
     process.exit(EXIT.failed);
   }
   const usage = error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS');
-  process.stderr.write(`chatops: ${error instanceof Error ? error.message : String(error)}\n`);
+  const { message = String(error), refusal = { message } } = error as { message?: string; refusal?: Partial<Refusal> };
+  const told = [refusal.code === undefined ? '' : `${refusal.code}: `, refusal.message, ' ', refusal.remedy].join('');
+  const asJson = process.argv.includes('--json');
+  process.stderr.write(asJson ? `${JSON.stringify({ error: refusal })}\n` : `chatops: ${told.trim()}\n`);
   process.exitCode = usage ? EXIT.usage : EXIT.failed;
 }

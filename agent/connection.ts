@@ -6,7 +6,7 @@ import type { SecretKey } from '../protocol/keys.ts';
 import { type Refusal, Refused } from '../protocol/refusal.ts';
 import { PAYLOAD_TYPES, sign } from '../protocol/signature.ts';
 import { VERSION } from '../protocol/version.ts';
-import { FIRST_FRAME_MS, type Hello, PROTOCOL, SignedFrame } from '../protocol/wire.ts';
+import { FIRST_FRAME_MS, type Hello, PROTOCOL, type RunsFrame, SignedFrame } from '../protocol/wire.ts';
 import { admit, checkSender, type Guard } from './admit.ts';
 import type { Refusing } from './audit.ts';
 import { authenticate, type Challenge, type Judges, type Trusted } from './authenticate.ts';
@@ -57,6 +57,12 @@ export async function converse(
     const { command, key } = await authenticate(frame, agent.judges(), challenge, from);
     trusted(key);
     Object.assign(who, factsOf(command, key));
+    if (command.type === 'runs') {
+      checkSender(command, key, agent.config());
+      const runs = agent.runs.list(command.limit, command.before, key.entry.name);
+      socket.send(JSON.stringify({ type: 'runs', runs: runs.map(run => ({ ...run })) } satisfies RunsFrame));
+      return socket.close(1000);
+    }
     const answer = await begin(command, key, from.address, agent);
     socket.send(JSON.stringify({ type: 'accepted', ...answer.accepted }));
     if (answer.after !== undefined) {
@@ -74,7 +80,7 @@ export async function converse(
 }
 
 async function begin(
-  command: Command,
+  command: Exclude<Command, { type: 'runs' }>,
   key: Trusted,
   address: string,
   agent: Conversation,

@@ -151,8 +151,9 @@ export class Runs {
     return this.#store.find(id);
   }
 
-  list(limit: number, before?: string): ListedRun[] {
-    return this.#store.list(limit, before);
+  /** The newest first; with `trust` those of that entry only. */
+  list(limit: number, before?: string, trust?: string): ListedRun[] {
+    return this.#store.list(limit, before, trust);
   }
 
   /** How many runs (not plans) have begun under an entry of trust since a time (ISO 8601). */

@@ -265,16 +265,13 @@ export class Store {
     return row?.told ?? 0;
   }
 
-  /** Runs, the newest first, from after the one named `before` on. */
-  list(limit: number, before?: string): ListedRun[] {
+  /** Runs, the newest first, from after the one named `before` on; with `trust` those of that entry. */
+  list(limit: number, before?: string, trust?: string): ListedRun[] {
     const from = before === undefined ? undefined : this.find(before);
-    return from
-      ? this.#all<ListedRun>(`${SELECT_LISTED} WHERE (created_at, id) < (?, ?) ${NEWEST_FIRST}`, [
-          from.createdAt,
-          from.id,
-          limit,
-        ])
-      : this.#all<ListedRun>(`${SELECT_LISTED} ${NEWEST_FIRST}`, [limit]);
+    const where = [...(from ? ['(created_at, id) < (?, ?)'] : []), ...(trust === undefined ? [] : ['trust = ?'])];
+    const values = [...(from ? [from.createdAt, from.id] : []), ...(trust === undefined ? [] : [trust]), limit];
+    const condition = where.length > 0 ? `WHERE ${where.join(' AND ')}` : '';
+    return this.#all<ListedRun>(`${SELECT_LISTED} ${condition} ${NEWEST_FIRST}`, values);
   }
 
   /** The oldest ended runs, as long as they are older than `before` (ISO 8601), or there are more than `runs`, or of more bytes than `bytes`. */

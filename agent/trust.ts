@@ -62,9 +62,9 @@ export const AllowRule = z.strictObject({
     .optional()
     .describe('Only at one of these times: days (default: each), from-to, time zone (default: UTC).'),
   without_approval: z
-    .array(z.enum(['workflow_dispatch', 'schedule', 'push', 'pull_request']))
+    .array(z.enum(['workflow_dispatch', 'schedule', 'push', 'pull_request', 'laptop']))
     .optional()
-    .describe('Events that need no merged pull request and no label.'),
+    .describe('Events that need no merged pull request and no label. laptop: the command line, with a signing key.'),
 });
 export type AllowRule = z.infer<typeof AllowRule>;
 

@@ -1,17 +1,30 @@
+import { graphLines } from './graph.ts';
 import { describeIntent } from './intent.ts';
 import { checkIntents, type IntentFile } from './load.ts';
 import { formatProblem, type Problem } from './problem.ts';
 
+/** A document that is right: `rollout on stack-media`. */
+export interface Validated {
+  file: string;
+  document: number;
+  what: string;
+}
+
 /** The list that `mode: validate` and `chatops validate` print, and every problem found. */
-export function validateFiles(files: IntentFile[]): { lines: string[]; problems: Problem[] } {
+export function validateFiles(files: IntentFile[]): { lines: string[]; problems: Problem[]; documents: Validated[] } {
   const lines: string[] = [];
+  const sound: Validated[] = [];
   const all: Problem[] = [];
   for (const { file, intents, problems } of checkIntents(files)) {
     for (const { document, documents, intent } of intents) {
-      lines.push(`✓ ${file} (doc ${document}/${documents}): ${describeIntent(intent)}`);
+      const what = describeIntent(intent);
+      lines.push(`✓ ${file} (doc ${document}/${documents}): ${what}`);
+      sound.push({ file, document, what });
     }
+    // Of what is wrong it can't be said what comes after what.
+    if (problems.length === 0) lines.push(...graphLines(intents).map(line => `    ${line}`));
     for (const problem of problems) lines.push(`✗ ${formatProblem(problem)}`);
     all.push(...problems);
   }
-  return { lines, problems: all };
+  return { lines, problems: all, documents: sound };
 }

@@ -136,10 +136,19 @@ const Follow = z.strictObject({
 
 const Cancel = z.strictObject({ type: z.literal('cancel'), ...envelope, run: RunId });
 
+/** Asks for the runs of the sender's own entry of trust, the newest first. */
+const List = z.strictObject({
+  type: z.literal('runs'),
+  ...envelope,
+  limit: z.int().min(1).max(500),
+  before: RunId.optional(),
+});
+
 /** What a signature covers. The agent reads it strictly: an unknown field is refused. */
-export const Command = z.discriminatedUnion('type', [Deployment, Follow, Cancel]);
+export const Command = z.discriminatedUnion('type', [Deployment, Follow, Cancel, List]);
 export type Command = z.infer<typeof Command>;
 /** A command that makes a run (`run` or `plan`). */
 export type Deployment = z.infer<typeof Deployment>;
 export type Follow = z.infer<typeof Follow>;
 export type Cancel = z.infer<typeof Cancel>;
+export type List = z.infer<typeof List>;

@@ -47,6 +47,22 @@ export const AcceptedFrame = z.looseObject({
 export const RefusalFrame = z.looseObject({ type: z.literal('refusal'), ...Refusal.shape });
 export const ReceiptFrame = z.looseObject({ type: z.literal('receipt'), ...Signed.shape });
 
+/** The answer to a command of type `runs`. Times are ISO 8601. */
+export const RunsFrame = z.looseObject({
+  type: z.literal('runs'),
+  runs: z.array(
+    z.looseObject({
+      id: z.string(),
+      title: z.string(),
+      state: z.string(),
+      outcome: z.string().nullable(),
+      createdAt: z.string(),
+      endedAt: z.string().nullable(),
+    }),
+  ),
+});
+export type RunsFrame = z.infer<typeof RunsFrame>;
+
 /** What the agent sends. */
 export const AgentFrame = z.discriminatedUnion('type', [
   HelloFrame,
@@ -54,5 +70,6 @@ export const AgentFrame = z.discriminatedUnion('type', [
   RefusalFrame,
   AnyEvent,
   ReceiptFrame,
+  RunsFrame,
 ]);
 export type AgentFrame = z.infer<typeof AgentFrame>;

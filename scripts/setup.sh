@@ -47,6 +47,9 @@ need promtool prometheus
 need systemd-analyze systemd
 need containerd containerd
 need docker-registry docker-registry
+need mandoc mandoc
+need zsh zsh
+need fish fish
 compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
 # ldd fails for a static program, which is the kind that runs in an image made from nothing.
 if ! command -v busybox >/dev/null || ldd "$(command -v busybox)" >/dev/null 2>&1; then

@@ -21,8 +21,18 @@ const WALLS: { in: RegExp; may: RegExp; because: string }[] = [
   },
   {
     in: /^action\//,
-    may: /^(intents\/|protocol\/|action\/|node:|yaml$|ws$|@actions\/)/,
+    may: /^(intents\/|protocol\/|client\/|action\/|node:|yaml$|@actions\/)/,
     because: 'action and agent share only what crosses the wire',
+  },
+  {
+    in: /^client\//,
+    may: /^(intents\/|protocol\/|client\/|node:|ws$)/,
+    because: 'who sends commands knows neither the runner nor the host',
+  },
+  {
+    in: /^agent\/cli\//,
+    may: /^(intents\/|protocol\/|client\/|agent\/|node:|yaml$|zod$|croner$)/,
+    because: 'the command line is a sender too, from a laptop; the agent itself is none',
   },
   {
     in: /^agent\/executors\/(?!index|exam)[^/]+\//,
@@ -40,8 +50,8 @@ const ONLY: { what: RegExp; in: RegExp; because: string }[] = [
   { what: /^node:sqlite$/, in: /^agent\/database\.ts$/, because: 'one place opens the database' },
   {
     what: /^node:child_process$/,
-    in: /^(agent\/(process|look)\.ts|action\/(tree|diagnose)\.ts)$/,
-    because: 'process.ts starts what changes something, look.ts asks; on the runner git and tailscale are asked',
+    in: /^(agent\/(process|look)\.ts|action\/tree\.ts|client\/diagnose\.ts)$/,
+    because: 'process.ts starts what changes something, look.ts asks; git and tailscale are asked',
   },
 ];
 
@@ -56,7 +66,7 @@ function importsOf({ path, text }: Source): string[] {
 }
 
 function brokenWalls(sources: Source[]): string[] {
-  const product = sources.filter(({ path }) => /^(intents|protocol|action|agent)\//.test(path));
+  const product = sources.filter(({ path }) => /^(intents|protocol|client|action|agent)\//.test(path));
   return product.flatMap(source => {
     const wall = WALLS.find(one => one.in.test(source.path));
     const through = importsOf(source).filter(specifier => wall && !wall.may.test(specifier));
@@ -92,7 +102,7 @@ const all = (pattern: string): Source[] =>
     path,
     text: readFileSync(path, 'utf8'),
   }));
-const written = all('{intents,protocol,action,agent,test,bench,scripts}/**/*.ts');
+const written = all('{intents,protocol,client,action,agent,test,bench,scripts}/**/*.ts');
 const product = written.filter(
   ({ path }) => !path.endsWith('.test.ts') && !path.endsWith('.d.ts') && path !== 'agent/executors/exam.ts',
 );
@@ -107,7 +117,7 @@ describe('the walls', () => {
     ['intents/load.ts', "import { readFile } from 'node:fs';"],
     ['protocol/wire.ts', "import { Store } from '../agent/store.ts';"],
     ['action/main.ts', "import { Store } from '../agent/store.ts';"],
-    ['agent/runs.ts', "import { deliver } from '../action/deliver.ts';"],
+    ['agent/runs.ts', "import { deliver } from '../client/deliver.ts';"],
     ['agent/executors/compose/rollout.ts', "import { spawn } from 'node:child_process';"],
     ['agent/executors/compose/rollout.ts', "import { Store } from '../../store.ts';"],
     ['agent/runs.ts', "import { DatabaseSync } from 'node:sqlite';"],

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { COMMANDS } from '../agent/cli/completion.ts';
 import type { Finding } from '../agent/cli/doctor.ts';
+import { PAGES } from '../agent/cli/man.ts';
 import { IssuerDouble } from './doubles/issuer.ts';
 import { Host } from './stand/host.ts';
 
@@ -114,9 +115,47 @@ describe('chatops completion', () => {
     expect(complete('audit', '--e', '2')).toBe('--expect');
   });
 
-  it('has something for zsh and fish, and for nobody else', () => {
-    expect(chatops('completion', 'zsh').stdout).toContain('#compdef chatops');
-    expect(chatops('completion', 'fish').stdout).toContain('__fish_seen_subcommand_from policy');
+  it('completes in fish', () => {
+    const script = `${chatops('completion', 'fish').stdout}\ncomplete --do-complete $argv[1]`;
+    const complete = (line: string) =>
+      spawnSync('fish', ['--no-config', '-c', script, line], { encoding: 'utf8', env: { ...process.env, HOME: dir } })
+        .stdout.split('\n')
+        .map(one => one.split('\t')[0]);
+    expect(complete('chatops roll')).toEqual(['rollback', '']);
+    expect(complete('chatops policy ex')).toContain('explain');
+  });
+
+  it('is taken in by zsh', () => {
+    const file = join(dir, '_chatops');
+    writeFileSync(file, chatops('completion', 'zsh').stdout);
+    const script = `autoload -U compinit && compinit -u -D && source ${file} && print -r -- $_comps[chatops]`;
+    const { stdout, stderr } = spawnSync('zsh', ['-f', '-c', script], { encoding: 'utf8' });
+    expect([stdout.trim(), stderr]).toEqual(['_chatops', '']);
+    expect(spawnSync('zsh', ['-n', file]).status).toBe(0);
+  });
+
+  it('is for these shells and no other', () => {
     expect(chatops('completion', 'tcsh').status).toBe(2);
+  });
+});
+
+describe('chatops man', () => {
+  it('is a manual page without a fault, that knows every command and option', () => {
+    const { stdout, status } = spawnSync(process.execPath, ['dist/agent/index.js', 'man'], { encoding: 'utf8' });
+    expect(status).toBe(0);
+    const judged = spawnSync('mandoc', ['-T', 'lint', '-W', 'warning'], { input: stdout, encoding: 'utf8' });
+    expect([judged.stdout, judged.status]).toEqual(['', 0]);
+    const { stdout: shown } = spawnSync('mandoc', ['-T', 'utf8'], { input: stdout, encoding: 'utf8' });
+    // Bold is a letter, a backspace and the letter again.
+    const text = shown
+      .split('\b')
+      .map((part, index, all) => (index < all.length - 1 ? part.slice(0, -1) : part))
+      .join('');
+    for (const [name, words] of Object.entries(COMMANDS)) {
+      expect(text).toMatch(new RegExp(`^ {7}${name}\\b`, 'm'));
+      for (const option of words.filter(word => word.startsWith('--')))
+        expect(text).toMatch(new RegExp(`^ {7}${option}( |$)`, 'm'));
+    }
+    expect(Object.keys(PAGES).sort()).toEqual(Object.keys(COMMANDS).sort());
   });
 });

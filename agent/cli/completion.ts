@@ -1,3 +1,5 @@
+const REMOTE = ['--agent', '--agent-key', '--signing-key-file', '--as', '--timeout'];
+
 /** Commands and what may follow them, in one place: the shells' completions are made of it. */
 export const COMMANDS: Record<string, string[]> = {
   init: [
@@ -10,20 +12,21 @@ export const COMMANDS: Record<string, string[]> = {
     '--label',
     '--stacks',
     '--dir',
+    '--json',
   ],
   agent: ['--config'],
-  config: ['check'],
+  config: ['check', '--json'],
   doctor: ['--config', '--json'],
-  validate: [],
-  run: ['--plan', '--dry-run', '--detach', '--param', '--json', '--config', '--socket'],
-  plan: ['--param', '--json', '--config', '--socket'],
-  rollback: ['--to', '--plan', '--detach', '--json', '--config', '--socket'],
-  runs: ['--limit', '--before', '--json', '--config', '--socket'],
-  logs: ['--follow', '--json', '--config', '--socket'],
-  cancel: ['--json', '--config', '--socket'],
+  validate: ['--json'],
+  run: [...REMOTE, '--plan', '--dry-run', '--detach', '--param', '--json', '--config', '--socket'],
+  plan: [...REMOTE, '--param', '--json', '--config', '--socket'],
+  rollback: [...REMOTE, '--to', '--plan', '--detach', '--json', '--config', '--socket'],
+  runs: [...REMOTE, '--limit', '--before', '--json', '--config', '--socket'],
+  logs: [...REMOTE, '--follow', '--json', '--config', '--socket'],
+  cancel: [...REMOTE, '--json', '--config', '--socket'],
   schedule: ['--json', '--config', '--socket'],
   notify: ['test', '--json', '--config', '--socket'],
-  hook: ['rotate', '--finish', '--config'],
+  hook: ['rotate', '--finish', '--json', '--config'],
   policy: [
     'test',
     'explain',
@@ -39,9 +42,10 @@ export const COMMANDS: Record<string, string[]> = {
     '--config',
   ],
   audit: ['export', 'verify', '--receipt', '--expect', '--json', '--config', '--socket'],
-  key: ['fingerprint', 'add', 'remove', 'rotate', '--entry', '--finish', '--config'],
-  keygen: ['--out'],
+  key: ['fingerprint', 'add', 'remove', 'rotate', '--entry', '--finish', '--json', '--config'],
+  keygen: ['--out', '--json'],
   selftest: ['--attack', '--out', '--json', '--config'],
+  man: [],
   completion: ['bash', 'zsh', 'fish'],
 };
 

@@ -2,13 +2,18 @@ import { parseArgs } from 'node:util';
 import { readConfig } from '../config.ts';
 
 export function config(args: string[]): number {
-  const { positionals } = parseArgs({ args, allowPositionals: true, options: {} });
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: { json: { type: 'boolean', default: false } },
+  });
   const [verb, file] = positionals;
   if (verb !== 'check' || file === undefined) {
-    process.stderr.write('usage: chatops config check FILE\n');
+    process.stderr.write('usage: chatops config check FILE [--json]\n');
     return 2;
   }
   const { agent, trust } = readConfig(file);
-  console.log(`✓ ${file}: agent "${agent}", ${trust.length} trust ${trust.length === 1 ? 'entry' : 'entries'}`);
+  if (values.json) console.log(JSON.stringify({ file, agent, entries: trust.map(({ name }) => name) }));
+  else console.log(`✓ ${file}: agent "${agent}", ${trust.length} trust ${trust.length === 1 ? 'entry' : 'entries'}`);
   return 0;
 }

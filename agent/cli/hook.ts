@@ -4,7 +4,7 @@ import { parseArgs } from 'node:util';
 import { readConfig } from '../config.ts';
 import { readSecrets } from '../secret-file.ts';
 
-const USAGE = 'usage: chatops hook rotate NAME [--finish] [--config FILE]\n';
+const USAGE = 'usage: chatops hook rotate NAME [--finish] [--json] [--config FILE]\n';
 
 /** The change of a hook's secret: first another is added, and both are good; with `--finish` the old ones go. */
 export function hook(args: string[]): number {
@@ -14,6 +14,7 @@ export function hook(args: string[]): number {
     options: {
       config: { type: 'string', default: '/etc/chatops/agent.yaml' },
       finish: { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
     },
   });
   const [verb, name, ...rest] = positionals;
@@ -38,11 +39,17 @@ export function hook(args: string[]): number {
     if (secrets.length < 2 || last === undefined)
       throw new Error(`There is one secret only. Begin with: chatops hook rotate ${name}`);
     replace(file, `${last}\n`);
-    console.log('the new secret has taken the old one’s place');
+    console.log(
+      values.json ? JSON.stringify({ hook: name, finished: true }) : 'the new secret has taken the old one’s place',
+    );
     return 0;
   }
   const secret = randomBytes(24).toString('base64url');
   replace(file, `${readFileSync(file, 'utf8').trimEnd()}\n${secret}\n`);
+  if (values.json) {
+    console.log(JSON.stringify({ hook: name, secret }));
+    return 0;
+  }
   console.log(`secret: ${secret}`);
   console.log(`Both are good now. Give this one to the sender, then: chatops hook rotate ${name} --finish`);
   return 0;

@@ -7,7 +7,7 @@ import { DEFAULT_PORT } from '../../protocol/wire.ts';
 import { addressList, parseConfig } from '../config.ts';
 
 const USAGE = `usage: chatops init --repository OWNER/NAME [--profile dual | keyless | offline] [--agent NAME] [--listen ADDRESS:PORT]
-               [--repository-id N --owner-id N] [--label NAME] [--stacks PATTERN] [--dir FOLDER]
+               [--repository-id N --owner-id N] [--label NAME] [--stacks PATTERN] [--dir FOLDER] [--json]
 `;
 const PROFILES = ['dual', 'keyless', 'offline'] as const;
 type Profile = (typeof PROFILES)[number];
@@ -37,6 +37,7 @@ export async function init(args: string[]): Promise<number> {
       label: { type: 'string', default: 'approved' },
       stacks: { type: 'string', default: '*' },
       dir: { type: 'string', default: '/etc/chatops' },
+      json: { type: 'boolean', default: false },
       'github-api': { type: 'string', default: 'https://api.github.com' },
     },
   });
@@ -65,6 +66,10 @@ export async function init(args: string[]): Promise<number> {
   mkdirSync(dir, { recursive: true, mode: 0o755 });
   if (key) writeFileSync(keyFile, `${key.secret}\n`, { mode: 0o600, flag: 'wx' });
   writeFileSync(file, text, { mode: 0o640, flag: 'wx' });
+  if (values.json) {
+    console.log(JSON.stringify({ config: file, signing_key: key ? keyFile : null, key: key?.public ?? null, listen }));
+    return 0;
+  }
   console.log(
     `written: ${file}${key ? `\nwritten: ${keyFile} (put it into the repository’s secret CHATOPS_SIGNING_KEY, then delete it)` : ''}`,
   );

@@ -7,11 +7,19 @@ import { parseConfig, readConfig } from '../config.ts';
 import { KEY_FILE, makeKey, NEXT_KEY_FILE } from '../own-keys.ts';
 import { ask, socketOf } from './ask.ts';
 
-const USAGE = `usage: chatops key fingerprint KEY | FILE
-       chatops key add PUBLIC-KEY --entry NAME [--config FILE]
-       chatops key remove ID --entry NAME [--config FILE]
-       chatops key rotate [--finish] [--config FILE]
+const USAGE = `usage: chatops key fingerprint KEY | FILE [--json]
+       chatops key add PUBLIC-KEY --entry NAME [--json] [--config FILE]
+       chatops key remove ID --entry NAME [--json] [--config FILE]
+       chatops key rotate [--finish] [--json] [--config FILE]
 `;
+
+/** What was done: facts for programs, lines for people. */
+interface Done {
+  facts: object;
+  lines: string[];
+  /** Exit code. */
+  code?: number;
+}
 
 /** Keys: what they are called, which of them an entry of agent.yaml trusts, and the change of the agent's own. */
 export async function key(args: string[]): Promise<number> {
@@ -22,18 +30,31 @@ export async function key(args: string[]): Promise<number> {
       config: { type: 'string', default: '/etc/chatops/agent.yaml' },
       entry: { type: 'string' },
       finish: { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
     },
   });
-  const [verb, subject, ...rest] = positionals;
-  const { config, entry } = values;
+  const done = await keyed(positionals, values);
+  if (!done) {
+    process.stderr.write(USAGE);
+    return 2;
+  }
+  const { facts, lines, code = 0 } = done;
+  for (const line of values.json ? [JSON.stringify(facts)] : lines) console.log(line);
+  return code;
+}
+
+/** Undefined where that is no call. */
+async function keyed(
+  [verb, subject, ...rest]: string[],
+  { config, entry, finish }: { config: string; entry?: string | undefined; finish: boolean },
+): Promise<Done | undefined> {
   if (rest.length === 0) {
     if (verb === 'fingerprint' && subject !== undefined) return fingerprint(subject);
-    if (verb === 'rotate' && subject === undefined) return rotate(config, values.finish);
+    if (verb === 'rotate' && subject === undefined) return rotate(config, finish);
     if (verb === 'add' && subject !== undefined && entry !== undefined) {
       const added = readPublicKey(subject);
       change(config, entry, keys => (keys.some(({ id }) => id === added.id) ? keys : [...keys, added]));
-      console.log(`the key ${added.id} is trusted under "${entry}"`);
-      return reload(config);
+      return reload(config, { key: added.id, entry }, [`the key ${added.id} is trusted under "${entry}"`]);
     }
     if (verb === 'remove' && subject !== undefined && entry !== undefined) {
       change(config, entry, keys => {
@@ -44,45 +65,40 @@ export async function key(args: string[]): Promise<number> {
           );
         return left;
       });
-      console.log(`the key ${subject} is not trusted under "${entry}" any more`);
-      return reload(config);
+      const told = `the key ${subject} is not trusted under "${entry}" any more`;
+      return reload(config, { key: subject, entry }, [told]);
     }
   }
-  process.stderr.write(USAGE);
-  return 2;
+  return undefined;
 }
 
 /** Of a key as text or in a file, secret or public: what the audit and the log call it. */
-function fingerprint(subject: string): number {
+function fingerprint(subject: string): Done {
   const text = existsSync(subject) ? readFileSync(subject, 'utf8') : subject;
   const isSecret = text.includes('ed25519-secret:') || text.includes('PRIVATE KEY');
   const { id, text: shown } = isSecret ? readSecretKey(text).public : readPublicKey(text);
-  console.log(`key id: ${id}`);
-  console.log(`public: ${shown}`);
-  return 0;
+  return { facts: { id, public: shown }, lines: [`key id: ${id}`, `public: ${shown}`] };
 }
 
 /**
  * First a key is made that is to follow, and the agent signs with both; with `finish` it takes the old one's place. In
  * between every workflow is given the new one, each when it suits.
  */
-async function rotate(config: string, isLast: boolean): Promise<number> {
+async function rotate(config: string, isLast: boolean): Promise<Done> {
   const { state_dir } = readConfig(config);
   const [file, next] = [join(state_dir, KEY_FILE), join(state_dir, NEXT_KEY_FILE)];
   if (isLast) {
     if (!existsSync(next)) throw new Error('There is no key that is to follow. Begin with: chatops key rotate');
     renameSync(next, file);
-    console.log('the new key has taken the old one’s place');
-    return reload(config);
+    return reload(config, { finished: true }, ['the new key has taken the old one’s place']);
   }
+  const then = 'Put this one into the workflows, then: chatops key rotate --finish';
   if (existsSync(next)) {
-    console.log(`agent-key: ${readSecretKey(readFileSync(next, 'utf8')).public.text}`);
-    console.log('This key is to follow already. Put it into the workflows, then: chatops key rotate --finish');
-    return 0;
+    const { text } = readSecretKey(readFileSync(next, 'utf8')).public;
+    return { facts: { agent_key: text }, lines: [`agent-key: ${text}`, `This key is to follow already. ${then}`] };
   }
-  console.log(`agent-key: ${makeKey(next)}`);
-  console.log('The agent signs with both keys. Put this one into the workflows, then: chatops key rotate --finish');
-  return reload(config);
+  const made = makeKey(next);
+  return reload(config, { agent_key: made }, [`agent-key: ${made}`, `The agent signs with both keys. ${then}`]);
 }
 
 /** Changes the keys of one entry, and leaves everything else of the file (comments too) as it is. Throws an Error. */
@@ -105,13 +121,13 @@ function change(file: string, entry: string, edit: (keys: PublicKey[]) => Public
 }
 
 /** Tells the agent of this host, where one runs. */
-async function reload(config: string): Promise<number> {
+async function reload(config: string, facts: object, lines: string[]): Promise<Done> {
   const socket = socketOf({ config });
-  if (!existsSync(socket)) {
-    console.log('No agent runs here; it takes this over at its start.');
-    return 0;
-  }
+  if (!existsSync(socket))
+    return {
+      facts: { ...facts, reloaded: false },
+      lines: [...lines, 'No agent runs here; it takes this over at its start.'],
+    };
   const { taken, message } = await ask<{ taken: boolean; message: string }>(socket, 'POST', '/reload', {});
-  console.log(message);
-  return taken ? 0 : 1;
+  return { facts: { ...facts, reloaded: taken, message }, lines: [...lines, message], code: taken ? 0 : 1 };
 }

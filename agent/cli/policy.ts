@@ -8,8 +8,9 @@ import { yamlValue } from '../../intents/yaml-value.ts';
 import type { Approval } from '../../protocol/command.ts';
 import { type Config, readConfig } from '../config.ts';
 import { type Judgement, judge } from '../policy.ts';
+import { paramsOf } from './params.ts';
 
-const USAGE = `usage: chatops policy test CASES.yaml… [--config FILE]
+const USAGE = `usage: chatops policy test CASES.yaml… [--json] [--config FILE]
        chatops policy explain INTENT.yaml --entry NAME [--event push] [--label NAME …] [--approvals N] [--plan-digest]
                [--at TIME] [--unmerged] [--param name=value …] [--json] [--config FILE]
 `;
@@ -51,15 +52,13 @@ export function policy(args: string[]): number {
     },
   });
   const [verb, ...files] = positionals;
-  if (verb === 'test' && files.length > 0) return test(files, readConfig(values.config));
+  if (verb === 'test' && files.length > 0) return test(files, readConfig(values.config), values.json);
   if (verb !== 'explain' || files.length !== 1 || values.entry === undefined) {
     process.stderr.write(USAGE);
     return 2;
   }
   const [file = ''] = files;
-  const params = Object.fromEntries(
-    values.param.map(pair => [pair.split('=', 1)[0] ?? '', pair.slice(pair.indexOf('=') + 1)]),
-  );
+  const params = paramsOf(values.param);
   const asked = {
     entry: values.entry,
     event: values.event,
@@ -95,8 +94,9 @@ function explain({ document, rule, refusal, findings }: Judgement & { document: 
   }
 }
 
-function test(files: string[], config: Config): number {
+function test(files: string[], config: Config, json: boolean): number {
   let failed = 0;
+  const results: object[] = [];
   for (const file of files) {
     for (const one of readCases(file)) {
       const [loaded] = loadIntents([{ file: one.name, text: JSON.stringify(one.intent) }]);
@@ -110,10 +110,13 @@ function test(files: string[], config: Config): number {
       if (!isRight) failed++;
       const why = refusal ? `${refusal.code}: ${refusal.message}` : `by ${rule}`;
       const wanted = [one.expect, one.code, one.rule].filter(Boolean).join(' ');
+      results.push({ name: one.name, passed: isRight, said, rule: rule ?? null, code: refusal?.code ?? null, wanted });
+      if (json) continue;
       console.log(`${isRight ? '✓' : '✗'} ${one.name}: ${said} (${why})${isRight ? '' : `, expected ${wanted}`}`);
     }
   }
-  if (failed > 0) console.log(`${failed} not as expected`);
+  if (json) console.log(JSON.stringify(results, null, 2));
+  else if (failed > 0) console.log(`${failed} not as expected`);
   return failed === 0 ? 0 : 1;
 }
 

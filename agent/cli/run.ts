@@ -16,10 +16,13 @@ import { blindLook } from '../look.ts';
 import { siteOf } from '../main.ts';
 import { CannotPlan, type Plan } from '../plan.ts';
 import { AGENT_OPTIONS, ask, socketOf } from './ask.ts';
+import { paramsOf } from './params.ts';
+import { REMOTE_OPTIONS, remoteOf } from './remote.ts';
 import { isGood } from './runs.ts';
 import { showLog } from './show.ts';
 
 const USAGE = `usage: chatops run FILE [--plan | --dry-run] [--param name=value …] [--detach] [--json] [--config FILE | --socket PATH]
+       chatops run FILE … --agent ws://NAME:8000 --agent-key KEY --signing-key-file FILE [--as NAME]
 `;
 
 /** Has the agent of this host carry out a file of intents; with --dry-run shows what it means, without any agent. */
@@ -29,6 +32,7 @@ export async function run(args: string[]): Promise<number> {
     allowPositionals: true,
     options: {
       ...AGENT_OPTIONS,
+      ...REMOTE_OPTIONS,
       config: { type: 'string' },
       'dry-run': { type: 'boolean', default: false },
       plan: { type: 'boolean', default: false },
@@ -42,9 +46,7 @@ export async function run(args: string[]): Promise<number> {
     return 2;
   }
   try {
-    const params = Object.fromEntries(
-      values.param.map(pair => [pair.split('=', 1)[0] ?? '', pair.slice(pair.indexOf('=') + 1)]),
-    );
+    const params = paramsOf(values.param);
     const own = [{ file, text: readFileSync(file, 'utf8') }];
     const before = filesBefore(loadIntents(own, params)).map(name => readBeside(file, name));
     const loaded = loadIntents([...before, ...own], params);
@@ -70,6 +72,7 @@ export async function rollback(args: string[]): Promise<number> {
     allowPositionals: true,
     options: {
       ...AGENT_OPTIONS,
+      ...REMOTE_OPTIONS,
       to: { type: 'string' },
       plan: { type: 'boolean', default: false },
       detach: { type: 'boolean', default: false },
@@ -78,7 +81,7 @@ export async function rollback(args: string[]): Promise<number> {
   const [stack] = positionals;
   if (stack === undefined || positionals.length > 1) {
     process.stderr.write(
-      'usage: chatops rollback STACK [--to RUN] [--plan] [--detach] [--json] [--config FILE | --socket PATH]\n',
+      'usage: chatops rollback STACK [--to RUN] [--plan] [--detach] [--json] [--config FILE | --socket PATH | --agent …]\n',
     );
     return 2;
   }
@@ -98,34 +101,49 @@ function complain(error: unknown): number {
   return 1;
 }
 
-async function send(
-  loaded: LoadedIntent[],
-  params: Record<string, string>,
-  values: { plan: boolean; detach: boolean; json: boolean; config: string; socket?: string | undefined },
-): Promise<number> {
+type Values = Parameters<typeof remoteOf>[0] & {
+  plan: boolean;
+  detach: boolean;
+  json: boolean;
+  config: string;
+  socket?: string | undefined;
+};
+
+async function send(loaded: LoadedIntent[], params: Record<string, string>, values: Values): Promise<number> {
+  const hosts = new Set(loaded.map(({ intent: { host, hosts } }) => JSON.stringify([host, hosts])));
+  if (hosts.size > 1 || loaded.some(({ intent }) => intent.hosts !== undefined))
+    throw new Error(
+      'These intents are for several hosts, which the action drives. Here one agent is spoken with: give it a file of its own.',
+    );
+  const type = values.plan ? 'plan' : 'run';
+  const files = loaded.flatMap(({ intent }) =>
+    intent.action === 'rollout' && intent.source_dir !== undefined ? shippedFrom(intent.source_dir, intent.stack) : [],
+  );
+  const remote = remoteOf(values);
+  const task = { type, intents: loaded, files, params, dryRun: false } as const;
+  if (remote && values.detach) return printId(await remote.begin(task), values.json);
+  if (remote) {
+    if (!values.json) for (const line of graphLines(loaded)) console.log(line);
+    return isGood(await remote.show(task)) ? 0 : 1;
+  }
   const command: LocalCommand = {
-    type: values.plan ? 'plan' : 'run',
-    id: randomUUID(),
-    actor: userInfo().username,
+    ...{ type, id: randomUUID(), actor: userInfo().username },
     intents: loaded.map(({ name, document, documents, intent }) => ({ name, document, documents, intent })),
-    files: loaded.flatMap(({ intent }) =>
-      intent.action === 'rollout' && intent.source_dir !== undefined
-        ? shippedFrom(intent.source_dir, intent.stack)
-        : [],
-    ),
-    params,
+    ...{ files, params },
   };
   const socket = socketOf(values);
   const { run: id } = await ask<{ run: string }>(socket, 'POST', '/runs', command);
-  if (values.detach) {
-    console.log(id);
-    return 0;
-  }
+  if (values.detach) return printId(id, values.json);
   if (!values.json) for (const line of [`run ${id}`, ...graphLines(loaded)]) console.log(line);
   const receipt = await showLog(socket, id, { follow: true, json: values.json });
   if (receipt) return isGood(receipt) ? 0 : 1;
   process.stderr.write(`The agent ended while the run went on. See it with: chatops logs ${id} -f\n`);
   return 1;
+}
+
+function printId(run: string, json: boolean): number {
+  console.log(json ? JSON.stringify({ run }) : run);
+  return 0;
 }
 
 async function dryRun(loaded: LoadedIntent[], values: { config?: string; json: boolean }): Promise<number> {

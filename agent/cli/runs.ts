@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util';
 import type { Receipt } from '../../protocol/receipt.ts';
 import type { ListedRun } from '../store.ts';
 import { AGENT_OPTIONS, ask, socketOf } from './ask.ts';
+import { REMOTE_OPTIONS, remoteOf } from './remote.ts';
 import { showLog, showReceipt } from './show.ts';
 
 /** Lists runs, the newest first; with an id shows that one. */
@@ -10,17 +11,31 @@ export async function runs(args: string[]): Promise<number> {
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
-    options: { ...AGENT_OPTIONS, limit: { type: 'string', default: '20' }, before: { type: 'string' } },
+    options: {
+      ...AGENT_OPTIONS,
+      ...REMOTE_OPTIONS,
+      limit: { type: 'string', default: '20' },
+      before: { type: 'string' },
+    },
   });
-  const socket = socketOf(values);
   const [id] = positionals;
+  const remote = remoteOf(values);
+  if (remote) {
+    if (id !== undefined) throw new Error('Of a run elsewhere its log tells: chatops logs RUN --agent …');
+    return print(await remote.list(Number(values.limit), values.before), values.json);
+  }
+  const socket = socketOf(values);
   if (id !== undefined) return showRun(socket, id, values.json);
   const query = new URLSearchParams({
     limit: values.limit,
     ...(values.before === undefined ? {} : { before: values.before }),
   });
   const { runs: listed } = await ask<{ runs: ListedRun[] }>(socket, 'GET', `/runs?${query}`);
-  if (values.json) console.log(JSON.stringify(listed, null, 2));
+  return print(listed, values.json);
+}
+
+function print(listed: Shown[], json: boolean): number {
+  if (json) console.log(JSON.stringify(listed, null, 2));
   else for (const run of listed) console.log(lineOf(run));
   return 0;
 }
@@ -40,8 +55,14 @@ export async function logs(args: string[]): Promise<number> {
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
-    options: { ...AGENT_OPTIONS, follow: { type: 'boolean', short: 'f', default: false } },
+    options: { ...AGENT_OPTIONS, ...REMOTE_OPTIONS, follow: { type: 'boolean', short: 'f', default: false } },
   });
+  const remote = remoteOf(values);
+  if (remote) {
+    const [id = (await remote.list(1, undefined))[0]?.id] = positionals;
+    if (id === undefined) throw new Error(NO_RUNS);
+    return isGood(await remote.show({ follow: id })) ? 0 : 1;
+  }
   const socket = socketOf(values);
   const [id = await newest(socket)] = positionals;
   const receipt = await showLog(socket, id, values);
@@ -50,12 +71,18 @@ export async function logs(args: string[]): Promise<number> {
 
 /** Asks a run to end, and shows how it does. */
 export async function cancel(args: string[]): Promise<number> {
-  const { values, positionals } = parseArgs({ args, allowPositionals: true, options: AGENT_OPTIONS });
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: { ...AGENT_OPTIONS, ...REMOTE_OPTIONS },
+  });
   const [id] = positionals;
   if (id === undefined) {
-    process.stderr.write('usage: chatops cancel RUN [--config FILE | --socket PATH] [--json]\n');
+    process.stderr.write('usage: chatops cancel RUN [--config FILE | --socket PATH | --agent …] [--json]\n');
     return 2;
   }
+  const remote = remoteOf(values);
+  if (remote) return (await remote.cancel(id)).outcome === 'cancelled' ? 0 : 1;
   const socket = socketOf(values);
   await ask(socket, 'POST', `/runs/${id}/cancel`, { actor: userInfo().username });
   const receipt = await showLog(socket, id, { follow: true, json: values.json });
@@ -68,11 +95,14 @@ export function isGood({ outcome }: Receipt): boolean {
 
 async function newest(socket: string): Promise<string> {
   const { runs: listed } = await ask<{ runs: ListedRun[] }>(socket, 'GET', '/runs?limit=1');
-  if (!listed[0]) throw new Error('There are no runs yet.');
+  if (!listed[0]) throw new Error(NO_RUNS);
   return listed[0].id;
 }
 
-function lineOf({ id, createdAt, state, outcome, title, cancel }: ListedRun): string {
+type Shown = Pick<ListedRun, 'id' | 'title' | 'createdAt' | 'outcome'> & { state: string; cancel?: unknown };
+const NO_RUNS = 'There are no runs yet.';
+
+function lineOf({ id, createdAt, state, outcome, title, cancel = null }: Shown): string {
   const how = outcome ?? (cancel === null ? state : `${state}, being cancelled`);
   return `${id}  ${createdAt.replace('T', ' ').slice(0, 19)}  ${how.padEnd(11)}  ${title}`;
 }

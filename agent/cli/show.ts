@@ -1,4 +1,4 @@
-import type { Event } from '../../protocol/event.ts';
+import type { AnyEvent, Event } from '../../protocol/event.ts';
 import { Lanes } from '../../protocol/lanes.ts';
 import type { Receipt } from '../../protocol/receipt.ts';
 import { lines } from './ask.ts';
@@ -14,24 +14,43 @@ export async function showLog(
   run: string,
   { follow, json }: { follow: boolean; json: boolean },
 ): Promise<Receipt | undefined> {
-  const lanes = new Lanes();
+  const printer = new EventPrinter(json);
   for await (const line of lines<Line>(socket, `/runs/${run}/log${follow ? '?follow=1' : ''}`)) {
     if (line.type === 'receipt') {
       const receipt = JSON.parse(Buffer.from(line.payload, 'base64').toString()) as Receipt;
-      if (json) console.log(JSON.stringify({ ...receipt, type: 'receipt' }));
-      else showReceipt(receipt);
+      printer.receipt(receipt);
       return receipt;
     }
-    if (json) {
-      console.log(JSON.stringify(line));
-      continue;
-    }
-    lanes.heard(line);
-    if (line.kind === 'step-finished') process.stdout.write(harmless(lanes.rest(line.document)));
-    const text = textOf(line);
-    process.stdout.write(harmless('document' in line ? lanes.piece(line.document, text) : text));
+    printer.event(line);
   }
   return undefined;
+}
+
+/** Shows the events of a run, one after another: for people, or as JSON lines. */
+export class EventPrinter {
+  readonly #json: boolean;
+  readonly #lanes = new Lanes();
+
+  constructor(json: boolean) {
+    this.#json = json;
+  }
+
+  event(given: AnyEvent | Event): void {
+    if (this.#json) {
+      console.log(JSON.stringify(given));
+      return;
+    }
+    const event = given as Event;
+    this.#lanes.heard(event);
+    if (event.kind === 'step-finished') process.stdout.write(harmless(this.#lanes.rest(event.document)));
+    const text = textOf(event) ?? `${JSON.stringify(event)}\n`;
+    process.stdout.write(harmless('document' in event ? this.#lanes.piece(event.document, text) : text));
+  }
+
+  receipt(receipt: Receipt): void {
+    if (this.#json) console.log(JSON.stringify({ ...receipt, type: 'receipt' }));
+    else showReceipt(receipt);
+  }
 }
 
 export function showReceipt({ outcome, reason, message, remedy, documents }: Receipt): void {
@@ -46,7 +65,8 @@ export function showReceipt({ outcome, reason, message, remedy, documents }: Rec
   console.log(harmless(`${markOf(outcome)} ${outcome}${why ? `: ${why}` : ''}`));
 }
 
-function textOf(event: Event): string {
+/** Undefined for what a newer agent tells. */
+function textOf(event: Event): string | undefined {
   switch (event.kind) {
     case 'waiting':
       return `waiting for run ${event.for}, which holds ${event.what}\n`;

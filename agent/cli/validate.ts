@@ -3,12 +3,18 @@ import { parseArgs } from 'node:util';
 import { validateFiles } from '../../intents/validate.ts';
 
 export function validate(args: string[]): number {
-  const { positionals } = parseArgs({ args, allowPositionals: true, options: {} });
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: { json: { type: 'boolean', default: false } },
+  });
   if (positionals.length === 0) {
-    process.stderr.write('usage: chatops validate FILE…\n');
+    process.stderr.write('usage: chatops validate FILE… [--json]\n');
     return 2;
   }
-  const { lines, problems } = validateFiles(positionals.map(file => ({ file, text: readFileSync(file, 'utf8') })));
-  for (const line of lines) console.log(line);
+  const files = positionals.map(file => ({ file, text: readFileSync(file, 'utf8') }));
+  const { lines, problems, documents } = validateFiles(files);
+  if (values.json) console.log(JSON.stringify({ valid: problems.length === 0, documents, problems }, null, 2));
+  else for (const line of lines) console.log(line);
   return problems.length === 0 ? 0 : 1;
 }

@@ -2,17 +2,25 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from '../protocol/command.ts';
 import { type AnyEvent, chainDigest, decodeFrame, EMPTY_DIGEST } from '../protocol/event.ts';
-import type { SecretKey } from '../protocol/keys.ts';
+import type { PublicKey, SecretKey } from '../protocol/keys.ts';
 import { Receipt } from '../protocol/receipt.ts';
 import { Refused } from '../protocol/refusal.ts';
 import { audienceOf, envelope, PAYLOAD_TYPES, sign, verify } from '../protocol/signature.ts';
-import { AgentFrame, ReceiptFrame } from '../protocol/wire.ts';
-import { type Binding, buildCancel, buildCommand, buildFollow, type Task } from './command.ts';
+import { AgentFrame, ReceiptFrame, type RunsFrame } from '../protocol/wire.ts';
+import { type Binding, buildCancel, buildCommand, buildFollow, buildList, type Task } from './command.ts';
 import { connect, type Link, NoConnection } from './connect.ts';
 import { diagnose } from './diagnose.ts';
-import type { AgentAddress } from './inputs.ts';
 import { refusals } from './refusals.ts';
 
+/** An agent as its caller names it: where it is, and the key that its hello and receipts must bear. */
+export interface AgentAddress {
+  url: string;
+  key: PublicKey;
+  /** By which fleets are chosen. */
+  tags?: string[];
+}
+
+/** To whom, by which right, and with how much patience something is delivered. */
 export interface Delivery {
   agent: AgentAddress;
   /** What signs commands, and what asks GitHub for a token for an audience; at least one of them. */
@@ -40,9 +48,9 @@ const BACK_AFTER_MOST = 10_000;
  * it takes. Returns the receipt once it is proved: by the agent's key, the number of events and their digest. Throws
  * `Refused`, also the agent's own.
  */
-export async function* deliver(task: Task, delivery: Delivery): AsyncGenerator<AnyEvent, Receipt> {
+export async function* deliver(task: Task | Following, delivery: Delivery): AsyncGenerator<AnyEvent, Receipt> {
   const over = AbortSignal.timeout(delivery.timeout);
-  const told: Told = { run: undefined, last: 0, digest: EMPTY_DIGEST };
+  const told: Told = { run: 'follow' in task ? task.follow : undefined, last: 0, digest: EMPTY_DIGEST };
   let link: Link | undefined = await firstLink(delivery, over);
   for (let pause = BACK_AFTER; ; pause = Math.min(pause * 2, BACK_AFTER_MOST)) {
     if (link) {
@@ -59,6 +67,12 @@ export async function* deliver(task: Task, delivery: Delivery): AsyncGenerator<A
   }
 }
 
+/** In place of a task: a run that somebody has begun is followed from its first event. */
+export interface Following {
+  follow: string;
+  origin: Task['origin'];
+}
+
 /** What has been told so far. `run` is known once the agent has accepted. */
 interface Told {
   run: string | undefined;
@@ -66,11 +80,11 @@ interface Told {
   digest: string;
 }
 
-function send(link: Link, task: Task, told: Told, by: Vouching): Promise<void> {
+function send(link: Link, task: Task | Following, told: Told, by: Vouching): Promise<void> {
   return sendSigned(link, by, binding =>
-    told.run === undefined
+    told.run === undefined && !('follow' in task)
       ? buildCommand(task, binding)
-      : buildFollow(told.run, told.last, randomUUID(), task.origin, binding),
+      : buildFollow(told.run ?? '', told.last, randomUUID(), task.origin, binding),
   );
 }
 
@@ -228,4 +242,24 @@ export async function cancel(
     await sleep(BACK_AFTER, undefined, { signal: over }).catch(() => undefined);
   }
   return false;
+}
+
+/** The runs of the sender's own entry of trust at an agent, the newest first. Throws `Refused`. */
+export async function listRuns(
+  { limit, before, origin }: { limit: number; before?: string | undefined; origin: Task['origin'] },
+  delivery: Delivery,
+): Promise<RunsFrame['runs']> {
+  const link = await firstLink(delivery, AbortSignal.timeout(delivery.timeout));
+  await sendSigned(link, delivery, binding => buildList(limit, before, randomUUID(), origin, binding));
+  try {
+    for await (const text of link.frames()) {
+      const frame = readFrame(text);
+      if (frame?.type === 'runs') return frame.runs as RunsFrame['runs'];
+      if (frame?.type === 'refusal')
+        throw new Refused({ code: frame.code, message: frame.message, remedy: frame.remedy });
+    }
+  } finally {
+    link.close();
+  }
+  throw refusals.agentSilent(delivery.agent.url);
 }

@@ -1,6 +1,6 @@
 import type { LoadedIntent } from '../intents/load.ts';
 import type { ParamValue } from '../intents/render.ts';
-import type { Approval, Cancel, Deployment, Follow, Given, Origin, ShippedFile } from '../protocol/command.ts';
+import type { Approval, Cancel, Deployment, Follow, Given, List, Origin, ShippedFile } from '../protocol/command.ts';
 
 /** What is sent to one agent: everything of a command but what each sending makes anew. */
 export interface Task {
@@ -66,4 +66,16 @@ export function buildFollow(
 /** Asks for the end of a run. */
 export function buildCancel(run: string, id: string, origin: Origin, { agent, challenge, now }: Binding): Cancel {
   return { type: 'cancel', id, agent, challenge, issued_at: now.toISOString(), origin, run };
+}
+
+/** Asks for the sender's runs, the newest first. */
+export function buildList(
+  limit: number,
+  before: string | undefined,
+  id: string,
+  origin: Origin,
+  { agent, challenge, now }: Binding,
+): List {
+  const page = before === undefined ? { limit } : { limit, before };
+  return { type: 'runs', id, agent, challenge, issued_at: now.toISOString(), origin, ...page };
 }

@@ -1,0 +1,168 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { generateKey } from '../protocol/keys.ts';
+import { freePort } from './stand/host.ts';
+import { LABEL, slowStack, World, webStack } from './stand/world.ts';
+
+let world: World;
+const anna = generateKey();
+const stranger = generateKey();
+beforeAll(async () => {
+  world = new World();
+  await world.github.start();
+  const entry = { name: 'homelab', key: world.host.keys.public, repository: 'org/homelab' };
+  await world.host.start({
+    trust: [
+      { ...entry, allow: [{ actions: ['rollout'], stacks: ['*'], require_labels: [LABEL] }] },
+      {
+        ...{ name: 'laptop', key: anna.public, repository: 'laptop/anna' },
+        allow: [
+          { actions: ['rollout', 'rollback'], stacks: ['lap-*'], without_approval: ['laptop'] },
+          { actions: ['rollout'], stacks: ['prod-*'], require_labels: [LABEL] },
+        ],
+      },
+    ],
+  });
+  writeFileSync(join(world.dir, 'anna.key'), `${anna.secret}\n`, { mode: 0o600 });
+  writeFileSync(join(world.dir, 'stranger.key'), `${stranger.secret}\n`, { mode: 0o600 });
+});
+afterAll(() => world[Symbol.asyncDispose]());
+
+/** `chatops` as somebody calls it who is not on the host: it gets no configuration and no socket. */
+async function chatops(args: string[], env: Record<string, string> = {}) {
+  const child = spawn(process.execPath, [resolve('dist/agent/index.js'), ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    cwd: world.dir,
+    env: {
+      ...{ PATH: process.env.PATH, HOME: world.dir, CHATOPS_AGENT: world.host.url, CHATOPS_AS: 'anna' },
+      ...{ CHATOPS_AGENT_KEY: world.host.agentKey, CHATOPS_SIGNING_KEY_FILE: join(world.dir, 'anna.key'), ...env },
+    },
+  });
+  const said = { stdout: '', stderr: '' };
+  for (const name of ['stdout', 'stderr'] as const)
+    child[name].setEncoding('utf8').on('data', chunk => {
+      said[name] += chunk;
+    });
+  const [code] = await once(child, 'close');
+  return { code: code as number, ...said };
+}
+const intent = (stack: string, more = '') => {
+  const file = join(world.dir, 'it.yaml');
+  writeFileSync(file, `action: rollout\nstack: ${stack}\n${more}`);
+  return file;
+};
+
+describe('the command line on a laptop', () => {
+  it('plans, deploys, lists, shows and rolls back over the wire, with its key', async () => {
+    const port = await freePort();
+    const says = async () => (await (await fetch(`http://127.0.0.1:${port}/`)).text()).trim();
+    const compose = (version: string) =>
+      world.stack('lap-web', { 'compose.yaml': webStack(`chatops-test/web:${version}`, port) });
+    compose('1');
+    const plan = await chatops(['plan', intent('lap-web')]);
+    expect([plan.code, plan.stdout], plan.stderr).toEqual([0, expect.stringContaining('✓ planned')]);
+    const first = await chatops(['run', intent('lap-web')]);
+    expect([first.code, first.stderr, await says()], first.stdout).toEqual([0, '', '1']);
+    compose('2');
+    const second = await chatops(['run', intent('lap-web'), '--json']);
+    const lines = second.stdout
+      .trim()
+      .split('\n')
+      .map(line => JSON.parse(line) as { type: string; outcome?: string });
+    expect([lines.at(-1)?.type, lines.at(-1)?.outcome, await says()]).toEqual(['receipt', 'succeeded', '2']);
+    const back = await chatops(['rollback', 'lap-web']);
+    expect([back.code, await says()], back.stderr).toEqual([0, '1']);
+
+    const listed = JSON.parse((await chatops(['runs', '--json'])).stdout) as { id: string; title: string }[];
+    expect(listed.map(({ title }) => title)).toEqual(['rollback on lap-web', ...Array(3).fill('rollout on lap-web')]);
+    const next = JSON.parse((await chatops(['runs', '--json', '--before', listed[0]?.id ?? ''])).stdout);
+    expect(next).toHaveLength(3);
+    const shown = await chatops(['logs', listed[1]?.id ?? '']);
+    expect([shown.code, shown.stdout]).toEqual([0, expect.stringMatching(/Container lap-web-web-1 {2}Started/)]);
+  });
+
+  it('cancels what it has begun and left', async () => {
+    world.stack('lap-slow', { 'compose.yaml': slowStack('1') });
+    expect((await chatops(['run', intent('lap-slow')])).code).toBe(0);
+    world.stack('lap-slow', { 'compose.yaml': slowStack('2') });
+    const begun = await chatops(['run', intent('lap-slow'), '--detach', '--json']);
+    const { run } = JSON.parse(begun.stdout) as { run: string };
+    await sleep(300);
+    const cancelled = await chatops(['cancel', run]);
+    expect([cancelled.code, cancelled.stdout], cancelled.stderr).toEqual([0, expect.stringContaining('✗ cancelled')]);
+  });
+
+  it('sees the runs of its own entry and no others, and can’t follow or cancel those', async () => {
+    world.stack('other', { 'compose.yaml': webStack('chatops-test/web:1', await freePort()) });
+    const merge = world.merge({
+      'chatops/intents/it.yaml': `label_required: ${LABEL}\naction: rollout\nstack: other\n`,
+    });
+    const job = await world.deploy(merge, 'it');
+    expect(job.outputs.status, job.log).toBe('succeeded');
+    const listed = (await chatops(['runs'])).stdout;
+    expect(listed).not.toContain('other');
+    const run = job.outputs['run-id'] ?? '';
+    expect((await chatops(['logs', run])).stderr).toContain('not-your-run');
+    expect((await chatops(['cancel', run])).stderr).toContain('not-your-run');
+  });
+
+  it.each<[string, () => Promise<{ code: number; stderr: string }>, string]>([
+    ['what its rules do not allow', () => chatops(['run', intent('db')]), 'stack-not-allowed'],
+    ['what wants a label', () => chatops(['run', intent('prod-web')]), 'approval-missing'],
+    ['with another’s name', () => chatops(['run', intent('lap-web')], { CHATOPS_AS: 'bob' }), 'repository-not-allowed'],
+    [
+      'with a key that nobody trusts',
+      () => chatops(['runs'], { CHATOPS_SIGNING_KEY_FILE: join(world.dir, 'stranger.key') }),
+      'signature-invalid',
+    ],
+    ['with the agent’s key wrong', () => chatops(['runs'], { CHATOPS_AGENT_KEY: anna.public }), 'agent-key-mismatch'],
+    ['of an agent that is not there', () => chatops(['runs', '--agent', 'ws://127.0.0.1:1']), 'agent-unreachable'],
+    ['without a key', () => chatops(['runs'], { CHATOPS_SIGNING_KEY_FILE: '' }), '--signing-key-file'],
+    ['of several hosts', () => chatops(['run', intent('lap-web', 'hosts: tag:edge\n')]), 'the action drives'],
+    ['with half a parameter', () => chatops(['run', intent('lap-web'), '--param', 'tag']), '--param name=value'],
+  ])(
+    'is refused: %s',
+    async (_, call, said) => {
+      const { code, stderr } = await call();
+      expect([code, stderr]).toEqual([1, expect.stringContaining(said)]);
+    },
+    30_000,
+  );
+
+  it('tells a refusal as JSON where JSON is asked for', async () => {
+    const { code, stdout, stderr } = await chatops(['run', intent('db'), '--json']);
+    expect([code, stdout]).toEqual([1, '']);
+    expect(JSON.parse(stderr)).toEqual({
+      error: { code: 'stack-not-allowed', message: expect.any(String), remedy: expect.any(String) },
+    });
+  });
+});
+
+describe('--json', () => {
+  it.each<[string, string[], unknown]>([
+    [
+      'validate',
+      ['validate', 'it.yaml'],
+      { valid: true, documents: [{ file: 'it.yaml', document: 1, what: 'rollout on lap-web' }], problems: [] },
+    ],
+    [
+      'keygen',
+      ['keygen'],
+      { secret: expect.stringMatching(/^ed25519-secret:/), public: expect.any(String), id: expect.any(String) },
+    ],
+    ['key', ['key', 'fingerprint', 'anna.key'], { id: anna.id, public: anna.public }],
+    [
+      'config',
+      ['config', 'check', 'host/agent.yaml'],
+      { file: 'host/agent.yaml', agent: 'whitebox', entries: ['homelab', 'laptop'] },
+    ],
+  ])('is one object: %s', async (_, args, expected) => {
+    intent('lap-web');
+    const { code, stdout, stderr } = await chatops([...args, '--json']);
+    expect([code, JSON.parse(stdout)], stderr).toEqual([0, expected]);
+  });
+});
