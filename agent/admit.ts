@@ -3,6 +3,7 @@ import { lookup } from 'node:dns/promises';
 import { realpath } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { dirname, join, normalize, sep } from 'node:path';
+import { findCycle } from '../intents/graph.ts';
 import type { Intent } from '../intents/intent.ts';
 import { Command, type Deployment, MAX_SHIPPED_BYTES } from '../protocol/command.ts';
 import { Refused } from '../protocol/refusal.ts';
@@ -11,6 +12,7 @@ import type { Trusted } from './authenticate.ts';
 import type { Config } from './config.ts';
 import type { Executor, Site } from './executors/executor.ts';
 import { isFolder } from './files.ts';
+import { graphOfCommand } from './graph-run.ts';
 import { rangesOf } from './hands/probe.ts';
 import { type Facts, type Judgement, judge } from './policy.ts';
 import { stackOf } from './receipts.ts';
@@ -49,7 +51,7 @@ export async function admit(
   // What no rule is about is told before what a rule wants beside: both are asked of all documents.
   for (const { intent } of command.intents) refuseWhere(judge(intent, { ...facts, looksOnly: true }, key.entry));
   const rules = command.intents.map(({ intent }) => refuseWhere(judge(intent, facts, key.entry)));
-  checkNeeds(command);
+  checkGraph(command);
   const documents = executorsFor(command, executors);
   for (const entry of documents) await checkPlaces(entry, command.dry_run, site);
   checkFiles(command);
@@ -72,6 +74,7 @@ export async function admitLocal(
   user: string,
   { executors, site }: { executors: Executor[]; site: Site },
 ): Promise<Admitted> {
+  checkGraph(command);
   const documents = executorsFor(command, executors);
   for (const entry of documents) await checkPlaces(entry, command.dry_run, site);
   checkFiles(command);
@@ -119,14 +122,24 @@ async function checkPlaces(
   await checkStack(document.intent, site);
 }
 
-/** What a document needs is carried out before it, or has been by another command. A rollout may need backups of this host. Throws `Refused`. */
-function checkNeeds({ intents, given = [] }: Deployment): void {
+/** What a document needs comes with it, or has been carried by another command, and nothing waits for itself. Throws `Refused`. */
+function checkGraph(command: Deployment): void {
+  const { intents, given = [] } = command;
   for (const { name, document, intent } of intents) {
+    // A rollout may need backups of this host.
     if (intent.action === 'rollout') continue;
-    for (const id of intent.needs ?? [])
-      if (![...intents, ...given].some(one => one.name === name && one.intent.id === id))
-        throw new Refused(refusals.graphIncomplete(`${name} ${document}`, id));
+    const missing = intent.needs?.find(
+      id => ![...intents, ...given].some(one => one.name === name && one.intent.id === id),
+    );
+    if (missing !== undefined)
+      throw new Refused(
+        refusals.graphInvalid(
+          `${name} ${document} needs "${missing}", which is neither in the command nor told to have ended`,
+        ),
+      );
   }
+  const cycle = findCycle(graphOfCommand(command).nodes);
+  if (cycle) throw new Refused(refusals.graphInvalid(`${cycle.length} of them wait for each other`));
 }
 
 /** A name without a dot may be a service of the stack, which only the step can know. Throws `Refused`. */

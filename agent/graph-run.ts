@@ -102,14 +102,16 @@ export function toUndo(nodes: readonly Node[], ended: readonly (Ended | undefine
 
 /** Places so that each comes after everything it waits for. */
 export function inOrder(nodes: readonly Node[]): number[] {
-  const order: number[] = [];
+  const order = new Set<number>();
+  const seen = new Set<number>();
   const visit = (place: number) => {
-    if (order.includes(place)) return;
+    if (seen.has(place)) return;
+    seen.add(place);
     for (const before of nodes[place]?.after ?? []) visit(before);
-    order.push(place);
+    order.add(place);
   };
   for (const place of nodes.keys()) visit(place);
-  return order;
+  return [...order];
 }
 
 /** One after another, until one fails. */

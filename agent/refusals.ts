@@ -276,11 +276,11 @@ export const refusals = {
       `The run ${run} can't be undone: ${why}.`,
       'Look at the run ("chatops runs ID"), and bring its stacks back by "action: rollback".',
     ),
-  graphIncomplete: (document: string, id: string) =>
+  graphInvalid: (why: string) =>
     refusal(
-      'graph-incomplete',
-      `The document ${document} needs "${id}", which is neither in the command nor told to have ended.`,
-      'Use an action of the same version as the agent. Nothing was started.',
+      'graph-invalid',
+      `The documents can't be put in an order: ${why}.`,
+      'Check the file (mode: validate), and use an action of the same version as the agent. Nothing was started.',
     ),
   notYourRun: (run: string) =>
     refusal(

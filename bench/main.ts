@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { buildImage, World } from '../test/stand/world.ts';
 import { admissions } from './admissions.ts';
 import { backup } from './backup.ts';
+import { fleet } from './fleet.ts';
 import { history } from './history.ts';
 import { idle } from './idle.ts';
 import { log } from './log.ts';
@@ -25,6 +26,7 @@ try {
   await idle();
   history(dir);
   await backup();
+  await fleet();
 } finally {
   await sshd.stop();
   rmSync(dir, { recursive: true });

@@ -111,7 +111,7 @@ const Deployment = z.strictObject({
   approval: Approval.nullable(),
   intents: z.array(Document).min(1).max(100),
   /** Documents of the same graph that have ended elsewhere. */
-  given: z.array(Given).max(1000).optional(),
+  given: z.array(Given).max(500).optional(),
   /** In place of carrying the intents out, undoes what these documents (from 1) of an earlier run of the same intents changed. */
   undo: z.strictObject({ run: RunId, documents: z.array(z.int().positive()).min(1).max(100) }).optional(),
   files: z.array(ShippedFile).max(5000),

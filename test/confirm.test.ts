@@ -129,6 +129,15 @@ describe('an agent that asks GitHub itself', () => {
       sent => ({ intents: sent.intents.map(one => ({ ...one, name: 'made-up' })) }),
       /"made-up"/,
     ],
+    [
+      'a document told to have ended that the file has not',
+      () => ({
+        given: [
+          { place: 0, name: 'up', document: 2, outcome: 'succeeded', intent: { action: 'backup' as const, id: 'db' } },
+        ],
+      }),
+      /no file of the commit has the intent "up"/,
+    ],
     ['another pull request', approval({ pull_request: 99 }), /#99 is not merged/],
     ['another merge', approval({ merge_sha: 'b'.repeat(40) }), /merged as another commit/],
   ])('refuses %s, though the key signed it', async (_, changes, message) => {

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -10,10 +10,12 @@ import { docker, webStack } from './stand/world.ts';
 let vault: Vault;
 beforeAll(async () => {
   vault = await new Vault().start();
-  writeFileSync(join(vault.data, 'kept.txt'), 'kept\n');
+  mkdirSync(data());
+  writeFileSync(join(data(), 'kept.txt'), 'kept\n');
 });
 afterAll(() => vault[Symbol.asyncDispose]());
 
+const data = () => join(vault.data, 'files');
 const image = (version: string) => `chatops-test/web:${version}`;
 /** Healthy at once, or never. */
 const health = (good: boolean) =>
@@ -33,7 +35,7 @@ const rollout = (name: string, more = '') =>
   `id: ${name}\naction: rollout\nstack: ${name}\ntimeout: 60s\nverify: {healthy: [web]}\n${more}`;
 const file = (...documents: string[]) => documents.join('---\n');
 const backup = () =>
-  `id: data\naction: backup\nbackup_type: docker_volumes\nsource: ${vault.data}\ndestination: ${vault.nas}\n`;
+  `id: data\naction: backup\nbackup_type: docker_volumes\nsource: ${data()}\ndestination: ${vault.nas}\n`;
 
 const latest = async () =>
   (JSON.parse((await vault.host.chatops(['runs', '--json', '--limit', '1'])).stdout) as { id: string }[])[0]?.id ?? '';
@@ -113,6 +115,20 @@ describe('a file of several documents', () => {
     expect([rolled.code, await says('back-a')], rolled.stdout).toEqual([0, '1']);
   });
 
+  it('undoes a restore too: the data are what they were', async () => {
+    const kept = join(data(), 'kept.txt');
+    expect((await vault.run('made', backup())).code).toBe(0);
+    writeFileSync(kept, 'changed since\n');
+    await stack('data-bad', '1', false);
+    const restore = `id: back\naction: restore\nof: data\nfrom: ${vault.nas}\nto: ${data()}\nconfirm_overwrite: true\n`;
+    const { reason, log } = await vault.run('restored', file(restore, rollout('data-bad', 'on_failure: rollback\n')));
+    expect([reason, (await newest()).outcomes], log).toEqual([
+      'service-unhealthy',
+      { back: 'rolled-back', 'data-bad': 'failed' },
+    ]);
+    expect(readFileSync(kept, 'utf8')).toBe('changed since\n');
+  });
+
   it('says so where something could not be undone, and by hand how', async () => {
     await stack('stuck', '1');
     expect((await vault.run('first', rollout('stuck'))).code).toBe(0);
@@ -120,7 +136,7 @@ describe('a file of several documents', () => {
     await stack('stuck-bad', '1', false);
     const gate = await freePort();
     // Once it is replaced nothing answers there any more: the way back can't prove itself.
-    const verify = `id: stuck\naction: rollout\nstack: stuck\ntimeout: 60s\nverify: {tcp: {address: "127.0.0.1:${gate}"}}\n`;
+    const verify = `id: stuck\naction: rollout\nstack: stuck\ntimeout: 60s\nverify: {tcp: {address: "127.0.0.1:${gate}", retries: 1}}\n`;
     const { createServer } = await import('node:net');
     const server = createServer(socket => socket.destroy()).listen(gate, '127.0.0.1');
     const run = vault.run('stuck', file(verify, rollout('stuck-bad', 'on_failure: rollback\n')));
@@ -163,7 +179,7 @@ describe('a file of several documents', () => {
 describe('a graph whose agent is killed', () => {
   /** Two things that go on at the same time for three seconds, and what comes after both. */
   const slow = (version: string) =>
-    `services:\n  web:\n    image: ${image(version)}\n    pull_policy: never\n    stop_grace_period: 3s\n    command: [sh, -c, "trap : TERM; while :; do sleep 1; done"]\n`;
+    `services:\n  web:\n    image: ${image(version)}\n    pull_policy: never\n    stop_grace_period: 2s\n    command: [sh, -c, "trap : TERM; while :; do sleep 1; done"]\n`;
   const killWhen = async (said: RegExp, run: Promise<unknown>, id: () => Promise<string>) => {
     let ended = false;
     run.finally(() => {

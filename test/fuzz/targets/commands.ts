@@ -53,6 +53,25 @@ const bodies = (): object[] => [
     dry_run: true,
     files: [file('compose.yaml')],
   }),
+  command(
+    [
+      { action: 'rollout', stack: 'stack-web', id: 'web', needs: ['data'], on_failure: 'rollback' },
+      { action: 'scale', stack: 'stack-web', service: 'web', replicas: 1, needs: ['web', 'other'], if: 'always' },
+    ],
+    {
+      dry_run: true,
+      undo: { run: 'a-run-before', documents: [1] },
+      given: [
+        {
+          place: 9,
+          name: 'test',
+          document: 9,
+          outcome: 'succeeded',
+          intent: { action: 'scale', id: 'other', host: 'b' },
+        },
+      ],
+    },
+  ),
   command([{ action: 'rollout', stack: 'stack-web' }], { type: 'plan', approval: null, params: { tag: 'x' } }),
 ];
 const SIGNED = bodies().map(body => Buffer.from(JSON.stringify({ ...body, challenge: CHALLENGE })));
@@ -145,6 +164,7 @@ interface Body {
   approval: { labels: { name: string; after_last_push: boolean; permission: string }[] } | null;
   origin: { repository: string; repository_id: string };
   intents: { name: string; intent: Record<string, unknown> }[];
+  given?: { name: string; intent: Record<string, unknown> }[];
   files: { path: string; mode: number; stack: string }[];
 }
 
@@ -159,6 +179,9 @@ function unlawful(body: Body): string | undefined {
     if (!String(intent.stack).startsWith('stack-') || /[^A-Za-z0-9_.-]/.test(String(intent.stack)))
       return 'another stack';
     if (/[\0/\\]/.test(name)) return 'a name that is a path';
+    for (const id of intent.action === 'scale' ? ((intent.needs ?? []) as string[]) : [])
+      if (![...body.intents, ...(body.given ?? [])].some(one => one.name === name && one.intent.id === id))
+        return 'a need that is not there';
     if (intent.service !== undefined && /^-|[^A-Za-z0-9_.-]/.test(String(intent.service)))
       return 'a service that is an option';
     if (
