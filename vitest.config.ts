@@ -4,9 +4,10 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['{intents,protocol,client,action,agent,test,bench}/**/*.test.ts'],
-    testTimeout: 60_000,
+    testTimeout: 90_000,
     hookTimeout: 60_000,
-    maxWorkers: 2,
+    // One more than this has cores: much of it waits.
+    maxWorkers: 3,
     globalSetup: ['test/setup.ts'],
     reporters: process.env.CI
       ? ['default', ['json', { outputFile: process.env.VITEST_JSON ?? 'build/vitest.json' }]]

@@ -22,6 +22,7 @@ const COLOUR_OR_CONTROL = new RegExp(
  */
 export class Log {
   readonly #out: Writable;
+  #host: string | undefined;
   #prefix = '';
   /** A newline and the prefix, as bytes, and room for a piece of output with them in it. */
   #newline = Buffer.from('\n');
@@ -35,6 +36,8 @@ export class Log {
 
   /** Which host speaks from now on. */
   host(name: string): void {
+    if (name === this.#host) return;
+    this.#host = name;
     this.#prefix = `${escapeData(name).replaceAll('##[', '')} | `;
     this.#newline = Buffer.from(`\n${this.#prefix}`);
   }

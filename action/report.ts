@@ -17,7 +17,6 @@ export class Report {
     this.#dryRun = dryRun;
     this.#lanes = new Lanes(beside);
     this.#host = host;
-    log.host(host);
   }
 
   async event(event: AnyEvent): Promise<void> {

@@ -93,7 +93,8 @@ async function confirmContent(command: Deployment, github: GitHubReader): Promis
   const listed = await github.get<{ tree: TreeEntry[]; truncated: boolean }>(`/git/trees/${sha}?recursive=1`);
   if (!listed) throw no(`there is no commit ${sha}`);
   if (listed.truncated) throw new Refused(refusals.githubUnreachable('the commit has too many files to be listed'));
-  confirmFiles(command, listed.tree);
+  // What is undone takes nothing from the command but the names of its documents.
+  if (!command.undo) confirmFiles(command, listed.tree);
   await confirmIntents(command, listed.tree, github);
 }
 

@@ -33,9 +33,11 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 export DOCKER_HOST="unix://$dir/docker.sock"
+# Many small networks: by default there is room for about thirty.
 start() { # start STORAGE-DRIVER
   PATH=$PATH:/usr/sbin:/sbin dockerd --host "$DOCKER_HOST" --data-root "$dir/data" --exec-root "$dir/exec" \
-    --pidfile "$dir/docker.pid" --storage-driver "$1" >"$dir/dockerd.log" 2>&1 &
+    --pidfile "$dir/docker.pid" --storage-driver "$1" \
+    --default-address-pool base=172.17.0.0/16,size=16 --default-address-pool base=10.213.0.0/16,size=26 >"$dir/dockerd.log" 2>&1 &
   engine=$!
   for _ in $(seq 150); do
     timeout 5 docker info >/dev/null 2>&1 && return 0

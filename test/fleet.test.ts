@@ -39,6 +39,7 @@ afterAll(async () => {
     await hosts.get(name)?.stop('SIGKILL');
     const own = docker('ps', '--all', '--quiet', '--filter', `label=com.docker.compose.project=app-${name}`).trim();
     if (own) docker('rm', '--force', ...own.split('\n'));
+    docker('network', 'rm', `app-${name}_default`);
   }
   await world[Symbol.asyncDispose]();
 });
@@ -283,6 +284,7 @@ describe('an agent that is to undo', () => {
       { ...scale, id: 'b', needs: ['a'] },
     ];
     expect(await (await ask('edge-1', {}, loop)).answer()).toBe('graph-invalid');
-    expect(await (await ask('edge-1', { given }, [scale])).answer()).toBe('accepted');
+    const intents = [{ name: 'test', document: 10, documents: 10, place: 1, intent: scale }];
+    expect(await (await ask('edge-1', { given, intents })).answer()).toBe('accepted');
   });
 });
