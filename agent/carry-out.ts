@@ -221,7 +221,11 @@ export function undoLate(
   const { run } = runner(so, { document, hands, past }, plan.steps.length + plan.undo.length + plan.cleanup.length);
   return (async function* () {
     const undone = yield* undo(back, so, run);
-    const told = { steps: so.results, images: ended.images, files: { written: [], removed: [] } };
+    const images = ended.images.map(change => {
+      const is = so.seen.after?.find(seen => seen.service === change.service);
+      return { ...change, after: is?.image ?? change.before };
+    });
+    const told = { steps: so.results, images, files: { written: [], removed: [] } };
     if (!undone.broke) {
       const message = 'It had succeeded, and was undone.';
       return { outcome: 'rolled-back', code: UNDONE, message, ...told, changed: false };

@@ -103,6 +103,8 @@ describe('a file of several documents', () => {
         { name: 'up again', outcome: 'succeeded', phase: 'undo', ms: expect.any(Number) },
       ]),
     });
+    const [change] = receipt.documents[1]?.images ?? [];
+    expect(change?.after).toBe(change?.before);
     expect(await Promise.all(['back-a', 'back-new', 'back-b'].map(says))).toEqual(['1', 'nothing', '1']);
     const undone = [...log.matchAll(/── undo: (up again|down): .*(back-\w+)/g)].map(([, , name]) => name);
     expect(undone, log).toEqual(['back-b', 'back-new', 'back-a']);
