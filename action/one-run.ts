@@ -1,7 +1,6 @@
 import * as core from '@actions/core';
 import type { Task } from '../client/command.ts';
-import type { AgentAddress } from '../client/deliver.ts';
-import { cancel, type Delivery, deliver } from '../client/deliver.ts';
+import { type AgentAddress, cancel, type Delivery, deliver } from '../client/deliver.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 import { Refused } from '../protocol/refusal.ts';
 import { idToken } from './id-token.ts';
@@ -9,7 +8,7 @@ import type { Inputs } from './inputs.ts';
 import type { Log } from './log.ts';
 import { Report } from './report.ts';
 
-/** What the post step needs to come back to the runs of this job. */
+/** What the post step needs to come back to the runs of this job that have not ended. */
 export interface Saved {
   origin: Task['origin'];
   runs: { run: string; url: string; key: string }[];
@@ -25,8 +24,8 @@ export class Sender {
   /** Several are under way at the same time. */
   readonly #beside: boolean;
   readonly #current = new Set<{ task: Task; delivery: Delivery; accepted: boolean }>();
-  readonly #saved: Saved['runs'] = [];
-  readonly #done: string[] = [];
+  /** By their ids. */
+  readonly #open = new Map<string, Saved['runs'][number]>();
   #isStopped = false;
   /** One line of the log after another. */
   #turn: Promise<unknown> = Promise.resolve();
@@ -43,8 +42,8 @@ export class Sender {
     let report = new Report(this.#log, new URL(agent.url).hostname, task.dryRun, this.#beside);
     const say = (line: string) => void this.say(`[${agent.url}] ${line}`);
     // Before it is sent: should the job be killed now, the post step looks for it.
-    this.#saved.push({ run: task.id, url: agent.url, key: agent.key.text });
-    core.saveState('runs', JSON.stringify({ origin: task.origin, runs: this.#saved } satisfies Saved));
+    this.#open.set(task.id, { run: task.id, url: agent.url, key: agent.key.text });
+    this.#save(task);
     const delivery: Delivery = {
       agent,
       key: inputs.signingKey,
@@ -69,11 +68,11 @@ export class Sender {
       }
       const receipt = next.value;
       await this.#inTurn(() => report.receipt(receipt));
-      this.#isDone(receipt.run);
+      this.#isDone(task);
       return receipt;
     } catch (error) {
       // The job says itself how this ended: the post step has nothing to find out.
-      if (error instanceof Refused) this.#isDone(task.id);
+      if (error instanceof Refused) this.#isDone(task);
       throw error;
     } finally {
       this.#current.delete(current);
@@ -121,13 +120,17 @@ export class Sender {
       said = error.message;
     }
     process.stdout.write(`${said}\n`);
-    if (!taken && !current.accepted) this.#isDone(task.id);
+    if (!taken && !current.accepted) this.#isDone(task);
     return current.accepted;
   }
 
-  #isDone(run: string): void {
-    this.#done.push(run);
-    core.saveState('done', JSON.stringify(this.#done));
+  #isDone(task: Task): void {
+    this.#open.delete(task.id);
+    this.#save(task);
+  }
+
+  #save({ origin }: Task): void {
+    core.saveState('runs', JSON.stringify({ origin, runs: [...this.#open.values()] } satisfies Saved));
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {

@@ -241,7 +241,7 @@ export class Metrics implements Watcher {
   }
 
   planned(run: string, document: number, plan: Plan): void {
-    for (const step of [...plan.steps, ...plan.undo, ...plan.cleanup]) {
+    for (const step of [...plan.steps, ...plan.undo, ...plan.cleanup, ...(plan.late ?? [])]) {
       this.#kinds.set(`${run} ${document} ${step.name}`, VERBS.has(step.name) ? step.name : step.do);
     }
   }

@@ -7,7 +7,8 @@ import { Signed } from './signature.ts';
  * Version of the conversation, told in the agent's hello.
  *
  * History:
- * - 1: hello, signed (run, plan, follow, cancel), accepted, refusal, event, receipt.
+ * - 1: hello, signed (run, plan, follow, cancel), accepted, refusal, event, receipt. Added since: signed (runs) and its
+ *   answer, and `place`, `given`, `undo` and `rendered_at` in commands, which an agent before them refuses.
  */
 export const PROTOCOL = 1;
 export const SUBPROTOCOL = 'chatops.v1';

@@ -110,7 +110,7 @@ type Values = Parameters<typeof remoteOf>[0] & {
 };
 
 async function send(loaded: LoadedIntent[], params: Record<string, string>, values: Values): Promise<number> {
-  const hosts = new Set(loaded.map(({ intent: { host, hosts } }) => JSON.stringify([host, hosts])));
+  const hosts = new Set(loaded.flatMap(({ intent }) => intent.host ?? []));
   if (hosts.size > 1 || loaded.some(({ intent }) => intent.hosts !== undefined))
     throw new Error(
       'These intents are for several hosts, which the action drives. Here one agent is spoken with: give it a file of its own.',
