@@ -170,12 +170,19 @@ export function dockerSocket(): string {
   return (process.env.DOCKER_HOST ?? 'unix:///var/run/docker.sock').replace('unix://', '');
 }
 
-/** A port of loopback that was free a moment ago. */
+/** Each process of tests has ports of its own, below those that the kernel gives to connections: a host may stop and come back. */
+const PORTS = { from: 10_000 + (process.pid % 100) * 200, count: 200 };
+let tried = 0;
+
+/** A port of loopback that is free, and that no other process of tests takes. */
 export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  if (!address || typeof address === 'string') throw new Error('No port');
-  return address.port;
+  for (let left = PORTS.count; left > 0; left--) {
+    const port = PORTS.from + (tried++ % PORTS.count);
+    const server = createServer().listen(port, '127.0.0.1');
+    const [problem] = await Promise.race([once(server, 'listening'), once(server, 'error')]).catch(error => [error]);
+    if (problem) continue;
+    server.close();
+    return port;
+  }
+  throw new Error(`No port from ${PORTS.from} on is free`);
 }
