@@ -95,7 +95,7 @@ describe('a process', () => {
   it('is stopped at its deadline, also where it ignores TERM, and is named', async () => {
     const { ending } = await carry([
       program('process.on("SIGTERM", () => {}); console.log("still here"); setInterval(() => {}, 1e6)', {
-        timeout: 500,
+        timeout: 3_000,
       }),
     ]);
     expect(ending).toMatchObject({ outcome: 'failed', code: 'step-timeout' });
@@ -104,9 +104,9 @@ describe('a process', () => {
 
   it('is stopped when it prints nothing for too long, not while it prints', async () => {
     const { ending } = await carry([
-      program('let n = 0; const t = setInterval(() => { console.log(n); if (++n === 8) clearInterval(t); }, 100)', {
+      program('let n = 0; const t = setInterval(() => { console.log(n); if (++n === 30) clearInterval(t); }, 100)', {
         name: 'slow',
-        stallTimeout: 600,
+        stallTimeout: 2_000,
       }),
       program('setInterval(() => {}, 1e6)', { stallTimeout: 300 }),
     ]);
@@ -115,10 +115,10 @@ describe('a process', () => {
 
   it('whose grandchild keeps the output open, hangs nothing', async () => {
     const leak =
-      'require("child_process").spawn(process.execPath, ["-e", "setTimeout(() => {}, 3000)"], { stdio: "inherit", detached: true }).unref(); console.log("done")';
+      'require("child_process").spawn(process.execPath, ["-e", "setTimeout(() => {}, 10_000)"], { stdio: "inherit", detached: true }).unref(); console.log("done")';
     const began = Date.now();
     expect((await carry([program(leak)])).ending.outcome).toBe('succeeded');
-    expect(Date.now() - began).toBeLessThan(2500);
+    expect(Date.now() - began).toBeLessThan(9_000);
   });
 
   it('that prints without end is stopped', async () => {
