@@ -56,22 +56,19 @@ function open(archive: string) {
   return { ...(rows as { a: number; b: number }), check, names };
 }
 
-/** A plain copy under this load is corrupt each time. */
-const TIMES = 12;
-
 describe('a backup of Plex', () => {
-  it('is consistent every time under a load of writes, while Plex runs', { timeout: 240_000 }, async () => {
+  it('is consistent 30 times out of 30 under a load of writes, while Plex runs', { timeout: 480_000 }, async () => {
     const counts: number[] = [];
-    for (let n = 0; n < TIMES; n++) {
+    for (let n = 0; n < 30; n++) {
       const done = await backup('keep: {last: 40}\n');
       expect([done.code, done.reason], done.log).toEqual([0, '']);
       const { a, b, check } = open(vault.kept('px').at(-1) ?? '');
       expect([a % 200, b, check]).toEqual([0, a, 'ok']);
       counts.push(a);
     }
-    expect(vault.kept('px')).toHaveLength(TIMES);
+    expect(vault.kept('px')).toHaveLength(30);
     expect(counts).toEqual(counts.toSorted((x, y) => x - y));
-    expect(new Set(counts).size).toBeGreaterThan(TIMES * 0.8);
+    expect(new Set(counts).size).toBeGreaterThan(25);
     // Nothing stays behind, neither at the destination nor inside.
     expect([vault.leftovers('px'), readdirSync(databases()).filter(name => name.includes('chatops'))]).toEqual([
       [],
