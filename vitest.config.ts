@@ -6,6 +6,8 @@ export default defineConfig({
     include: ['{intents,protocol,client,action,agent,test,bench}/**/*.test.ts'],
     testTimeout: 90_000,
     hookTimeout: 60_000,
+    // What is waited for comes late where a machine is slow; what never comes still fails.
+    expect: { poll: { timeout: 30_000 } },
     // One more than this has cores: much of it waits.
     maxWorkers: 3,
     globalSetup: ['test/setup.ts'],
