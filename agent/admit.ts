@@ -6,6 +6,7 @@ import { dirname, join, normalize, sep } from 'node:path';
 import { findCycle } from '../intents/graph.ts';
 import type { Intent } from '../intents/intent.ts';
 import { Command, type Deployment, MAX_SHIPPED_BYTES } from '../protocol/command.ts';
+import type { Question } from '../protocol/question.ts';
 import { Refused } from '../protocol/refusal.ts';
 import type { Admitted, Sender } from './admitted.ts';
 import type { Trusted } from './authenticate.ts';
@@ -176,6 +177,12 @@ export function checkSender(command: Command, key: Trusted, config: Config): voi
   const named = key.entry.repository?.toLowerCase() === repository.toLowerCase();
   const numbered = key.entry.repository_id === undefined || key.entry.repository_id === repository_id;
   if (!named || !numbered) throw new Refused(refusals.repositoryNotAllowed(repository, key.id));
+}
+
+/** What a sender may ask: about runs of its own entry always, about the host what the entry says. Throws `Refused`. */
+export function checkQuestion({ about }: Question, { entry }: Trusted): void {
+  if (about !== 'run' && !entry.may_ask?.includes(about))
+    throw new Refused(refusals.questionNotAllowed(entry.name, about));
 }
 
 /** Resolves links as far as the path exists, and holds the result under `root`. Throws `Refused`. */

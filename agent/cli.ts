@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { setFlagsFromString } from 'node:v8';
-import type { Refusal } from '../protocol/refusal.ts';
 import { VERSION } from '../protocol/version.ts';
+import { refusalOf, refusals } from './cli/refusals.ts';
 
 // Long idle, then much output at once: without this V8's young generation grows to tens of megabytes and stays so.
 setFlagsFromString('--semi-space-growth-factor=1');
@@ -44,8 +44,9 @@ const HELP = `chatops ${VERSION} — deployments on machines you own
   chatops --help | --version
 
 The commands that speak with the agent find it by --config FILE (default /etc/chatops/agent.yaml) or
---socket PATH. run, plan, rollback, runs, logs and cancel also speak with one elsewhere on the tailnet:
---agent ws://NAME:8000 --agent-key KEY --signing-key-file FILE [--as NAME]. All print JSON with --json.
+--socket PATH. run, plan, rollback, runs, logs, cancel, and, where its agent.yaml says may_ask, schedule, doctor,
+notify, policy and audit also speak with one elsewhere on the tailnet: --agent ws://NAME:8000 --agent-key KEY
+--signing-key-file FILE [--as NAME]. All print JSON with --json.
 
 Exit codes: 0 done, 1 not valid or failed, 2 wrong call.
 `;
@@ -110,8 +111,9 @@ async function main(args: string[]): Promise<number> {
       process.stdout.write(HELP);
       return EXIT.done;
     default:
-      process.stderr.write(`${command === undefined ? 'Which command?' : `"${command}" is not a command.`}\n\n${HELP}`);
-      return EXIT.usage;
+      throw refusals.wrongCall(
+        `usage: ${command === undefined ? 'which command?' : `"${command}" is not a command.`}\n\n${HELP}`,
+      );
   }
 }
 
@@ -124,10 +126,11 @@ try {
     );
     process.exit(EXIT.failed);
   }
-  const usage = error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS');
-  const { message = String(error), refusal = { message } } = error as { message?: string; refusal?: Partial<Refusal> };
-  const told = [refusal.code === undefined ? '' : `${refusal.code}: `, refusal.message, ' ', refusal.remedy].join('');
+  const refusal = refusalOf(error);
   const asJson = process.argv.includes('--json');
-  process.stderr.write(asJson ? `${JSON.stringify({ error: refusal })}\n` : `chatops: ${told.trim()}\n`);
-  process.exitCode = usage ? EXIT.usage : EXIT.failed;
+  const { code, message, remedy } = refusal;
+  const says = `chatops: ${code === 'fault' ? '' : `${code}: `}${message} ${remedy}`.trim();
+  const told = message.startsWith('usage:') ? message : says;
+  process.stderr.write(`${asJson ? JSON.stringify({ error: refusal }) : told}\n`);
+  process.exitCode = code === 'wrong-call' ? EXIT.usage : EXIT.failed;
 }

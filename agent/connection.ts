@@ -1,13 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import type { RawData, WebSocket } from 'ws';
-import type { Approval, Command, Deployment } from '../protocol/command.ts';
+import type { Approval, Ask, Command, Deployment } from '../protocol/command.ts';
 import type { Frame } from '../protocol/event.ts';
 import type { SecretKey } from '../protocol/keys.ts';
+import type { Answered } from '../protocol/question.ts';
 import { type Refusal, Refused } from '../protocol/refusal.ts';
 import { PAYLOAD_TYPES, sign } from '../protocol/signature.ts';
 import { VERSION } from '../protocol/version.ts';
 import { FIRST_FRAME_MS, type Hello, PROTOCOL, type RunsFrame, SignedFrame } from '../protocol/wire.ts';
-import { admit, checkSender, type Guard } from './admit.ts';
+import { admit, checkQuestion, checkSender, type Guard } from './admit.ts';
+import { ownRun } from './answers.ts';
 import type { Refusing } from './audit.ts';
 import { authenticate, type Challenge, type Judges, type Trusted } from './authenticate.ts';
 import type { Config } from './config.ts';
@@ -31,6 +33,8 @@ export interface Conversation {
   refused: (refusal: Refusal, who: Refusing) => void;
   /** The evidence of a command as GitHub has it, where GitHub confirms what the command says. Throws `Refused`. */
   confirm: (command: Deployment) => Promise<Approval | null>;
+  /** What a sender who may ask is told, as JSON's values. Throws `Refused`. */
+  answer: (asked: Ask, key: Trusted, address: string) => Promise<unknown>;
   firstFrameMs?: number;
 }
 
@@ -63,6 +67,12 @@ export async function converse(
       socket.send(JSON.stringify({ type: 'runs', runs: runs.map(run => ({ ...run })) } satisfies RunsFrame));
       return socket.close(1000);
     }
+    if (command.type === 'ask') {
+      checkSender(command, key, agent.config());
+      checkQuestion(command.question, key);
+      socket.send(answered(agent, command, await agent.answer(command, key, from.address)));
+      return socket.close(1000);
+    }
     const answer = await begin(command, key, from.address, agent);
     socket.send(JSON.stringify({ type: 'accepted', ...answer.accepted }));
     if (answer.after !== undefined) {
@@ -80,7 +90,7 @@ export async function converse(
 }
 
 async function begin(
-  command: Exclude<Command, { type: 'runs' }>,
+  command: Exclude<Command, { type: 'runs' | 'ask' }>,
   key: Trusted,
   address: string,
   agent: Conversation,
@@ -102,9 +112,7 @@ async function begin(
     case 'follow':
     case 'cancel': {
       checkSender(command, key, agent.config());
-      const run = agent.runs.find(command.run);
-      if (!run) throw new Refused(refusals.runUnknown(command.run));
-      if (run.trust !== key.entry.name) throw new Refused(refusals.notYourRun(command.run));
+      const run = ownRun(command.run, key.entry.name, agent.runs);
       const accepted = { run: command.run, joined: true };
       if (command.type === 'follow') return { accepted, after: command.after };
       agent.runs.cancel(command.run, { trust: run.trust, keyId: key.id, actor: command.origin.actor, address });
@@ -166,6 +174,14 @@ function hello(agent: Conversation, challenge: Challenge): string {
   return JSON.stringify({
     type: 'hello',
     ...sign(PAYLOAD_TYPES.hello, Buffer.from(JSON.stringify(said)), agent.keys()),
+  });
+}
+
+function answered(agent: Conversation, { id }: Ask, answer: unknown): string {
+  const said: Answered = { agent: agent.config().agent, to: id, answer };
+  return JSON.stringify({
+    type: 'answer',
+    ...sign(PAYLOAD_TYPES.answer, Buffer.from(JSON.stringify(said)), agent.keys()),
   });
 }
 

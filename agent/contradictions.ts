@@ -29,7 +29,7 @@ export function contradictionsOf({ trust, github, proxmox, schedules, notify, ho
     const at = (...rest: (string | number)[]) => ['trust', index, ...rest];
     const found: Contradiction[] = [];
     if (entry.local !== undefined) {
-      const vouched = (['key', 'github', 'tailscale', 'repository', 'confirm_with_github'] as const).find(
+      const vouched = (['key', 'github', 'tailscale', 'repository', 'confirm_with_github', 'may_ask'] as const).find(
         key => entry[key] !== undefined,
       );
       if (vouched !== undefined)

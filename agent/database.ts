@@ -4,6 +4,17 @@ import { MIGRATIONS } from './migrations.ts';
 
 type Value = string | number | null;
 
+/** State that can't be used; the message says what to do. */
+class StateError extends Error {
+  override name = 'StateError';
+  readonly code: string;
+
+  constructor(code: 'state-in-use' | 'state-newer', message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
 /** One SQLite file (WAL, 0600) of the newest schema, and its statements. */
 export class Database {
   readonly #db: DatabaseSync;
@@ -22,7 +33,10 @@ export class Database {
     } catch (error) {
       this.#db.close();
       if ((error as { errcode?: number }).errcode !== 5) throw error;
-      throw new Error(`${file} is in use: another agent runs with this state_dir. Stop it, or give each its own.`);
+      throw new StateError(
+        'state-in-use',
+        `${file} is in use: another agent runs with this state_dir. Stop it, or give each its own.`,
+      );
     }
     this.#migrate(file);
   }
@@ -67,7 +81,8 @@ export class Database {
   #migrate(file: string): void {
     const { user_version: version } = this.#db.prepare('PRAGMA user_version').get() as { user_version: number };
     if (version > MIGRATIONS.length) {
-      throw new Error(
+      throw new StateError(
+        'state-newer',
         `${file} was written by a newer chatops (version ${version}). Install that version again, or move the file away.`,
       );
     }

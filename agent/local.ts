@@ -2,9 +2,10 @@ import { once } from 'node:events';
 import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { z } from 'zod';
-import { Document, RunId, ShippedFile } from '../protocol/command.ts';
+import { Document, ShippedFile } from '../protocol/command.ts';
 import { decodeFrame } from '../protocol/event.ts';
 import { type Refusal, Refused } from '../protocol/refusal.ts';
+import { RunId } from '../protocol/run-id.ts';
 import { MAX_FRAME_BYTES } from '../protocol/wire.ts';
 import { admitLocal, LOCAL } from './admit.ts';
 import type { Refusing } from './audit.ts';
@@ -16,6 +17,7 @@ import { refusals } from './refusals.ts';
 import type { Runs } from './runs.ts';
 import type { ListedSchedule } from './schedule.ts';
 import type { StoredRun } from './store.ts';
+import { tellRun } from './tell-run.ts';
 
 /** The agent's own socket in `state_dir`: whoever may open it may do everything that this host can do. */
 export const SOCKET = 'agent.sock';
@@ -122,7 +124,7 @@ export class LocalServer {
         return send(response, 200, { runs: runs.list(limit, url.searchParams.get('before') ?? undefined) });
       }
       case 'GET ID/':
-        return send(response, 200, told(this.#find(id)));
+        return send(response, 200, tellRun(this.#find(id)));
       case 'GET ID/log':
         return await this.#log(this.#find(id), url.searchParams, response);
       case 'POST ID/cancel': {
@@ -188,19 +190,6 @@ export class LocalServer {
     }
     response.end();
   }
-}
-
-/** A run as it is told: without what the agent keeps for itself. */
-function told({ digest, head, command, receipt, ...run }: StoredRun): object {
-  const { origin, approval, intents } = JSON.parse(command) as Record<string, unknown>;
-  const payload = receipt === null ? undefined : (JSON.parse(receipt) as { payload: string }).payload;
-  return {
-    ...run,
-    origin,
-    approval,
-    intents,
-    receipt: payload === undefined ? null : JSON.parse(Buffer.from(payload, 'base64').toString()),
-  };
 }
 
 async function read<T>(request: IncomingMessage, schema: z.ZodType<T>): Promise<T> {

@@ -5,6 +5,7 @@ import { parseDuration } from '../intents/duration.ts';
 import { type Refusal, Refused } from '../protocol/refusal.ts';
 import { PAYLOAD_TYPES, sign } from '../protocol/signature.ts';
 import { VERSION } from '../protocol/version.ts';
+import { answer } from './answers.ts';
 import { Audit, type Refusing } from './audit.ts';
 import { AuditChain } from './audit-chain.ts';
 import { isStillTrusted, type Judges, trustedKeys } from './authenticate.ts';
@@ -142,6 +143,14 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
     executors,
     refused,
     confirm: command => confirmWith(config, command, circuits),
+    answer({ question, origin }, key, address) {
+      if (question.about !== 'run')
+        noted('asked', { about: question.about, address, key: key.id, trust: key.entry.name, actor: origin.actor });
+      return answer(question, key, {
+        ...{ file, config: () => config, runs, audit: chain, schedules: () => schedules.list() },
+        notifyTest: channel => notifier.testAll(channel, config.agent),
+      });
+    },
     metrics: () => metrics.registry.metrics(),
     say,
     hooks: {

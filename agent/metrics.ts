@@ -5,10 +5,10 @@ import type { Refusal } from '../protocol/refusal.ts';
 import { VERSION } from '../protocol/version.ts';
 import type { Admitted } from './admitted.ts';
 import type { Refusing } from './audit.ts';
+import { AUTH_REASONS } from './auth-reasons.ts';
 import type { KnownBackup } from './known-backups.ts';
 import type { Plan } from './plan.ts';
 import { stackOf } from './receipts.ts';
-import { AUTH_REASONS } from './refusals.ts';
 import type { ListedSchedule } from './schedule.ts';
 import type { Watcher } from './watcher.ts';
 

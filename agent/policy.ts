@@ -32,13 +32,13 @@ export interface Capability {
 /** What one rule says to an intent. `refusal` absent: it allows (or, of a deny rule, has nothing against it). */
 export interface Finding {
   rule: string;
-  refusal?: Refusal;
+  refusal?: Refusal | undefined;
 }
 
 /** The answer of an entry to one intent: by which rule, or why not; and what each rule said. */
 export interface Judgement {
-  rule?: string;
-  refusal?: Refusal;
+  rule?: string | undefined;
+  refusal?: Refusal | undefined;
   findings: Finding[];
 }
 

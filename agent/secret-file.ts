@@ -4,6 +4,12 @@ import { join } from 'node:path';
 /** Where systemd puts what it loads for the unit, for commands that are not started by it. */
 const CREDENTIALS = '/run/credentials/chatops-agent.service';
 
+/** A secret that can't be used; the message says what to do. */
+export class SecretError extends Error {
+  override name = 'SecretError';
+  readonly code = 'secret-unreadable';
+}
+
 /** Where a secret lies that agent.yaml names: a path, or `credential:NAME` for one of systemd's. */
 export function secretPath(named: string, env: NodeJS.ProcessEnv = process.env): string {
   if (!named.startsWith('credential:')) return named;
@@ -19,12 +25,12 @@ export function readSecrets(named: string): string[] {
     .filter(Boolean);
 }
 
-/** The first line of such a file. Throws an Error where it is not there, is empty, or others can read it. */
+/** The first line of such a file. Throws a {@link SecretError} where it is empty or others can read it, and the system's error where it is not there. */
 export function readSecretFile(named: string): string {
   const path = secretPath(named);
   if ((statSync(path).mode & 0o077) !== 0 && path === named)
-    throw new Error(`${path}: others can read this secret. Run: chmod 600 ${path}`);
+    throw new SecretError(`${path}: others can read this secret. Run: chmod 600 ${path}`);
   const [line = ''] = readFileSync(path, 'utf8').split('\n');
-  if (line.trim() === '') throw new Error(`${path}: its first line is empty. Put the secret there.`);
+  if (line.trim() === '') throw new SecretError(`${path}: its first line is empty. Put the secret there.`);
   return line.trim();
 }

@@ -14,7 +14,7 @@ describe('a follower that does not read', () => {
     await deaf.send(command([rollout()], { dry_run: true }), keys.secret);
     deaf.socket.pause();
     expect(await connections()).toBe(2);
-    await expect.poll(connections, { timeout: 5_000 }).toBe(1);
+    await expect.poll(connections).toBe(1);
     expect(other.closed).toBeUndefined();
     await deaf.end();
     await other.end();

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { Duration } from '../intents/duration.ts';
 import { ACTIONS } from '../intents/intent.ts';
 import { KeyError, readPublicKey } from '../protocol/keys.ts';
+import { SUBJECTS } from '../protocol/question.ts';
 import { parseWindow } from './windows.ts';
 
 export const Name = z
@@ -149,6 +150,11 @@ export const TrustEntry = z.strictObject({
     .boolean()
     .optional()
     .describe('Ask GitHub, with the token of github.token_file, whether what the command says of itself is so.'),
+  may_ask: z
+    .array(z.enum(SUBJECTS))
+    .min(1)
+    .optional()
+    .describe('What its owner may ask about this host from elsewhere ("chatops audit --agent …"). Default: nothing.'),
   rate: z
     .strictObject({ runs: z.int().min(1).max(100_000), per: Duration })
     .optional()

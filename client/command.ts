@@ -1,6 +1,17 @@
 import type { LoadedIntent } from '../intents/load.ts';
 import type { ParamValue } from '../intents/render.ts';
-import type { Approval, Cancel, Deployment, Follow, Given, List, Origin, ShippedFile } from '../protocol/command.ts';
+import type {
+  Approval,
+  Ask,
+  Cancel,
+  Deployment,
+  Follow,
+  Given,
+  List,
+  Origin,
+  ShippedFile,
+} from '../protocol/command.ts';
+import type { Question } from '../protocol/question.ts';
 
 /** What is sent to one agent: everything of a command but what each sending makes anew. */
 export interface Task {
@@ -78,4 +89,9 @@ export function buildList(
 ): List {
   const page = before === undefined ? { limit } : { limit, before };
   return { type: 'runs', id, agent, challenge, issued_at: now.toISOString(), origin, ...page };
+}
+
+/** Asks about the host, or about a run of the sender's own entry. */
+export function buildAsk(question: Question, id: string, origin: Origin, { agent, challenge, now }: Binding): Ask {
+  return { type: 'ask', id, agent, challenge, issued_at: now.toISOString(), origin, question };
 }

@@ -6,8 +6,8 @@ import type { PublicKey, SecretKey } from '../protocol/keys.ts';
 import { Receipt } from '../protocol/receipt.ts';
 import { Refused } from '../protocol/refusal.ts';
 import { audienceOf, envelope, PAYLOAD_TYPES, sign, verify } from '../protocol/signature.ts';
-import { AgentFrame, ReceiptFrame, type RunsFrame } from '../protocol/wire.ts';
-import { type Binding, buildCancel, buildCommand, buildFollow, buildList, type Task } from './command.ts';
+import { AgentFrame, ReceiptFrame } from '../protocol/wire.ts';
+import { type Binding, buildCancel, buildCommand, buildFollow, type Task } from './command.ts';
 import { connect, type Link, NoConnection } from './connect.ts';
 import { diagnose } from './diagnose.ts';
 import { refusals } from './refusals.ts';
@@ -90,7 +90,8 @@ function send(link: Link, task: Task | Following, told: Told, by: Vouching): Pro
 
 type Vouching = Pick<Delivery, 'key' | 'idToken'>;
 
-async function sendSigned(
+/** Signs what `build` makes of the agent's hello, and sends it. */
+export async function sendSigned(
   { hello, send }: Link,
   { key, idToken }: Vouching,
   build: (binding: Binding) => Command,
@@ -134,7 +135,8 @@ async function* listen(link: Link, told: Told, delivery: Delivery): AsyncGenerat
   }
 }
 
-function readFrame(text: string): AgentFrame | undefined {
+/** What the agent sent; undefined where that is nothing this side knows. */
+export function readFrame(text: string): AgentFrame | undefined {
   try {
     return AgentFrame.safeParse(decodeFrame(text)).data;
   } catch {
@@ -156,7 +158,7 @@ function proveReceipt(frame: unknown, told: Told, agent: AgentAddress): Receipt 
 }
 
 /** Tries until the time for connecting is over; then says why it does not work. */
-async function firstLink(delivery: Delivery, over: AbortSignal): Promise<Link> {
+export async function firstLink(delivery: Delivery, over: AbortSignal): Promise<Link> {
   const { url, key } = delivery.agent;
   const deadline = Date.now() + delivery.connectTimeout;
   const tryEvery = delivery.tryEvery ?? TRY_EVERY;
@@ -242,24 +244,4 @@ export async function cancel(
     await sleep(BACK_AFTER, undefined, { signal: over }).catch(() => undefined);
   }
   return false;
-}
-
-/** The runs of the sender's own entry of trust at an agent, the newest first. Throws `Refused`. */
-export async function listRuns(
-  { limit, before, origin }: { limit: number; before?: string | undefined; origin: Task['origin'] },
-  delivery: Delivery,
-): Promise<RunsFrame['runs']> {
-  const link = await firstLink(delivery, AbortSignal.timeout(delivery.timeout));
-  await sendSigned(link, delivery, binding => buildList(limit, before, randomUUID(), origin, binding));
-  try {
-    for await (const text of link.frames()) {
-      const frame = readFrame(text);
-      if (frame?.type === 'runs') return frame.runs as RunsFrame['runs'];
-      if (frame?.type === 'refusal')
-        throw new Refused({ code: frame.code, message: frame.message, remedy: frame.remedy });
-    }
-  } finally {
-    link.close();
-  }
-  throw refusals.agentSilent(delivery.agent.url);
 }

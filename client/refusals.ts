@@ -43,4 +43,10 @@ export const refusals = {
       `The agent's receipt does not prove what was shown: ${why}.`,
       'Don’t trust this log. Look at the host and at the agent’s audit log.',
     ),
+  answerUnproved: (why: string) =>
+    refused(
+      'answer-unproved',
+      `The agent's answer is not proved: ${why}.`,
+      'Don’t trust it. Use a command line and an agent of the same version, and look at what answers there.',
+    ),
 } satisfies Record<string, (...args: never[]) => Refused>;

@@ -2,9 +2,9 @@ import { z } from 'zod';
 import { ACTIONS, Intent } from '../intents/intent.ts';
 import { common } from '../intents/names.ts';
 import { OUTCOMES } from './event.ts';
+import { Question } from './question.ts';
+import { RunId } from './run-id.ts';
 
-/** Ids are made by the action (a UUID) and become folder and row names on the host, hence the narrow pattern. */
-export const RunId = z.string().regex(/^[a-z0-9][a-z0-9-]{7,63}$/);
 const Sha = z.string().regex(/^[0-9a-f]{40}$|^[0-9a-f]{64}$/);
 const Text = z.string().max(1024);
 
@@ -144,11 +144,15 @@ const List = z.strictObject({
   before: RunId.optional(),
 });
 
+/** Asks the host about itself, or the agent about one run of the sender's own entry. It begins no run. */
+const Ask = z.strictObject({ type: z.literal('ask'), ...envelope, question: Question });
+
 /** What a signature covers. The agent reads it strictly: an unknown field is refused. */
-export const Command = z.discriminatedUnion('type', [Deployment, Follow, Cancel, List]);
+export const Command = z.discriminatedUnion('type', [Deployment, Follow, Cancel, List, Ask]);
 export type Command = z.infer<typeof Command>;
 /** A command that makes a run (`run` or `plan`). */
 export type Deployment = z.infer<typeof Deployment>;
 export type Follow = z.infer<typeof Follow>;
 export type Cancel = z.infer<typeof Cancel>;
 export type List = z.infer<typeof List>;
+export type Ask = z.infer<typeof Ask>;

@@ -6,6 +6,7 @@ import type { PublicKey, SecretKey } from './keys.ts';
 export const PAYLOAD_TYPES = {
   command: 'application/vnd.chatops.command.v1+json',
   hello: 'application/vnd.chatops.hello.v1+json',
+  answer: 'application/vnd.chatops.answer.v1+json',
   receipt: 'application/vnd.chatops.receipt.v1+json',
   selftest: 'application/vnd.chatops.selftest.v1+json',
 } as const;

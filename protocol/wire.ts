@@ -7,8 +7,9 @@ import { Signed } from './signature.ts';
  * Version of the conversation, told in the agent's hello.
  *
  * History:
- * - 1: hello, signed (run, plan, follow, cancel), accepted, refusal, event, receipt. Added since: signed (runs) and its
- *   answer, and `place`, `given`, `undo` and `rendered_at` in commands, which an agent before them refuses.
+ * - 1: hello, signed (run, plan, follow, cancel), accepted, refusal, event, receipt. Added since: signed (runs) and
+ *   signed (ask) with their answers, and `place`, `given`, `undo` and `rendered_at` in commands, which an agent before
+ *   them refuses.
  */
 export const PROTOCOL = 1;
 export const SUBPROTOCOL = 'chatops.v1';
@@ -64,6 +65,9 @@ export const RunsFrame = z.looseObject({
 });
 export type RunsFrame = z.infer<typeof RunsFrame>;
 
+/** The answer to a command of type `ask`: `Answered`, signed. */
+export const AnswerFrame = z.looseObject({ type: z.literal('answer'), ...Signed.shape });
+
 /** What the agent sends. */
 export const AgentFrame = z.discriminatedUnion('type', [
   HelloFrame,
@@ -72,5 +76,6 @@ export const AgentFrame = z.discriminatedUnion('type', [
   AnyEvent,
   ReceiptFrame,
   RunsFrame,
+  AnswerFrame,
 ]);
 export type AgentFrame = z.infer<typeof AgentFrame>;

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
+import { AUTH_REASONS } from '../agent/auth-reasons.ts';
 import { configJsonSchema, parseConfig } from '../agent/config.ts';
-import { AUTH_REASONS } from '../agent/refusals.ts';
 import { loadIntents } from '../intents/load.ts';
 import { readSecretKey } from '../protocol/keys.ts';
 
@@ -46,7 +46,7 @@ describe('the documentation', () => {
   });
 
   it('has a heading for every code that anybody can be told', () => {
-    const text = sources('{action,agent,protocol}/**/*.ts');
+    const text = sources('{action,agent,client,protocol}/**/*.ts');
     const told = [
       ...text.matchAll(/(?:refusal|refused|CannotPlan|FileFailure)\(\s*(?:code === 'ENOENT' \? )?'([a-z-]+)'/g),
       ...text.matchAll(/\bcode: '([a-z-]+)'/g),
@@ -82,7 +82,7 @@ describe('the documentation', () => {
   it('names for each claim about security a test that is there', () => {
     const page = readFileSync('docs/security.md', 'utf8');
     const claims = [
-      ...page.matchAll(/\]\(\.\.\/((?:test|agent|action)\/[\w./-]+\.test\.ts)\): ((?:"[^"]+"(?:, )?)+)/g),
+      ...page.matchAll(/\]\(\.\.\/((?:test|agent|action|client)\/[\w./-]+\.test\.ts)\): ((?:"[^"]+"(?:, )?)+)/g),
     ].flatMap(([, file = '', titles = '']) =>
       [...titles.matchAll(/"([^"]+)"/g)].map(([, title = '']) => ({ file, title })),
     );

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { COMMANDS } from '../agent/cli/completion.ts';
-import type { Finding } from '../agent/cli/doctor.ts';
 import { PAGES } from '../agent/cli/man.ts';
+import type { Finding } from '../agent/doctor.ts';
 import { IssuerDouble } from './doubles/issuer.ts';
 import { Host } from './stand/host.ts';
 

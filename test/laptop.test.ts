@@ -1,25 +1,25 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { generateKey } from '../protocol/keys.ts';
 import { freePort } from './stand/host.ts';
+import { type Called, Laptop } from './stand/laptop.ts';
 import { LABEL, slowStack, World, webStack } from './stand/world.ts';
 
 let world: World;
-const anna = generateKey();
-const stranger = generateKey();
+let anna: Laptop;
+let stranger: Laptop;
 beforeAll(async () => {
   world = new World();
+  anna = new Laptop('anna', world.dir, () => world.host);
+  stranger = new Laptop('stranger', world.dir, () => world.host);
   await world.github.start();
   const entry = { name: 'homelab', key: world.host.keys.public, repository: 'org/homelab' };
   await world.host.start({
     trust: [
       { ...entry, allow: [{ actions: ['rollout'], stacks: ['*'], require_labels: [LABEL] }] },
       {
-        ...{ name: 'laptop', key: anna.public, repository: 'laptop/anna' },
+        ...{ ...anna.entry, name: 'laptop' },
         allow: [
           { actions: ['rollout', 'rollback'], stacks: ['lap-*'], without_approval: ['laptop'] },
           { actions: ['rollout'], stacks: ['prod-*'], require_labels: [LABEL] },
@@ -27,29 +27,11 @@ beforeAll(async () => {
       },
     ],
   });
-  writeFileSync(join(world.dir, 'anna.key'), `${anna.secret}\n`, { mode: 0o600 });
-  writeFileSync(join(world.dir, 'stranger.key'), `${stranger.secret}\n`, { mode: 0o600 });
 });
 afterAll(() => world[Symbol.asyncDispose]());
 
-/** `chatops` as somebody calls it who is not on the host: it gets no configuration and no socket. */
-async function chatops(args: string[], env: Record<string, string> = {}) {
-  const child = spawn(process.execPath, [resolve('dist/agent/index.js'), ...args], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    cwd: world.dir,
-    env: {
-      ...{ PATH: process.env.PATH, HOME: world.dir, CHATOPS_AGENT: world.host.url, CHATOPS_AS: 'anna' },
-      ...{ CHATOPS_AGENT_KEY: world.host.agentKey, CHATOPS_SIGNING_KEY_FILE: join(world.dir, 'anna.key'), ...env },
-    },
-  });
-  const said = { stdout: '', stderr: '' };
-  for (const name of ['stdout', 'stderr'] as const)
-    child[name].setEncoding('utf8').on('data', chunk => {
-      said[name] += chunk;
-    });
-  const [code] = await once(child, 'close');
-  return { code: code as number, ...said };
-}
+/** `chatops` as Anna calls it, who is not on the host. */
+const chatops = (args: string[], env: Record<string, string> = {}) => anna.chatops(args, env);
 const intent = (stack: string, more = '') => {
   const file = join(world.dir, 'it.yaml');
   writeFileSync(file, `action: rollout\nstack: ${stack}\n${more}`);
@@ -81,6 +63,8 @@ describe('the command line on a laptop', () => {
     expect(listed.map(({ title }) => title)).toEqual(['rollback on lap-web', ...Array(3).fill('rollout on lap-web')]);
     const next = JSON.parse((await chatops(['runs', '--json', '--before', listed[0]?.id ?? ''])).stdout);
     expect(next).toHaveLength(3);
+    const one = JSON.parse((await chatops(['runs', listed[0]?.id ?? '', '--json'])).stdout);
+    expect(one).toMatchObject({ ...listed[0], receipt: { outcome: 'succeeded', documents: [{ stack: 'lap-web' }] } });
     const shown = await chatops(['logs', listed[1]?.id ?? '']);
     expect([shown.code, shown.stdout]).toEqual([0, expect.stringMatching(/Container lap-web-web-1 {2}Started/)]);
   });
@@ -108,18 +92,23 @@ describe('the command line on a laptop', () => {
     const run = job.outputs['run-id'] ?? '';
     expect((await chatops(['logs', run])).stderr).toContain('not-your-run');
     expect((await chatops(['cancel', run])).stderr).toContain('not-your-run');
+    expect((await chatops(['runs', run])).stderr).toContain('not-your-run');
   });
 
-  it.each<[string, () => Promise<{ code: number; stderr: string }>, string]>([
+  it.each<[string, () => Promise<Called>, string]>([
     ['what its rules do not allow', () => chatops(['run', intent('db')]), 'stack-not-allowed'],
     ['what wants a label', () => chatops(['run', intent('prod-web')]), 'approval-missing'],
     ['with another’s name', () => chatops(['run', intent('lap-web')], { CHATOPS_AS: 'bob' }), 'repository-not-allowed'],
     [
       'with a key that nobody trusts',
-      () => chatops(['runs'], { CHATOPS_SIGNING_KEY_FILE: join(world.dir, 'stranger.key') }),
+      () => chatops(['runs'], { CHATOPS_SIGNING_KEY_FILE: stranger.keyFile }),
       'signature-invalid',
     ],
-    ['with the agent’s key wrong', () => chatops(['runs'], { CHATOPS_AGENT_KEY: anna.public }), 'agent-key-mismatch'],
+    [
+      'with the agent’s key wrong',
+      () => chatops(['runs'], { CHATOPS_AGENT_KEY: anna.keys.public }),
+      'agent-key-mismatch',
+    ],
     ['of an agent that is not there', () => chatops(['runs', '--agent', 'ws://127.0.0.1:1']), 'agent-unreachable'],
     ['without a key', () => chatops(['runs'], { CHATOPS_SIGNING_KEY_FILE: '' }), '--signing-key-file'],
     ['of several hosts', () => chatops(['run', intent('lap-web', 'hosts: tag:edge\n')]), 'the action drives'],
@@ -154,7 +143,7 @@ describe('--json', () => {
       ['keygen'],
       { secret: expect.stringMatching(/^ed25519-secret:/), public: expect.any(String), id: expect.any(String) },
     ],
-    ['key', ['key', 'fingerprint', 'anna.key'], { id: anna.id, public: anna.public }],
+    ['key', ['key', 'fingerprint', 'anna.key'], () => ({ id: anna.keys.id, public: anna.keys.public })],
     [
       'config',
       ['config', 'check', 'host/agent.yaml'],
@@ -163,6 +152,6 @@ describe('--json', () => {
   ])('is one object: %s', async (_, args, expected) => {
     intent('lap-web');
     const { code, stdout, stderr } = await chatops([...args, '--json']);
-    expect([code, JSON.parse(stdout)], stderr).toEqual([0, expected]);
+    expect([code, JSON.parse(stdout)], stderr).toEqual([0, typeof expected === 'function' ? expected() : expected]);
   });
 });

@@ -50,7 +50,7 @@ interface Embed {
   fields: { name: string; value: string }[];
 }
 async function embed(): Promise<Embed> {
-  await expect.poll(() => receiver.got.length, { timeout: 10_000 }).toBeGreaterThan(0);
+  await expect.poll(() => receiver.got.length).toBeGreaterThan(0);
   return JSON.parse(receiver.got[0]?.body ?? '').embeds[0] as Embed;
 }
 

@@ -2,8 +2,10 @@ import { existsSync } from 'node:fs';
 import { type IncomingMessage, request } from 'node:http';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { Refusal, Refused } from '../../protocol/refusal.ts';
 import { Config, readConfig } from '../config.ts';
 import { SOCKET } from '../local.ts';
+import { refusals } from './refusals.ts';
 
 /** Options of every command that speaks with the agent of this host. */
 export const AGENT_OPTIONS = {
@@ -11,11 +13,6 @@ export const AGENT_OPTIONS = {
   socket: { type: 'string' },
   json: { type: 'boolean', default: false },
 } as const;
-
-/** The agent said no, or can't be reached. */
-export class AgentSays extends Error {
-  override name = 'AgentSays';
-}
 
 /** The agent's socket: named, or where agent.yaml says. */
 export function socketOf(values: { config: string; socket?: string | undefined }): string {
@@ -26,7 +23,7 @@ export function socketOf(values: { config: string; socket?: string | undefined }
   return join(known, SOCKET);
 }
 
-/** Asks the agent and returns its answer, parsed. Throws {@link AgentSays}. */
+/** Asks the agent and returns its answer, parsed. Throws `Refused`. */
 export async function ask<T>(socket: string, method: 'GET' | 'POST', path: string, body?: object): Promise<T> {
   const response = await open(socket, method, path, body);
   let text = '';
@@ -34,7 +31,7 @@ export async function ask<T>(socket: string, method: 'GET' | 'POST', path: strin
   return JSON.parse(text) as T;
 }
 
-/** Asks the agent for JSON lines, and yields each as it comes. Throws {@link AgentSays}. */
+/** Asks the agent for JSON lines, and yields each as it comes. Throws `Refused`. */
 export async function* lines<T>(socket: string, path: string): AsyncGenerator<T> {
   const response = await open(socket, 'GET', path);
   for await (const line of createInterface(response)) yield JSON.parse(line) as T;
@@ -48,24 +45,18 @@ function open(socket: string, method: string, path: string, body?: object): Prom
       response.setEncoding('utf8').on('data', chunk => {
         text += chunk;
       });
-      response.on('end', () => fail(new AgentSays(refusalOf(text))));
+      response.on('end', () => fail(saidIn(text)));
     });
-    asked.on('error', error =>
-      fail(
-        new AgentSays(
-          `agent-unreachable: the agent does not answer at ${socket}: ${error.message}. Start it, name its configuration with --config, and run this as its user or root.`,
-        ),
-      ),
-    );
+    asked.on('error', error => fail(refusals.agentUnreachable(socket, error.message)));
     asked.end(body === undefined ? undefined : JSON.stringify(body));
   });
 }
 
-function refusalOf(text: string): string {
+/** The agent's own refusal, or whatever else it said. */
+function saidIn(text: string): Error {
   try {
-    const { code, message, remedy } = JSON.parse(text) as { code?: string; message: string; remedy?: string };
-    return `${code === undefined ? '' : `${code}: `}${message}${remedy === undefined ? '' : ` ${remedy}`}`;
+    return new Refused(Refusal.parse(JSON.parse(text)));
   } catch {
-    return text;
+    return new Error(text.trim());
   }
 }

@@ -5,9 +5,11 @@ import { AuditChain, type AuditRow, ChainCheck } from '../audit-chain.ts';
 import { readConfig } from '../config.ts';
 import { Database } from '../database.ts';
 import { AGENT_OPTIONS, lines, socketOf } from './ask.ts';
+import { refusals } from './refusals.ts';
+import { REMOTE_OPTIONS, remoteOf } from './remote.ts';
 
 const USAGE =
-  'usage: chatops audit export | verify [--expect N:DIGEST …] [--receipt FILE …] [--json] [--config FILE | --socket PATH]\n';
+  'usage: chatops audit export | verify [--expect N:DIGEST …] [--receipt FILE …] [--json] [--config FILE | --socket PATH | --agent …]\n';
 const PAGE = 500;
 
 /** `export` prints the audit as JSON lines; `verify` follows its chain, and says where it is broken. */
@@ -17,17 +19,17 @@ export async function audit(args: string[]): Promise<number> {
     allowPositionals: true,
     options: {
       ...AGENT_OPTIONS,
+      ...REMOTE_OPTIONS,
       expect: { type: 'string', multiple: true, default: [] },
       receipt: { type: 'string', multiple: true, default: [] },
     },
   });
   const [verb, ...rest] = positionals;
   if ((verb !== 'export' && verb !== 'verify') || rest.length > 0) {
-    process.stderr.write(USAGE);
-    return 2;
+    throw refusals.wrongCall(USAGE);
   }
   const check = new ChainCheck(new Map([...values.expect.map(anchorOf), ...values.receipt.flatMap(anchorsIn)]));
-  for await (const row of rowsOf(values)) {
+  for await (const row of remoteOf(values)?.audit() ?? rowsOf(values)) {
     check.take(row);
     if (verb === 'export') console.log(lineOf(row));
   }
@@ -65,7 +67,7 @@ function lineOf({ n, at, body, digest }: AuditRow): string {
 
 function anchorOf(text: string): [number, string] {
   const [, n = '', digest = ''] = /^(\d+):([0-9a-f]{64})$/.exec(text) ?? [];
-  if (digest === '') throw new Error(`--expect ${text}: expected a row’s number, ":" and its digest`);
+  if (digest === '') throw refusals.optionInvalid(`--expect ${text}`, 'Write a row’s number, ":" and its digest.');
   return [Number(n), digest];
 }
 

@@ -1,3 +1,5 @@
+import { refusals } from './refusals.ts';
+
 const REMOTE = ['--agent', '--agent-key', '--signing-key-file', '--as', '--timeout'];
 
 /** Commands and what may follow them, in one place: the shells' completions are made of it. */
@@ -16,7 +18,7 @@ export const COMMANDS: Record<string, string[]> = {
   ],
   agent: ['--config'],
   config: ['check', '--json'],
-  doctor: ['--config', '--json'],
+  doctor: [...REMOTE, '--config', '--json'],
   validate: ['--json'],
   run: [...REMOTE, '--plan', '--dry-run', '--detach', '--param', '--json', '--config', '--socket'],
   plan: [...REMOTE, '--param', '--json', '--config', '--socket'],
@@ -24,12 +26,13 @@ export const COMMANDS: Record<string, string[]> = {
   runs: [...REMOTE, '--limit', '--before', '--json', '--config', '--socket'],
   logs: [...REMOTE, '--follow', '--json', '--config', '--socket'],
   cancel: [...REMOTE, '--json', '--config', '--socket'],
-  schedule: ['--json', '--config', '--socket'],
-  notify: ['test', '--json', '--config', '--socket'],
+  schedule: [...REMOTE, '--json', '--config', '--socket'],
+  notify: ['test', ...REMOTE, '--json', '--config', '--socket'],
   hook: ['rotate', '--finish', '--json', '--config'],
   policy: [
     'test',
     'explain',
+    ...REMOTE,
     '--entry',
     '--event',
     '--label',
@@ -41,7 +44,7 @@ export const COMMANDS: Record<string, string[]> = {
     '--json',
     '--config',
   ],
-  audit: ['export', 'verify', '--receipt', '--expect', '--json', '--config', '--socket'],
+  audit: ['export', 'verify', ...REMOTE, '--receipt', '--expect', '--json', '--config', '--socket'],
   key: ['fingerprint', 'add', 'remove', 'rotate', '--entry', '--finish', '--json', '--config'],
   keygen: ['--out', '--json'],
   selftest: ['--attack', '--out', '--json', '--config'],
@@ -53,8 +56,7 @@ export const COMMANDS: Record<string, string[]> = {
 export function completion([shell, ...rest]: string[]): number {
   const text = rest.length === 0 && shell !== undefined ? SHELLS[shell]?.() : undefined;
   if (text === undefined) {
-    process.stderr.write('usage: chatops completion bash | zsh | fish\n');
-    return 2;
+    throw refusals.wrongCall('usage: chatops completion bash | zsh | fish');
   }
   process.stdout.write(text);
   return 0;

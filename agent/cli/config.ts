@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import { readConfig } from '../config.ts';
+import { refusals } from './refusals.ts';
 
 export function config(args: string[]): number {
   const { values, positionals } = parseArgs({
@@ -9,8 +10,7 @@ export function config(args: string[]): number {
   });
   const [verb, file] = positionals;
   if (verb !== 'check' || file === undefined) {
-    process.stderr.write('usage: chatops config check FILE [--json]\n');
-    return 2;
+    throw refusals.wrongCall('usage: chatops config check FILE [--json]');
   }
   const { agent, trust } = readConfig(file);
   if (values.json) console.log(JSON.stringify({ file, agent, entries: trust.map(({ name }) => name) }));

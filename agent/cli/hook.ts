@@ -1,8 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { chownSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { Refused } from '../../protocol/refusal.ts';
 import { readConfig } from '../config.ts';
+import { refusals as agentRefusals } from '../refusals.ts';
 import { readSecrets } from '../secret-file.ts';
+import { refusals } from './refusals.ts';
 
 const USAGE = 'usage: chatops hook rotate NAME [--finish] [--json] [--config FILE]\n';
 
@@ -19,25 +22,18 @@ export function hook(args: string[]): number {
   });
   const [verb, name, ...rest] = positionals;
   if (verb !== 'rotate' || name === undefined || rest.length > 0) {
-    process.stderr.write(USAGE);
-    return 2;
+    throw refusals.wrongCall(USAGE);
   }
   const { hooks } = readConfig(values.config);
   const found = hooks.find(one => one.name === name);
-  if (!found)
-    throw new Error(
-      `There is no hook "${name}" in ${values.config}. There are: ${hooks.map(one => one.name).join(', ') || 'none'}.`,
-    );
+  if (!found) throw new Refused(agentRefusals.hookUnknown(name));
   const file = found.hmac_file ?? found.token_file ?? found.path_file ?? '';
-  if (file.startsWith('credential:'))
-    throw new Error(
-      `${file}: systemd gives it to the agent. Add the new secret as a further line to the file of LoadCredential=, and restart the agent; take the old line out when nobody uses it any more.`,
-    );
+  if (file.startsWith('credential:')) throw refusals.credentialKept(file);
   if (values.finish) {
     const secrets = readSecrets(file);
     const last = secrets.at(-1);
     if (secrets.length < 2 || last === undefined)
-      throw new Error(`There is one secret only. Begin with: chatops hook rotate ${name}`);
+      throw refusals.notBegun('There is one secret only.', `chatops hook rotate ${name}`);
     replace(file, `${last}\n`);
     console.log(
       values.json ? JSON.stringify({ hook: name, finished: true }) : 'the new secret has taken the old one’s place',

@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util';
 import { generateKey } from '../../protocol/keys.ts';
 import { DEFAULT_PORT } from '../../protocol/wire.ts';
 import { addressList, parseConfig } from '../config.ts';
+import { refusals } from './refusals.ts';
 
 const USAGE = `usage: chatops init --repository OWNER/NAME [--profile dual | keyless | offline] [--agent NAME] [--listen ADDRESS:PORT]
                [--repository-id N --owner-id N] [--label NAME] [--stacks PATTERN] [--dir FOLDER] [--json]
@@ -43,14 +44,12 @@ export async function init(args: string[]): Promise<number> {
   });
   const profile = PROFILES.find(one => one === values.profile);
   if (values.repository === undefined || profile === undefined || positionals.length > 0) {
-    process.stderr.write(USAGE);
-    return 2;
+    throw refusals.wrongCall(USAGE);
   }
   const { repository, dir } = values;
   const [file, keyFile] = [join(dir, 'agent.yaml'), join(dir, 'signing.key')];
   for (const path of [file, ...(profile === 'keyless' ? [] : [keyFile])])
-    if (existsSync(path))
-      throw new Error(`${path} is there already, and is left as it is. Move it away, or name another --dir.`);
+    if (existsSync(path)) throw refusals.fileExists(path);
   const given = values['repository-id'];
   const ids =
     profile === 'offline'
@@ -139,9 +138,8 @@ Next:
   3. Try the policy: chatops policy explain INTENT.yaml --entry main --config ${file}`;
 }
 
-/** Throws an Error that says how to find them otherwise. */
+/** Throws `Refused`. */
 async function askIds(api: string, repository: string): Promise<Ids> {
-  const otherwise = `Give --repository-id and --owner-id: gh api repos/${repository} --jq '.id, .owner.id'. Or take --profile offline, which needs none.`;
   let response: Response;
   try {
     response = await fetch(`${api}/repos/${repository}`, {
@@ -149,16 +147,12 @@ async function askIds(api: string, repository: string): Promise<Ids> {
       signal: AbortSignal.timeout(TIMEOUT_MS),
     });
   } catch (error) {
-    throw new Error(
-      `GitHub can't be asked for the numbers of ${repository}: ${error instanceof Error ? error.message : error}. ${otherwise}`,
-    );
+    throw refusals.numbersUnknown(error instanceof Error ? error.message : String(error), repository);
   }
   if (!response.ok)
-    throw new Error(
-      `GitHub answered ${response.status} for ${repository}; private ones it shows to nobody. ${otherwise}`,
-    );
+    throw refusals.numbersUnknown(`it answered ${response.status}, and shows private ones to nobody`, repository);
   const { id, owner } = (await response.json()) as { id?: number; owner?: { id?: number } };
-  if (id === undefined || owner?.id === undefined) throw new Error(`GitHub’s answer names no numbers. ${otherwise}`);
+  if (id === undefined || owner?.id === undefined) throw refusals.numbersUnknown('its answer names none', repository);
   return { repository: String(id), owner: String(owner.id) };
 }
 

@@ -3,9 +3,12 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { isMap, isScalar, isSeq, parseDocument } from 'yaml';
 import { type PublicKey, readPublicKey, readSecretKey } from '../../protocol/keys.ts';
+import { Refused } from '../../protocol/refusal.ts';
 import { parseConfig, readConfig } from '../config.ts';
 import { KEY_FILE, makeKey, NEXT_KEY_FILE } from '../own-keys.ts';
+import { refusals as agentRefusals } from '../refusals.ts';
 import { ask, socketOf } from './ask.ts';
+import { refusals } from './refusals.ts';
 
 const USAGE = `usage: chatops key fingerprint KEY | FILE [--json]
        chatops key add PUBLIC-KEY --entry NAME [--json] [--config FILE]
@@ -35,8 +38,7 @@ export async function key(args: string[]): Promise<number> {
   });
   const done = await keyed(positionals, values);
   if (!done) {
-    process.stderr.write(USAGE);
-    return 2;
+    throw refusals.wrongCall(USAGE);
   }
   const { facts, lines, code = 0 } = done;
   for (const line of values.json ? [JSON.stringify(facts)] : lines) console.log(line);
@@ -60,8 +62,10 @@ async function keyed(
       change(config, entry, keys => {
         const left = keys.filter(({ id }) => id !== subject);
         if (left.length === keys.length)
-          throw new Error(
-            `"${entry}" has no key ${subject}. It has: ${keys.map(({ id }) => id).join(', ') || 'none'}.`,
+          throw refusals.keyUnknown(
+            entry,
+            subject,
+            keys.map(({ id }) => id),
           );
         return left;
       });
@@ -88,7 +92,7 @@ async function rotate(config: string, isLast: boolean): Promise<Done> {
   const { state_dir } = readConfig(config);
   const [file, next] = [join(state_dir, KEY_FILE), join(state_dir, NEXT_KEY_FILE)];
   if (isLast) {
-    if (!existsSync(next)) throw new Error('There is no key that is to follow. Begin with: chatops key rotate');
+    if (!existsSync(next)) throw refusals.notBegun('There is no key that is to follow.', 'chatops key rotate');
     renameSync(next, file);
     return reload(config, { finished: true }, ['the new key has taken the old one’s place']);
   }
@@ -101,13 +105,16 @@ async function rotate(config: string, isLast: boolean): Promise<Done> {
   return reload(config, { agent_key: made }, [`agent-key: ${made}`, `The agent signs with both keys. ${then}`]);
 }
 
-/** Changes the keys of one entry, and leaves everything else of the file (comments too) as it is. Throws an Error. */
+/** Changes the keys of one entry, and leaves everything else of the file (comments too) as it is. Throws `Refused` or a ConfigError. */
 function change(file: string, entry: string, edit: (keys: PublicKey[]) => PublicKey[]): void {
   const text = readFileSync(file, 'utf8');
   const document = parseDocument(text, { uniqueKeys: true, strict: true, schema: 'core' });
   const trust = document.get('trust');
   const found = isSeq(trust) ? trust.items.find(item => isMap(item) && item.get('name') === entry) : undefined;
-  if (!isMap(found)) throw new Error(`${file} has no trust entry "${entry}".`);
+  if (!isMap(found)) {
+    const names = isSeq(trust) ? trust.items.map(item => String(isMap(item) ? item.get('name') : '')) : [];
+    throw new Refused(agentRefusals.entryUnknown(entry, names));
+  }
   const node = found.get('key', true);
   const texts = isSeq(node) ? (node.toJSON() as string[]) : isScalar(node) ? [String(node.value)] : [];
   const keys = edit(texts.map(readPublicKey)).map(one => one.text);

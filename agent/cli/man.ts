@@ -1,5 +1,6 @@
 import { VERSION } from '../../protocol/version.ts';
 import { COMMANDS } from './completion.ts';
+import { refusals } from './refusals.ts';
 
 /** When the page's words were last changed. */
 const WRITTEN = '2026-11-21';
@@ -89,8 +90,7 @@ export const OPTIONS: Record<string, [value: string, text: string]> = {
 /** Prints the manual page, in the words of man(7). */
 export function man(args: string[]): number {
   if (args.length > 0) {
-    process.stderr.write('usage: chatops man | man -l -\n');
-    return 2;
+    throw refusals.wrongCall('usage: chatops man | man -l -');
   }
   process.stdout.write(page());
   return 0;
@@ -121,7 +121,7 @@ function page(): string {
     plain('COMMAND [OPTION …]'),
     '.SH DESCRIPTION',
     plain(
-      'One program is the agent of a host and its command line. The commands that speak with the agent find it by its configuration or its socket, which is for its owner alone. run, plan, rollback, runs, logs and cancel also speak with an agent elsewhere on the tailnet, as the owner of a signing key: its agent.yaml has an entry of trust for the repository laptop/NAME whose rules name the event laptop under without_approval.',
+      'One program is the agent of a host and its command line. The commands that speak with the agent find it by its configuration or its socket, which is for its owner alone. run, plan, rollback, runs, logs and cancel also speak with an agent elsewhere on the tailnet, as the owner of a signing key: its agent.yaml has an entry of trust for the repository laptop/NAME whose rules name the event laptop under without_approval. schedule, doctor, notify, policy and audit do so too, where that entry names them under may_ask.',
     ),
     '.SH COMMANDS',
     ...commands,

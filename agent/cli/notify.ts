@@ -1,21 +1,25 @@
 import { parseArgs } from 'node:util';
+import type { Answer } from '../../protocol/question.ts';
 import { AGENT_OPTIONS, ask, socketOf } from './ask.ts';
+import { refusals } from './refusals.ts';
+import { REMOTE_OPTIONS, remoteOf } from './remote.ts';
 
 /** Sends a notice for a trial: to the named channel, or to each of agent.yaml. */
 export async function notify(args: string[]): Promise<number> {
-  const { values, positionals } = parseArgs({ args, allowPositionals: true, options: AGENT_OPTIONS });
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: { ...AGENT_OPTIONS, ...REMOTE_OPTIONS },
+  });
   const [verb, channel, ...rest] = positionals;
   if (verb !== 'test' || rest.length > 0) {
-    process.stderr.write('usage: chatops notify test [CHANNEL] [--json] [--config FILE | --socket PATH]\n');
-    return 2;
+    throw refusals.wrongCall(
+      'usage: chatops notify test [CHANNEL] [--json] [--config FILE | --socket PATH | --agent …]',
+    );
   }
   const body = channel === undefined ? {} : { channel };
-  const { results } = await ask<{ results: { channel: string; problem: string | null }[] }>(
-    socketOf(values),
-    'POST',
-    '/notify/test',
-    body,
-  );
+  const here = () => ask<{ results: Answer<'notify'> }>(socketOf(values), 'POST', '/notify/test', body);
+  const results = (await remoteOf(values)?.ask({ about: 'notify', ...body })) ?? (await here()).results;
   if (values.json) console.log(JSON.stringify(results, null, 2));
   else if (results.length === 0) console.log('There are no channels under notify in agent.yaml.');
   else

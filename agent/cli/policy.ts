@@ -2,17 +2,19 @@ import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { parseDocument } from 'yaml';
 import { z } from 'zod';
-import type { Intent } from '../../intents/intent.ts';
 import { loadIntents } from '../../intents/load.ts';
 import { yamlValue } from '../../intents/yaml-value.ts';
-import type { Approval } from '../../protocol/command.ts';
-import { type Config, readConfig } from '../config.ts';
-import { type Judgement, judge } from '../policy.ts';
+import type { Answer, Supposed } from '../../protocol/question.ts';
+import { readConfig } from '../config.ts';
+import { suppose } from '../suppose.ts';
 import { paramsOf } from './params.ts';
+import { refusals } from './refusals.ts';
+import { REMOTE_OPTIONS, remoteOf } from './remote.ts';
 
-const USAGE = `usage: chatops policy test CASES.yaml… [--json] [--config FILE]
+const USAGE = `usage: chatops policy test CASES.yaml… [--json] [--config FILE | --agent …]
        chatops policy explain INTENT.yaml --entry NAME [--event push] [--label NAME …] [--approvals N] [--plan-digest]
-               [--at TIME] [--unmerged] [--param name=value …] [--json] [--config FILE]
+               [--at TIME] [--unmerged] [--param name=value …]
+               [--json] [--config FILE | --agent …]
 `;
 
 /** One expectation: what an entry says to an intent. */
@@ -33,12 +35,17 @@ const Case = z.strictObject({
 const Cases = z.strictObject({ cases: z.array(Case).min(1) });
 type Case = z.infer<typeof Case>;
 
+type Judgements = Answer<'policy'>;
+/** Has the policy of an agent judge: of this host's, or of one elsewhere. Throws `Refused`. */
+type Judge = (supposed: Supposed[]) => Promise<Judgements>;
+
 /** `test` holds agent.yaml against expectations; `explain` tells what each rule of an entry says to an intent. */
-export function policy(args: string[]): number {
+export async function policy(args: string[]): Promise<number> {
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
     options: {
+      ...REMOTE_OPTIONS,
       config: { type: 'string', default: '/etc/chatops/agent.yaml' },
       entry: { type: 'string' },
       event: { type: 'string', default: 'push' },
@@ -52,33 +59,50 @@ export function policy(args: string[]): number {
     },
   });
   const [verb, ...files] = positionals;
-  if (verb === 'test' && files.length > 0) return test(files, readConfig(values.config), values.json);
+  const remote = remoteOf(values);
+  const judge: Judge = async supposed => {
+    if (remote) return remote.ask({ about: 'policy', supposed });
+    const { trust } = readConfig(values.config);
+    return supposed.map(one => suppose(one, trust));
+  };
+  if (verb === 'test' && files.length > 0) return test(files, judge, values.json);
   if (verb !== 'explain' || files.length !== 1 || values.entry === undefined) {
-    process.stderr.write(USAGE);
-    return 2;
+    throw refusals.wrongCall(USAGE);
   }
   const [file = ''] = files;
-  const params = paramsOf(values.param);
-  const asked = {
+  const loaded = loadIntents([{ file, text: readFileSync(file, 'utf8') }], paramsOf(values.param));
+  const circumstances = {
     entry: values.entry,
     event: values.event,
     labels: values.label,
-    approvals: Number(values.approvals),
+    approvals: numberOf(values.approvals),
     merged: !values.unmerged,
     plan_digest: values['plan-digest'],
-    ...(values.at === undefined ? {} : { at: new Date(values.at) }),
+    ...(values.at === undefined ? {} : { at: timeOf(values.at) }),
   };
-  const config = readConfig(values.config);
-  const judged = loadIntents([{ file, text: readFileSync(file, 'utf8') }], params).map(({ document, intent }) => ({
-    document,
-    ...ask(config, { ...asked, intent }),
+  const judgements = await judge(loaded.map(({ intent }) => ({ ...circumstances, intent })));
+  const judged = judgements.map((judgement, index) => ({
+    document: loaded[index]?.document ?? index + 1,
+    ...judgement,
   }));
   if (values.json) console.log(JSON.stringify(judged, null, 2));
   else for (const one of judged) explain(one);
   return judged.every(({ refusal }) => refusal === undefined) ? 0 : 1;
 }
 
-function explain({ document, rule, refusal, findings }: Judgement & { document: number }): void {
+function numberOf(text: string): number {
+  if (/^(1?\d|20)$/.test(text)) return Number(text);
+  throw refusals.optionInvalid(`--approvals ${text}`, 'Write a number from 0 to 20.');
+}
+
+function timeOf(text: string): string {
+  const at = new Date(text);
+  if (Number.isNaN(at.getTime()))
+    throw refusals.optionInvalid(`--at ${text}`, 'Write a time such as 2026-11-23T10:00:00+01:00.');
+  return at.toISOString();
+}
+
+function explain({ document, rule, refusal, findings }: Judgements[number] & { document: number }): void {
   console.log(
     refusal === undefined
       ? `document ${document}: ✓ allowed by ${rule}`
@@ -94,71 +118,46 @@ function explain({ document, rule, refusal, findings }: Judgement & { document: 
   }
 }
 
-function test(files: string[], config: Config, json: boolean): number {
-  let failed = 0;
-  const results: object[] = [];
-  for (const file of files) {
-    for (const one of readCases(file)) {
-      const [loaded] = loadIntents([{ file: one.name, text: JSON.stringify(one.intent) }]);
-      if (!loaded) throw new Error(`${one.name}: no intent`);
-      const { rule, refusal } = ask(config, { ...one, intent: loaded.intent });
-      const said = refusal === undefined ? 'allowed' : 'refused';
-      const isRight =
-        said === one.expect &&
-        (one.code === undefined || refusal?.code === one.code) &&
-        (one.rule === undefined || rule === one.rule);
-      if (!isRight) failed++;
-      const why = refusal ? `${refusal.code}: ${refusal.message}` : `by ${rule}`;
-      const wanted = [one.expect, one.code, one.rule].filter(Boolean).join(' ');
-      results.push({ name: one.name, passed: isRight, said, rule: rule ?? null, code: refusal?.code ?? null, wanted });
-      if (json) continue;
-      console.log(`${isRight ? '✓' : '✗'} ${one.name}: ${said} (${why})${isRight ? '' : `, expected ${wanted}`}`);
-    }
-  }
+async function test(files: string[], judge: Judge, json: boolean): Promise<number> {
+  const cases = files.flatMap(readCases);
+  const judgements = await judge(cases.map(supposedOf));
+  const results = cases.map((one, index) => resultOf(one, judgements[index]));
   if (json) console.log(JSON.stringify(results, null, 2));
-  else if (failed > 0) console.log(`${failed} not as expected`);
-  return failed === 0 ? 0 : 1;
+  else {
+    for (const { name, passed, said, why, wanted } of results)
+      console.log(`${passed ? '✓' : '✗'} ${name}: ${said} (${why})${passed ? '' : `, expected ${wanted}`}`);
+    const failed = results.filter(({ passed }) => !passed).length;
+    if (failed > 0) console.log(`${failed} not as expected`);
+  }
+  return results.every(({ passed }) => passed) ? 0 : 1;
+}
+
+function supposedOf({ name, intent, at, expect, code, rule, ...circumstances }: Case): Supposed {
+  const [loaded] = loadIntents([{ file: name, text: JSON.stringify(intent) }]);
+  if (!loaded) throw refusals.casesInvalid(name, 'no intent');
+  return { ...circumstances, intent: loaded.intent, ...(at === undefined ? {} : { at: at.toISOString() }) };
+}
+
+function resultOf({ name, expect, code, rule }: Case, judgement: Judgements[number] | undefined) {
+  const refusal = judgement?.refusal;
+  const said = refusal === undefined ? 'allowed' : 'refused';
+  const passed =
+    said === expect &&
+    (code === undefined || refusal?.code === code) &&
+    (rule === undefined || judgement?.rule === rule);
+  const why = refusal ? `${refusal.code}: ${refusal.message}` : `by ${judgement?.rule}`;
+  const wanted = [expect, code, rule].filter(Boolean).join(' ');
+  return { name, passed, said, rule: judgement?.rule ?? null, code: refusal?.code ?? null, why, wanted };
 }
 
 function readCases(file: string): Case[] {
   const document = parseDocument(readFileSync(file, 'utf8'), { uniqueKeys: true, strict: true, schema: 'core' });
   const [broken] = document.errors;
-  if (broken) throw new Error(`${file}: ${broken.message}`);
+  if (broken) throw refusals.casesInvalid(file, broken.message);
   const read = Cases.safeParse(yamlValue(document, 20));
   if (read.success) return read.data.cases;
-  throw new Error(`${file}: ${read.error.issues.map(issue => `${issue.path.join('.')}: ${issue.message}`).join('; ')}`);
-}
-
-type Asked = Omit<Case, 'name' | 'intent' | 'expect' | 'code' | 'rule'> & { intent: Intent };
-
-function ask(config: Config, asked: Asked): Judgement {
-  const entry = config.trust.find(({ name }) => name === asked.entry);
-  if (!entry)
-    throw new Error(
-      `There is no trust entry "${asked.entry}". There are: ${config.trust.map(({ name }) => name).join(', ')}.`,
-    );
-  const facts = {
-    event: asked.event,
-    approval: asked.merged ? evidenceFor(asked) : null,
-    looksOnly: false,
-    at: asked.at ?? new Date(),
-    ...(asked.plan_digest ? { planDigest: '0'.repeat(64) } : {}),
-  };
-  return judge(asked.intent, facts, entry);
-}
-
-/** Labels and approvals as they are wanted: what a rule says to late or foreign ones, the refusals tell. */
-function evidenceFor({ labels, approvals }: Asked): Approval {
-  return {
-    pull_request: 1,
-    head_sha: '1'.repeat(40),
-    merge_sha: '2'.repeat(40),
-    merged_by: 'somebody',
-    labels: labels.map(name => ({ name, by: 'somebody', permission: 'write', at: '', after_last_push: true })),
-    approvals: Array.from({ length: approvals }, (_, index) => ({
-      by: `reviewer-${index + 1}`,
-      permission: 'write',
-      on_head: true,
-    })),
-  };
+  throw refusals.casesInvalid(
+    file,
+    read.error.issues.map(issue => `${issue.path.join('.')}: ${issue.message}`).join('; '),
+  );
 }

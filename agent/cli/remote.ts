@@ -1,11 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
+import { ask, listRuns } from '../../client/ask.ts';
 import type { Task } from '../../client/command.ts';
-import { cancel, type Delivery, deliver, type Following, listRuns } from '../../client/deliver.ts';
+import { cancel, type Delivery, deliver, type Following } from '../../client/deliver.ts';
 import { parseDuration } from '../../intents/duration.ts';
 import { readPublicKey, readSecretKey } from '../../protocol/keys.ts';
+import type { Answer, Question } from '../../protocol/question.ts';
 import type { Receipt } from '../../protocol/receipt.ts';
+import { refusals } from './refusals.ts';
 import { EventPrinter } from './show.ts';
 
 /** Options of the commands that also speak with an agent elsewhere, over the tailnet. */
@@ -40,9 +43,9 @@ export class Remote {
   constructor(values: RemoteValues & { agent: string; key: string; file: string; as: string }) {
     const { agent, key, file, as } = values;
     if (!/^wss?:\/\/[^/?#@\s]+\/?$/.test(agent) || !URL.canParse(agent))
-      throw new Error(`"${agent}" is not an agent’s address. Write ws://name:8000 or wss://name:8000.`);
+      throw refusals.optionInvalid(`--agent ${agent}`, 'Write ws://name:8000 or wss://name:8000.');
     if (!/^[A-Za-z0-9][\w.-]{0,63}$/.test(as))
-      throw new Error(`"${as}" is not a name. Say who you are with --as NAME.`);
+      throw refusals.optionInvalid(`--as ${as}`, 'Say who you are: --as NAME.');
     this.#json = values.json;
     this.#delivery = {
       agent: { url: agent.replace(/\/$/, ''), key: readPublicKey(key) },
@@ -82,26 +85,42 @@ export class Remote {
   }
 
   async cancel(run: string): Promise<Receipt> {
-    if (!(await cancel(run, { origin: this.origin }, this.#delivery, CANCEL_MS)))
-      throw new Error('The agent can’t be reached: the run goes on at the host.');
+    if (!(await cancel(run, { origin: this.origin }, this.#delivery, CANCEL_MS))) throw refusals.goesOn();
     return this.show({ follow: run });
   }
 
   list(limit: number, before: string | undefined) {
     return listRuns({ limit, before, origin: this.origin }, this.#delivery);
   }
+
+  /** Throws `Refused`. */
+  ask<Q extends Question>(question: Q): Promise<Answer<Q['about']>> {
+    return ask(question, { origin: this.origin }, this.#delivery);
+  }
+
+  /** All rows of the audit that there are when it begins. Throws `Refused`. */
+  async *audit(): AsyncGenerator<Answer<'audit'>['rows'][number]> {
+    for (let n = 0, last = Number.POSITIVE_INFINITY; n < last; ) {
+      const page = await this.ask({ about: 'audit', after: n });
+      // Each question is a row itself: the end is where it was when we began.
+      last = Math.min(last, page.last);
+      for (const row of page.rows) if (row.n <= last) yield row;
+      n = page.rows.at(-1)?.n ?? last;
+    }
+  }
 }
 
 /**
  * The agent that options or environment name (CHATOPS_AGENT, CHATOPS_AGENT_KEY, CHATOPS_SIGNING_KEY_FILE, CHATOPS_AS);
- * undefined where the one of this host is meant. Throws an Error.
+ * undefined where the one of this host is meant. Throws `Refused`.
  */
 export function remoteOf(values: RemoteValues): Remote | undefined {
   const agent = values.agent ?? (values.socket === undefined ? process.env.CHATOPS_AGENT : undefined);
   if (agent === undefined || agent === '') return undefined;
   const need = (value: string | undefined, option: string, variable: string): string => {
     const found = value ?? process.env[variable];
-    if (!found) throw new Error(`--agent wants --${option} too (or ${variable} in the environment).`);
+    if (!found)
+      throw refusals.optionInvalid('--agent alone', `Name --${option} too, or ${variable} in the environment.`);
     return found;
   };
   return new Remote({

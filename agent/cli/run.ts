@@ -17,6 +17,7 @@ import { siteOf } from '../main.ts';
 import { CannotPlan, type Plan } from '../plan.ts';
 import { AGENT_OPTIONS, ask, socketOf } from './ask.ts';
 import { paramsOf } from './params.ts';
+import { refusals } from './refusals.ts';
 import { REMOTE_OPTIONS, remoteOf } from './remote.ts';
 import { isGood } from './runs.ts';
 import { showLog } from './show.ts';
@@ -42,8 +43,7 @@ export async function run(args: string[]): Promise<number> {
   });
   const [file] = positionals;
   if (file === undefined || positionals.length > 1) {
-    process.stderr.write(USAGE);
-    return 2;
+    throw refusals.wrongCall(USAGE);
   }
   try {
     const params = paramsOf(values.param);
@@ -80,10 +80,9 @@ export async function rollback(args: string[]): Promise<number> {
   });
   const [stack] = positionals;
   if (stack === undefined || positionals.length > 1) {
-    process.stderr.write(
-      'usage: chatops rollback STACK [--to RUN] [--plan] [--detach] [--json] [--config FILE | --socket PATH | --agent …]\n',
+    throw refusals.wrongCall(
+      'usage: chatops rollback STACK [--to RUN] [--plan] [--detach] [--json] [--config FILE | --socket PATH | --agent …]',
     );
-    return 2;
   }
   try {
     const intent = { action: 'rollback', stack, ...(values.to === undefined ? {} : { to: values.to }) };
@@ -111,10 +110,7 @@ type Values = Parameters<typeof remoteOf>[0] & {
 
 async function send(loaded: LoadedIntent[], params: Record<string, string>, values: Values): Promise<number> {
   const hosts = new Set(loaded.flatMap(({ intent }) => intent.host ?? []));
-  if (hosts.size > 1 || loaded.some(({ intent }) => intent.hosts !== undefined))
-    throw new Error(
-      'These intents are for several hosts, which the action drives. Here one agent is spoken with: give it a file of its own.',
-    );
+  if (hosts.size > 1 || loaded.some(({ intent }) => intent.hosts !== undefined)) throw refusals.severalHosts();
   const type = values.plan ? 'plan' : 'run';
   const files = loaded.flatMap(({ intent }) =>
     intent.action === 'rollout' && intent.source_dir !== undefined ? shippedFrom(intent.source_dir, intent.stack) : [],

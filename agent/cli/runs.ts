@@ -1,8 +1,10 @@
 import { userInfo } from 'node:os';
 import { parseArgs } from 'node:util';
-import type { Receipt } from '../../protocol/receipt.ts';
+import type { Answer } from '../../protocol/question.ts';
+import { Receipt } from '../../protocol/receipt.ts';
 import type { ListedRun } from '../store.ts';
 import { AGENT_OPTIONS, ask, socketOf } from './ask.ts';
+import { refusals } from './refusals.ts';
 import { REMOTE_OPTIONS, remoteOf } from './remote.ts';
 import { showLog, showReceipt } from './show.ts';
 
@@ -20,12 +22,10 @@ export async function runs(args: string[]): Promise<number> {
   });
   const [id] = positionals;
   const remote = remoteOf(values);
-  if (remote) {
-    if (id !== undefined) throw new Error('Of a run elsewhere its log tells: chatops logs RUN --agent …');
-    return print(await remote.list(Number(values.limit), values.before), values.json);
-  }
+  if (remote && id !== undefined) return showRun(await remote.ask({ about: 'run', run: id }), values.json);
+  if (remote) return print(await remote.list(Number(values.limit), values.before), values.json);
   const socket = socketOf(values);
-  if (id !== undefined) return showRun(socket, id, values.json);
+  if (id !== undefined) return showRun(await ask<Answer<'run'>>(socket, 'GET', `/runs/${id}`), values.json);
   const query = new URLSearchParams({
     limit: values.limit,
     ...(values.before === undefined ? {} : { before: values.before }),
@@ -40,12 +40,12 @@ function print(listed: Shown[], json: boolean): number {
   return 0;
 }
 
-async function showRun(socket: string, id: string, json: boolean): Promise<number> {
-  const run = await ask<ListedRun & { receipt: Receipt | null }>(socket, 'GET', `/runs/${id}`);
+function showRun(run: Answer<'run'>, json: boolean): number {
   if (json) console.log(JSON.stringify(run, null, 2));
   else {
     console.log(lineOf(run));
-    if (run.receipt) showReceipt(run.receipt);
+    const receipt = Receipt.safeParse(run.receipt);
+    if (receipt.success) showReceipt(receipt.data);
   }
   return 0;
 }
@@ -60,7 +60,7 @@ export async function logs(args: string[]): Promise<number> {
   const remote = remoteOf(values);
   if (remote) {
     const [id = (await remote.list(1, undefined))[0]?.id] = positionals;
-    if (id === undefined) throw new Error(NO_RUNS);
+    if (id === undefined) throw refusals.noRuns();
     return isGood(await remote.show({ follow: id })) ? 0 : 1;
   }
   const socket = socketOf(values);
@@ -78,8 +78,7 @@ export async function cancel(args: string[]): Promise<number> {
   });
   const [id] = positionals;
   if (id === undefined) {
-    process.stderr.write('usage: chatops cancel RUN [--config FILE | --socket PATH | --agent …] [--json]\n');
-    return 2;
+    throw refusals.wrongCall('usage: chatops cancel RUN [--config FILE | --socket PATH | --agent …] [--json]');
   }
   const remote = remoteOf(values);
   if (remote) return (await remote.cancel(id)).outcome === 'cancelled' ? 0 : 1;
@@ -95,12 +94,11 @@ export function isGood({ outcome }: Receipt): boolean {
 
 async function newest(socket: string): Promise<string> {
   const { runs: listed } = await ask<{ runs: ListedRun[] }>(socket, 'GET', '/runs?limit=1');
-  if (!listed[0]) throw new Error(NO_RUNS);
+  if (!listed[0]) throw refusals.noRuns();
   return listed[0].id;
 }
 
 type Shown = Pick<ListedRun, 'id' | 'title' | 'createdAt' | 'outcome'> & { state: string; cancel?: unknown };
-const NO_RUNS = 'There are no runs yet.';
 
 function lineOf({ id, createdAt, state, outcome, title, cancel = null }: Shown): string {
   const how = outcome ?? (cancel === null ? state : `${state}, being cancelled`);

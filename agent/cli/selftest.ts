@@ -6,6 +6,7 @@ import { parseListen, readConfig } from '../config.ts';
 import { AFTERWARDS, ATTACKS, type Attack } from '../selftest/attacks.ts';
 import type { Ground } from '../selftest/client.ts';
 import { ask, socketOf } from './ask.ts';
+import { refusals } from './refusals.ts';
 
 const USAGE = 'usage: chatops selftest --attack [--out REPORT.json] [--json] [--config FILE]\n';
 /** So many attacks go on side by side. */
@@ -31,8 +32,7 @@ export async function selftest(args: string[]): Promise<number> {
     },
   });
   if (!values.attack || positionals.length > 0) {
-    process.stderr.write(USAGE);
-    return 2;
+    throw refusals.wrongCall(USAGE);
   }
   const config = readConfig(values.config);
   const key = generateKey();

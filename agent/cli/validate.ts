@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { validateFiles } from '../../intents/validate.ts';
+import { refusals } from './refusals.ts';
 
 export function validate(args: string[]): number {
   const { values, positionals } = parseArgs({
@@ -9,8 +10,7 @@ export function validate(args: string[]): number {
     options: { json: { type: 'boolean', default: false } },
   });
   if (positionals.length === 0) {
-    process.stderr.write('usage: chatops validate FILE… [--json]\n');
-    return 2;
+    throw refusals.wrongCall('usage: chatops validate FILE… [--json]');
   }
   const files = positionals.map(file => ({ file, text: readFileSync(file, 'utf8') }));
   const { lines, problems, documents } = validateFiles(files);

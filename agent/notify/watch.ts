@@ -2,7 +2,7 @@ import type { Receipt } from '../../protocol/receipt.ts';
 import type { Refusal } from '../../protocol/refusal.ts';
 import type { Admitted } from '../admitted.ts';
 import type { Refusing } from '../audit.ts';
-import { AUTH_REASONS } from '../refusals.ts';
+import { AUTH_REASONS } from '../auth-reasons.ts';
 import type { Watcher } from '../watcher.ts';
 import { Notice, type NoticeEvent, severityOf } from './notice.ts';
 import type { Notifier } from './notifier.ts';

@@ -102,7 +102,7 @@ export class Host {
     });
     this.child.stdout?.setEncoding('utf8').on('data', chunk => (this.log += chunk));
     this.child.stderr?.setEncoding('utf8').on('data', chunk => (this.log += chunk));
-    const deadline = Date.now() + 15_000;
+    const deadline = Date.now() + 60_000;
     while (!(await this.#answers())) {
       if (this.child.exitCode !== null || Date.now() > deadline)
         throw new Error(`The agent did not start:\n${this.log}`);

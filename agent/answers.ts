@@ -1,0 +1,69 @@
+import type { Answer, Question } from '../protocol/question.ts';
+import { Refused } from '../protocol/refusal.ts';
+import { VERSION } from '../protocol/version.ts';
+import type { AuditChain, AuditRow } from './audit-chain.ts';
+import type { Trusted } from './authenticate.ts';
+import type { Config } from './config.ts';
+import { examine, good } from './doctor.ts';
+import { refusals } from './refusals.ts';
+import type { Runs } from './runs.ts';
+import type { ListedSchedule } from './schedule.ts';
+import type { StoredRun } from './store.ts';
+import { suppose } from './suppose.ts';
+import { tellRun } from './tell-run.ts';
+
+/** Of whom answers are had. */
+export interface Knowing {
+  /** agent.yaml's path. */
+  file: string;
+  config: () => Config;
+  runs: Runs;
+  audit: AuditChain;
+  schedules: () => ListedSchedule[];
+  notifyTest: (channel: string | undefined) => Promise<Answer<'notify'>>;
+}
+
+/** Rows of the audit are read so many at a time, and an answer holds about so many bytes of them. */
+const AUDIT_ROWS = 500;
+const AUDIT_BYTES = 2 ** 20;
+
+/** What a sender who may ask is told. Throws `Refused`. */
+export async function answer(
+  question: Question,
+  { entry }: Trusted,
+  { file, config, runs, audit, schedules, notifyTest }: Knowing,
+): Promise<Answer<Question['about']>> {
+  switch (question.about) {
+    case 'run':
+      return tellRun(ownRun(question.run, entry.name, runs));
+    case 'schedules':
+      return schedules();
+    case 'audit':
+      return { rows: page(audit, question.after), last: audit.head.n };
+    case 'doctor':
+      return examine(file, async () => good('the agent', `runs, and answers on ${config().listen}: ${VERSION}`));
+    case 'notify':
+      return notifyTest(question.channel);
+    case 'policy':
+      return question.supposed.map(one => suppose(one, config().trust));
+  }
+}
+
+/** A run that this entry of trust began. Throws `Refused`. */
+export function ownRun(id: string, entry: string, runs: Runs): StoredRun {
+  const run = runs.find(id);
+  if (!run) throw new Refused(refusals.runUnknown(id));
+  if (run.trust !== entry) throw new Refused(refusals.notYourRun(id));
+  return run;
+}
+
+function page(audit: AuditChain, after: number): AuditRow[] {
+  const rows: AuditRow[] = [];
+  let bytes = 0;
+  for (const row of audit.rows(after, AUDIT_ROWS)) {
+    bytes += row.body.length;
+    if (rows.length > 0 && bytes > AUDIT_BYTES) break;
+    rows.push(row);
+  }
+  return rows;
+}

@@ -1,0 +1,66 @@
+import { type Refusal, Refused } from '../../protocol/refusal.ts';
+
+function refused(code: string, message: string, remedy: string): Refused {
+  return new Refused({ code, message, remedy });
+}
+
+/** Every way in which the command line itself turns a call down. */
+export const refusals = {
+  /** `usage` tells how the command is called. */
+  wrongCall: (usage: string) => refused('wrong-call', usage.trimEnd(), 'Call it like that; "chatops man" tells more.'),
+  optionInvalid: (option: string, remedy: string) => refused('option-invalid', `${option} can’t be used.`, remedy),
+  agentUnreachable: (socket: string, why: string) =>
+    refused(
+      'agent-unreachable',
+      `The agent does not answer at ${socket}: ${why}.`,
+      'Start it, name its configuration with --config, and run this as its user or root.',
+    ),
+  goesOn: () =>
+    refused(
+      'agent-unreachable',
+      'The agent can’t be reached: the run goes on at the host.',
+      'Try again when it can be reached.',
+    ),
+  noRuns: () => refused('run-unknown', 'There are no runs yet.', 'Begin one: chatops run FILE.'),
+  severalHosts: () =>
+    refused(
+      'several-hosts',
+      'These intents are for several hosts, which the action drives.',
+      'Here one agent is spoken with: give it a file of its own.',
+    ),
+  fileExists: (path: string) =>
+    refused('file-exists', `${path} is there already, and is left as it is.`, 'Move it away, or name another place.'),
+  numbersUnknown: (why: string, repository: string) =>
+    refused(
+      'numbers-unknown',
+      `The numbers of ${repository} can’t be had from GitHub: ${why}.`,
+      `Give --repository-id and --owner-id: gh api repos/${repository} --jq '.id, .owner.id'. Or take --profile offline, which needs none.`,
+    ),
+  casesInvalid: (file: string, why: string) =>
+    refused('cases-invalid', `${file}: ${why}`, 'Correct it; docs/policy.md shows such a file.'),
+  keyUnknown: (entry: string, id: string, ids: readonly string[]) =>
+    refused('key-unknown', `"${entry}" has no key ${id}.`, `Name one of these: ${ids.join(', ') || 'it has none'}.`),
+  notBegun: (what: string, begin: string) => refused('not-begun', what, `Begin with: ${begin}`),
+  credentialKept: (file: string) =>
+    refused(
+      'credential-kept',
+      `${file}: systemd gives it to the agent.`,
+      'Add the new secret as a further line to the file of LoadCredential=, and restart the agent; take the old line out when nobody uses it any more.',
+    ),
+} satisfies Record<string, (...args: never[]) => Refused>;
+
+/** What a person (or a program, with --json) is told of whatever ended a command: errors of the system and of files too. */
+export function refusalOf(error: unknown): Refusal {
+  if (error instanceof Refused) return error.refusal;
+  const {
+    message,
+    code,
+    remedy = '',
+  } = (error instanceof Error ? error : new Error(String(error))) as Error & Partial<Refusal>;
+  if (code?.startsWith('ERR_PARSE_ARGS'))
+    return { code: 'wrong-call', message, remedy: '"chatops --help" tells how it is called.' };
+  if (code === 'ENOENT' || code === 'EACCES' || code === 'EISDIR' || code === 'EEXIST')
+    return { code: 'file-unusable', message, remedy: 'Name another file, or let this user use that one.' };
+  const isOurs = code !== undefined && /^[a-z]+(-[a-z]+)+$/.test(code);
+  return { code: isOurs ? code : 'fault', message, remedy };
+}

@@ -1,0 +1,75 @@
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
+import { WebSocketServer } from 'ws';
+import { Command } from '../protocol/command.ts';
+import { generateKey, readSecretKey } from '../protocol/keys.ts';
+import { PAYLOAD_TYPES, sign } from '../protocol/signature.ts';
+import { ask } from './ask.ts';
+
+const agentKeys = readSecretKey(generateKey().secret);
+const others = readSecretKey(generateKey().secret);
+const origin = {
+  ...{ repository: 'laptop/anna', repository_id: '0', ref: '', sha: '0'.repeat(40), event: 'laptop' },
+  ...{ workflow_ref: '', run_id: '', run_attempt: '', actor: 'anna', url: '' },
+};
+const SCHEDULE = {
+  ...{ name: 'night', cron: '0 3 * * *', timezone: 'UTC', intent: 'a.yaml' },
+  ...{ next: null, last: '2026-11-21T00:00:00Z', run: null },
+};
+
+let server: WebSocketServer | undefined;
+afterEach(() => {
+  for (const socket of server?.clients ?? []) socket.terminate();
+  server?.close();
+});
+
+/** Asks a peer that says hello as the agent does, and then what `reply` makes of the question. */
+async function asked(reply: (command: Command) => object | undefined, timeout = 5_000) {
+  server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
+  await once(server, 'listening');
+  server.on('connection', socket => {
+    const hello = { protocol: 1, agent: 'whitebox', version: '0', challenge: 'c', publicKey: agentKeys.public.text };
+    const signed = sign(PAYLOAD_TYPES.hello, Buffer.from(JSON.stringify(hello)), agentKeys);
+    socket.send(JSON.stringify({ type: 'hello', ...signed }));
+    socket.on('message', data => {
+      const { payload } = JSON.parse(String(data)) as { payload: string };
+      const frame = reply(Command.parse(JSON.parse(Buffer.from(payload, 'base64').toString())));
+      if (frame) socket.send(JSON.stringify(frame));
+    });
+  });
+  const url = `ws://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return ask(
+    { about: 'schedules' },
+    { origin },
+    { agent: { url, key: agentKeys.public }, key: others, connectTimeout: 5_000, timeout, say: () => undefined },
+  );
+}
+const answer = (to: string, said: unknown, key = agentKeys, type: keyof typeof PAYLOAD_TYPES = 'answer') => ({
+  type: 'answer',
+  ...sign(PAYLOAD_TYPES[type], Buffer.from(JSON.stringify({ agent: 'whitebox', to, answer: said })), key),
+});
+
+describe('an answer', () => {
+  it('is what the agent signed for this question', async () => {
+    expect(await asked(({ id }) => answer(id, [SCHEDULE]))).toEqual([SCHEDULE]);
+  });
+
+  it.each<[string, (id: string) => object]>([
+    ['another key signed', id => answer(id, [SCHEDULE], others)],
+    ['was given to another question', () => answer('22222222-2222-4333-8444-555555555555', [SCHEDULE])],
+    ['is a receipt', id => answer(id, [SCHEDULE], agentKeys, 'receipt')],
+    ['does not fit the question', id => answer(id, { rows: [], last: 0 })],
+  ])('that %s is not shown', async (_, reply) => {
+    await expect(asked(({ id }) => reply(id))).rejects.toMatchObject({ refusal: { code: 'answer-unproved' } });
+  });
+
+  it('may be a refusal, which is told', async () => {
+    const refusal = { code: 'question-not-allowed', message: 'No.', remedy: 'Ask there.' };
+    await expect(asked(() => ({ type: 'refusal', ...refusal }))).rejects.toMatchObject({ refusal });
+  });
+
+  it('that does not come ends with the time', async () => {
+    await expect(asked(() => undefined, 500)).rejects.toMatchObject({ refusal: { code: 'timeout' } });
+  });
+});

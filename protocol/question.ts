@@ -1,0 +1,81 @@
+import { z } from 'zod';
+import { Intent } from '../intents/intent.ts';
+import { Refusal } from './refusal.ts';
+import { RunId } from './run-id.ts';
+
+/** What a trust entry can be let ask of the host beside its own runs: `may_ask` in agent.yaml. */
+export const SUBJECTS = ['audit', 'doctor', 'notify', 'policy', 'schedules'] as const;
+
+/** An intent, and under which circumstances the policy is to judge it. */
+export const Supposed = z.strictObject({
+  entry: z.string().max(128).describe('The name of an entry under trust.'),
+  intent: Intent,
+  event: z.string().max(64),
+  labels: z.array(z.string().max(200)).max(200),
+  approvals: z.int().min(0).max(20),
+  merged: z.boolean(),
+  plan_digest: z.boolean(),
+  /** ISO 8601; absent: the agent's now. */
+  at: z.iso.datetime().optional(),
+});
+export type Supposed = z.infer<typeof Supposed>;
+
+export const Question = z.discriminatedUnion('about', [
+  z.strictObject({ about: z.literal('run'), run: RunId }),
+  z.strictObject({ about: z.literal('schedules') }),
+  /** Rows after number `after`, as many as a frame holds well. */
+  z.strictObject({ about: z.literal('audit'), after: z.int().nonnegative() }),
+  z.strictObject({ about: z.literal('doctor') }),
+  /** Sends a notice for a trial: to the named channel, or to each. */
+  z.strictObject({ about: z.literal('notify'), channel: z.string().max(128).optional() }),
+  z.strictObject({ about: z.literal('policy'), supposed: z.array(Supposed).min(1).max(500) }),
+]);
+export type Question = z.infer<typeof Question>;
+
+/** What the agent signs: its answer, and the id of the command that asked. */
+export const Answered = z.looseObject({ agent: z.string(), to: z.string(), answer: z.unknown() });
+export type Answered = z.infer<typeof Answered>;
+
+const Verdict = { rule: z.string().optional(), refusal: Refusal.optional() };
+
+/** What the answer to each question is. Times are ISO 8601. */
+export const ANSWERS = {
+  run: z.looseObject({
+    id: z.string(),
+    title: z.string(),
+    state: z.string(),
+    outcome: z.string().nullable(),
+    createdAt: z.string(),
+    cancel: z.string().nullable(),
+    receipt: z.unknown(),
+  }),
+  schedules: z.array(
+    z.object({
+      name: z.string(),
+      cron: z.string(),
+      timezone: z.string(),
+      intent: z.string(),
+      next: z.string().nullable(),
+      last: z.string(),
+      run: z.string().nullable(),
+    }),
+  ),
+  /** `body` is JSON; `last`: the number of the newest row there is. */
+  audit: z.object({
+    rows: z.array(z.object({ n: z.int(), at: z.string(), body: z.string(), digest: z.string() })),
+    last: z.int(),
+  }),
+  doctor: z.array(
+    z.object({
+      check: z.string(),
+      state: z.enum(['good', 'bad', 'skipped']),
+      says: z.string(),
+      remedy: z.string().optional(),
+    }),
+  ),
+  /** `problem` is null where the notice was sent. */
+  notify: z.array(z.object({ channel: z.string(), problem: z.string().nullable() })),
+  /** A judgement for each of `supposed`, in their order. */
+  policy: z.array(z.object({ ...Verdict, findings: z.array(z.object({ ...Verdict, rule: z.string() })) })),
+} satisfies Record<Question['about'], z.ZodType>;
+export type Answer<About extends Question['about']> = z.infer<(typeof ANSWERS)[About]>;

@@ -1,0 +1,192 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { AuditChain } from '../agent/audit-chain.ts';
+import { Database } from '../agent/database.ts';
+import { SUBJECTS } from '../protocol/question.ts';
+import { Receiver } from './doubles/receiver.ts';
+import { Host } from './stand/host.ts';
+import { Laptop } from './stand/laptop.ts';
+
+const ROWS = 1_200;
+const receiver = new Receiver();
+let dir: string;
+let host: Host;
+/** Anna may ask everything, Bert about schedules only, Cleo nothing. */
+let anna: Laptop;
+let bert: Laptop;
+let cleo: Laptop;
+beforeAll(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'chatops-questions-'));
+  await receiver.start();
+  host = new Host({ dir: join(dir, 'host'), repository: 'org/homelab' });
+  [anna, bert, cleo] = ['anna', 'bert', 'cleo'].map(name => new Laptop(name, dir, () => host)) as [
+    Laptop,
+    Laptop,
+    Laptop,
+  ];
+  // More rows than one answer holds.
+  const database = new Database(join(host.state, 'chatops.db'));
+  const chain = new AuditChain(database);
+  database.transaction(() => {
+    for (let n = 1; n <= ROWS; n++) chain.append('2026-11-20T00:00:00.000Z', { event: 'earlier', n });
+  });
+  database.close();
+  writeFileSync(join(dir, 'discord'), `${receiver.url}/hook\n`, { mode: 0o600 });
+  writeFileSync(join(dir, 'dead'), 'http://127.0.0.1:9/hook\n', { mode: 0o600 });
+  const allow = [
+    { name: 'labelled', actions: ['rollout'], stacks: ['web-*'], require_labels: ['ready'] },
+    { name: 'own', actions: ['rollout'], stacks: ['lap-*'], without_approval: ['laptop'] },
+  ];
+  await host.start({
+    intents_dir: dir,
+    trust: [
+      { name: 'nightly', local: 'schedule', allow: [{ actions: ['rollout'], stacks: ['*'] }] },
+      { ...anna.entry, allow, may_ask: SUBJECTS },
+      { ...bert.entry, allow, may_ask: ['schedules'] },
+      { ...cleo.entry, allow },
+    ],
+    schedules: [{ name: 'night', cron: '0 3 * * *', timezone: 'Europe/Berlin', intent: 'it.yaml' }],
+    notify: {
+      channels: [
+        { name: 'team', type: 'discord', url_file: join(dir, 'discord') },
+        { name: 'dead', type: 'discord', url_file: join(dir, 'dead') },
+      ],
+      rules: [{ channels: ['team'] }],
+    },
+  });
+  writeFileSync(join(dir, 'it.yaml'), 'action: rollout\nstack: web-shop\n');
+});
+afterAll(async () => {
+  await host.stop();
+  receiver.stop();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+/** How many notices for a trial have come. */
+const trials = () => receiver.got.filter(({ body }) => body.includes('a notice for a trial')).length;
+
+describe('from a laptop, where its entry may ask', () => {
+  it('schedules are told as on the host', async () => {
+    const there = await host.chatops(['schedule', '--json']);
+    for (const who of [anna, bert]) {
+      const { code, stdout, stderr } = await who.chatops(['schedule', '--json']);
+      expect([code, JSON.parse(stdout)], stderr).toEqual([0, JSON.parse(there.stdout)]);
+    }
+    expect((await anna.chatops(['schedule'])).stdout).toMatch(/^night +next 20.*it\.yaml/);
+  });
+
+  it('the audit is told whole, row for row, and its chain holds', async () => {
+    const there = (await host.chatops(['audit', 'export'])).stdout.trim().split('\n');
+    const { code, stdout, stderr } = await anna.chatops(['audit', 'export']);
+    const rows = stdout.trim().split('\n');
+    expect([code, stderr]).toEqual([0, '']);
+    expect(rows.slice(0, there.length)).toEqual(there);
+    expect(rows.length).toBeGreaterThan(ROWS);
+    const head = JSON.parse(there.at(-1) ?? '') as { n: number; digest: string };
+    const held = await anna.chatops(['audit', 'verify', '--expect', `${head.n}:${head.digest}`]);
+    expect([held.code, held.stdout]).toEqual([0, expect.stringMatching(/^✓ \d+ rows, head /)]);
+    const wrong = await anna.chatops(['audit', 'verify', '--expect', `${head.n}:${'0'.repeat(64)}`]);
+    expect([wrong.code, wrong.stdout]).toEqual([1, expect.stringContaining('audit-broken')]);
+  });
+
+  it('the doctor looks at the host, and says that the agent answers', async () => {
+    const findings = async (said: Promise<{ stdout: string }>) =>
+      JSON.parse((await said).stdout) as { check: string; state: string; says: string }[];
+    const [there, here] = [
+      await findings(host.chatops(['doctor', '--json'])),
+      await findings(anna.chatops(['doctor', '--json'])),
+    ];
+    const others = (all: typeof there) =>
+      all.filter(({ check }) => check !== 'the agent' && check !== 'room for the state');
+    expect(others(here)).toEqual(others(there));
+    expect(here.at(-1)).toMatchObject({
+      check: 'the agent',
+      state: 'good',
+      says: expect.stringContaining('answers on'),
+    });
+  });
+
+  it('the policy judges as on the host', async () => {
+    const explain = ['policy', 'explain', 'it.yaml', '--entry', 'laptop-cleo', '--json'];
+    const labelled = [...explain, '--label', 'ready', '--at', '2026-11-23T10:00:00Z'];
+    for (const [args, expected] of [
+      [explain, 1],
+      [labelled, 0],
+    ] as const) {
+      const here = await anna.chatops(args);
+      expect([here.code, here.stdout], here.stderr).toEqual([
+        expected,
+        (await host.chatops(args, { cwd: dir })).stdout,
+      ]);
+    }
+    const cases = (name: string, expect: string) =>
+      writeFileSync(
+        join(dir, name),
+        JSON.stringify({
+          cases: [
+            { name, entry: 'laptop-anna', intent: { action: 'rollout', stack: 'web-a' }, labels: ['ready'], expect },
+          ],
+        }),
+      );
+    cases('right.yaml', 'allowed');
+    cases('wrong.yaml', 'refused');
+    const right = await anna.chatops(['policy', 'test', 'right.yaml']);
+    expect([right.code, right.stdout]).toEqual([0, '✓ right.yaml: allowed (by labelled)\n']);
+    expect((await anna.chatops(['policy', 'test', 'wrong.yaml'])).code).toBe(1);
+    const unknown = await anna.chatops(['policy', 'explain', 'it.yaml', '--entry', 'nobody']);
+    expect([unknown.code, unknown.stderr]).toEqual([
+      1,
+      expect.stringMatching(/^chatops: entry-unknown: .*laptop-bert/),
+    ]);
+  });
+
+  it('channels are tried', async () => {
+    const one = await anna.chatops(['notify', 'test', 'team']);
+    expect([one.code, one.stdout, trials()], one.stderr).toEqual([0, '✓ team\n', 1]);
+    const all = await anna.chatops(['notify', 'test']);
+    expect([all.code, all.stdout]).toEqual([1, expect.stringMatching(/^✓ team\n✗ dead: /)]);
+  });
+
+  it('each question is a row of the audit', async () => {
+    await bert.chatops(['schedule']);
+    expect(await host.audit()).toContainEqual(
+      expect.objectContaining({
+        ...{ event: 'asked', about: 'schedules', trust: 'laptop-bert', actor: 'bert' },
+        ...{ key: bert.keys.id, address: '127.0.0.1' },
+      }),
+    );
+  });
+});
+
+describe('from a laptop, nothing of the host is told', () => {
+  const questions: Record<(typeof SUBJECTS)[number], string[]> = {
+    audit: ['audit', 'export'],
+    doctor: ['doctor'],
+    notify: ['notify', 'test'],
+    policy: ['policy', 'explain', 'it.yaml', '--entry', 'laptop-anna'],
+    schedules: ['schedule'],
+  };
+  it.each(SUBJECTS)('about %s where its entry may not ask', async about => {
+    const before = trials();
+    const { code, stdout, stderr } = await cleo.chatops([...questions[about], '--json']);
+    expect([code, stdout, JSON.parse(stderr)]).toEqual([
+      1,
+      '',
+      { error: { code: 'question-not-allowed', message: expect.stringContaining(about), remedy: expect.any(String) } },
+    ]);
+    expect(trials()).toBe(before);
+  });
+
+  it('beyond what its entry names, to another’s name, or to a stranger', async () => {
+    expect((await bert.chatops(['audit', 'export'])).stderr).toContain('question-not-allowed');
+    expect((await anna.chatops(['schedule'], { CHATOPS_AS: 'bert' })).stderr).toContain('repository-not-allowed');
+    const stranger = new Laptop('stranger', dir, () => host);
+    expect((await stranger.chatops(['schedule'])).stderr).toContain('signature-invalid');
+    expect(await host.metrics()).toMatch(/chatops_auth_failures_total\{reason="not_allowed"[^}]*\} [1-9]/);
+    expect(await host.audit()).toContainEqual(
+      expect.objectContaining({ event: 'refused', code: 'question-not-allowed', trust: 'laptop-bert' }),
+    );
+  });
+});
