@@ -23,7 +23,7 @@ function here(file: string): Promise<Finding[]> {
       if (!(error instanceof Refused)) throw error;
       return bad(
         'the agent',
-        error.message,
+        `${error.code}: ${error.message}`,
         'Start it: systemctl start chatops-agent, or chatops agent --config FILE.',
       );
     }
