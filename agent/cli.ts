@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { setFlagsFromString } from 'node:v8';
+import { Refused } from '../protocol/refusal.ts';
 import { VERSION } from '../protocol/version.ts';
 import { refusalOf, refusals } from './cli/refusals.ts';
 
@@ -112,7 +113,7 @@ async function main(args: string[]): Promise<number> {
       return EXIT.done;
     default:
       throw refusals.wrongCall(
-        `usage: ${command === undefined ? 'which command?' : `"${command}" is not a command.`}\n\n${HELP}`,
+        `${command === undefined ? 'Which command?' : `"${command}" is not a command.`}\n\n${HELP}`,
       );
   }
 }
@@ -130,7 +131,7 @@ try {
   const asJson = process.argv.includes('--json');
   const { code, message, remedy } = refusal;
   const says = `chatops: ${code === 'fault' ? '' : `${code}: `}${message} ${remedy}`.trim();
-  const told = message.startsWith('usage:') ? message : says;
+  const told = code === 'wrong-call' && error instanceof Refused ? message : says;
   process.stderr.write(`${asJson ? JSON.stringify({ error: refusal }) : told}\n`);
   process.exitCode = code === 'wrong-call' ? EXIT.usage : EXIT.failed;
 }

@@ -58,9 +58,17 @@ export function refusalOf(error: unknown): Refusal {
     remedy = '',
   } = (error instanceof Error ? error : new Error(String(error))) as Error & Partial<Refusal>;
   if (code?.startsWith('ERR_PARSE_ARGS'))
-    return { code: 'wrong-call', message, remedy: '"chatops --help" tells how it is called.' };
+    return { code: 'wrong-call', message: sentence(message), remedy: '"chatops --help" tells how it is called.' };
   if (code === 'ENOENT' || code === 'EACCES' || code === 'EISDIR' || code === 'EEXIST')
-    return { code: 'file-unusable', message, remedy: 'Name another file, or let this user use that one.' };
+    return {
+      code: 'file-unusable',
+      message: sentence(message),
+      remedy: 'Name another file, or let this user use that one.',
+    };
   const isOurs = code !== undefined && /^[a-z]+(-[a-z]+)+$/.test(code);
   return { code: isOurs ? code : 'fault', message, remedy };
+}
+
+function sentence(text: string): string {
+  return /[.!?]$/.test(text) ? text : `${text}.`;
 }
