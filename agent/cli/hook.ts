@@ -1,9 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { chownSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { Refused } from '../../protocol/refusal.ts';
 import { readConfig } from '../config.ts';
-import { refusals as agentRefusals } from '../refusals.ts';
 import { readSecrets } from '../secret-file.ts';
 import { refusals } from './refusals.ts';
 
@@ -26,7 +24,12 @@ export function hook(args: string[]): number {
   }
   const { hooks } = readConfig(values.config);
   const found = hooks.find(one => one.name === name);
-  if (!found) throw new Refused(agentRefusals.hookUnknown(name));
+  if (!found)
+    throw refusals.hookUnknown(
+      name,
+      values.config,
+      hooks.map(one => one.name),
+    );
   const file = found.hmac_file ?? found.token_file ?? found.path_file ?? '';
   if (file.startsWith('credential:')) throw refusals.credentialKept(file);
   if (values.finish) {

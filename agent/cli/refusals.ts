@@ -39,7 +39,13 @@ export const refusals = {
   casesInvalid: (file: string, why: string) =>
     refused('cases-invalid', `${file}: ${why}`, 'Correct it; docs/policy.md shows such a file.'),
   keyUnknown: (entry: string, id: string, ids: readonly string[]) =>
-    refused('key-unknown', `"${entry}" has no key ${id}.`, `Name one of these: ${ids.join(', ') || 'it has none'}.`),
+    refused('key-unknown', `"${entry}" has no key ${id}. It has: ${ids.join(', ') || 'none'}.`, 'Name one of those.'),
+  hookUnknown: (name: string, file: string, names: readonly string[]) =>
+    refused(
+      'hook-unknown',
+      `There is no hook "${name}" in ${file}. There are: ${names.join(', ') || 'none'}.`,
+      'Name one of those.',
+    ),
   notBegun: (what: string, begin: string) => refused('not-begun', what, `Begin with: ${begin}`),
   credentialKept: (file: string) =>
     refused(
