@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { World } from './stand/world.ts';
 
-/** So many of the newest rows are full: the writer writes without end, and the database stays at some 40 MB. */
+/** So many rows are full, and then written again: the writer writes without end, and the database stays at some 40 MB. */
 const FULL_ROWS = 60_000;
 let world: World;
 let database: string;
@@ -23,10 +23,17 @@ beforeAll(async () => {
   const code = `
     const db = new (require('node:sqlite').DatabaseSync)(${JSON.stringify(database)});
     db.exec('PRAGMA journal_mode = WAL; CREATE TABLE a (n INTEGER, filler BLOB); CREATE TABLE b (n INTEGER);');
-    const a = db.prepare('INSERT INTO a VALUES (?, randomblob(500))'), b = db.prepare('INSERT INTO b VALUES (?)');
-    const empty = db.prepare("UPDATE a SET filler = x'' WHERE rowid > ? AND rowid <= ?");
+    const a = db.prepare('INSERT INTO a VALUES (?, randomblob(?))'), b = db.prepare('INSERT INTO b VALUES (?)');
+    const again = db.prepare('UPDATE a SET filler = randomblob(500) WHERE rowid > ? AND rowid <= ?');
     console.log('ready');
-    for (let n = 0; ; ) { db.exec('BEGIN'); for (let i = 0; i < 200; i++, n++) { a.run(n); b.run(n); } empty.run(n - ${FULL_ROWS} - 200, n - ${FULL_ROWS}); db.exec('COMMIT'); Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10); }`;
+    for (let n = 0; ; ) {
+      db.exec('BEGIN');
+      const isFull = n >= ${FULL_ROWS}, old = n % ${FULL_ROWS};
+      for (let i = 0; i < 200; i++, n++) { a.run(n, isFull ? 0 : 500); b.run(n); }
+      if (isFull) again.run(old, old + 200);
+      db.exec('COMMIT');
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+    }`;
   writer = spawn(process.execPath, ['--eval', code], { stdio: ['ignore', 'pipe', 'inherit'] });
   await once(writer.stdout as NonNullable<typeof writer.stdout>, 'data');
 });
