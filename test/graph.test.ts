@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Receipt } from '../protocol/receipt.ts';
 import { freePort } from './stand/host.ts';
 import { Vault } from './stand/vault.ts';
@@ -14,6 +14,7 @@ beforeAll(async () => {
   writeFileSync(join(data(), 'kept.txt'), 'kept\n');
 });
 afterAll(() => vault[Symbol.asyncDispose]());
+afterEach(() => vault.clear());
 
 const data = () => join(vault.data, 'files');
 const image = (version: string) => `chatops-test/web:${version}`;

@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { freePort } from './stand/host.ts';
 import type { Finished } from './stand/runner.ts';
 import { buildImage, docker, LABEL, World, webStack } from './stand/world.ts';
@@ -15,6 +15,8 @@ beforeAll(async () => {
   }).start();
 });
 afterAll(() => world[Symbol.asyncDispose]());
+// One test goes on with it.
+afterEach(() => world.clear('undo-http'));
 
 const image = (version: string) => `chatops-test/web:${version}`;
 /** Only this version is healthy. */

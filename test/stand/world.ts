@@ -97,11 +97,9 @@ export class World implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.host.stop('SIGKILL');
     await this.github.stop();
-    // Only what is this world's own: other tests run beside it.
-    for (const stack of readdirSync(this.host.stacks).flatMap(name => [name, `${name}-green`])) {
+    this.clear();
+    for (const stack of this.#stacks()) {
       const own = `label=com.docker.compose.project=${stack}`;
-      const containers = linesOf(docker('ps', '--all', '--quiet', '--filter', own));
-      if (containers.length > 0) docker('rm', '--force', '--volumes', ...containers);
       const networks = linesOf(docker('network', 'ls', '--quiet', '--filter', own));
       if (networks.length > 0) docker('network', 'rm', ...networks);
       const kept = `reference=chatops-kept/${stack.toLowerCase()}`;
@@ -109,6 +107,22 @@ export class World implements AsyncDisposable {
       if (images.length > 0) docker('image', 'rm', '--force', ...images);
     }
     rmSync(this.dir, { recursive: true, force: true });
+  }
+
+  /** Removes the containers of stacks that are done with: their health checks would go on beside what comes after. */
+  clear(...except: string[]): void {
+    const own = new Set(this.#stacks().filter(stack => !except.includes(stack)));
+    const all = docker('ps', '--all', '--format', '{{.ID}} {{.Label "com.docker.compose.project"}}');
+    const containers = linesOf(all).flatMap(line => {
+      const [id = '', project = ''] = line.split(' ');
+      return own.has(project) ? [id] : [];
+    });
+    if (containers.length > 0) docker('rm', '--force', '--volumes', ...containers);
+  }
+
+  /** Only what is this world's own: other tests run beside it. */
+  #stacks(): string[] {
+    return readdirSync(this.host.stacks).flatMap(name => [name, `${name}-green`]);
   }
 }
 
