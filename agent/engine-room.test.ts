@@ -104,9 +104,9 @@ describe('a process', () => {
 
   it('is stopped when it prints nothing for too long, not while it prints', async () => {
     const { ending } = await carry([
-      program('let n = 0; const t = setInterval(() => { console.log(n); if (++n === 30) clearInterval(t); }, 100)', {
+      program('let n = 0; const t = setInterval(() => { console.log(n); if (++n === 60) clearInterval(t); }, 100)', {
         name: 'slow',
-        stallTimeout: 2_000,
+        stallTimeout: 5_000,
       }),
       program('setInterval(() => {}, 1e6)', { stallTimeout: 300 }),
     ]);

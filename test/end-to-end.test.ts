@@ -10,7 +10,7 @@ import { docker, LABEL, type Merge, World, webStack } from './stand/world.ts';
 
 const image = (version: string) => `chatops-test/web:${version}`;
 const intent = (stack: string, more = '') => `label_required: ${LABEL}\naction: rollout\nstack: ${stack}\n${more}`;
-const HEALTH = (test: string) => `    healthcheck: {test: [CMD, ${test}], interval: 1s, retries: 2, timeout: 1s}\n`;
+const HEALTH = (test: string) => `    healthcheck: {test: [CMD, ${test}], interval: 1s, retries: 2, timeout: 10s}\n`;
 
 let world: World;
 beforeAll(async () => {

@@ -46,7 +46,7 @@ afterAll(async () => {
 
 const at = (name: Name) => hosts.get(name) as Host;
 const health = (good: boolean) =>
-  `    healthcheck: {test: [CMD, "${good ? 'true' : 'false'}"], interval: 1s, retries: 1, timeout: 1s}\n`;
+  `    healthcheck: {test: [CMD, "${good ? 'true' : 'false'}"], interval: 1s, retries: 1, timeout: 10s}\n`;
 /** What the stack `app` of a host is to be from now on. */
 function prepare(name: Name, version: string, good = true): void {
   const folder = join(at(name).stacks, 'app');
@@ -150,7 +150,7 @@ describe('a graph over several hosts', () => {
         rollout('tied', 'host: edge-3\nneeds: [gone]\n'),
         rollout('last', 'host: nas\nneeds: [free]\n'),
       ],
-      { timeout: '12s' },
+      { timeout: '20s' },
     );
     for (;;) {
       const { stdout } = await at('edge-1').chatops(['logs']);

@@ -20,7 +20,7 @@ const data = () => join(vault.data, 'files');
 const image = (version: string) => `chatops-test/web:${version}`;
 /** Healthy at once, or never. */
 const health = (good: boolean) =>
-  `    healthcheck: {test: [CMD, "${good ? 'true' : 'false'}"], interval: 1s, retries: 1, timeout: 1s}\n`;
+  `    healthcheck: {test: [CMD, "${good ? 'true' : 'false'}"], interval: 1s, retries: 1, timeout: 10s}\n`;
 const ports = new Map<string, number>();
 /** The stack's compose file is of that version now. */
 async function stack(name: string, version: string, good = true): Promise<void> {

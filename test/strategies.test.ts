@@ -13,7 +13,7 @@ beforeAll(async () => {
 afterAll(() => world[Symbol.asyncDispose]());
 
 const healthyAs = (versions: string) =>
-  `    healthcheck: {test: [CMD, sh, -c, 'case "$$(cat /www/index.html)" in ${versions}) exit 0;; esac; exit 1'], interval: 1s, retries: 1, timeout: 1s}\n`;
+  `    healthcheck: {test: [CMD, sh, -c, 'case "$$(cat /www/index.html)" in ${versions}) exit 0;; esac; exit 1'], interval: 1s, retries: 1, timeout: 10s}\n`;
 const web = (version: string, more = '') =>
   `  web:\n    image: chatops-test/web:${version}\n    pull_policy: never\n    init: true\n    stop_grace_period: 2s\n${more}`;
 const ship = (stack: string, compose: string, more: string): Promise<Finished> => {
@@ -62,7 +62,7 @@ function asking(stack: string): { stop: () => Promise<string[]> } {
       const all = addresses();
       if (!all) continue;
       const said = await Promise.allSettled(
-        all.map(async address => (await fetch(`http://${address}/`, { signal: AbortSignal.timeout(1_000) })).text()),
+        all.map(async address => (await fetch(`http://${address}/`, { signal: AbortSignal.timeout(3_000) })).text()),
       );
       const good = said.flatMap(one => (one.status === 'fulfilled' ? [one.value.trim()] : []));
       answers.push(...(good.length > 0 ? good : ['DOWN']));

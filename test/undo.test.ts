@@ -21,7 +21,7 @@ afterEach(() => world.clear('undo-http'));
 const image = (version: string) => `chatops-test/web:${version}`;
 /** Only this version is healthy. */
 const healthyAs = (version: string) =>
-  `    healthcheck: {test: [CMD, sh, -c, 'test "$$(cat /www/index.html)" = ${version}'], interval: 1s, retries: 1, timeout: 1s}\n`;
+  `    healthcheck: {test: [CMD, sh, -c, 'test "$$(cat /www/index.html)" = ${version}'], interval: 1s, retries: 1, timeout: 10s}\n`;
 const SIDE = `  side:\n    image: ${image('1')}\n    pull_policy: never\n    init: true\n    command: [sleep, "1000"]\n    stop_grace_period: 0s\n`;
 const says = async (port: number) => (await (await fetch(`http://127.0.0.1:${port}/`)).text()).trim();
 const outcome = ({ outputs }: Finished) => [outputs.status, outputs.reason];
