@@ -10,7 +10,7 @@ describe('make fuzz', () => {
     expect(stdout.trim().split('\n').at(-1), stdout + stderr).toBe('cases=12000 admitted=0 crashed=0');
     expect(status).toBe(0);
     // It would prove nothing if everything were refused.
-    for (const target of ['envelopes', 'commands', 'receipts', 'tokens', 'policies', 'hosts', 'manifests'])
+    for (const target of ['envelopes', 'commands', 'questions', 'receipts', 'tokens', 'policies', 'hosts', 'manifests'])
       expect(Number(new RegExp(`${target} \\d+ \\((\\d+) let in\\)`).exec(stdout)?.[1]), target).toBeGreaterThan(20);
     // Bounded memory.
     expect(Number(/at most (\d+) MiB/.exec(stdout)?.[1])).toBeLessThan(400);

@@ -32,6 +32,7 @@ const file = (changes: object) => ({
   content: '',
   ...changes,
 });
+const asks = (question: object) => ({ type: 'ask', question });
 const ships = (changes: object) => ({ ...intent({ source_dir: 'x' }), files: [file(changes)] });
 
 const knocking: Attack[] = [
@@ -290,6 +291,12 @@ const reaching: [string, string[], (ground: Ground) => Body][] = [
 const peeping: [string, string[], Body][] = [
   ['to follow a run that is not there', ['run-unknown'], { type: 'follow', run: randomUUID(), after: 0 }],
   ['to cancel a run that is not there', ['run-unknown'], { type: 'cancel', run: randomUUID() }],
+  ['to see a run that is not there', ['run-unknown'], asks({ about: 'run', run: randomUUID() })],
+  ['to read the audit', ['question-not-allowed'], asks({ about: 'audit', after: 0 })],
+  ['to have the host examined', ['question-not-allowed'], asks({ about: 'doctor' })],
+  ['to read the schedules', ['question-not-allowed'], asks({ about: 'schedules' })],
+  ['to send notices', ['question-not-allowed'], asks({ about: 'notify' })],
+  ['to ask what the host does not tell', ['command-malformed'], asks({ about: 'secrets' })],
 ];
 
 /** At the end: it is alive, and who may is still served. */

@@ -2,12 +2,14 @@ import { Random } from '../faults/random.ts';
 import { crashed, type Target } from './target.ts';
 import { commands, envelopes, receipts } from './targets/commands.ts';
 import { configs, hosts, intents, logs, manifests, policies, secrets } from './targets/files.ts';
+import { questions } from './targets/questions.ts';
 import { tokens } from './targets/tokens.ts';
 
 /** With how many of a hundred cases. */
 const TARGETS: [Target, number][] = [
   [envelopes, 22],
-  [commands, 16],
+  [commands, 13],
+  [questions, 3],
   [receipts, 10],
   [tokens, 6],
   [intents, 8],
