@@ -23,29 +23,34 @@ export interface Knowing {
   notifyTest: (channel: string | undefined) => Promise<Answer<'notify'>>;
 }
 
-/** Rows of the audit are read so many at a time, and an answer holds about so many bytes of them. */
+/** Rows of the audit are read so many at a time, and a part holds about so many bytes of them. */
 const AUDIT_ROWS = 500;
 const AUDIT_BYTES = 2 ** 20;
 
-/** What a sender who may ask is told. Throws `Refused`. */
-export async function answer(
+/** What a sender who may ask is told, part by part. Throws `Refused`. */
+export async function* answer(
   question: Question,
   { entry }: Trusted,
   { file, config, runs, audit, schedules, notifyTest }: Knowing,
-): Promise<Answer<Question['about']>> {
+): AsyncGenerator<Answer<Question['about']>> {
   switch (question.about) {
     case 'run':
-      return tellRun(ownRun(question.run, entry.name, runs));
+      yield tellRun(ownRun(question.run, entry.name, runs));
+      break;
     case 'schedules':
-      return schedules();
+      yield schedules();
+      break;
     case 'audit':
-      return { rows: page(audit, question.after), last: audit.head.n };
+      yield* pages(audit, question.after);
+      break;
     case 'doctor':
-      return examine(file, async () => good('the agent', `runs, and answers on ${config().listen}: ${VERSION}`));
+      yield await examine(file, async () => good('the agent', `runs, and answers on ${config().listen}: ${VERSION}`));
+      break;
     case 'notify':
-      return notifyTest(question.channel);
+      yield await notifyTest(question.channel);
+      break;
     case 'policy':
-      return question.supposed.map(one => suppose(one, config().trust));
+      yield question.supposed.map(one => suppose(one, config().trust));
   }
 }
 
@@ -55,6 +60,17 @@ export function ownRun(id: string, entry: string, runs: Runs): StoredRun {
   if (!run) throw new Refused(refusals.runUnknown(id));
   if (run.trust !== entry) throw new Refused(refusals.notYourRun(id));
   return run;
+}
+
+/** The rows that there are when it begins, at least one part. */
+function* pages(audit: AuditChain, after: number): Generator<AuditRow[]> {
+  const last = audit.head.n;
+  for (let n = after; ; ) {
+    const rows = page(audit, n).filter(row => row.n <= last);
+    yield rows;
+    n = rows.at(-1)?.n ?? last;
+    if (n >= last) return;
+  }
 }
 
 function page(audit: AuditChain, after: number): AuditRow[] {

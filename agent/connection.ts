@@ -33,8 +33,8 @@ export interface Conversation {
   refused: (refusal: Refusal, who: Refusing) => void;
   /** The evidence of a command as GitHub has it, where GitHub confirms what the command says. Throws `Refused`. */
   confirm: (command: Deployment) => Promise<Approval | null>;
-  /** What a sender who may ask is told, as JSON's values. Throws `Refused`. */
-  answer: (asked: Ask, key: Trusted, address: string) => Promise<unknown>;
+  /** What a sender who may ask is told, part by part, as JSON's values. Throws `Refused`. */
+  answer: (asked: Ask, key: Trusted, address: string) => AsyncIterable<unknown>;
   firstFrameMs?: number;
 }
 
@@ -70,7 +70,7 @@ export async function converse(
     if (command.type === 'ask') {
       checkSender(command, key, agent.config());
       checkQuestion(command.question, key);
-      socket.send(answered(agent, command, await agent.answer(command, key, from.address)));
+      await tell(socket, agent.answer(command, key, from.address), { agent, to: command.id, closed: closed.signal });
       return socket.close(1000);
     }
     const answer = await begin(command, key, from.address, agent);
@@ -177,12 +177,26 @@ function hello(agent: Conversation, challenge: Challenge): string {
   });
 }
 
-function answered(agent: Conversation, { id }: Ask, answer: unknown): string {
-  const said: Answered = { agent: agent.config().agent, to: id, answer };
-  return JSON.stringify({
-    type: 'answer',
-    ...sign(PAYLOAD_TYPES.answer, Buffer.from(JSON.stringify(said)), agent.keys()),
-  });
+/** Sends an answer, each part signed; the last one says that it is. */
+async function tell(
+  socket: WebSocket,
+  answers: AsyncIterable<unknown>,
+  { agent, to, closed }: { agent: Conversation; to: string; closed: AbortSignal },
+): Promise<void> {
+  const say = (part: number, last: boolean, answer: unknown) => {
+    const said: Answered = { agent: agent.config().agent, to, part, last, answer };
+    const signed = sign(PAYLOAD_TYPES.answer, Buffer.from(JSON.stringify(said)), agent.keys());
+    return send(socket, JSON.stringify({ type: 'answer', ...signed }));
+  };
+  let part = 0;
+  let held: unknown;
+  for await (const answer of answers) {
+    if (closed.aborted) return;
+    if (part > 0) await say(part, false, held);
+    part++;
+    held = answer;
+  }
+  await say(part, true, held);
 }
 
 function send(socket: WebSocket, frame: Frame): Promise<void> | undefined {

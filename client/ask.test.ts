@@ -5,7 +5,7 @@ import { WebSocketServer } from 'ws';
 import { Command } from '../protocol/command.ts';
 import { generateKey, readSecretKey } from '../protocol/keys.ts';
 import { PAYLOAD_TYPES, sign } from '../protocol/signature.ts';
-import { ask } from './ask.ts';
+import { ask, askAll } from './ask.ts';
 
 const agentKeys = readSecretKey(generateKey().secret);
 const others = readSecretKey(generateKey().secret);
@@ -25,7 +25,7 @@ afterEach(() => {
 });
 
 /** Asks a peer that says hello as the agent does, and then what `reply` makes of the question. */
-async function asked(reply: (command: Command) => object | undefined, timeout = 5_000) {
+async function peer(reply: (command: Command) => object | object[] | undefined, timeout = 5_000) {
   server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
   await once(server, 'listening');
   server.on('connection', socket => {
@@ -35,20 +35,30 @@ async function asked(reply: (command: Command) => object | undefined, timeout = 
     socket.on('message', data => {
       const { payload } = JSON.parse(String(data)) as { payload: string };
       const frame = reply(Command.parse(JSON.parse(Buffer.from(payload, 'base64').toString())));
-      if (frame) socket.send(JSON.stringify(frame));
+      for (const one of [frame ?? []].flat()) socket.send(JSON.stringify(one));
     });
   });
   const url = `ws://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  return ask(
-    { about: 'schedules' },
-    { origin },
-    { agent: { url, key: agentKeys.public }, key: others, connectTimeout: 5_000, timeout, say: () => undefined },
-  );
+  const agent = { url, key: agentKeys.public };
+  return { agent, key: others, connectTimeout: 5_000, timeout, say: () => undefined };
 }
-const answer = (to: string, said: unknown, key = agentKeys, type: keyof typeof PAYLOAD_TYPES = 'answer') => ({
+const asked = async (...script: Parameters<typeof peer>) =>
+  ask({ about: 'schedules' }, { origin }, await peer(...script));
+/** The numbers of the rows of an audit that such parts bring. */
+async function rowsOf(parts: (id: string) => object[]): Promise<number[]> {
+  const numbers: number[] = [];
+  const delivery = await peer(({ id }) => parts(id), 1_000);
+  for await (const rows of askAll({ about: 'audit', after: 0 }, { origin }, delivery))
+    numbers.push(...rows.map(({ n }) => n));
+  return numbers;
+}
+const answer = (to: string, said: unknown, key = agentKeys, type: keyof typeof PAYLOAD_TYPES = 'answer') =>
+  part(to, { part: 1, last: true, answer: said }, key, type);
+const part = (to: string, said: object, key = agentKeys, type: keyof typeof PAYLOAD_TYPES = 'answer') => ({
   type: 'answer',
-  ...sign(PAYLOAD_TYPES[type], Buffer.from(JSON.stringify({ agent: 'whitebox', to, answer: said })), key),
+  ...sign(PAYLOAD_TYPES[type], Buffer.from(JSON.stringify({ agent: 'whitebox', to, ...said })), key),
 });
+const rows = (...numbers: number[]) => numbers.map(n => ({ n, at: 't', body: '{}', digest: '' }));
 
 describe('an answer', () => {
   it('is what the agent signed for this question', async () => {
@@ -59,9 +69,22 @@ describe('an answer', () => {
     ['another key signed', id => answer(id, [SCHEDULE], others)],
     ['was given to another question', () => answer('22222222-2222-4333-8444-555555555555', [SCHEDULE])],
     ['is a receipt', id => answer(id, [SCHEDULE], agentKeys, 'receipt')],
-    ['does not fit the question', id => answer(id, { rows: [], last: 0 })],
+    ['does not fit the question', id => answer(id, { name: 'night' })],
   ])('that %s is not shown', async (_, reply) => {
     await expect(asked(({ id }) => reply(id))).rejects.toMatchObject({ refusal: { code: 'answer-unproved' } });
+  });
+
+  it('in parts is read in order to its last one', async () => {
+    const whole = (id: string) => [
+      part(id, { part: 1, last: false, answer: rows(1, 2) }),
+      part(id, { part: 2, last: false, answer: rows(3) }),
+      part(id, { part: 3, last: true, answer: rows(4) }),
+    ];
+    expect(await rowsOf(whole)).toEqual([1, 2, 3, 4]);
+    await expect(rowsOf(id => whole(id).toSpliced(1, 1))).rejects.toMatchObject({
+      refusal: { code: 'answer-unproved', message: expect.stringContaining('missing') },
+    });
+    await expect(rowsOf(id => whole(id).toSpliced(2, 1))).rejects.toMatchObject({ refusal: { code: 'timeout' } });
   });
 
   it('may be a refusal, which is told', async () => {

@@ -8,45 +8,60 @@ import { type Binding, buildAsk, buildList, type Task } from './command.ts';
 import { type Delivery, firstLink, readFrame, sendSigned } from './deliver.ts';
 import { refusals } from './refusals.ts';
 
+/** What an agent answers to a question that has one part, proved by its key to be the answer to this one. Throws `Refused`. */
+export async function ask<Q extends Question>(
+  question: Q,
+  from: Pick<Task, 'origin'>,
+  delivery: Delivery,
+): Promise<Answer<Q['about']>> {
+  for await (const answer of askAll(question, from, delivery)) return answer;
+  throw refusals.agentSilent(delivery.agent.url);
+}
+
+/** The parts of an answer, in order and none missing, each as {@link ask} has it. Throws `Refused`. */
+export async function* askAll<Q extends Question>(
+  question: Q,
+  { origin }: Pick<Task, 'origin'>,
+  delivery: Delivery,
+): AsyncGenerator<Answer<Q['about']>> {
+  const id = randomUUID();
+  let parts = 0;
+  for await (const frame of frames('answer', binding => buildAsk(question, id, origin, binding), delivery)) {
+    const proof = verify(AnswerFrame.parse(frame), PAYLOAD_TYPES.answer, [delivery.agent.key]);
+    if (!proof) throw refusals.answerUnproved('another key than the pinned one signed it');
+    const answered = Answered.safeParse(JSON.parse(proof.body.toString('utf8'))).data;
+    if (answered?.to !== id) throw refusals.answerUnproved('it belongs to another question');
+    if (answered.part !== ++parts) throw refusals.answerUnproved('a part of it is missing');
+    const answer = ANSWERS[question.about].safeParse(answered.answer);
+    if (!answer.success) throw refusals.answerUnproved('it can’t be read');
+    yield answer.data as Answer<Q['about']>;
+    if (answered.last) return;
+  }
+}
+
 /** The runs of the sender's own entry of trust at an agent, the newest first. Throws `Refused`. */
 export async function listRuns(
   { limit, before, origin }: { limit: number; before?: string | undefined; origin: Task['origin'] },
   delivery: Delivery,
 ): Promise<RunsFrame['runs']> {
-  const frame = await once('runs', binding => buildList(limit, before, randomUUID(), origin, binding), delivery);
-  return frame.runs as RunsFrame['runs'];
+  const answered = frames('runs', binding => buildList(limit, before, randomUUID(), origin, binding), delivery);
+  for await (const frame of answered) return frame.runs as RunsFrame['runs'];
+  throw refusals.agentSilent(delivery.agent.url);
 }
 
-/** What an agent answers to a question, proved by its key to be the answer to this one. Throws `Refused`. */
-export async function ask<Q extends Question>(
-  question: Q,
-  { origin }: Pick<Task, 'origin'>,
-  delivery: Delivery,
-): Promise<Answer<Q['about']>> {
-  const id = randomUUID();
-  const frame = await once('answer', binding => buildAsk(question, id, origin, binding), delivery);
-  const proof = verify(AnswerFrame.parse(frame), PAYLOAD_TYPES.answer, [delivery.agent.key]);
-  if (!proof) throw refusals.answerUnproved('another key than the pinned one signed it');
-  const answered = Answered.safeParse(JSON.parse(proof.body.toString('utf8')));
-  if (!answered.success || answered.data.to !== id) throw refusals.answerUnproved('it belongs to another question');
-  const answer = ANSWERS[question.about].safeParse(answered.data.answer);
-  if (!answer.success) throw refusals.answerUnproved('it can’t be read');
-  return answer.data as Answer<Q['about']>;
-}
-
-/** Sends one command, and waits for the one frame of that type. Throws `Refused`. */
-async function once<Type extends 'runs' | 'answer'>(
+/** Sends one command, and yields the frames of that type until the reader has enough. Throws `Refused`, also where they end before. */
+async function* frames<Type extends 'runs' | 'answer'>(
   type: Type,
   build: (binding: Binding) => Command,
   delivery: Delivery,
-): Promise<Extract<AgentFrame, { type: Type }>> {
+): AsyncGenerator<Extract<AgentFrame, { type: Type }>> {
   const over = AbortSignal.timeout(delivery.timeout);
   const link = await firstLink(delivery, over);
   try {
     await sendSigned(link, delivery, build);
     for await (const text of link.frames()) {
       const frame = readFrame(text);
-      if (frame?.type === type) return frame as Extract<AgentFrame, { type: Type }>;
+      if (frame?.type === type) yield frame as Extract<AgentFrame, { type: Type }>;
       if (frame?.type === 'refusal')
         throw new Refused({ code: frame.code, message: frame.message, remedy: frame.remedy });
     }

@@ -23,7 +23,7 @@ export type Supposed = z.infer<typeof Supposed>;
 export const Question = z.discriminatedUnion('about', [
   z.strictObject({ about: z.literal('run'), run: RunId }),
   z.strictObject({ about: z.literal('schedules') }),
-  /** Rows after number `after`, as many as a frame holds well. */
+  /** The rows after number `after` that there are, in as many parts as it takes. */
   z.strictObject({ about: z.literal('audit'), after: z.int().nonnegative() }),
   z.strictObject({ about: z.literal('doctor') }),
   /** Sends a notice for a trial: to the named channel, or to each. */
@@ -32,13 +32,19 @@ export const Question = z.discriminatedUnion('about', [
 ]);
 export type Question = z.infer<typeof Question>;
 
-/** What the agent signs: its answer, and the id of the command that asked. */
-export const Answered = z.looseObject({ agent: z.string(), to: z.string(), answer: z.unknown() });
+/** What the agent signs: a part of its answer (from 1), whether it is the last, and the id of the command that asked. */
+export const Answered = z.looseObject({
+  agent: z.string(),
+  to: z.string(),
+  part: z.int().positive(),
+  last: z.boolean(),
+  answer: z.unknown(),
+});
 export type Answered = z.infer<typeof Answered>;
 
 const Verdict = { rule: z.string().optional(), refusal: Refusal.optional() };
 
-/** What the answer to each question is. Times are ISO 8601. */
+/** What each part of the answer to a question is; all but the audit have one. Times are ISO 8601. */
 export const ANSWERS = {
   run: z.looseObject({
     id: z.string(),
@@ -60,11 +66,8 @@ export const ANSWERS = {
       run: z.string().nullable(),
     }),
   ),
-  /** `body` is JSON; `last`: the number of the newest row there is. */
-  audit: z.object({
-    rows: z.array(z.object({ n: z.int(), at: z.string(), body: z.string(), digest: z.string() })),
-    last: z.int(),
-  }),
+  /** `body` is JSON. */
+  audit: z.array(z.object({ n: z.int(), at: z.string(), body: z.string(), digest: z.string() })),
   doctor: z.array(
     z.object({
       check: z.string(),

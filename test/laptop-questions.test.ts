@@ -89,6 +89,9 @@ describe('from a laptop, where its entry may ask', () => {
     expect([held.code, held.stdout]).toEqual([0, expect.stringMatching(/^✓ \d+ rows, head /)]);
     const wrong = await anna.chatops(['audit', 'verify', '--expect', `${head.n}:${'0'.repeat(64)}`]);
     expect([wrong.code, wrong.stdout]).toEqual([1, expect.stringContaining('audit-broken')]);
+    // However long it is: one connection, one row of the audit for each time it was read.
+    const asked = (await host.audit()).filter(({ event, about }) => event === 'asked' && about === 'audit');
+    expect(asked).toHaveLength(3);
   });
 
   it('the doctor looks at the host, and says that the agent answers', async () => {

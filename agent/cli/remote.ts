@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
-import { ask, listRuns } from '../../client/ask.ts';
+import { ask, askAll, listRuns } from '../../client/ask.ts';
 import type { Task } from '../../client/command.ts';
 import { cancel, type Delivery, deliver, type Following } from '../../client/deliver.ts';
 import { parseDuration } from '../../intents/duration.ts';
@@ -99,14 +99,8 @@ export class Remote {
   }
 
   /** All rows of the audit that there are when it begins. Throws `Refused`. */
-  async *audit(): AsyncGenerator<Answer<'audit'>['rows'][number]> {
-    for (let n = 0, last = Number.POSITIVE_INFINITY; n < last; ) {
-      const page = await this.ask({ about: 'audit', after: n });
-      // Each question is a row itself: the end is where it was when we began.
-      last = Math.min(last, page.last);
-      for (const row of page.rows) if (row.n <= last) yield row;
-      n = page.rows.at(-1)?.n ?? last;
-    }
+  async *audit(): AsyncGenerator<Answer<'audit'>[number]> {
+    for await (const rows of askAll({ about: 'audit', after: 0 }, { origin: this.origin }, this.#delivery)) yield* rows;
   }
 }
 
