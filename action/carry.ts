@@ -54,6 +54,17 @@ export async function carry(prepared: Prepared, inputs: Inputs, sender: Sender, 
       const planDigest = inputs.mode === 'run' ? digestFor(host, places) : undefined;
       return deliverTo(host, places, { ...taskOf(places, ended), planDigest });
     },
+    async recall(sent) {
+      const [task, agent] = [tasks.get(sent) as Task, agents.get(sent.host) as AgentAddress];
+      await sender.say(`${sent.host}: the run ${task.id} is called back`);
+      const receipt = await sender.recall(task, agent);
+      await sender.say(`${sent.host}: ${receipt?.outcome ?? 'how it ended can’t be learnt: it goes on there'}`);
+      if (!receipt) return undefined;
+      receipts.push(receipt);
+      const recalled: Sent = { host: sent.host, places: sent.places, receipt };
+      tasks.set(recalled, task);
+      return recalled;
+    },
     async undo(sent, places) {
       const { planDigest, ...task } = tasks.get(sent) as Task;
       const undo = { run: task.id, documents: places.map(place => sent.places.indexOf(place) + 1) };

@@ -23,6 +23,8 @@ export interface Driving {
   send(host: string, places: number[], ended: readonly (Ended | undefined)[]): Promise<Sent>;
   /** Has a host undo these documents of what was sent to it. */
   undo(sent: Sent, places: number[]): Promise<Sent>;
+  /** Has a host end what the job has not waited for. Undefined where its end can't be learnt. */
+  recall(sent: Sent): Promise<Sent | undefined>;
 }
 
 /** How each document has ended, and everything that was sent, in the order of its end. */
@@ -127,7 +129,7 @@ export function outcomeAt(place: number, { places, receipt }: Sent): Ended {
  * last first. What its own agent carried with it that agent has undone already.
  */
 async function undoAll(
-  { nodes, undo }: Driving,
+  { nodes, undo, recall }: Driving,
   ended: (Ended | undefined)[],
   sent: Sent[],
   undone: Set<Sent>,
@@ -141,6 +143,13 @@ async function undoAll(
     const { file, when } = nodes[place] as Node;
     return files.has(file) && (when === undefined || when === 'succeeded');
   };
+  // What the job did not wait for may still come to a good end, beside what is undone here.
+  for (const one of sent.filter(({ refusal, places }) => refusal?.code === 'timeout' && places.some(isOf))) {
+    if (undone.has(one)) continue;
+    undone.add(one);
+    const recalled = await recall(one);
+    if (recalled) sent.push(recalled);
+  }
   const due = sent
     .filter(one => !undone.has(one) && asks(one).length === 0)
     .map(one => ({ one, places: one.places.filter(place => isOf(place) && outcomeAt(place, one) === 'succeeded') }))

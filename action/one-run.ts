@@ -1,6 +1,6 @@
 import * as core from '@actions/core';
 import type { Task } from '../client/command.ts';
-import { type AgentAddress, cancel, type Delivery, deliver } from '../client/deliver.ts';
+import { type AgentAddress, attach, cancel, type Delivery, deliver } from '../client/deliver.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 import { Refused } from '../protocol/refusal.ts';
 import { idToken } from './id-token.ts';
@@ -16,6 +16,8 @@ export interface Saved {
 
 /** GitHub's runner kills 7.5 s after SIGINT and 2.5 s after SIGTERM. */
 const CANCEL_PATIENCE = 5_000;
+/** How long a run that is called back may take to undo itself, in milliseconds. */
+const RECALL_PATIENCE = 300_000;
 
 /** The commands that this job sends: each is followed to its receipt, and all of them can be cancelled. */
 export class Sender {
@@ -38,23 +40,16 @@ export class Sender {
 
   /** Delivers a task and shows its run. Throws `Refused`. */
   async run(task: Task, agent: AgentAddress): Promise<Receipt> {
-    const inputs = this.#inputs;
     let report = new Report(this.#log, new URL(agent.url).hostname, task.dryRun, this.#beside);
-    const say = (line: string) => void this.say(`[${agent.url}] ${line}`);
     // Before it is sent: should the job be killed now, the post step looks for it.
     this.#open.set(task.id, { run: task.id, url: agent.url, key: agent.key.text });
     this.#save(task);
     const delivery: Delivery = {
-      agent,
-      key: inputs.signingKey,
-      ...(inputs.oidc ? { idToken } : {}),
-      connectTimeout: inputs.connectTimeout,
-      timeout: inputs.timeout,
-      say,
+      ...this.#deliveryTo(agent),
       onAccepted: (accepted, name) => {
         report = new Report(this.#log, name, task.dryRun, this.#beside);
         current.accepted = true;
-        say(`run ${accepted}`);
+        void this.say(`[${agent.url}] run ${accepted}`);
       },
     };
     const current = { task, delivery, accepted: false };
@@ -78,6 +73,32 @@ export class Sender {
       this.#current.delete(current);
       await this.#inTurn(() => report.end());
     }
+  }
+
+  /** Asks an agent to end a run that was not waited for, and returns its receipt; undefined where that can't be had. */
+  async recall(task: Task, agent: AgentAddress): Promise<Receipt | undefined> {
+    const delivery = this.#deliveryTo(agent);
+    try {
+      if (!(await cancel(task.id, task, delivery, CANCEL_PATIENCE))) return undefined;
+    } catch (error) {
+      // It has ended already; its receipt says how.
+      if (!(error instanceof Refused)) throw error;
+    }
+    try {
+      return await attach(task.id, task, delivery, RECALL_PATIENCE);
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      return undefined;
+    }
+  }
+
+  #deliveryTo(agent: AgentAddress): Delivery {
+    const { signingKey, oidc, connectTimeout, timeout } = this.#inputs;
+    return {
+      ...{ agent, key: signingKey, connectTimeout, timeout },
+      ...(oidc ? { idToken } : {}),
+      say: line => void this.say(`[${agent.url}] ${line}`),
+    };
   }
 
   /** A line of our own. */

@@ -184,6 +184,23 @@ describe('a graph over several hosts', () => {
   });
 });
 
+describe('a run that the job does not wait for', () => {
+  it('is called back where the file says "rollback", and undoes itself as the others are undone', {
+    timeout: 180_000,
+  }, async () => {
+    const endless = '    depends_on: {first: {condition: service_completed_successfully}}\n';
+    const first = `  first: {image: "chatops-test/web:2", pull_policy: never, init: true, command: [sleep, "600"], stop_grace_period: 0s}\n`;
+    const compose = webStack('chatops-test/web:2', ports.get('edge-1') as number, `${health(true)}${endless}`);
+    writeFileSync(join(at('edge-1').stacks, 'app', 'compose.yaml'), `name: app-edge-1\n${compose}${first}`);
+    const late = rollout('one', 'host: edge-1\nneeds: [app]\non_failure: rollback\n').replace('30s', '10m');
+    const job = await deploy([rollout('app', 'host: nas\n'), late], { timeout: '20s' });
+    expect([job.outputs.status, job.outputs.reason], job.log).toEqual(['refused', 'timeout']);
+    expect(job.log).toMatch(/edge-1: the run \S+ is called back\n.*edge-1: cancelled/s);
+    expect(await outcomes(), job.log).toEqual(good);
+    expect((await runsOf('edge-1'))[0]?.outcome).toBe('cancelled');
+  });
+});
+
 describe('a fleet', () => {
   it('is gone through in waves, the canary first', async () => {
     const job = await deploy([rollout('app', 'hosts: tag:edge\ncanary: 1\nmax_unavailable: 75%\n')]);
