@@ -87,7 +87,7 @@ async function main(args: string[]): Promise<number> {
     case 'policy':
       return (await import(/* webpackMode: "eager" */ './cli/policy.ts')).policy(rest);
     case 'proxmox':
-      return (await import(/* webpackMode: "eager" */ './cli/proxmox.ts')).proxmox(rest);
+      return (await import(/* webpackMode: "eager" */ './outbound/proxmox-command.ts')).proxmox(rest);
     case 'schedule':
       return (await import(/* webpackMode: "eager" */ './cli/schedule.ts')).schedule(rest);
     case 'notify':
@@ -97,7 +97,7 @@ async function main(args: string[]): Promise<number> {
     case 'selftest':
       return (await import(/* webpackMode: "eager" */ './cli/selftest.ts')).selftest(rest);
     case 'keeper':
-      return (await import(/* webpackMode: "eager" */ './cli/keeper.ts')).keeper();
+      return (await import(/* webpackMode: "eager" */ './system/supervisor-process.ts')).keeper();
     case 'man':
       return (await import(/* webpackMode: "eager" */ './cli/man.ts')).man(rest);
     case 'keygen':

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { Database } from '../agent/database.ts';
-import { Store } from '../agent/store.ts';
+import { Database } from '../agent/store/database.ts';
+import { Store } from '../agent/store/runs.ts';
 import { median } from './pairs.ts';
 
 const RUNS = 1_000_000;

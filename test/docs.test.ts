@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { AUTH_REASONS } from '../agent/auth-reasons.ts';
-import { configJsonSchema, parseConfig } from '../agent/config.ts';
+import { AUTH_REASONS } from '../agent/admission/auth-reasons.ts';
+import { configJsonSchema, parseConfig } from '../agent/config/load.ts';
 import { loadIntents } from '../intents/load.ts';
 import { readSecretKey } from '../protocol/keys.ts';
 
@@ -91,7 +91,7 @@ describe('the documentation', () => {
   });
 
   it('lists every metric of ours', () => {
-    const names = [...readFileSync('agent/metrics.ts', 'utf8').matchAll(/'(chatops_[a-z_]+)'/g)].map(
+    const names = [...readFileSync('agent/observability/metrics.ts', 'utf8').matchAll(/'(chatops_[a-z_]+)'/g)].map(
       ([, name]) => name,
     );
     for (const name of names) expect(readFileSync('docs/agent.md', 'utf8')).toContain(`\`${name}\``);

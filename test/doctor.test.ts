@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { COMMANDS } from '../agent/cli/completion.ts';
 import { PAGES } from '../agent/cli/man.ts';
-import type { Finding } from '../agent/doctor.ts';
+import type { Finding } from '../agent/diagnostics/doctor.ts';
 import { IssuerDouble } from './doubles/issuer.ts';
 import { Host } from './stand/host.ts';
 

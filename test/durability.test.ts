@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { MIGRATIONS } from '../agent/migrations.ts';
+import { MIGRATIONS } from '../agent/store/migrations.ts';
 import { freePort } from './stand/host.ts';
 import { docker, LABEL, World, webStack } from './stand/world.ts';
 

@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { readConfig } from '../agent/config.ts';
+import { readConfig } from '../agent/config/load.ts';
 import { readSecretKey } from '../protocol/keys.ts';
 import { GitHubDouble } from './doubles/github.ts';
 import { IssuerDouble } from './doubles/issuer.ts';

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { parseConfig } from '../agent/config.ts';
+import { parseConfig } from '../agent/config/load.ts';
 import { generateKey } from '../protocol/keys.ts';
 import { committed, merged } from './doubles/github.ts';
 import { Receiver } from './doubles/receiver.ts';

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { parseConfig } from '../agent/config.ts';
+import { parseConfig } from '../agent/config/load.ts';
 import { callsOf, ProxmoxApiDouble } from './doubles/proxmox-api.ts';
 import { LABEL, World } from './stand/world.ts';
 

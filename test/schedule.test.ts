@@ -1,8 +1,8 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parseConfig } from '../agent/config.ts';
-import type { ListedSchedule } from '../agent/schedule.ts';
+import { parseConfig } from '../agent/config/load.ts';
+import type { ListedSchedule } from '../agent/triggers/schedules.ts';
 import { World } from './stand/world.ts';
 
 let world: World;

@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ask } from '../agent/cli/ask.ts';
+import { ask } from '../agent/cli/local-client.ts';
 import { generateKey, readPublicKey } from '../protocol/keys.ts';
 import { PAYLOAD_TYPES, type Signed, verify } from '../protocol/signature.ts';
 import { Host } from './stand/host.ts';

@@ -1,10 +1,10 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { AuditChain, type AuditRow, ChainCheck } from '../audit-chain.ts';
-import { readConfig } from '../config.ts';
-import { Database } from '../database.ts';
-import { AGENT_OPTIONS, lines, socketOf } from './ask.ts';
+import { readConfig } from '../config/load.ts';
+import { AuditChain, type AuditRow, ChainCheck } from '../store/audit-log.ts';
+import { Database } from '../store/database.ts';
+import { AGENT_OPTIONS, lines, socketOf } from './local-client.ts';
 import { refusals } from './refusals.ts';
 import { REMOTE_OPTIONS, remoteOf } from './remote.ts';
 

@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { readConfig } from '../config.ts';
+import { readConfig } from '../config/load.ts';
 import { refusals } from './refusals.ts';
 
 export function config(args: string[]): number {

@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { Refused } from '../../protocol/refusal.ts';
-import { bad, examine, type Finding, good } from '../doctor.ts';
-import { AGENT_OPTIONS, ask, socketOf } from './ask.ts';
+import { bad, examine, type Finding, good } from '../diagnostics/doctor.ts';
+import { AGENT_OPTIONS, ask, socketOf } from './local-client.ts';
 import { REMOTE_OPTIONS, remoteOf } from './remote.ts';
 
 /** Looks at everything that an agent needs, and says what to do about what is wrong. */

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { chownSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { readConfig } from '../config.ts';
-import { readSecrets } from '../secret-file.ts';
+import { readConfig } from '../config/load.ts';
+import { readSecrets } from '../system/secret-file.ts';
 import { refusals } from './refusals.ts';
 
 const USAGE = 'usage: chatops hook rotate NAME [--finish] [--json] [--config FILE]\n';

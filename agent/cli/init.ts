@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { generateKey } from '../../protocol/keys.ts';
 import { DEFAULT_PORT } from '../../protocol/wire.ts';
-import { addressList, parseConfig } from '../config.ts';
+import { addressList, parseConfig } from '../config/load.ts';
 import { refusals } from './refusals.ts';
 
 const USAGE = `usage: chatops init --repository OWNER/NAME [--profile dual | keyless | offline] [--agent NAME] [--listen ADDRESS:PORT]

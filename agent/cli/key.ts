@@ -4,10 +4,10 @@ import { parseArgs } from 'node:util';
 import { isMap, isScalar, isSeq, parseDocument } from 'yaml';
 import { type PublicKey, readPublicKey, readSecretKey } from '../../protocol/keys.ts';
 import { Refused } from '../../protocol/refusal.ts';
-import { parseConfig, readConfig } from '../config.ts';
-import { KEY_FILE, makeKey, NEXT_KEY_FILE } from '../own-keys.ts';
+import { KEY_FILE, makeKey, NEXT_KEY_FILE } from '../config/agent-keys.ts';
+import { parseConfig, readConfig } from '../config/load.ts';
 import { refusals as agentRefusals } from '../refusals.ts';
-import { ask, socketOf } from './ask.ts';
+import { ask, socketOf } from './local-client.ts';
 import { refusals } from './refusals.ts';
 
 const USAGE = `usage: chatops key fingerprint KEY | FILE [--json]

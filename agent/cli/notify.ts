@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
 import type { Answer } from '../../protocol/question.ts';
-import { AGENT_OPTIONS, ask, socketOf } from './ask.ts';
+import { AGENT_OPTIONS, ask, socketOf } from './local-client.ts';
 import { refusals } from './refusals.ts';
 import { REMOTE_OPTIONS, remoteOf } from './remote.ts';
 

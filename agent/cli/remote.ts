@@ -8,8 +8,8 @@ import { parseDuration } from '../../intents/duration.ts';
 import { readPublicKey, readSecretKey } from '../../protocol/keys.ts';
 import type { Answer, Question } from '../../protocol/question.ts';
 import type { Receipt } from '../../protocol/receipt.ts';
+import { EventPrinter } from './print-run.ts';
 import { refusals } from './refusals.ts';
-import { EventPrinter } from './show.ts';
 
 /** Options of the commands that also speak with an agent elsewhere, over the tailnet. */
 export const REMOTE_OPTIONS = {

@@ -8,19 +8,19 @@ import { graphLines } from '../../intents/graph.ts';
 import { type LoadedIntent, loadIntents } from '../../intents/load.ts';
 import { InvalidIntents } from '../../intents/problem.ts';
 import type { ShippedFile } from '../../protocol/command.ts';
-import { Config, readConfig } from '../config.ts';
-import { describeStep } from '../describe.ts';
+import { Config, readConfig } from '../config/load.ts';
 import { executors } from '../executors/index.ts';
-import type { LocalCommand } from '../local.ts';
-import { blindLook } from '../look.ts';
 import { siteOf } from '../main.ts';
-import { CannotPlan, type Plan } from '../plan.ts';
-import { AGENT_OPTIONS, ask, socketOf } from './ask.ts';
+import { describeStep } from '../plan/describe.ts';
+import { CannotPlan, type Plan } from '../plan/plan.ts';
+import type { LocalCommand } from '../server/local-api.ts';
+import { blindLook } from '../system/host-reader.ts';
+import { AGENT_OPTIONS, ask, socketOf } from './local-client.ts';
 import { paramsOf } from './params.ts';
+import { showLog } from './print-run.ts';
 import { refusals } from './refusals.ts';
 import { REMOTE_OPTIONS, remoteOf } from './remote.ts';
 import { isGood } from './runs.ts';
-import { showLog } from './show.ts';
 
 const USAGE = `usage: chatops run FILE [--plan | --dry-run] [--param name=value …] [--detach] [--json] [--config FILE | --socket PATH]
        chatops run FILE … --agent ws://NAME:8000 --agent-key KEY --signing-key-file FILE [--as NAME]

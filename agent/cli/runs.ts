@@ -2,11 +2,11 @@ import { userInfo } from 'node:os';
 import { parseArgs } from 'node:util';
 import type { Answer } from '../../protocol/question.ts';
 import { Receipt } from '../../protocol/receipt.ts';
-import type { ListedRun } from '../store.ts';
-import { AGENT_OPTIONS, ask, socketOf } from './ask.ts';
+import type { ListedRun } from '../store/runs.ts';
+import { AGENT_OPTIONS, ask, socketOf } from './local-client.ts';
+import { showLog, showReceipt } from './print-run.ts';
 import { refusals } from './refusals.ts';
 import { REMOTE_OPTIONS, remoteOf } from './remote.ts';
-import { showLog, showReceipt } from './show.ts';
 
 /** Lists runs, the newest first; with an id shows that one. */
 export async function runs(args: string[]): Promise<number> {

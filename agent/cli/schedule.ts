@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
 import type { Answer } from '../../protocol/question.ts';
-import { AGENT_OPTIONS, ask, socketOf } from './ask.ts';
+import { AGENT_OPTIONS, ask, socketOf } from './local-client.ts';
 import { REMOTE_OPTIONS, remoteOf } from './remote.ts';
 
 /** An agent's schedules: when each comes next, and what it last began. */

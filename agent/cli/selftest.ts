@@ -2,10 +2,10 @@ import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { generateKey, readSecretKey } from '../../protocol/keys.ts';
 import { VERSION } from '../../protocol/version.ts';
-import { parseListen, readConfig } from '../config.ts';
-import { AFTERWARDS, ATTACKS, type Attack } from '../selftest/attacks.ts';
-import type { Ground } from '../selftest/client.ts';
-import { ask, socketOf } from './ask.ts';
+import { parseListen, readConfig } from '../config/load.ts';
+import type { Ground } from '../diagnostics/attacker.ts';
+import { AFTERWARDS, ATTACKS, type Attack } from '../diagnostics/attacks.ts';
+import { ask, socketOf } from './local-client.ts';
 import { refusals } from './refusals.ts';
 
 const USAGE = 'usage: chatops selftest --attack [--out REPORT.json] [--json] [--config FILE]\n';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { blindLook } from '../look.ts';
-import type { Look, Plan } from '../plan.ts';
+import type { Look, Plan } from '../plan/plan.ts';
+import { blindLook } from '../system/host-reader.ts';
 import type { Context, Executor, Intent } from './executor.ts';
 
 /** One question of the exam: an intent with what it is planned from, and a look that answers. */

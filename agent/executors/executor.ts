@@ -1,6 +1,6 @@
 import type { Intent } from '../../intents/intent.ts';
 import type { Document } from '../../protocol/command.ts';
-import type { ComposeGrant, Look, Plan } from '../plan.ts';
+import type { ComposeGrant, Look, Plan } from '../plan/plan.ts';
 
 export type { Keep } from '../../intents/backup.ts';
 export { parseDuration } from '../../intents/duration.ts';

@@ -1,9 +1,9 @@
 import { join } from 'node:path';
-import type { Admitted } from '../admitted.ts';
-import { stackOf } from '../receipts.ts';
-import type { Redactor } from '../redact.ts';
-import { shippedFor, shippedPath } from '../shipped.ts';
-import { findSecrets, looksSecret } from './find.ts';
+import type { Admitted } from '../admission/admitted.ts';
+import { stackOf } from '../runs/receipt.ts';
+import { shippedFor, shippedPath } from '../steps/run-folder.ts';
+import type { Redactor } from '../system/redactor.ts';
+import { findSecrets, looksSecret } from './stack-secrets.ts';
 
 /** What is secret on this host whatever the stack is, and names in env files whose values may be told. */
 export interface HostSecrets {

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll } from 'vitest';
-import { lines } from '../../agent/cli/ask.ts';
+import { lines } from '../../agent/cli/local-client.ts';
 import { type Agent, type AgentOptions, startAgent } from '../../agent/main.ts';
 import type { Intent } from '../../intents/intent.ts';
 import type { ShippedFile } from '../../protocol/command.ts';

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { chownSync, mkdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
-import { lines } from '../../agent/cli/ask.ts';
+import { lines } from '../../agent/cli/local-client.ts';
 import { generateKey } from '../../protocol/keys.ts';
 
 const BUNDLE = resolve(import.meta.dirname, '../../dist/agent/index.js');

@@ -1,4 +1,4 @@
-import type { Plan, Start, Step } from '../../agent/plan.ts';
+import type { Plan, Start, Step } from '../../agent/plan/plan.ts';
 
 /** A step that runs that code with Node. */
 export const program = (code: string, changes: Partial<Start> = {}): Start => ({

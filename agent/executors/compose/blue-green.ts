@@ -1,7 +1,7 @@
-import type { Look, Start, Step, Write } from '../../plan.ts';
+import type { Look, Start, Step, Write } from '../../plan/plan.ts';
 import type { Switch } from '../executor.ts';
-import { healthStep, verifySteps } from '../verify.ts';
-import { memoryOf } from './now.ts';
+import { healthStep, verifySteps } from '../verify-steps.ts';
+import { memoryOf } from './current-state.ts';
 import { impossible, type Rendered, render, serviceOf, whySingle } from './render.ts';
 import { change, docker } from './steps.ts';
 import { type Ground, recreate, type Strategy } from './strategy.ts';

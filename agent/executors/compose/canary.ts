@@ -1,4 +1,4 @@
-import { healthStep, verifySteps } from '../verify.ts';
+import { healthStep, verifySteps } from '../verify-steps.ts';
 import { impossible, render, serviceOf, whySingle } from './render.ts';
 import { change, docker } from './steps.ts';
 import { type Ground, recreate, type Strategy } from './strategy.ts';

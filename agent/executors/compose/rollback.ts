@@ -1,8 +1,6 @@
-import { CannotPlan, type Look, type Plan, type Release } from '../../plan.ts';
+import { CannotPlan, type Look, type Plan, type Release } from '../../plan/plan.ts';
 import type { Change, Context, Intent, Site } from '../executor.ts';
-import { healthStep, verifySteps } from '../verify.ts';
-import { summarize } from './compare.ts';
-import { planDataBack } from './data-back.ts';
+import { healthStep, verifySteps } from '../verify-steps.ts';
 import {
   contentOf,
   forgetImages,
@@ -13,8 +11,10 @@ import {
   previousOf,
   remember,
   revive,
-} from './now.ts';
-import { planShipment } from './ship.ts';
+} from './current-state.ts';
+import { summarize } from './diff.ts';
+import { planDataBack } from './restore-data.ts';
+import { planShipment } from './ship-files.ts';
 import { change, checkConfig, limits, measure, tidy } from './steps.ts';
 import { findTarget } from './target.ts';
 import { changedCompose, planUndo, tagSteps, undoneLate } from './undo.ts';

@@ -1,11 +1,11 @@
-import type { Look, Plan } from '../../plan.ts';
+import type { Look, Plan } from '../../plan/plan.ts';
 import type { Context } from '../executor.ts';
 import { planBlueGreen } from './blue-green.ts';
 import { planCanary } from './canary.ts';
-import { compareStack, summarize } from './compare.ts';
-import { restorePoints } from './gate.ts';
-import { FIRST_RELEASE, forgetImages, keepImages, lookNow, remember } from './now.ts';
-import { planShipment } from './ship.ts';
+import { FIRST_RELEASE, forgetImages, keepImages, lookNow, remember } from './current-state.ts';
+import { compareStack, summarize } from './diff.ts';
+import { restorePoints } from './required-backups.ts';
+import { planShipment } from './ship-files.ts';
 import { checkConfig, limits, measure, pull, tidy } from './steps.ts';
 import { type Ground, type Rollout, recreate, type Strategy } from './strategy.ts';
 import { findTarget } from './target.ts';

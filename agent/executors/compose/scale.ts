@@ -1,8 +1,8 @@
-import type { Look, Plan } from '../../plan.ts';
+import type { Look, Plan } from '../../plan/plan.ts';
 import type { Context, Intent } from '../executor.ts';
-import { healthStep, verifySteps } from '../verify.ts';
-import { compareScale, summarize } from './compare.ts';
-import { lookNow, revive } from './now.ts';
+import { healthStep, verifySteps } from '../verify-steps.ts';
+import { lookNow, revive } from './current-state.ts';
+import { compareScale, summarize } from './diff.ts';
 import { change, checkConfig, limits, measure, tidy } from './steps.ts';
 import { findTarget } from './target.ts';
 

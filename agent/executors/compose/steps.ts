@@ -1,4 +1,4 @@
-import type { ComposeProject, JudgeConfig, Measure, Milliseconds, Start, Tidy } from '../../plan.ts';
+import type { ComposeProject, JudgeConfig, Measure, Milliseconds, Start, Tidy } from '../../plan/plan.ts';
 import { parseDuration, type Site } from '../executor.ts';
 import type { Target, Variant } from './target.ts';
 

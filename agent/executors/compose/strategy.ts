@@ -1,7 +1,7 @@
-import type { Step } from '../../plan.ts';
+import type { Step } from '../../plan/plan.ts';
 import type { Context, Intent } from '../executor.ts';
-import { healthStep, verifySteps } from '../verify.ts';
-import { revive } from './now.ts';
+import { healthStep, verifySteps } from '../verify-steps.ts';
+import { revive } from './current-state.ts';
 import { change } from './steps.ts';
 import type { Target } from './target.ts';
 import { planUndo, type Ground as WayBack } from './undo.ts';

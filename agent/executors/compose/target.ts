@@ -1,4 +1,4 @@
-import { type Answer, CannotPlan, type ComposeProject, type Look } from '../../plan.ts';
+import { type Answer, CannotPlan, type ComposeProject, type Look } from '../../plan/plan.ts';
 import type { Claim, Intent, Shipped, Site } from '../executor.ts';
 
 export type OnStack = Extract<Intent, { action: 'rollout' | 'scale' | 'rollback' }>;

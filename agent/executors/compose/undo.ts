@@ -1,8 +1,8 @@
-import type { Look, Release, Start, Step } from '../../plan.ts';
+import type { Look, Release, Start, Step } from '../../plan/plan.ts';
 import type { Intent, Site, Verify } from '../executor.ts';
-import { healthStep, verifySteps } from '../verify.ts';
-import { contentOf, FIRST_RELEASE, type Now, remember, revive } from './now.ts';
-import { type Shipment, WRITE_STEP } from './ship.ts';
+import { healthStep, verifySteps } from '../verify-steps.ts';
+import { contentOf, FIRST_RELEASE, type Now, remember, revive } from './current-state.ts';
+import { type Shipment, WRITE_STEP } from './ship-files.ts';
 import { change, docker, type Limits, measure, tidy } from './steps.ts';
 import type { Target } from './target.ts';
 

@@ -1,6 +1,6 @@
-import { CannotPlan, type Look, type Plan, type Start } from '../../plan.ts';
-import { findBackup, timesOf } from '../backups.ts';
-import { checkBackup, throwAway } from '../databases.ts';
+import { CannotPlan, type Look, type Plan, type Start } from '../../plan/plan.ts';
+import { checkBackup, throwAway } from '../backup/database-server.ts';
+import { findBackup, timesOf } from '../backup/group.ts';
 import { type Context, type Intent, type Site, subjectOf } from '../executor.ts';
 import { callAt, unpacked } from './server.ts';
 

@@ -1,6 +1,15 @@
-import type { Look, Plan, Start } from '../../plan.ts';
-import { changesOf, checkTarget, clearPartial, pruneOf, readBack, shelfOf, summaryOf, timesOf } from '../backups.ts';
-import { databaseExecutor } from '../database.ts';
+import type { Look, Plan, Start } from '../../plan/plan.ts';
+import { databaseExecutor } from '../backup/database-executor.ts';
+import {
+  changesOf,
+  checkTarget,
+  clearPartial,
+  pruneOf,
+  readBack,
+  shelfOf,
+  summaryOf,
+  timesOf,
+} from '../backup/group.ts';
 import type { Context, Intent } from '../executor.ts';
 import { drillSteps, planDrill } from './drill.ts';
 import { type MysqlRestore, planRestore } from './restore.ts';

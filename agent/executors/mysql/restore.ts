@@ -1,8 +1,8 @@
-import { CannotPlan, type Look, type Plan, type Start, type Step } from '../../plan.ts';
-import { findBackup, stampOf, timesOf } from '../backups.ts';
-import { checkBackup, SHORT } from '../databases.ts';
+import { CannotPlan, type Look, type Plan, type Start, type Step } from '../../plan/plan.ts';
+import { checkBackup, SHORT } from '../backup/database-server.ts';
+import { findBackup, stampOf, timesOf } from '../backup/group.ts';
+import { holdStill, startedAgain } from '../backup/quiesce.ts';
 import type { Context, Intent } from '../executor.ts';
-import { holdStill, startedAgain } from '../hold.ts';
 import { callAt, connection, dumpOf, findMysql, findProgram, sandboxOf, unpacked } from './server.ts';
 
 export type MysqlRestore = Extract<Intent, { action: 'restore'; of: { kind: 'mysql' } }>;

@@ -1,5 +1,5 @@
-import { CannotPlan, type Look, type Milliseconds, type Start } from '../../plan.ts';
-import { findServer, onServer, type Server } from '../databases.ts';
+import { CannotPlan, type Look, type Milliseconds, type Start } from '../../plan/plan.ts';
+import { findServer, onServer, type Server } from '../backup/database-server.ts';
 import type { Site } from '../executor.ts';
 
 /** Where the clients look for a password. */

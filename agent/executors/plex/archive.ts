@@ -1,5 +1,5 @@
-import type { Clear, Look, Milliseconds, Start } from '../../plan.ts';
-import type { Inspected } from '../backups.ts';
+import type { Clear, Look, Milliseconds, Start } from '../../plan/plan.ts';
+import type { Inspected } from '../backup/group.ts';
 import type { Site } from '../executor.ts';
 
 /** Plex's own build of sqlite3: no other knows its collations and tokenizers. */

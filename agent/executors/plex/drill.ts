@@ -1,6 +1,6 @@
-import type { Look, Plan } from '../../plan.ts';
-import { findBackup, timesOf } from '../backups.ts';
-import { checkBackup } from '../databases.ts';
+import type { Look, Plan } from '../../plan/plan.ts';
+import { checkBackup } from '../backup/database-server.ts';
+import { findBackup, timesOf } from '../backup/group.ts';
 import { type Context, type Intent, subjectOf } from '../executor.ts';
 import { check, clear, LIBRARY, PREFERENCES, unpack } from './archive.ts';
 

@@ -1,4 +1,6 @@
-import { CannotPlan, type Look, type Plan, type Start, type Step } from '../../plan.ts';
+import { CannotPlan, type Look, type Plan, type Start, type Step } from '../../plan/plan.ts';
+import { databaseExecutor } from '../backup/database-executor.ts';
+import { onServer } from '../backup/database-server.ts';
 import {
   changesOf,
   checkTarget,
@@ -10,11 +12,9 @@ import {
   shelfOf,
   summaryOf,
   timesOf,
-} from '../backups.ts';
-import { databaseExecutor } from '../database.ts';
-import { onServer } from '../databases.ts';
+} from '../backup/group.ts';
+import { holdStill } from '../backup/quiesce.ts';
 import type { Context, Intent, Site } from '../executor.ts';
-import { holdStill } from '../hold.ts';
 import {
   check,
   clear,

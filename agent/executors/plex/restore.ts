@@ -1,8 +1,8 @@
-import { CannotPlan, type Look, type Plan, type Start, type Step, type Swap } from '../../plan.ts';
-import { findBackup, findContainer, findSource, stampOf, timesOf } from '../backups.ts';
-import { checkBackup } from '../databases.ts';
+import { CannotPlan, type Look, type Plan, type Start, type Step, type Swap } from '../../plan/plan.ts';
+import { checkBackup } from '../backup/database-server.ts';
+import { findBackup, findContainer, findSource, stampOf, timesOf } from '../backup/group.ts';
+import { holdStill, startedAgain } from '../backup/quiesce.ts';
 import type { Context, Intent } from '../executor.ts';
-import { holdStill, startedAgain } from '../hold.ts';
 import { check, clear, findPlex, LIBRARY, PREFERENCES, shortly, step, unpack } from './archive.ts';
 
 export type PlexRestore = Extract<Intent, { action: 'restore'; of: { kind: 'plex' } }>;

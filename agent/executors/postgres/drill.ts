@@ -1,6 +1,6 @@
-import { CannotPlan, type Look, type Plan, type Step } from '../../plan.ts';
-import { findBackup, timesOf } from '../backups.ts';
-import { checkBackup, onServer, throwAway } from '../databases.ts';
+import { CannotPlan, type Look, type Plan, type Step } from '../../plan/plan.ts';
+import { checkBackup, onServer, throwAway } from '../backup/database-server.ts';
+import { findBackup, timesOf } from '../backup/group.ts';
 import { type Context, type Intent, type Site, subjectOf } from '../executor.ts';
 
 export type PostgresDrill = Extract<Intent, { action: 'drill' }>;

@@ -1,7 +1,16 @@
-import type { Look, Plan } from '../../plan.ts';
-import { changesOf, checkTarget, clearPartial, pruneOf, readBack, shelfOf, summaryOf, timesOf } from '../backups.ts';
-import { databaseExecutor } from '../database.ts';
-import { onServer, SHORT } from '../databases.ts';
+import type { Look, Plan } from '../../plan/plan.ts';
+import { databaseExecutor } from '../backup/database-executor.ts';
+import { onServer, SHORT } from '../backup/database-server.ts';
+import {
+  changesOf,
+  checkTarget,
+  clearPartial,
+  pruneOf,
+  readBack,
+  shelfOf,
+  summaryOf,
+  timesOf,
+} from '../backup/group.ts';
 import type { Context, Intent } from '../executor.ts';
 import { drillSteps, planDrill } from './drill.ts';
 import { type PostgresRestore, planRestore } from './restore.ts';

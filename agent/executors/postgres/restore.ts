@@ -1,8 +1,8 @@
-import { CannotPlan, type Look, type Plan, type Start, type Step } from '../../plan.ts';
-import { findBackup, timesOf } from '../backups.ts';
-import { checkBackup, onServer, SHORT } from '../databases.ts';
+import { CannotPlan, type Look, type Plan, type Start, type Step } from '../../plan/plan.ts';
+import { checkBackup, onServer, SHORT } from '../backup/database-server.ts';
+import { findBackup, timesOf } from '../backup/group.ts';
+import { holdStill, startedAgain } from '../backup/quiesce.ts';
 import type { Context, Intent } from '../executor.ts';
-import { holdStill, startedAgain } from '../hold.ts';
 import { COUNT } from './drill.ts';
 import { findPostgres, PASSWORD } from './server.ts';
 

@@ -1,5 +1,5 @@
-import type { Look, Reason } from '../../plan.ts';
-import { findServer, type Server } from '../databases.ts';
+import type { Look, Reason } from '../../plan/plan.ts';
+import { findServer, type Server } from '../backup/database-server.ts';
 import type { Site } from '../executor.ts';
 
 /** Where libpq looks for a password. */

@@ -1,4 +1,5 @@
-import { CannotPlan, type Look, type Plan, type Start } from '../../plan.ts';
+import { CannotPlan, type Look, type Plan, type Start } from '../../plan/plan.ts';
+import { databaseExecutor } from '../backup/database-executor.ts';
 import {
   changesOf,
   checkTarget,
@@ -10,8 +11,7 @@ import {
   summaryOf,
   timesOf,
   versionOf,
-} from '../backups.ts';
-import { databaseExecutor } from '../database.ts';
+} from '../backup/group.ts';
 import type { Context, Intent } from '../executor.ts';
 import { planDrill } from './drill.ts';
 import { planRestore, type SqliteRestore } from './restore.ts';

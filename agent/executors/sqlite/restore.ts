@@ -1,9 +1,9 @@
-import type { Look, Plan, Start, Step, Swap } from '../../plan.ts';
-import { CannotPlan } from '../../plan.ts';
-import { findBackup, findSource, stampOf, timesOf } from '../backups.ts';
-import { checkBackup } from '../databases.ts';
+import type { Look, Plan, Start, Step, Swap } from '../../plan/plan.ts';
+import { CannotPlan } from '../../plan/plan.ts';
+import { checkBackup } from '../backup/database-server.ts';
+import { findBackup, findSource, stampOf, timesOf } from '../backup/group.ts';
+import { holdStill, startedAgain } from '../backup/quiesce.ts';
 import type { Context, Intent } from '../executor.ts';
-import { holdStill, startedAgain } from '../hold.ts';
 import { checkCopy } from './sqlite3.ts';
 
 export type SqliteRestore = Extract<Intent, { action: 'restore'; of: { kind: 'sqlite' } }>;

@@ -1,4 +1,4 @@
-import { CannotPlan, type Milliseconds, type Start } from '../../plan.ts';
+import { CannotPlan, type Milliseconds, type Start } from '../../plan/plan.ts';
 
 interface Times {
   timeout: Milliseconds;

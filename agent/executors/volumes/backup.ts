@@ -1,4 +1,4 @@
-import type { Look, Plan, Start, Step } from '../../plan.ts';
+import type { Look, Plan, Start, Step } from '../../plan/plan.ts';
 import {
   changesOf,
   checkTarget,
@@ -11,9 +11,9 @@ import {
   summaryOf,
   timesOf,
   versionOf,
-} from '../backups.ts';
+} from '../backup/group.ts';
+import { holdStill } from '../backup/quiesce.ts';
 import type { Context } from '../executor.ts';
-import { holdStill } from '../hold.ts';
 import { checkSource, copyOptions, PROGRESS, type VolumesBackup } from './copy.ts';
 import { findRemote, planRemote } from './remote.ts';
 import { planRestic } from './restic.ts';

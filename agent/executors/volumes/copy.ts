@@ -1,5 +1,5 @@
-import type { CheckSource } from '../../plan.ts';
-import type { Shelf, Source } from '../backups.ts';
+import type { CheckSource } from '../../plan/plan.ts';
+import type { Shelf, Source } from '../backup/group.ts';
 import type { Intent, Site } from '../executor.ts';
 import { checkOptions, filters } from './options.ts';
 

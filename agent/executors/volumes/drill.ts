@@ -1,5 +1,5 @@
-import type { Look, Plan } from '../../plan.ts';
-import { checkBackup } from '../databases.ts';
+import type { Look, Plan } from '../../plan/plan.ts';
+import { checkBackup } from '../backup/database-server.ts';
 import { type Context, type Intent, subjectOf } from '../executor.ts';
 import { fetchBackup } from './fetch.ts';
 

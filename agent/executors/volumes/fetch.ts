@@ -1,6 +1,6 @@
-import type { Look, Start, Step } from '../../plan.ts';
-import { chooseBackup, type Earlier, findBackup, timesOf } from '../backups.ts';
-import { checkBackup } from '../databases.ts';
+import type { Look, Start, Step } from '../../plan/plan.ts';
+import { checkBackup } from '../backup/database-server.ts';
+import { chooseBackup, type Earlier, findBackup, timesOf } from '../backup/group.ts';
 import type { Context } from '../executor.ts';
 import { PROGRESS } from './copy.ts';
 import { findAway, findRemote, listing, reach, recordsOf } from './remote.ts';

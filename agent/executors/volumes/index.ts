@@ -1,4 +1,4 @@
-import { claimsOf, shelfLock, under } from '../backups.ts';
+import { claimsOf, shelfLock, under } from '../backup/group.ts';
 import { type Executor, hostsOf, subjectOf } from '../executor.ts';
 import { planBackup } from './backup.ts';
 import type { VolumesBackup } from './copy.ts';

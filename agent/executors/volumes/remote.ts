@@ -1,4 +1,4 @@
-import { CannotPlan, type Look, type Plan, type Start } from '../../plan.ts';
+import { CannotPlan, type Look, type Plan, type Start } from '../../plan/plan.ts';
 import {
   changesOf,
   type Earlier,
@@ -10,9 +10,9 @@ import {
   summaryOf,
   timesOf,
   versionOf,
-} from '../backups.ts';
+} from '../backup/group.ts';
+import { holdStill } from '../backup/quiesce.ts';
 import type { BackupRemote, Context, Site } from '../executor.ts';
-import { holdStill } from '../hold.ts';
 import { checkSource, copyOptions, PROGRESS, type VolumesBackup } from './copy.ts';
 import { rsync } from './rsync.ts';
 

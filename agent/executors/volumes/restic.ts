@@ -1,8 +1,17 @@
-import type { Look, Plan, Start } from '../../plan.ts';
-import { CannotPlan } from '../../plan.ts';
-import { changesOf, checkTarget, clearPartial, findSource, pruneOf, shelfOf, summaryOf, timesOf } from '../backups.ts';
+import type { Look, Plan, Start } from '../../plan/plan.ts';
+import { CannotPlan } from '../../plan/plan.ts';
+import {
+  changesOf,
+  checkTarget,
+  clearPartial,
+  findSource,
+  pruneOf,
+  shelfOf,
+  summaryOf,
+  timesOf,
+} from '../backup/group.ts';
+import { holdStill } from '../backup/quiesce.ts';
 import type { Context, Site } from '../executor.ts';
-import { holdStill } from '../hold.ts';
 import { checkSource, type VolumesBackup } from './copy.ts';
 
 const MINUTE = 60_000;

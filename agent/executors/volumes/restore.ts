@@ -1,7 +1,7 @@
-import { CannotPlan, type Look, type Plan, type Step } from '../../plan.ts';
-import { findSource, stampOf } from '../backups.ts';
+import { CannotPlan, type Look, type Plan, type Step } from '../../plan/plan.ts';
+import { findSource, stampOf } from '../backup/group.ts';
+import { holdStill, startedAgain } from '../backup/quiesce.ts';
 import { type Context, type Intent, subjectOf } from '../executor.ts';
-import { holdStill, startedAgain } from '../hold.ts';
 import { fetchBackup } from './fetch.ts';
 
 export type VolumesRestore = Extract<Intent, { action: 'restore'; of: string | { kind: 'docker_volumes' } }>;

@@ -1,4 +1,4 @@
-import type { Milliseconds, Start } from '../../plan.ts';
+import type { Milliseconds, Start } from '../../plan/plan.ts';
 
 /** Files whose loss in the middle of a copy makes the copy worthless: a database was at work. */
 const DATABASES = ['.db"', '.db-wal"', '.sqlite"', '.sqlite3"', '.ibd"', '-wal"', '.frm"', '.wt"'];

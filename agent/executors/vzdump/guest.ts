@@ -1,4 +1,4 @@
-import { CannotPlan, type Look } from '../../plan.ts';
+import { CannotPlan, type Look } from '../../plan/plan.ts';
 import type { Site } from '../executor.ts';
 
 /** A guest of this node, and what of it a backup must hold. */

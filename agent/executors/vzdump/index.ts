@@ -1,4 +1,4 @@
-import type { Look, Plan } from '../../plan.ts';
+import type { Look, Plan } from '../../plan/plan.ts';
 import { type Change, type Context, type Executor, type Intent, parseDuration, type Site } from '../executor.ts';
 import { checkStorage, findGuest, type Guest } from './guest.ts';
 import { planRestore, type VmRestore } from './restore.ts';

@@ -1,4 +1,4 @@
-import { CannotPlan, type Look, type Plan, type Start } from '../../plan.ts';
+import { CannotPlan, type Look, type Plan, type Start } from '../../plan/plan.ts';
 import { type Context, type Intent, parseDuration } from '../executor.ts';
 import { ask, checkStorage } from './guest.ts';
 

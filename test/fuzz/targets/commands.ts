@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { posix } from 'node:path';
-import { admit } from '../../../agent/admit.ts';
-import { authenticate, type Judges, trustedKeys } from '../../../agent/authenticate.ts';
-import { Config } from '../../../agent/config.ts';
-import { readFrame } from '../../../agent/connection.ts';
+import { admit } from '../../../agent/admission/admit.ts';
+import { authenticate, type Judges, trustedKeys } from '../../../agent/admission/authenticate.ts';
+import { Config } from '../../../agent/config/load.ts';
 import { executors } from '../../../agent/executors/index.ts';
 import { siteOf } from '../../../agent/main.ts';
+import { readFrame } from '../../../agent/server/session.ts';
 import { generateKey, readSecretKey } from '../../../protocol/keys.ts';
 import { Refused } from '../../../protocol/refusal.ts';
 import { PAYLOAD_TYPES, type PayloadType, sign, verify } from '../../../protocol/signature.ts';

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { checkQuestion, checkSender } from '../../../agent/admit.ts';
-import { authenticate, type Judges, trustedKeys } from '../../../agent/authenticate.ts';
-import { Config } from '../../../agent/config.ts';
-import { readFrame } from '../../../agent/connection.ts';
-import { suppose } from '../../../agent/suppose.ts';
+import { checkQuestion, checkSender } from '../../../agent/admission/admit.ts';
+import { authenticate, type Judges, trustedKeys } from '../../../agent/admission/authenticate.ts';
+import { suppose } from '../../../agent/admission/simulate.ts';
+import { Config } from '../../../agent/config/load.ts';
+import { readFrame } from '../../../agent/server/session.ts';
 import { generateKey, readSecretKey } from '../../../protocol/keys.ts';
 import type { Question } from '../../../protocol/question.ts';
 import { Refused } from '../../../protocol/refusal.ts';

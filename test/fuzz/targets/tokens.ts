@@ -2,7 +2,7 @@ import { createHmac, createSign, generateKeyPairSync, type KeyObject } from 'nod
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Issuer } from '../../../agent/oidc.ts';
+import { Issuer } from '../../../agent/admission/oidc.ts';
 import { Refused } from '../../../protocol/refusal.ts';
 import type { Random } from '../../faults/random.ts';
 import { mutated, mutatedValue } from '../mutate.ts';

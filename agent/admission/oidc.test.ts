@@ -1,0 +1,54 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Refused } from '../../protocol/refusal.ts';
+import { IssuerDouble } from '../../test/doubles/issuer.ts';
+import { Issuer } from './oidc.ts';
+
+let double: IssuerDouble;
+let dir: string;
+beforeAll(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'chatops-oidc-'));
+  double = await new IssuerDouble().start();
+});
+afterAll(async () => {
+  await double.stop();
+  rmSync(dir, { recursive: true });
+});
+
+async function codeOf(work: Promise<unknown>): Promise<string> {
+  try {
+    await work;
+    return 'taken';
+  } catch (error) {
+    if (error instanceof Refused) return error.code;
+    throw error;
+  }
+}
+
+describe('the issuer', () => {
+  it('takes a token once', async () => {
+    const issuer = new Issuer({ issuer: double.url }, join(dir, 'keys.json'));
+    const token = await double.make('us');
+    expect(await codeOf(issuer.verify(token, 'us'))).toBe('taken');
+    expect(await codeOf(issuer.verify(token, 'us'))).toBe('token-replayed');
+    expect(await codeOf(issuer.verify(await double.make('us'), 'us'))).toBe('taken');
+  });
+
+  it('takes a token of a key that was made since', async () => {
+    const issuer = new Issuer({ issuer: double.url }, join(dir, 'other.json'));
+    await double.rotate('two');
+    expect(await codeOf(issuer.verify(await double.make('us'), 'us'))).toBe('taken');
+  });
+
+  it.each([
+    ['nothing', ''],
+    ['a text', 'not.a.token'],
+    ['three dots', '...'],
+    ['something long', 'x'.repeat(16_000)],
+  ])('does not take %s', async (_, token) => {
+    const issuer = new Issuer({ issuer: double.url }, join(dir, 'more.json'));
+    expect(await codeOf(issuer.verify(token, 'us'))).toBe('token-invalid');
+  });
+});

@@ -1,0 +1,241 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { Intent } from '../../intents/intent.ts';
+import type { Approval } from '../../protocol/command.ts';
+import { isWithin, parseWindow } from '../config/time-windows.ts';
+import { TrustEntry } from '../config/trust.ts';
+import { type Facts, judge, overRate } from './rules.ts';
+
+const KEY = 'ed25519:6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw=';
+const entry = (allow: object[], more: object = {}) =>
+  TrustEntry.parse({ name: 'homelab', key: KEY, repository: 'org/homelab', allow, ...more });
+const intent = (value: object) => Intent.parse(value);
+const rollout = intent({ action: 'rollout', stack: 'stack-media' });
+const backup = (more: object = {}) =>
+  intent({ action: 'backup', backup_type: 'docker_volumes', source: '/srv/x', destination: '/mnt/backup/x', ...more });
+const guest = (vm_id: number) => intent({ action: 'backup', backup_type: 'vm_proxmox', vm_id, storage: 'nas' });
+const label = (changes: object = {}) => ({
+  name: 'ok',
+  by: 'a',
+  permission: 'write',
+  at: '',
+  after_last_push: true,
+  ...changes,
+});
+const merged = (changes: object = {}) =>
+  ({ pull_request: 1, head_sha: 'a', merge_sha: 'b', merged_by: 'a', labels: [label()], ...changes }) as Approval;
+const review = (by: string, changes: object = {}) => ({ by, permission: 'write', on_head: true, ...changes });
+// A Monday, 09:30 in Berlin.
+const MONDAY = new Date('2026-11-23T08:30:00Z');
+const facts = (changes: Partial<Facts> = {}): Facts => ({
+  event: 'push',
+  approval: merged(),
+  looksOnly: false,
+  at: MONDAY,
+  ...changes,
+});
+const answer = (...args: Parameters<typeof judge>) => {
+  const { rule, refusal } = judge(...args);
+  return refusal?.code ?? rule;
+};
+
+describe('a policy', () => {
+  const rule = { actions: ['rollout'], stacks: ['stack-*'] };
+  it.each<[string, object, Partial<Facts>, string]>([
+    ['allows what a rule allows', rule, {}, 'allow.1'],
+    ['names the rule', { ...rule, name: 'media' }, {}, 'media'],
+    ['wants labels', { ...rule, require_labels: ['other'] }, {}, 'label-missing'],
+    ['wants approvals', { ...rule, min_approvals: 1 }, {}, 'approvals-missing'],
+    [
+      'counts approvals of the last commit by people who may write, each once',
+      { ...rule, min_approvals: 2 },
+      {
+        approval: merged({
+          approvals: [review('a'), review('A'), review('b', { on_head: false }), review('c', { permission: 'triage' })],
+        }),
+      },
+      'approvals-missing',
+    ],
+    [
+      'takes enough approvals',
+      { ...rule, min_approvals: 2 },
+      { approval: merged({ approvals: [review('a'), review('b')] }) },
+      'allow.1',
+    ],
+    [
+      'wants them on every pull request',
+      { ...rule, min_approvals: 1 },
+      { approval: merged({ approvals: [review('a')], with: [merged()] }) },
+      'approvals-missing',
+    ],
+    ['wants "verify"', { ...rule, require_verify: true }, {}, 'verify-required'],
+    ['wants a plan’s digest', { ...rule, require_plan_digest: true }, {}, 'plan-digest-missing'],
+    ['takes one', { ...rule, require_plan_digest: true }, { planDigest: '0'.repeat(64) }, 'allow.1'],
+    ['keeps its windows', { ...rule, windows: ['Sat,Sun 00:00-24:00'] }, {}, 'outside-window'],
+    ['opens them', { ...rule, windows: ['Mon-Fri 09:00-10:00 Europe/Berlin'] }, {}, 'allow.1'],
+    ['wants an approval', rule, { approval: null }, 'approval-missing'],
+    ['but not of an event that needs none', { ...rule, without_approval: ['push'] }, { approval: null }, 'allow.1'],
+    [
+      'asks a plan for nothing beside its scope',
+      { ...rule, windows: ['Sun 00:00-01:00'], require_labels: ['other'], min_approvals: 3 },
+      { looksOnly: true, approval: null },
+      'allow.1',
+    ],
+    ['is narrowed by a capability', rule, { capabilities: [{ stacks: ['other'] }] }, 'capability-not-allowed'],
+    ['and by one without values', rule, { capabilities: [] }, 'capability-not-allowed'],
+    [
+      'which may fit',
+      rule,
+      { capabilities: [{ actions: ['scale'] }, { stacks: ['stack-*'], actions: ['rollout'] }] },
+      'allow.1',
+    ],
+    ['and never widens', { ...rule, stacks: ['x'] }, { capabilities: [{}] }, 'stack-not-allowed'],
+  ])('%s', (_, allow, changes, expected) => {
+    expect(answer(rollout, facts(changes), entry([allow]))).toBe(expected);
+  });
+
+  it.each<[string, object, Intent, string]>([
+    ['guests', { guests: ['10*'] }, guest(101), 'allow.1'],
+    ['guests', { guests: ['10*'] }, guest(201), 'guest-not-allowed'],
+    ['guests', { guests: ['10*'] }, backup(), 'guest-not-allowed'],
+    [
+      'the guest that a restore makes',
+      { guests: ['101'], actions: ['restore'] },
+      intent({
+        action: 'restore',
+        of: { kind: 'vm_proxmox', vm_id: 101 },
+        from: 'nas',
+        to_vm_id: 900,
+        storage: 'local',
+      }),
+      'guest-not-allowed',
+    ],
+    ['kinds', { kinds: ['postgres'] }, backup(), 'kind-not-allowed'],
+    ['kinds', { kinds: ['docker_volumes'] }, backup(), 'allow.1'],
+    ['destinations', { destinations: ['/mnt/backup'] }, backup(), 'allow.1'],
+    ['destinations', { destinations: ['/mnt/back'] }, backup(), 'place-not-allowed'],
+    [
+      'destinations',
+      { destinations: ['/mnt/backup'] },
+      backup({ destination: '/mnt/backup/../other' }),
+      'place-not-allowed',
+    ],
+    ['destinations', { destinations: ['nas'] }, guest(101), 'allow.1'],
+    [
+      'destinations that a restore reads',
+      { actions: ['restore'], destinations: ['/mnt/a'] },
+      intent({ action: 'restore', of: 'x', from: '/mnt/b', to: '/srv/x' }),
+      'place-not-allowed',
+    ],
+  ])('bounds %s', (_, allow, what, expected) => {
+    expect(answer(what, facts(), entry([{ actions: ['backup'], stacks: ['*'], ...allow }]))).toBe(expected);
+  });
+
+  it.each<[string, object, Intent, string]>([
+    ['a stack', { stacks: ['stack-*'] }, rollout, 'denied'],
+    ['another stack', { stacks: ['x'] }, rollout, 'allow.1'],
+    ['an action', { actions: ['backup'] }, backup(), 'denied'],
+    ['a place', { destinations: ['/mnt'] }, backup(), 'denied'],
+    ['a kind', { kinds: ['vm_proxmox'] }, guest(101), 'denied'],
+    ['a guest', { guests: ['101'] }, guest(102), 'allow.1'],
+    [
+      'a service, for intents that are about all of them',
+      { stacks: ['stack-media'], services: ['db'] },
+      rollout,
+      'denied',
+    ],
+    [
+      'a service, for intents about another',
+      { services: ['db'] },
+      intent({ action: 'rollout', stack: 'stack-media', service: 'web' }),
+      'allow.1',
+    ],
+  ])('denies %s', (_, deny, what, expected) => {
+    const rules = entry([{ actions: ['rollout', 'backup'], stacks: ['*'] }], { deny: [deny] });
+    expect(answer(what, facts(), rules)).toBe(expected);
+  });
+
+  it('tells what each rule says, and the refusal of the one that is meant', () => {
+    const rules = entry([
+      { actions: ['backup'], stacks: ['*'] },
+      { name: 'media', actions: ['rollout'], stacks: ['stack-media'], require_labels: ['other'] },
+    ]);
+    const { refusal, findings } = judge(rollout, facts(), rules);
+    expect(refusal?.code).toBe('label-missing');
+    expect(findings.map(one => [one.rule, one.refusal?.code])).toEqual([
+      ['allow.1', 'action-not-allowed'],
+      ['media', 'label-missing'],
+    ]);
+  });
+
+  it('admits never more for a rule of deny, nor for an allow rule less', () => {
+    const names = fc.constantFrom('a', 'b', 'stack-a', '*', 'stack-*');
+    const scope = fc.record({
+      actions: fc.uniqueArray(fc.constantFrom('rollout', 'scale', 'backup'), { minLength: 1 }),
+      stacks: fc.uniqueArray(names, { minLength: 1 }),
+    });
+    const what = fc.constantFrom('a', 'b', 'stack-a').map(stack => intent({ action: 'rollout', stack }));
+    fc.assert(
+      fc.property(fc.array(scope, { minLength: 2, maxLength: 5 }), scope, what, (allow, deny, about) => {
+        const isAllowed = (rules: TrustEntry) => judge(about, facts(), rules).refusal === undefined;
+        const all = entry(allow);
+        if (isAllowed(entry(allow, { deny: [deny] }))) expect(isAllowed(all)).toBe(true);
+        if (isAllowed(entry(allow.slice(1)))) expect(isAllowed(all)).toBe(true);
+        expect(isAllowed(all)).toBe(
+          allow.some(
+            ({ actions, stacks }) =>
+              actions.includes('rollout') &&
+              stacks.some(
+                name =>
+                  name === '*' ||
+                  name === (about as { stack: string }).stack ||
+                  (name === 'stack-*' && (about as { stack: string }).stack.startsWith('stack-')),
+              ),
+          ),
+        );
+      }),
+    );
+  });
+
+  it('counts runs', () => {
+    const limited = entry([rule], { rate: { runs: 2, per: '1h' } });
+    const asked: string[] = [];
+    const begun = (count: number) => (since: string) => {
+      asked.push(since);
+      return count;
+    };
+    expect(overRate(limited, begun(1), MONDAY)).toBeUndefined();
+    expect(overRate(limited, begun(2), MONDAY)?.code).toBe('run-rate-reached');
+    expect(asked).toEqual(['2026-11-23T07:30:00.000Z', '2026-11-23T07:30:00.000Z']);
+    expect(overRate(entry([rule]), begun(1e9), MONDAY)).toBeUndefined();
+  });
+});
+
+describe('a window', () => {
+  it.each([
+    ['Mon-Fri 07:00-22:00 Europe/Berlin', '2026-11-23T06:00:00Z', true],
+    ['Mon-Fri 07:00-22:00 Europe/Berlin', '2026-11-23T05:59:00Z', false],
+    ['Mon-Fri 07:00-22:00 Europe/Berlin', '2026-11-23T21:00:00Z', false],
+    // Summer time.
+    ['Mon-Fri 07:00-22:00 Europe/Berlin', '2026-07-06T05:00:00Z', true],
+    ['07:00-08:00', '2026-11-22T07:59:59Z', true],
+    ['Fri 22:00-06:00', '2026-11-28T05:59:00Z', true],
+    ['Fri 22:00-06:00', '2026-11-27T05:59:00Z', false],
+    ['Sat-Mon 00:00-24:00', '2026-11-22T23:59:00Z', true],
+    ['Sat-Mon 00:00-24:00', '2026-11-24T00:00:00Z', false],
+  ])('%s at %s: %s', (text, at, expected) => {
+    const window = parseWindow(text);
+    expect(window && isWithin(window, new Date(at))).toBe(expected);
+  });
+
+  it.each([
+    '',
+    'always',
+    '7:00-8:00',
+    '07:00-07:00',
+    'Mo 07:00-08:00',
+    '07:00-25:00',
+    '07:00-24:30',
+    '07:00-08:00 Mars/Base',
+  ])('is not %j', text => expect(parseWindow(text)).toBeUndefined());
+});

@@ -1,0 +1,104 @@
+import type { AnyEvent, Event } from '../../protocol/event.ts';
+import { Lanes } from '../../protocol/lanes.ts';
+import type { Receipt } from '../../protocol/receipt.ts';
+import { lines } from './local-client.ts';
+
+type Line = Event | { type: 'receipt'; payload: string };
+
+/**
+ * Shows a run as it goes on, or as far as it has come. Returns its receipt, or undefined where it has not ended. What a
+ * program printed is shown as it is, but for control characters, which could command the terminal.
+ */
+export async function showLog(
+  socket: string,
+  run: string,
+  { follow, json }: { follow: boolean; json: boolean },
+): Promise<Receipt | undefined> {
+  const printer = new EventPrinter(json);
+  for await (const line of lines<Line>(socket, `/runs/${run}/log${follow ? '?follow=1' : ''}`)) {
+    if (line.type === 'receipt') {
+      const receipt = JSON.parse(Buffer.from(line.payload, 'base64').toString()) as Receipt;
+      printer.receipt(receipt);
+      return receipt;
+    }
+    printer.event(line);
+  }
+  return undefined;
+}
+
+/** Shows the events of a run, one after another: for people, or as JSON lines. */
+export class EventPrinter {
+  readonly #json: boolean;
+  readonly #lanes = new Lanes();
+
+  constructor(json: boolean) {
+    this.#json = json;
+  }
+
+  event(given: AnyEvent | Event): void {
+    if (this.#json) {
+      console.log(JSON.stringify(given));
+      return;
+    }
+    const event = given as Event;
+    this.#lanes.heard(event);
+    if (event.kind === 'step-finished') process.stdout.write(harmless(this.#lanes.rest(event.document)));
+    const text = textOf(event) ?? `${JSON.stringify(event)}\n`;
+    process.stdout.write(harmless('document' in event ? this.#lanes.piece(event.document, text) : text));
+  }
+
+  receipt(receipt: Receipt): void {
+    if (this.#json) console.log(JSON.stringify({ ...receipt, type: 'receipt' }));
+    else showReceipt(receipt);
+  }
+}
+
+export function showReceipt({ outcome, reason, message, remedy, documents }: Receipt): void {
+  for (const { id, action, stack, name, outcome, images } of documents) {
+    console.log(`${markOf(outcome)} ${action} on ${stack || name}${id === undefined ? '' : ` (${id})`}: ${outcome}`);
+    for (const { service, before, after } of images) {
+      if (before !== after)
+        console.log(`    ${service}: ${before?.slice(0, 19) ?? 'none'} → ${after?.slice(0, 19) ?? 'none'}`);
+    }
+  }
+  const why = [reason, message, remedy].filter(Boolean).join('. ').replaceAll('..', '.');
+  console.log(harmless(`${markOf(outcome)} ${outcome}${why ? `: ${why}` : ''}`));
+}
+
+/** Undefined for what a newer agent tells. */
+function textOf(event: Event): string | undefined {
+  switch (event.kind) {
+    case 'waiting':
+      return `waiting for run ${event.for}, which holds ${event.what}\n`;
+    case 'planned':
+      return planOf(event);
+    case 'step-started':
+      return `── ${event.phase === 'do' ? '' : `${event.phase}: `}${event.step}: ${event.text}\n`;
+    case 'output':
+      return event.text;
+    case 'step-finished':
+      return `${markOf(event.outcome)} ${event.step} (${(event.ms / 1000).toFixed(1)} s)${event.message ? `: ${event.message}` : ''}\n`;
+    case 'note':
+      return `${event.text}\n`;
+    case 'document-finished':
+      return '';
+  }
+}
+
+/** The plan as a person reads it; where it is carried out the steps tell themselves. */
+function planOf({ title, summary, changes }: Extract<Event, { kind: 'planned' }>): string {
+  const told = changes.map(({ subject, change, details }) => {
+    const why = details.length > 0 ? ` (${details.join(', ')})` : '';
+    return `  ${subject}: ${change}${why}`;
+  });
+  return [title, ...(summary ? [`  ${summary}`] : []), ...told, ''].join('\n');
+}
+
+function markOf(outcome: string): string {
+  return outcome === 'succeeded' || outcome === 'planned' ? '✓' : outcome === 'skipped' ? '–' : '✗';
+}
+
+function harmless(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '');
+}

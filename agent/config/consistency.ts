@@ -1,0 +1,154 @@
+import { cronTrouble } from '../triggers/schedules.ts';
+import { type AllowRule, type DenyRule, matches, type TrustEntry } from './trust.ts';
+
+/** A part of agent.yaml that can't be meant: where, and why. */
+export interface Contradiction {
+  path: (string | number)[];
+  message: string;
+}
+
+/** What of agent.yaml is looked at. */
+interface Checked {
+  trust: TrustEntry[];
+  github?: object | undefined;
+  proxmox: { api?: object | undefined; programs?: string | undefined };
+  hooks: { name: string }[];
+  notify: { channels: { name: string }[]; rules: { channels: string[] }[] };
+  schedules: { name: string; cron: string; timezone: string }[];
+}
+
+const ABOUT_BACKUPS = ['guests', 'kinds', 'destinations'] as const;
+
+/** Rules that can never admit anything, and rules that contradict each other. */
+export function contradictionsOf({ trust, github, proxmox, schedules, notify, hooks }: Checked): Contradiction[] {
+  const both: Contradiction[] =
+    proxmox.api && proxmox.programs !== undefined
+      ? [{ path: ['proxmox', 'programs'], message: 'Expected either "programs" or "api"' }]
+      : [];
+  const ofEntries = trust.flatMap((entry, index) => {
+    const at = (...rest: (string | number)[]) => ['trust', index, ...rest];
+    const found: Contradiction[] = [];
+    if (entry.local !== undefined) {
+      const vouched = (['key', 'github', 'tailscale', 'repository', 'confirm_with_github', 'may_ask'] as const).find(
+        key => entry[key] !== undefined,
+      );
+      if (vouched !== undefined)
+        found.push({ path: at(vouched), message: 'Expected nothing of who sends beside "local": nobody does' });
+      if (trust.findIndex(({ local }) => local === entry.local) !== index)
+        found.push({ path: at('local'), message: `Expected one entry for ${entry.local}s` });
+    } else {
+      if (entry.key === undefined && !entry.github)
+        found.push({ path: at(), message: 'Expected "key", "github" or both' });
+      if (entry.repository === undefined) found.push({ path: at(), message: 'Expected "repository"' });
+    }
+    if (entry.name === 'local')
+      found.push({
+        path: at('name'),
+        message: 'Expected another name: "local" stands for commands that are given on the host itself',
+      });
+    if (trust.findIndex(({ name }) => name === entry.name) !== index)
+      found.push({ path: at('name'), message: `Expected a name of its own; "${entry.name}" is used twice` });
+    if (entry.confirm_with_github && !github)
+      found.push({ path: at('confirm_with_github'), message: 'Expected github.token_file beside it' });
+    for (const [number, rule] of entry.allow.entries())
+      for (const { path, message } of ofRule(rule, entry)) found.push({ path: at('allow', number, ...path), message });
+    return found;
+  });
+  const ofSchedules = schedules.flatMap(({ name, cron, timezone }, index): Contradiction[] => {
+    const why = cronTrouble(cron, timezone);
+    return [
+      ...(why === undefined
+        ? []
+        : [{ path: ['schedules', index, 'cron'], message: `Expected a time that comes: ${why}` }]),
+      ...(schedules.findIndex(one => one.name === name) === index
+        ? []
+        : [{ path: ['schedules', index, 'name'], message: `Expected a name of its own; "${name}" is used twice` }]),
+      ...(trust.some(({ local }) => local === 'schedule')
+        ? []
+        : [
+            {
+              path: ['schedules', index],
+              message: 'Expected an entry under trust with "local: schedule", which says what schedules may do',
+            },
+          ]),
+    ];
+  });
+  const names = notify.channels.map(({ name }) => name);
+  const ofNotices = [
+    ...names.flatMap((name, index): Contradiction[] =>
+      names.indexOf(name) === index
+        ? []
+        : [
+            {
+              path: ['notify', 'channels', index, 'name'],
+              message: `Expected a name of its own; "${name}" is used twice`,
+            },
+          ],
+    ),
+    ...notify.rules.flatMap(({ channels }, index): Contradiction[] =>
+      channels
+        .filter(name => !names.includes(name))
+        .map(name => ({
+          path: ['notify', 'rules', index, 'channels'],
+          message: `There is no channel "${name}". There are: ${names.join(', ') || 'none'}`,
+        })),
+    ),
+  ];
+  const ofHooks = hooks.flatMap(({ name }, index): Contradiction[] => [
+    ...(hooks.findIndex(one => one.name === name) === index
+      ? []
+      : [{ path: ['hooks', index, 'name'], message: `Expected a name of its own; "${name}" is used twice` }]),
+    ...(trust.some(({ local }) => local === 'webhook')
+      ? []
+      : [
+          {
+            path: ['hooks', index],
+            message: 'Expected an entry under trust with "local: webhook", which says what hooks may do',
+          },
+        ]),
+  ]);
+  return [...both, ...ofHooks, ...ofSchedules, ...ofNotices, ...ofEntries];
+}
+
+function ofRule(rule: AllowRule, entry: TrustEntry): Contradiction[] {
+  const found: Contradiction[] = [];
+  const isOfBackups = rule.actions.some(action => ['backup', 'restore', 'drill'].includes(action));
+  for (const key of ABOUT_BACKUPS)
+    if (rule[key] && !isOfBackups)
+      found.push({ path: [key], message: 'This rule admits nothing: its actions are no backup, restore or drill' });
+  if (rule.services && !rule.actions.some(action => action === 'rollout' || action === 'scale'))
+    found.push({ path: ['services'], message: 'This rule admits nothing: its actions never name a service' });
+  if (rule.guests && rule.kinds && !rule.kinds.includes('vm_proxmox'))
+    found.push({ path: ['guests'], message: 'This rule admits nothing: its kinds have no guests' });
+  const events = entry.github?.event_name;
+  const unheard = rule.without_approval?.find(event => events !== undefined && ![events].flat().includes(event));
+  if (unheard !== undefined)
+    found.push({
+      path: ['without_approval'],
+      message: `The entry's github.event_name never is "${unheard}", so this admits nothing`,
+    });
+  const over = (entry.deny ?? []).findIndex(deny => covers(deny, rule));
+  if (over >= 0)
+    found.push({ path: [], message: `This rule admits nothing: deny.${over + 1} of the entry denies all of it` });
+  if (rule.name !== undefined && entry.allow.findIndex(({ name }) => name === rule.name) !== entry.allow.indexOf(rule))
+    found.push({ path: ['name'], message: `Expected a name of its own; "${rule.name}" is used twice` });
+  return found;
+}
+
+/** Whether everything that the allow rule is about is denied. */
+function covers(deny: DenyRule, allow: AllowRule): boolean {
+  return (
+    (deny.actions === undefined || allow.actions.every(action => deny.actions?.includes(action))) &&
+    coversAll(deny.stacks, allow.stacks) &&
+    coversAll(deny.services, allow.services) &&
+    coversAll(deny.guests, allow.guests) &&
+    coversAll(deny.destinations, allow.destinations) &&
+    (deny.kinds === undefined || (allow.kinds?.every(kind => deny.kinds?.includes(kind)) ?? false))
+  );
+}
+
+/** As far as patterns can be compared without knowing all names. */
+function coversAll(denied: string[] | undefined, allowed: string[] | undefined): boolean {
+  if (denied === undefined) return true;
+  return allowed?.every(name => denied.some(pattern => matches(pattern, name))) ?? false;
+}

@@ -1,0 +1,47 @@
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { secretPath } from '../system/secret-file.ts';
+import type { Config } from './load.ts';
+
+/** What stands in for Proxmox's own programs where agent.yaml names its API. */
+export const PROGRAMS = ['vzdump', 'pvesh', 'pvesm', 'qm', 'pct', 'qmrestore'] as const;
+
+/** Where the programs find the API. */
+export interface ApiFile {
+  url: string;
+  node: string;
+  token_file: string;
+  ca_file?: string | undefined;
+}
+
+const FOLDER = 'proxmox';
+
+/**
+ * The folder of Proxmox's programs as agent.yaml means it, with a slash at its end; empty for the usual ones. With `api` the
+ * folder is made: each program is this one under another name, and asks the API.
+ */
+export function proxmoxFolder({ proxmox, state_dir }: Pick<Config, 'proxmox' | 'state_dir'>): string {
+  if (proxmox.api) return `${join(state_dir, FOLDER)}/`;
+  return proxmox.programs === undefined ? '' : `${proxmox.programs}/`;
+}
+
+/** Writes those programs. `self`: Node and the file of this program. */
+export function writePrograms(
+  { proxmox, state_dir }: Pick<Config, 'proxmox' | 'state_dir'>,
+  self: readonly string[],
+): void {
+  if (!proxmox.api) return;
+  const folder = join(state_dir, FOLDER);
+  const file = join(folder, 'api.json');
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const api: ApiFile = { ...proxmox.api, token_file: secretPath(proxmox.api.token_file) };
+  writeFileSync(file, JSON.stringify(api), { mode: 0o600 });
+  const [node = process.execPath, program = ''] = self;
+  for (const name of PROGRAMS) {
+    const path = join(folder, name);
+    const text = `#!${node}\nprocess.argv.splice(2, 0, 'proxmox', ${JSON.stringify(name)}, ${JSON.stringify(file)});\nawait import(${JSON.stringify(pathToFileURL(program).href)});\n`;
+    writeFileSync(path, text, { mode: 0o700 });
+    chmodSync(path, 0o700);
+  }
+}

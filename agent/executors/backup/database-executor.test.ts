@@ -1,0 +1,204 @@
+import { describe, expect, it } from 'vitest';
+import { CannotPlan, type Look, type Plan, type Start } from '../../plan/plan.ts';
+import { examine } from '../exam.ts';
+import type { Context, Executor, Intent, Site } from '../executor.ts';
+import { executors } from '../index.ts';
+
+const site: Site = {
+  stacksRoot: '/opt/stacks',
+  memory: '/var/lib/chatops/stacks',
+  docker: 'docker',
+  verify: [],
+  compose: { binds: [], ports: [1, 65535], socket: '/s', grantsOf: () => [] },
+  proxmox: '',
+  backups: {
+    sources: ['/srv', '/opt/stacks'],
+    destinations: [{ path: '/mnt/backup', minFree: 1000 }],
+    remotes: [{ target: 'rsync://nas/backup' }, { target: 'b@nas:/srv', ssh: { key_file: '/k', port: 2222 } }],
+    databases: [{ server: 'db', user: 'keeper', password_file: '/etc/db' }],
+    records: '/var/lib/chatops/backups',
+    resticPassword: '/etc/restic',
+  },
+};
+const FOLDER = '/mnt/backup/x/nightly';
+const manifest = (kind: string, more: object = {}) =>
+  JSON.stringify({
+    kind,
+    name: 'nightly',
+    run: 'run-00000',
+    at: '2026-11-20T06:00:00.000Z',
+    bytes: 5000,
+    files: 7,
+    source: 'db:shop',
+    sha256: 'a'.repeat(64),
+    verified_at: '2026-11-20T06:01:00.000Z',
+    image: 'sha256:1',
+    file: 'a.db',
+    database: 'shop',
+    parts: ['com.plexapp.plugins.library.db'],
+    ...more,
+  });
+const container = {
+  Id: 'c1',
+  Image: 'sha256:1',
+  State: { Running: true, Paused: false },
+  Config: { Env: ['POSTGRES_USER=app'] },
+  Mounts: [{ Type: 'bind', Source: '/srv/plex', Destination: '/config' }],
+};
+/** A host with one earlier backup of that kind, and one container. */
+const look = (kind: string, more?: object): Look => ({
+  list: async folder => (folder === FOLDER ? ['one', 'one.json'] : folder === '/srv' ? ['a.db'] : null),
+  read: async file => (file.endsWith('.json') ? manifest(kind, more) : null),
+  ask: async argv => ({ code: 0, stdout: argv.includes('ls') ? 'com.plexapp.plugins.library.db\n' : '', stderr: '' }),
+  engine: async path => (path.startsWith('/containers/json') ? [] : container),
+});
+const context = (intent: Intent): Context => ({
+  document: { name: 'nightly', document: 1, documents: 1, intent },
+  run: 'run-00001',
+  at: '2026-11-21T06:00:00.123Z',
+  site,
+  files: [],
+  compare: false,
+});
+const executorOf = (intent: Intent) => executors.find(one => one.takes(intent)) as Executor;
+const plan = (intent: Intent, with_: Look): Promise<Plan> => executorOf(intent).plan(intent, context(intent), with_);
+const starts = ({ steps, undo, cleanup }: Plan) =>
+  [...steps, ...undo, ...cleanup].filter((step): step is Start => step.do === 'start');
+async function codeOf(intent: Intent, with_: Look): Promise<string> {
+  try {
+    await plan(intent, with_);
+    return 'planned';
+  } catch (error) {
+    if (error instanceof CannotPlan) return error.code;
+    throw error;
+  }
+}
+
+const from = '/mnt/backup/x';
+const backup = (of: object) => ({ action: 'backup', destination: from, ...of }) as Intent;
+const restore = (kind: string, to: object) =>
+  ({ action: 'restore', of: { kind, name: 'nightly' }, from, confirm_overwrite: true, ...to }) as Intent;
+const drill = (kind: string) => ({ action: 'drill', of: { kind, name: 'nightly' }, from }) as Intent;
+
+const INTENTS: [string, string, Intent][] = [
+  ['postgres', 'a backup', backup({ database_type: 'postgres', source_container: 'pg', database: 'shop' })],
+  [
+    'postgres',
+    'one with a drill',
+    backup({ database_type: 'postgres', source_container: 'pg', database: 'shop', verify_level: 'drill' }),
+  ],
+  ['postgres', 'one of the host', backup({ database_type: 'postgres', source: '/srv', database: 'shop' })],
+  ['postgres', 'a restore', restore('postgres', { to_container: 'pg' })],
+  ['postgres', 'a drill', drill('postgres')],
+  [
+    'mysql',
+    'a backup',
+    backup({ database_type: 'mariadb', source_container: 'db', database: 'shop', verify_level: 'drill' }),
+  ],
+  ['mysql', 'a restore', restore('mysql', { to_container: 'db' })],
+  ['mysql', 'a drill', drill('mysql')],
+  ['plex', 'a backup', backup({ database_type: 'plex', source_container: 'plex' })],
+  ['plex', 'one while it is stopped', backup({ database_type: 'plex', source_container: 'plex', method: 'stop' })],
+  ['plex', 'a restore', restore('plex', { to_container: 'plex' })],
+  ['plex', 'a drill', drill('plex')],
+  ['sqlite', 'a restore', restore('sqlite', { to: '/srv/a.db' })],
+  ['sqlite', 'a drill', drill('sqlite')],
+  ['docker_volumes', 'one by restic', backup({ backup_type: 'docker_volumes', method: 'restic', source: '/srv/www' })],
+  [
+    'docker_volumes',
+    'one to a daemon',
+    backup({ backup_type: 'docker_volumes', source: '/srv/www', destination: 'rsync://nas/backup/x' }),
+  ],
+  [
+    'docker_volumes',
+    'one over ssh',
+    backup({ backup_type: 'docker_volumes', source: '/srv/www', destination: 'b@nas:/srv' }),
+  ],
+  ['docker_volumes', 'a drill', drill('docker_volumes')],
+];
+
+for (const [kind, name, intent] of INTENTS) {
+  examine(executorOf(intent), [{ name: `${name} (${kind})`, intent, context: context(intent), look: look(kind) }]);
+}
+
+describe('plans of databases', () => {
+  it.each(INTENTS)('of %s, %s: no secret and no shell is in them', async (kind, _, intent) => {
+    const made = await plan(intent, look(kind));
+    for (const { argv, secrets = {} } of starts(made)) {
+      expect(['sh', 'bash', '/bin/sh']).not.toContain(argv[0]);
+      expect(argv).not.toContain('sh');
+      for (const secret of Object.values(secrets))
+        expect(Object.keys(secret)).toSatisfy((keys: string[]) => keys.includes('file') || keys.includes('variables'));
+    }
+  });
+
+  it('end by themselves inside a container, and bear the mark by which they are ended', async () => {
+    const [dump] = starts(await plan(INTENTS[0]?.[2] as Intent, look('postgres')));
+    expect(dump?.argv.slice(0, 12)).toEqual([
+      'docker',
+      'exec',
+      '--env',
+      'CHATOPS_STEP',
+      '--env',
+      'PGPASSWORD',
+      'c1',
+      'timeout',
+      '-k',
+      '30',
+      '21600',
+      'pg_dump',
+    ]);
+    expect(dump?.argv).toContain('app');
+    expect(dump?.argv.slice(-2)).toEqual(['--', 'shop']);
+  });
+
+  it('take user and password from agent.yaml where it names the server', async () => {
+    const [dump] = starts(
+      await plan(backup({ database_type: 'mysql', source_container: 'db', database: 'shop' }), look('mysql')),
+    );
+    expect(dump?.secrets).toEqual({ MYSQL_PWD: { file: '/etc/db' } });
+    expect(dump?.argv.slice(dump.argv.indexOf('--user'), dump.argv.indexOf('--user') + 2)).toEqual([
+      '--user',
+      'keeper',
+    ]);
+  });
+
+  it.each([
+    ['a drill of what ran on the host itself', drill('postgres'), { image: undefined }, 'image-gone'],
+    [
+      'a mirror on another host',
+      backup({ backup_type: 'docker_volumes', method: 'mirror', source: '/srv', destination: 'b@nas:/srv' }),
+      {},
+      'method-unsupported',
+    ],
+    [
+      'a target that climbs',
+      backup({ backup_type: 'docker_volumes', source: '/srv', destination: 'b@nas:/srv/../etc' }),
+      {},
+      'destination-not-allowed',
+    ],
+    [
+      'a pattern that restic would take for the other way round',
+      backup({ backup_type: 'docker_volumes', method: 'restic', source: '/srv', exclude: ['!x'] }),
+      {},
+      'exclude-not-allowed',
+    ],
+    [
+      'a restore of what is not there',
+      restore('postgres', { to_container: 'pg', at: 'nowhere1' }),
+      {},
+      'backup-unknown',
+    ],
+    ['a restore of another kind', restore('mysql', { to_container: 'db' }), { kind: 'postgres' }, 'backup-unknown'],
+    [
+      'a restore without a word',
+      { ...restore('plex', { to_container: 'plex' }), confirm_overwrite: false } as Intent,
+      {},
+      'overwrite-unconfirmed',
+    ],
+  ])('%s is refused', async (_, intent, more, code) => {
+    const kind =
+      'of' in intent && typeof intent.of === 'object' && 'kind' in intent.of ? intent.of.kind : 'docker_volumes';
+    expect(await codeOf(intent, look(kind, more))).toBe(code);
+  });
+});

@@ -1,0 +1,100 @@
+import type { Answer, Look, Start, Step } from '../../plan/plan.ts';
+import type { Site, Verify } from '../executor.ts';
+import { healthStep, verifySteps } from '../verify-steps.ts';
+import type { Inspected, Source } from './group.ts';
+
+export interface Still {
+  hold: Step[];
+  release: Step[];
+  /** For when it did not come to the release: also after a crash. */
+  cleanup: Step[];
+}
+
+interface Holding {
+  stack?: string | undefined;
+  stop_services?: string[] | undefined;
+  consistency?: 'live' | 'pause' | 'stop' | undefined;
+}
+
+const STOPPING = 5 * 60_000;
+
+/** Stops or pauses the containers that run now and are named by the intent, and those only are brought back. */
+export async function holdStill(
+  intent: Holding,
+  source: Pick<Source, 'container'>,
+  site: Site,
+  look: Look,
+): Promise<Still> {
+  const how = intent.consistency ?? (intent.stop_services ? 'stop' : 'live');
+  const running = how === 'live' ? [] : await runningOf(intent, source, site, look);
+  if (running.length === 0) return { hold: [], release: [], cleanup: [] };
+  const docker = (name: string, verb: string, more: Partial<Start> = {}): Start => ({
+    do: 'start',
+    name,
+    argv: [site.docker, 'container', verb, ...running],
+    timeout: STOPPING,
+    changes: true,
+    repeatable: true,
+    retry: [{ on: ['Cannot connect to the Docker daemon', 'error during connect'], times: 30, pause: 2_000 }],
+    failure: {
+      code: 'docker-failed',
+      remedy: `Look at the containers: docker ps --all. Those that ran: ${running.join(', ')}`,
+    },
+    ...more,
+  });
+  const [hold, release] = how === 'stop' ? (['stop', 'start'] as const) : (['pause', 'unpause'] as const);
+  return {
+    hold: [docker(hold, hold, how === 'pause' ? { repeatable: true, okCodes: [0, 1] } : {})],
+    release: [docker(release, release)],
+    // Once more is harmless: what runs is started already. 1: nothing is paused any more.
+    cleanup: [
+      { ...docker(`${release} in any case`, release, { okCodes: [0, 1] }), ifBegan: hold, unlessBegan: 'read back' },
+    ],
+  };
+}
+
+async function runningOf(
+  intent: Holding,
+  source: Pick<Source, 'container'>,
+  site: Site,
+  look: Look,
+): Promise<string[]> {
+  const names: string[] = [];
+  if (source.container !== undefined) {
+    const found = (await look.engine(`/containers/${encodeURIComponent(source.container)}/json`)) as Answer<Inspected>;
+    if (found?.State.Running && !found.State.Paused) names.push(found.Id);
+  }
+  if (intent.stop_services && intent.stack !== undefined) {
+    const label = [
+      `com.docker.compose.project.working_dir=${site.stacksRoot}/${intent.stack}`,
+      'com.docker.compose.oneoff=False',
+    ];
+    const filters = encodeURIComponent(JSON.stringify({ label, status: ['running'] }));
+    const listed = (await look.engine(`/containers/json?filters=${filters}`)) as Answer<
+      { Id: string; Labels: Record<string, string> }[]
+    >;
+    for (const { Id, Labels } of listed ?? [])
+      if (intent.stop_services.includes(Labels['com.docker.compose.service'] ?? '') && !names.includes(Id))
+        names.push(Id);
+  }
+  return names;
+}
+
+const HEALTHY = 5 * 60_000;
+
+interface Around extends Holding {
+  verify?: Verify | undefined;
+}
+
+/** What shows that the services which were stopped work with what they find now: their health, and the intent's checks. */
+export function startedAgain(intent: Around, still: Still, site: Site): (again: boolean) => Step[] {
+  if (intent.stack === undefined) return () => [];
+  const project = { dir: `${site.stacksRoot}/${intent.stack}` };
+  const services = intent.stop_services;
+  return again => [
+    ...(services && still.release.length > 0
+      ? [healthStep(`wait until healthy${again ? ' again' : ''}`, { ...project, services }, HEALTHY)]
+      : []),
+    ...verifySteps(intent.verify, project, { allow: site.verify, healthy: HEALTHY, again }),
+  ];
+}

@@ -1,0 +1,252 @@
+import { type Answer, CannotPlan, type Look } from '../../plan/plan.ts';
+import type { Change, Site } from '../executor.ts';
+import type { Shipment } from './ship-files.ts';
+import { composeFile, type OnStack, type Target } from './target.ts';
+
+/** What of `docker compose config --format json` is compared. */
+interface Service {
+  image?: string;
+  scale?: number;
+  deploy?: { replicas?: number };
+  ports?: { target: number; published?: string; protocol?: string; host_ip?: string }[];
+  volumes?: { type: string; source?: string; target: string; read_only?: boolean }[];
+  environment?: Record<string, string | null>;
+  container_name?: string;
+}
+interface Rendered {
+  name: string;
+  services: Record<string, Service>;
+}
+
+/** What of a container is compared. */
+interface Container {
+  Id: string;
+  Name: string;
+  Image: string;
+  State: { Running: boolean };
+  Config: { Image: string; Env?: string[]; Labels: Record<string, string> };
+  HostConfig: { PortBindings?: Record<string, { HostIp: string; HostPort: string }[] | null> };
+  Mounts?: { Type: string; Name?: string; Source: string; Destination: string; RW: boolean }[];
+}
+
+const UNKNOWN: Change = { subject: 'every service', change: 'unknown', details: ['nothing was looked at'] };
+
+/** What a rollout would change, service by service, and which files. Environment is told by name, never by value. */
+export async function compareStack(
+  intent: Extract<OnStack, { action: 'rollout' }>,
+  target: Target,
+  shipment: Shipment,
+  site: Site,
+  look: Look,
+): Promise<Change[]> {
+  const files: Change[] = [
+    ...shipment.writes.map(
+      (file): Change => ({ subject: file.path, change: 'write', details: [`sha256 ${file.sha256.slice(0, 12)}`] }),
+    ),
+    ...shipment.removes.map((path): Change => ({ subject: path, change: 'remove', details: ['no longer shipped'] })),
+  ];
+  if (files.length > 0) {
+    const named = composeFile(intent, site);
+    const what = named === undefined ? 'the files' : named;
+    return [
+      ...files,
+      {
+        subject: intent.service ?? 'every service',
+        change: 'unknown',
+        details: [`it depends on ${what} that this rollout writes`],
+      },
+    ];
+  }
+  const state = await lookAt(target, look);
+  if (!state) return [...files, UNKNOWN];
+  const { rendered, recreated, containers } = state;
+  if (intent.service !== undefined && !rendered.services[intent.service])
+    throw unknownService(intent.service, rendered);
+  const changes: Change[] = [...files];
+  for (const [name, service] of Object.entries(rendered.services)) {
+    if (intent.service !== undefined && intent.service !== name) continue;
+    const mine = containers.filter(container => labelOf(container, 'service') === name);
+    changes.push(await compareService(name, service, recreated, mine, look));
+  }
+  const orphans = new Set(
+    containers.map(container => labelOf(container, 'service')).filter(name => !(name in rendered.services)),
+  );
+  for (const name of orphans)
+    changes.push({ subject: name, change: 'remove', details: ['no longer in the compose file'] });
+  return changes;
+}
+
+/** What a scale would change. Throws CannotPlan: `service-unknown`, `scale-impossible`. */
+export async function compareScale(
+  intent: Extract<OnStack, { action: 'scale' }>,
+  target: Target,
+  look: Look,
+): Promise<Change[]> {
+  const state = await lookAt(target, look);
+  if (!state) return [{ ...UNKNOWN, subject: intent.service }];
+  const service = state.rendered.services[intent.service];
+  if (!service) throw unknownService(intent.service, state.rendered);
+  const fixed = (service.ports ?? []).find(port => port.published !== undefined && /^\d+$/.test(port.published));
+  if (intent.replicas > 1 && (service.container_name !== undefined || fixed)) {
+    throw new CannotPlan(
+      'scale-impossible',
+      `${intent.service} can't have ${intent.replicas} containers: ${
+        service.container_name === undefined
+          ? `its port ${fixed?.published} is fixed`
+          : `its container_name ${service.container_name} is fixed`
+      }.`,
+      'Take container_name and the fixed published port out of the compose file, or scale to 1.',
+    );
+  }
+  const now = state.containers.filter(one => labelOf(one, 'service') === intent.service && one.State.Running).length;
+  const details = [`containers ${now} → ${intent.replicas}`];
+  return [
+    {
+      subject: intent.service,
+      change: now === intent.replicas ? 'none' : 'scale',
+      details: now === intent.replicas ? [] : details,
+    },
+  ];
+}
+
+/** One line over all changes. */
+export function summarize(changes: Change[]): string {
+  const counts = new Map<string, number>();
+  for (const { change } of changes) if (change !== 'none') counts.set(change, (counts.get(change) ?? 0) + 1);
+  if (counts.size === 0) return 'Nothing would change.';
+  return [...counts]
+    .map(([change, count]) => `${count} to ${change}`)
+    .join(', ')
+    .replace(/\d+ to unknown/, 'not all is known');
+}
+
+async function lookAt(
+  target: Target,
+  look: Look,
+): Promise<{ rendered: Rendered; recreated: Set<string>; containers: Container[] } | undefined> {
+  // Compose's own rehearsal is the truth about what is recreated: its hashes of configurations with env_file are not stable.
+  const [config, rehearsal] = await Promise.all([
+    look.ask(target.compose(['config', '--format', 'json']), { cwd: target.dir }),
+    look.ask(target.compose(['--dry-run', 'up', '--detach', '--no-build', '--remove-orphans']), { cwd: target.dir }),
+  ]);
+  if (!config || !rehearsal) return undefined;
+  if (config.code !== 0) {
+    throw new CannotPlan(
+      'compose-invalid',
+      `The compose file is not valid: ${config.stderr.trim().slice(-500)}`,
+      'Correct the compose file.',
+    );
+  }
+  const filters = {
+    label: [`com.docker.compose.project.working_dir=${target.dir}`, 'com.docker.compose.oneoff=False'],
+  };
+  const listed = (await look.engine(
+    `/containers/json?all=1&filters=${encodeURIComponent(JSON.stringify(filters))}`,
+  )) as Answer<{ Id: string }[]>;
+  const containers = await Promise.all(
+    (listed ?? []).map(({ Id }) => look.engine(`/containers/${Id}/json`) as Promise<Answer<Container>>),
+  );
+  return {
+    rendered: JSON.parse(config.stdout) as Rendered,
+    recreated: new Set([...rehearsal.stderr.matchAll(/Container (\S+) +Recreate\s*$/gm)].map(([, name = '']) => name)),
+    containers: containers.filter(container => container !== null && container !== undefined),
+  };
+}
+
+async function compareService(
+  name: string,
+  service: Service,
+  recreated: Set<string>,
+  containers: Container[],
+  look: Look,
+): Promise<Change> {
+  const wanted = service.scale ?? service.deploy?.replicas ?? 1;
+  const [first] = containers;
+  if (!first) {
+    return wanted === 0
+      ? { subject: name, change: 'none', details: [] }
+      : {
+          subject: name,
+          change: 'create',
+          details: [`image ${service.image ?? 'built here'}`, `containers 0 → ${wanted}`],
+        };
+  }
+  const details = [
+    ...(await compareImage(service, first, look)),
+    ...comparePorts(service, first),
+    ...compareVolumes(service, first),
+    ...compareEnvironment(service, first),
+  ];
+  const isOld = containers.some(container => recreated.has(container.Name.slice(1)));
+  if (isOld && details.length === 0) details.push('its configuration differs');
+  if (containers.length !== wanted) details.push(`containers ${containers.length} → ${wanted}`);
+  const stopped = containers.filter(container => !container.State.Running).length;
+  if (isOld || details.some(detail => detail.startsWith('image ')))
+    return { subject: name, change: 'recreate', details };
+  if (containers.length !== wanted) return { subject: name, change: 'scale', details };
+  if (stopped > 0)
+    return { subject: name, change: 'start', details: [`${stopped} of ${containers.length} containers do not run`] };
+  return { subject: name, change: 'none', details: [] };
+}
+
+async function compareImage(service: Service, container: Container, look: Look): Promise<string[]> {
+  if (service.image === undefined) return [];
+  if (service.image !== container.Config.Image) return [`image ${container.Config.Image} → ${service.image}`];
+  const image = (await look.engine(`/images/${encodeURIComponent(service.image)}/json`)) as Answer<{ Id: string }>;
+  if (image === null) return [`image ${service.image} is not on the host yet`];
+  return image && image.Id !== container.Image ? [`image ${service.image} is a newer one on the host`] : [];
+}
+
+function comparePorts(service: Service, container: Container): string[] {
+  const wanted = (service.ports ?? []).map(
+    port => `${port.published ?? 'any'}:${port.target}/${port.protocol ?? 'tcp'}`,
+  );
+  const found = Object.entries(container.HostConfig.PortBindings ?? {}).flatMap(([port, bindings]) =>
+    (bindings ?? []).map(({ HostPort }) => `${HostPort === '' || HostPort === '0' ? 'any' : HostPort}:${port}`),
+  );
+  return difference('ports', found, wanted);
+}
+
+function compareVolumes(service: Service, container: Container): string[] {
+  const wanted = (service.volumes ?? []).filter(volume => volume.type !== 'tmpfs').map(volume => volume.target);
+  const found = (container.Mounts ?? []).filter(mount => mount.Type !== 'tmpfs').map(mount => mount.Destination);
+  // A volume that the image declares is mounted without being asked for.
+  return difference(
+    'volumes',
+    found.filter(
+      path =>
+        wanted.includes(path) ||
+        (container.Mounts ?? []).some(mount => mount.Destination === path && mount.Type === 'bind'),
+    ),
+    wanted,
+  );
+}
+
+function compareEnvironment(service: Service, container: Container): string[] {
+  const found = new Map(
+    (container.Config.Env ?? []).map(line => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
+  );
+  // config writes a literal "$" as "$$".
+  const changed = Object.entries(service.environment ?? {}).filter(
+    ([name, value]) => value !== null && found.get(name) !== value.replaceAll('$$', '$'),
+  );
+  return changed.length === 0 ? [] : [`environment ${changed.map(([name]) => name).join(', ')}`];
+}
+
+function difference(what: string, found: string[], wanted: string[]): string[] {
+  const from = found.toSorted().join(', ');
+  const to = wanted.toSorted().join(', ');
+  return from === to ? [] : [`${what} ${from || 'none'} → ${to || 'none'}`];
+}
+
+function labelOf(container: Container, label: string): string {
+  return container.Config.Labels[`com.docker.compose.${label}`] ?? '';
+}
+
+function unknownService(service: string, rendered: Rendered): CannotPlan {
+  return new CannotPlan(
+    'service-unknown',
+    `The compose file has no service "${service}".`,
+    `Its services are: ${Object.keys(rendered.services).join(', ')}.`,
+  );
+}

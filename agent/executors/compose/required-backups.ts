@@ -1,0 +1,47 @@
+import { CannotPlan, type RestorePoint } from '../../plan/plan.ts';
+import { type Context, type Intent, parseDuration } from '../executor.ts';
+
+type Rollout = Extract<Intent, { action: 'rollout' }>;
+
+const DEFAULT_MAX_AGE = '24h';
+
+/**
+ * The backups that a rollout stands on: those of `backup_before` and `needs`, verified in this run or (for `needs`) lately.
+ * Empty where it names none, and where nothing is carried out. Throws CannotPlan `backup-needed`.
+ */
+export function restorePoints(intent: Rollout, { backups, run, at, notBackups = [] }: Context): RestorePoint[] {
+  if (!backups) return [];
+  const inThisRun = (wanted: string) =>
+    backups.filter(one => one.run === run && (one.name === wanted || one.document === wanted) && one.verifiedAt);
+  const points: RestorePoint[] = [];
+  const { backup_before: before, needs = [], max_age: maxAge = DEFAULT_MAX_AGE } = intent;
+  if (before !== undefined) {
+    const found = inThisRun(before);
+    if (found.length === 0) {
+      throw new CannotPlan(
+        'backup-needed',
+        `The rollout wants the backup "${before}" to be made and verified first, in the same run. It was not. Nothing was changed.`,
+        `Send the intent file ${before} with it, before it; the action and "chatops run" do that by themselves where the file lies beside this one and holds a backup.`,
+      );
+    }
+    points.push(...found);
+  }
+  for (const wanted of needs) {
+    if (notBackups.includes(wanted)) continue;
+    const known = inThisRun(wanted).concat(backups.filter(one => one.name === wanted));
+    const oldest = Date.parse(at) - parseDuration(maxAge);
+    const found = known.find(one => one.verifiedAt !== undefined && Date.parse(one.verifiedAt) >= oldest);
+    if (!found) {
+      const newest = known.find(one => one.verifiedAt !== undefined)?.verifiedAt;
+      throw new CannotPlan(
+        'backup-needed',
+        newest === undefined
+          ? `The rollout needs the backup "${wanted}", and this host knows of none that has been verified. Nothing was changed.`
+          : `The rollout needs the backup "${wanted}" not older than ${maxAge}; the last one was verified at ${newest}. Nothing was changed.`,
+        'Make the backup (put its document before this one in the file), or correct its name.',
+      );
+    }
+    points.push(found);
+  }
+  return points.map(({ kind, name, archive, at: made, run: by }) => ({ kind, name, archive, at: made, run: by }));
+}

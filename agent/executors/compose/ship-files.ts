@@ -1,0 +1,107 @@
+import { type Answer, CannotPlan, type FileChange, type Look, type ReleasedFile, type Write } from '../../plan/plan.ts';
+import type { Site } from '../executor.ts';
+
+/** The record of what rollouts have shipped to a stack's folder. */
+interface Manifest {
+  version: 1;
+  files: { path: string; sha256: string; mode: number }[];
+}
+
+/** What the files of a stack are meant to be. */
+export interface Wanted {
+  path: string;
+  mode: number;
+  sha256: string;
+  /** Where a rollback takes the content from; a rollout's is the command's. */
+  kept?: string;
+}
+
+export interface Shipment {
+  /** Undefined where nothing is shipped. */
+  step: Write | undefined;
+  writes: Wanted[];
+  removes: string[];
+  /** What lay there by earlier rollouts; null where none had shipped anything. */
+  earlier: ReleasedFile[] | null;
+}
+
+export const WRITE_STEP = 'write files';
+
+/**
+ * What shipping does to the stack's folder: the command's files are written, those that an earlier rollout shipped and
+ * this one does not are removed, and nothing else is touched. The record comes first (old and new names) and last (new
+ * names), so that a crash in between forgets no file. Throws CannotPlan `env-file-not-ours`.
+ */
+export async function planShipment(
+  dir: string,
+  stack: string,
+  files: Wanted[],
+  site: Site,
+  look: Look,
+): Promise<Shipment> {
+  const record = `${site.memory}/${stack}/shipped.json`;
+  const text = await look.read(record);
+  const earlier = readManifest(text, record);
+  const known = text ? earlier.files : null;
+  if (files.length === 0) return { step: undefined, writes: [], removes: [], earlier: known };
+  const now = new Set(files.map(file => file.path));
+  const removed = earlier.files.filter(file => !now.has(file.path));
+  for (const file of files) await checkEnvFile(dir, file, earlier, look);
+
+  const manifest = (listed: Manifest['files']): FileChange => ({
+    path: record,
+    root: site.memory,
+    own: true,
+    mode: 0o600,
+    content: { text: `${JSON.stringify({ version: 1, files: listed } satisfies Manifest, null, 1)}\n` },
+  });
+  const mine = files.map(({ path, sha256, mode }) => ({ path, sha256, mode }));
+  const changes: FileChange[] = [
+    manifest([...mine, ...removed]),
+    ...files.map(
+      ({ path, sha256, mode, kept }): FileChange => ({
+        path: `${dir}/${path}`,
+        root: site.stacksRoot,
+        mode,
+        content: kept === undefined ? { shipped: sha256 } : { file: kept },
+      }),
+    ),
+    ...removed.map(({ path }): FileChange => ({ path: `${dir}/${path}`, root: site.stacksRoot, remove: true })),
+  ];
+  if (removed.length > 0) changes.push(manifest(mine));
+  const before = new Map(earlier.files.map(file => [file.path, file]));
+  return {
+    step: { do: 'write', name: WRITE_STEP, changes },
+    writes: files.filter(
+      file => before.get(file.path)?.sha256 !== file.sha256 || before.get(file.path)?.mode !== file.mode,
+    ),
+    removes: removed.map(file => file.path),
+    earlier: known,
+  };
+}
+
+/** Secrets on the host live in such files: one that no rollout shipped is never overwritten. */
+async function checkEnvFile(dir: string, file: Wanted, earlier: Manifest, look: Look): Promise<void> {
+  const name = file.path.split('/').at(-1) ?? '';
+  if (!/(^|\.)env(\.|$)/i.test(name) || earlier.files.some(known => known.path === file.path)) return;
+  const folder = `${dir}/${file.path}`.slice(0, -name.length - 1);
+  if (!(await look.list(folder))?.includes(name)) return;
+  throw new CannotPlan(
+    'env-file-not-ours',
+    `${folder}/${name} exists on the host and was not shipped by a rollout.`,
+    `Leave ${file.path} out of source_dir, or move the file on the host away.`,
+  );
+}
+
+function readManifest(text: Answer<string>, record: string): Manifest {
+  if (!text) return { version: 1, files: [] };
+  try {
+    return JSON.parse(text) as Manifest;
+  } catch {
+    throw new CannotPlan(
+      'record-unreadable',
+      `${record} can't be read.`,
+      'Remove it on the host; files shipped earlier then stay where they are.',
+    );
+  }
+}

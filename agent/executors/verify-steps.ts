@@ -1,0 +1,67 @@
+import type { AwaitHealthy, ComposeProject, Milliseconds, Step } from '../plan/plan.ts';
+import { parseDuration, type Verify } from './executor.ts';
+
+/** How long a container without a health check must have been running to count. */
+const SETTLE = 2_000;
+const TIMEOUT = '5s';
+const RETRIES = 10;
+const PAUSE = 1_000;
+
+export function healthStep(
+  name: string,
+  project: ComposeProject,
+  timeout: Milliseconds,
+  more: Pick<AwaitHealthy, 'replicas' | 'checked' | 'revive'> = {},
+): AwaitHealthy {
+  return { do: 'await-healthy', name, project, settle: SETTLE, timeout, ...more };
+}
+
+/** The checks of an intent as steps. `again`: the same ones after an undo, under other names. */
+export function verifySteps(
+  verify: Verify | undefined,
+  project: ComposeProject,
+  { allow, healthy, again = false }: { allow: string[]; healthy: number; again?: boolean },
+): Step[] {
+  if (!verify) return [];
+  const name = (what: string) => (again ? `verify again: ${what}` : `verify: ${what}`);
+  const probe = (check: { timeout?: string | undefined; retries?: number | undefined }) => ({
+    timeout: parseDuration(check.timeout ?? TIMEOUT),
+    retries: check.retries ?? RETRIES,
+    pause: PAUSE,
+    project,
+    allow,
+  });
+  const checked = verify.healthy;
+  const steps: Step[] = [
+    ...(checked ? [healthStep(name('healthy'), { ...project, services: checked }, healthy, { checked })] : []),
+    ...(verify.settle === undefined
+      ? []
+      : [{ do: 'settle' as const, name: name('settle'), project, for: parseDuration(verify.settle) }]),
+    ...[verify.tcp ?? []].flat().map((check): Step => {
+      const colon = check.address.lastIndexOf(':');
+      const host = check.address.slice(0, colon).replace(/^\[|\]$/g, '');
+      return {
+        do: 'tcp',
+        name: name(check.address),
+        host,
+        port: Number(check.address.slice(colon + 1)),
+        ...probe(check),
+      };
+    }),
+    ...[verify.http ?? []].flat().map(
+      (check): Step => ({
+        do: 'http',
+        name: name(check.url),
+        url: check.url,
+        status: [check.status ?? 200].flat(),
+        ...(check.body === undefined ? {} : { body: check.body }),
+        ...probe(check),
+      }),
+    ),
+  ];
+  // The same address may be asked twice, for different answers.
+  return steps.map((step, index) => {
+    const twice = steps.findIndex(other => other.name === step.name) !== index;
+    return twice ? { ...step, name: `${step.name} (${index + 1})` } : step;
+  });
+}

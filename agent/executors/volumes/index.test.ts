@@ -1,0 +1,188 @@
+import { describe, expect, it } from 'vitest';
+import { CannotPlan, type Look, type Start } from '../../plan/plan.ts';
+import { examine } from '../exam.ts';
+import type { Context, Executor, Intent, Site } from '../executor.ts';
+import { volumes } from './index.ts';
+
+const site: Site = {
+  stacksRoot: '/opt/stacks',
+  memory: '/var/lib/chatops/stacks',
+  docker: 'docker',
+  verify: [],
+  compose: { binds: [], ports: [1, 65535], socket: '/s', grantsOf: () => [] },
+  proxmox: '',
+  backups: {
+    sources: ['/var/lib/docker/volumes', '/opt/stacks'],
+    destinations: [{ path: '/mnt/backup', minFree: 1000 }],
+    remotes: [],
+    databases: [],
+    records: '/var/lib/chatops/backups',
+  },
+};
+const backup = (changes: object = {}): Intent =>
+  ({
+    action: 'backup',
+    backup_type: 'docker_volumes',
+    source: '/var/lib/docker/volumes/data/_data',
+    destination: '/mnt/backup/data',
+    ...changes,
+  }) as Intent;
+const context = (intent: Intent): Context => ({
+  document: { name: 'nightly', document: 1, documents: 1, intent },
+  run: 'run-00001',
+  at: '2026-11-21T06:00:00.123Z',
+  site,
+  files: [],
+  compare: false,
+});
+const FOLDER = '/mnt/backup/data/nightly';
+const look = (backups: string[] = []): Look => ({
+  list: async folder => (folder === FOLDER ? backups.flatMap(name => [name, `${name}.json`]) : null),
+  read: async () =>
+    JSON.stringify({
+      ...{
+        kind: 'docker_volumes',
+        name: 'nightly',
+        run: 'run-00000',
+        source: '/srv/data',
+        at: '2026-11-20T06:00:00.000Z',
+      },
+      ...{ bytes: 5000, files: 7, sha256: 'a'.repeat(64) },
+    }),
+  ask: async () => ({ code: 1, stdout: '', stderr: '' }),
+  engine: async path =>
+    path.includes('/plex/')
+      ? {
+          Id: 'p1',
+          State: { Running: true, Paused: false },
+          Mounts: [{ Type: 'volume', Source: '/var/lib/docker/volumes/plex/_data', Destination: '/config' }],
+        }
+      : path.startsWith('/containers/json')
+        ? [
+            { Id: 'a1', Labels: { 'com.docker.compose.service': 'app' } },
+            { Id: 'b1', Labels: { 'com.docker.compose.service': 'other' } },
+          ]
+        : null,
+});
+const plan = (intent: Intent, with_: Look = look()) =>
+  (volumes as unknown as Executor).plan(intent, context(intent), with_);
+const copyOf = async (intent: Intent, with_?: Look) =>
+  (await plan(intent, with_)).steps.find(({ name }) => name === 'copy') as Start;
+async function codeOf(intent: Intent): Promise<string> {
+  try {
+    await plan(intent);
+    return 'planned';
+  } catch (error) {
+    if (error instanceof CannotPlan) return error.code;
+    throw error;
+  }
+}
+
+examine(volumes as unknown as Executor, [
+  { name: 'a first backup', intent: backup(), context: context(backup()), look: look() },
+  {
+    name: 'a backup of a container that is stopped meanwhile',
+    intent: backup({ source: undefined, source_container: 'plex', source_path: '/config/db', consistency: 'stop' }),
+    context: context(backup()),
+    look: look(['20261120T060000Z']),
+  },
+]);
+
+describe('a backup of volumes', () => {
+  it('checks first, copies beside the last one, reads back, then prunes', async () => {
+    const { steps } = await plan(backup({ keep: { daily: 7 } }), look(['20261119T060000Z', '20261120T060000Z']));
+    expect(steps.map(step => step.do)).toEqual(['check-target', 'check-source', 'start', 'seal', 'prune']);
+    const [target, source, copy, seal, prune] = steps;
+    expect(target).toMatchObject({ path: '/mnt/backup', folder: FOLDER, needs: 6500 });
+    expect(source).toMatchObject({ last: { bytes: 5000, files: 7 }, acceptShrink: false });
+    expect((copy as Start).argv.slice(-4)).toEqual([
+      '--outbuf=L',
+      '--',
+      '/var/lib/docker/volumes/data/_data/',
+      `${FOLDER}/.20261121T060000.123Z.partial.run-00001/`,
+    ]);
+    expect((copy as Start).argv).toContain('--link-dest=../20261120T060000Z');
+    expect(seal).toMatchObject({
+      folder: FOLDER,
+      as: '20261121T060000.123Z',
+      partial: '.20261121T060000.123Z.partial.run-00001',
+    });
+    expect(prune).toMatchObject({ rules: { daily: 7 }, minKeep: 3 });
+  });
+
+  it('keeps days that have backups where only retention_days is said', async () => {
+    const { steps } = await plan(backup({ retention_days: 14 }));
+    expect(steps.at(-1)).toMatchObject({ do: 'prune', rules: { last: 1, daily: 14 } });
+  });
+
+  it('may be a mirror, which has one copy and is never pruned', async () => {
+    const { steps } = await plan(backup({ method: 'mirror' }));
+    expect(steps.map(step => step.do)).toEqual(['check-target', 'check-source', 'start', 'seal']);
+    expect((steps[2] as Start).argv).toContain('--delete-delay');
+  });
+
+  it('stops what runs and is named, starts only that again, also where the copy fails', async () => {
+    const { steps, cleanup } = await plan(backup({ stack: 'web', stop_services: ['app'] }));
+    expect(steps.map(({ name }) => name)).toEqual([
+      'check the destination',
+      'check the source',
+      'stop',
+      'copy',
+      'start',
+      'read back',
+      'prune',
+    ]);
+    for (const name of ['stop', 'start'])
+      expect((steps.find(step => step.name === name) as Start).argv).toEqual(['docker', 'container', name, 'a1']);
+    expect(cleanup).toMatchObject([
+      { argv: ['docker', 'container', 'start', 'a1'], ifBegan: 'stop', unlessBegan: 'read back' },
+      { do: 'clear', root: FOLDER },
+    ]);
+  });
+
+  it('finds the host’s folder of a path inside a container', async () => {
+    const inside = { source: undefined, source_container: 'plex', source_path: '/config/Library' };
+    expect((await copyOf(backup(inside))).argv.at(-2)).toBe('/var/lib/docker/volumes/plex/_data/Library/');
+    expect(await codeOf(backup({ ...inside, source_path: '/etc' }))).toBe('container-path-unknown');
+    expect(await codeOf(backup({ ...inside, source_container: 'nobody' }))).toBe('container-missing');
+  });
+
+  it('passes patterns as what they are', async () => {
+    const { argv } = await copyOf(backup({ exclude: ['!', '+ secret', 'cache/'] }));
+    expect(argv.filter(word => word.startsWith('--filter'))).toEqual([
+      '--filter=- !',
+      '--filter=- + secret',
+      '--filter=- cache/',
+    ]);
+    expect(await codeOf(backup({ exclude: ['a\nb'] }))).toBe('exclude-not-allowed');
+  });
+
+  it.each([
+    '-e',
+    '-eid',
+    '--rsh=id',
+    '--rsync-path=id',
+    '-aHe',
+    '--delete',
+    '--files-from=/etc/shadow',
+    '--log-file=/x',
+    '--bwlimit=1;id',
+    '--inplace',
+    '-L',
+  ])('takes no option %s', async option => {
+    expect(await codeOf(backup({ options: [option] }))).toBe('option-not-allowed');
+  });
+
+  it('takes options from the list', async () => {
+    expect((await copyOf(backup({ options: ['--checksum', '--bwlimit=500'], ownership: 'drop' }))).argv).toEqual(
+      expect.arrayContaining(['--checksum', '--bwlimit=500', '--no-owner', '--no-group']),
+    );
+  });
+
+  it.each(['/mnt/other', 'backup@nas:/srv', 'rsync://nas/x', '/mnt/backupx'])(
+    'does not write to %s',
+    async destination => {
+      expect(await codeOf(backup({ destination }))).toBe('destination-not-allowed');
+    },
+  );
+});

@@ -1,0 +1,114 @@
+import { describe, expect, it } from 'vitest';
+import type { Look, Start } from '../../plan/plan.ts';
+import { examine } from '../exam.ts';
+import type { Context, Executor, Intent } from '../executor.ts';
+import { vzdump } from './index.ts';
+
+const backup = (changes: object = {}): Intent =>
+  ({ action: 'backup', backup_type: 'vm_proxmox', vm_id: 110, storage: 'nfs', ...changes }) as Intent;
+const context = (intent: Intent): Context => ({
+  document: { name: 'vm', document: 1, documents: 1, intent },
+  run: 'run-00001',
+  at: '2026-11-21T06:00:00.000Z',
+  site: {
+    stacksRoot: '/opt/stacks',
+    memory: '/m',
+    docker: 'docker',
+    verify: [],
+    compose: { binds: [], ports: [1, 65535], socket: '/s', grantsOf: () => [] },
+    proxmox: '',
+    backups: { sources: [], destinations: [], remotes: [], databases: [], records: '/var/lib/chatops/backups' },
+  },
+  files: [],
+  compare: false,
+});
+/** A node that is a table; `config` is what qm or pct says. */
+const look = (type: string, config = ''): Look => ({
+  list: async () => null,
+  read: async () => null,
+  engine: async () => null,
+  ask: async ([program, , path]) => {
+    const said =
+      program === 'pvesh'
+        ? JSON.stringify(
+            path === '/cluster/status'
+              ? [{ type: 'node', name: 'pve', local: 1 }]
+              : [{ vmid: 110, type, node: 'pve', name: 'guest' }],
+          )
+        : program === 'pvesm'
+          ? 'Name Type Status\nnfs nfs active 1 1 1'
+          : config;
+    return { code: 0, stdout: said, stderr: '' };
+  },
+});
+const stepsOf = async (intent: Intent, with_: Look) =>
+  (await (vzdump as unknown as Executor).plan(intent, context(intent), with_)).steps as Start[];
+
+examine(vzdump as unknown as Executor, [
+  { name: 'a VM', intent: backup(), context: context(backup()), look: look('qemu', 'scsi0: a:b,size=1G\n') },
+  { name: 'a container', intent: backup({ retention_days: 3 }), context: context(backup()), look: look('lxc') },
+]);
+
+describe('a backup of a guest', () => {
+  it('must name each disk that is part of it, and those only', async () => {
+    const config =
+      'efidisk0: l:d0,size=4M\nide2: iso:x.iso,media=cdrom\nscsi0: l:d1,backup=1\nscsi1: l:d2,backup=0\nvirtio10: l:d3\nscsihw: virtio-scsi-single\n';
+    const [step] = await stepsOf(backup(), look('qemu', config));
+    expect(step?.mustSay?.slice(2)).toEqual([
+      "include disk 'efidisk0'",
+      "include disk 'scsi0'",
+      "include disk 'virtio10'",
+    ]);
+    const [container] = await stepsOf(backup(), look('lxc', 'rootfs: l:d1\n'));
+    expect(container?.mustSay?.slice(2)).toEqual(["including mount point rootfs ('/') in backup"]);
+  });
+
+  it('passes notes as one line without variables', async () => {
+    const [step] = await stepsOf(backup({ notes: 'a\nb {{x}} \\c' }), look('qemu'));
+    expect(step?.argv.at(-1)).toBe('--notes-template=a\\nb { {x}} \\\\c');
+  });
+
+  it.each([
+    [{}, undefined],
+    [{ retention_days: 14 }, ['--keep-last', '1', '--keep-daily', '14']],
+    [{ keep: { last: 1, weekly: 4 } }, ['--keep-last', '3', '--keep-weekly', '4']],
+    [{ keep: { last: 9 }, min_keep: 2 }, ['--keep-last', '9']],
+  ])('prunes by %o', async (changes, keeps) => {
+    const prune = (await stepsOf(backup(changes), look('qemu'))).find(({ name }) => name === 'prune');
+    expect(prune?.argv.slice(-(keeps?.length ?? 0))).toEqual(keeps);
+  });
+
+  it('does not end as stalled while it waits for another backup', async () => {
+    const [step] = await stepsOf(backup({ lock_wait: '2h', stall_timeout: '5m' }), look('qemu'));
+    expect([step?.stallTimeout, step?.argv.includes('120')]).toEqual([7_200_000, true]);
+  });
+});
+
+describe('a restore of a container', () => {
+  it('is made by pct, as a new and unprivileged one', async () => {
+    const restore = {
+      action: 'restore',
+      of: { kind: 'vm_proxmox', vm_id: 110 },
+      from: 'nfs',
+      to_vm_id: 901,
+      storage: 'nfs',
+    } as Intent;
+    const listing: Look = {
+      ...look('lxc'),
+      ask: async argv =>
+        argv.includes('--content')
+          ? {
+              code: 0,
+              stdout: '[{"volid":"nfs:backup/vzdump-lxc-110-2026_01_01-00_00_00.tar.zst","size":1,"ctime":5}]',
+              stderr: '',
+            }
+          : look('lxc').ask(argv),
+    };
+    const [step, see] = await stepsOf(restore, listing);
+    expect(step?.argv).toEqual([
+      ...['pct', 'restore', '901', 'nfs:backup/vzdump-lxc-110-2026_01_01-00_00_00.tar.zst'],
+      ...['--storage', 'nfs', '--unprivileged', '1'],
+    ]);
+    expect(see?.argv).toEqual(['pct', 'config', '901']);
+  });
+});

@@ -1,0 +1,193 @@
+import { createHmac, randomUUID } from 'node:crypto';
+import { z } from 'zod';
+import { SecretFile } from '../../config/backups.ts';
+import { Name } from '../../config/trust.ts';
+import type { Request } from '../../outbound/http.ts';
+import { readSecretFile } from '../../system/secret-file.ts';
+import { Digest } from './digest.ts';
+import type { Notice, Severity } from './notice.ts';
+import { Template } from './template.ts';
+
+const name = Name.describe('For the rules.');
+/** What every channel that people read can have. */
+const readable = { name, template: Template.optional(), digest: Digest.optional() };
+const UrlFile = SecretFile.describe('Its first line is the address, which is a secret.');
+const Url = z.url({ protocol: /^https?$/ });
+
+/** How people are told. Addresses that are secrets, and tokens, come from files. */
+export const Channel = z.discriminatedUnion('type', [
+  z.strictObject({ ...readable, type: z.literal('discord'), url_file: UrlFile }),
+  z.strictObject({ ...readable, type: z.literal('slack'), url_file: UrlFile }),
+  z.strictObject({
+    ...readable,
+    type: z.literal('ntfy'),
+    url: Url.describe('https://ntfy.sh/topic'),
+    token_file: SecretFile.optional(),
+  }),
+  z.strictObject({
+    ...readable,
+    type: z.literal('telegram'),
+    token_file: SecretFile,
+    chat: z.string().min(1).max(100),
+    api_url: Url.default('https://api.telegram.org'),
+  }),
+  z.strictObject({
+    ...readable,
+    type: z.literal('matrix'),
+    server: Url.describe('https://matrix.example.org'),
+    room: z.string().regex(/^!/, 'Expected a room’s id: "!abc:example.org"'),
+    token_file: SecretFile,
+  }),
+  z.strictObject({
+    ...readable,
+    type: z.literal('webhook'),
+    url: Url,
+    secret_file: SecretFile.describe('Signs the body: X-Chatops-Signature-256.'),
+  }),
+  z.strictObject({
+    ...readable,
+    type: z.literal('email'),
+    smtp: z.strictObject({
+      host: z.string().regex(/^[\w.-]+$/, 'Expected a host’s name or address'),
+      port: z.int().min(1).max(65_535).default(587),
+      tls: z.enum(['starttls', 'implicit', 'none']).default('starttls'),
+      user: z.string().min(1).max(254).optional(),
+      password_file: SecretFile.optional(),
+    }),
+    from: z.email(),
+    to: z.array(z.email()).min(1).max(20),
+  }),
+  z.strictObject({ name, type: z.literal('uptime_kuma'), url_file: UrlFile }),
+  z.strictObject({ name, type: z.literal('healthchecks'), url_file: UrlFile }),
+]);
+export type Channel = z.infer<typeof Channel>;
+
+const COLOURS: Record<Severity, number> = { info: 0x2ecc71, warning: 0xe67e22, error: 0xe74c3c };
+const MARKS: Record<Severity, string> = { info: '✅', warning: '⚠️', error: '❌' };
+const PRIORITIES: Record<Severity, number> = { info: 3, warning: 4, error: 5 };
+
+/** The request that tells a notice on a channel. Throws an Error where a secret can't be read. */
+export function requestFor(channel: Exclude<Channel, { type: 'email' }>, notice: Notice): Request {
+  switch (channel.type) {
+    case 'discord':
+      return json(readSecretFile(channel.url_file), {
+        // Nobody is pinged by what a container prints.
+        allowed_mentions: { parse: [] },
+        embeds: [
+          {
+            title: titleOf(notice).slice(0, 256),
+            description: escaped(notice.text).slice(0, 3_000),
+            color: COLOURS[notice.severity],
+            timestamp: notice.at,
+            ...(notice.url === undefined ? {} : { url: notice.url }),
+            fields: factsOf(notice).map(([key, value]) => ({
+              name: key,
+              value: escaped(value).slice(0, 1_000),
+              inline: true,
+            })),
+            footer: { text: notice.agent },
+          },
+        ],
+      });
+    case 'slack': {
+      const facts = factsOf(notice).map(([key, value]) => `*${key}:* ${plain(value)}`);
+      const text = `${MARKS[notice.severity]} ${titleOf(notice)}`;
+      return json(readSecretFile(channel.url_file), {
+        text: plain(text),
+        blocks: [
+          { type: 'header', text: { type: 'plain_text', text: text.slice(0, 150) } },
+          {
+            type: 'section',
+            text: { type: 'mrkdwn', text: `${facts.join('   ')}\n${plain(notice.text)}`.slice(0, 2_900) || ' ' },
+          },
+        ],
+      });
+    }
+    case 'ntfy': {
+      const url = new URL(channel.url);
+      const [topic = ''] = url.pathname.split('/').slice(-1);
+      const message = { topic, title: titleOf(notice), message: textOf(notice), priority: PRIORITIES[notice.severity] };
+      return json(
+        url.origin,
+        { ...message, ...(notice.url === undefined ? {} : { click: notice.url }) },
+        channel.token_file === undefined ? {} : { Authorization: `Bearer ${readSecretFile(channel.token_file)}` },
+      );
+    }
+    case 'telegram':
+      return json(`${channel.api_url}/bot${readSecretFile(channel.token_file)}/sendMessage`, {
+        chat_id: channel.chat,
+        text: `${MARKS[notice.severity]} ${titleOf(notice)}\n${textOf(notice)}`.slice(0, 4_000),
+        link_preview_options: { is_disabled: true },
+      });
+    case 'matrix': {
+      const path = `/_matrix/client/v3/rooms/${encodeURIComponent(channel.room)}/send/m.room.message/${randomUUID()}`;
+      return {
+        ...json(
+          channel.server.replace(/\/+$/, '') + path,
+          { msgtype: 'm.notice', body: `${MARKS[notice.severity]} ${titleOf(notice)}\n${textOf(notice)}` },
+          { Authorization: `Bearer ${readSecretFile(channel.token_file)}` },
+        ),
+        method: 'PUT',
+      };
+    }
+    case 'webhook': {
+      const body = JSON.stringify({ schema_version: 1, ...notice });
+      const signature = createHmac('sha256', readSecretFile(channel.secret_file)).update(body).digest('hex');
+      const headers = { 'Content-Type': 'application/json', 'X-Chatops-Signature-256': `sha256=${signature}` };
+      return { url: channel.url, method: 'POST', headers, body };
+    }
+    case 'uptime_kuma': {
+      const url = new URL(readSecretFile(channel.url_file));
+      url.searchParams.set('status', notice.severity === 'error' ? 'down' : 'up');
+      url.searchParams.set('msg', titleOf(notice).slice(0, 200));
+      return { url: url.href, method: 'GET' };
+    }
+    case 'healthchecks': {
+      const url = readSecretFile(channel.url_file).replace(/\/+$/, '');
+      return {
+        url: notice.severity === 'error' ? `${url}/fail` : url,
+        method: 'POST',
+        body: textOf(notice).slice(0, 10_000),
+      };
+    }
+  }
+}
+
+function json(url: string, body: object, headers: Record<string, string> = {}): Request {
+  return {
+    url,
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json', ...headers },
+    body: JSON.stringify(body),
+  };
+}
+
+/** A notice in one line. */
+export function titleOf({ headline, title, agent, count }: Notice): string {
+  return headline ?? `${agent}: ${title}${count > 1 ? ` (${count} times)` : ''}`;
+}
+
+/** The rest of it, in lines. */
+export function textOf(notice: Notice): string {
+  const facts = factsOf(notice).map(([key, value]) => `${key}: ${value}`);
+  return [notice.text, ...facts, ...(notice.url === undefined ? [] : [notice.url])].filter(Boolean).join('\n');
+}
+
+function factsOf({ code, stack, run, schedule }: Notice): [string, string][] {
+  const facts: [string, string | undefined][] = [
+    ['code', code],
+    ['stack', stack],
+    ['schedule', schedule],
+    ['run', run],
+  ];
+  return facts.filter((fact): fact is [string, string] => fact[1] !== undefined && fact[1] !== '');
+}
+
+/** Markdown of others is shown, not obeyed. */
+function escaped(text: string): string {
+  return text.replace(/[\\`*_{}[\]()#+!|~<>@]/g, char => `\\${char}`);
+}
+
+function plain(text: string): string {
+  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+}

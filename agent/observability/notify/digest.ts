@@ -1,0 +1,48 @@
+import { Cron } from 'croner';
+import { z } from 'zod';
+import { cronTrouble } from '../../triggers/schedules.ts';
+import { type Notice, SEVERITIES } from './notice.ts';
+
+/** When a channel is told everything at once. */
+export const Digest = z
+  .strictObject({
+    cron: z.string().min(1).max(200).describe('"0 8 * * *": minute, hour, day, month, weekday.'),
+    timezone: z.string().default('UTC'),
+  })
+  .refine(({ cron, timezone }) => cronTrouble(cron, timezone) === undefined, {
+    error: 'Expected a time that comes, such as {cron: "0 8 * * *", timezone: Europe/Berlin}',
+  })
+  .describe('In place of each notice by itself: all of them together, at these times.');
+export type Digest = z.infer<typeof Digest>;
+
+/** How many notices one digest lists; the rest is counted. */
+const MOST_LISTED = 40;
+
+/** When the next digest is due. Milliseconds since 1970. */
+export function nextDigest({ cron, timezone }: Digest, now: number): number {
+  return new Cron(cron, { timezone, paused: true }).nextRun(new Date(now))?.getTime() ?? now;
+}
+
+/** All of them in one: counted by what happened, and listed with their times. */
+export function digestOf(notices: Notice[]): Notice {
+  const [first, ...others] = notices;
+  if (!first) throw new RangeError('nothing to tell');
+  if (others.length === 0) return first;
+  const counts = new Map<string, number>();
+  for (const { event, count } of notices) counts.set(event, (counts.get(event) ?? 0) + count);
+  const worst = Math.max(...notices.map(({ severity }) => SEVERITIES.indexOf(severity)));
+  const lines = notices.slice(-MOST_LISTED).map(({ at, title, code, count }) => {
+    const why = code === undefined ? '' : ` (${code})`;
+    return `${at.slice(5, 16).replace('T', ' ')} ${title}${why}${count > 1 ? `, ${count} times` : ''}`;
+  });
+  const left = notices.length - lines.length;
+  return {
+    event: notices.find(({ severity }) => severity === SEVERITIES[worst])?.event ?? first.event,
+    severity: SEVERITIES[worst] ?? 'info',
+    agent: first.agent,
+    at: notices.at(-1)?.at ?? first.at,
+    title: `${notices.length} notices: ${[...counts].map(([event, count]) => `${count} ${event}`).join(', ')}`,
+    text: [...(left > 0 ? [`${left} earlier ones`] : []), ...lines].join('\n'),
+    count: 1,
+  };
+}

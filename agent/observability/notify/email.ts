@@ -1,0 +1,40 @@
+import { readSecretFile } from '../../system/secret-file.ts';
+import type { Channel } from './channels.ts';
+
+type EmailChannel = Extract<Channel, { type: 'email' }>;
+
+/** Sends a mail by SMTP. Throws an Error; `responseCode` is the server's, where it said no. */
+export async function sendMail(
+  channel: EmailChannel,
+  { subject, text }: { subject: string; text: string },
+  timeout: number,
+): Promise<void> {
+  const { host, port, user, password_file, tls } = channel.smtp;
+  // It is not worth loading where nobody is told by mail.
+  const { createTransport } = await import(/* webpackMode: "eager" */ 'nodemailer');
+  const transport = createTransport({
+    host,
+    port,
+    secure: tls === 'implicit',
+    requireTLS: tls === 'starttls',
+    ignoreTLS: tls === 'none',
+    ...(user === undefined
+      ? {}
+      : { auth: { user, pass: password_file === undefined ? '' : readSecretFile(password_file) } }),
+    connectionTimeout: timeout,
+    greetingTimeout: timeout,
+    socketTimeout: timeout,
+    disableFileAccess: true,
+    disableUrlAccess: true,
+  });
+  try {
+    await transport.sendMail({ from: channel.from, to: channel.to, subject, text });
+  } finally {
+    transport.close();
+  }
+}
+
+/** One line and no more: what a container printed can't add headers. */
+export function subjectOf(title: string): string {
+  return title.replace(/\s+/g, ' ').slice(0, 200);
+}

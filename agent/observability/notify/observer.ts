@@ -1,0 +1,87 @@
+import type { Receipt } from '../../../protocol/receipt.ts';
+import type { Refusal } from '../../../protocol/refusal.ts';
+import type { Admitted } from '../../admission/admitted.ts';
+import { AUTH_REASONS } from '../../admission/auth-reasons.ts';
+import type { Watcher } from '../../runs/observer.ts';
+import type { Refusing } from '../audit.ts';
+import { Notice, type NoticeEvent, severityOf } from './notice.ts';
+import type { Notifier } from './notifier.ts';
+
+/** How much of a failure's words a notice repeats. */
+const MOST_TEXT = 500;
+
+/** Makes notices of what happens. */
+export class NoticeWatch implements Watcher {
+  readonly #agent: string;
+  readonly #notifier: Notifier;
+
+  constructor(agent: string, notifier: Notifier) {
+    this.#agent = agent;
+    this.#notifier = notifier;
+  }
+
+  ended(run: string, receipt: Receipt, { command }: Admitted): void {
+    if (command.type === 'plan' || command.dry_run || receipt.outcome === 'planned') return;
+    const [first] = receipt.documents;
+    const { origin } = command;
+    const more = receipt.documents.length > 1 ? ` and ${receipt.documents.length - 1} more` : '';
+    const images = receipt.documents.flatMap(one => one.images).filter(({ before, after }) => before !== after);
+    this.#tell(receipt.outcome as NoticeEvent, {
+      title: `${first?.action ?? 'run'} on ${first?.stack || first?.name || 'this host'}${more} ${receipt.outcome}`,
+      text:
+        receipt.message === undefined
+          ? images.map(({ service, after }) => `${service}: ${after?.slice(0, 19) ?? 'none'}`).join('\n')
+          : cut(`${receipt.message} ${receipt.remedy ?? ''}`.trim()),
+      code: receipt.reason,
+      stack: first?.stack,
+      run,
+      ...(origin.event === 'schedule' && origin.run_id === '' ? { schedule: origin.actor } : {}),
+      ...(origin.url.startsWith('https://') ? { url: origin.url } : {}),
+    });
+  }
+
+  /** Somebody was turned away. */
+  refused({ code, message, remedy }: Refusal, { address, trust, repository, intents }: Refusing): void {
+    const event = eventOf(code);
+    const from = [address, trust, repository].filter(Boolean).join(', ');
+    this.#tell(event, {
+      title: `${event}: ${code}`,
+      text: cut(`${message} ${remedy} (from ${from})`),
+      code,
+      stack: intents?.[0]?.stack,
+    });
+  }
+
+  /** A schedule could not begin its run. */
+  scheduleFailed(schedule: string, why: string): void {
+    this.#tell('schedule-failed', { title: `schedule ${schedule} could not begin`, text: cut(why), schedule });
+  }
+
+  #tell(event: NoticeEvent, facts: Partial<Notice> & { title: string; text: string }): void {
+    const notice = { event, severity: severityOf(event), agent: this.#agent, at: new Date().toISOString(), ...facts };
+    try {
+      this.#notifier.notify(Notice.parse(notice));
+    } catch (error) {
+      // A notice is never worth a run.
+      console.error('notices:', error);
+    }
+  }
+}
+
+function eventOf(code: string): NoticeEvent {
+  if (code === 'address-not-allowed') return 'address-refused';
+  switch (AUTH_REASONS[code]) {
+    case 'label_mismatch':
+      return 'label-mismatch';
+    case 'invalid_key':
+    case 'expired':
+    case 'replayed':
+      return 'auth-failure';
+    default:
+      return 'refused';
+  }
+}
+
+function cut(text: string): string {
+  return text.length > MOST_TEXT ? `${text.slice(0, MOST_TEXT)}…` : text;
+}

@@ -1,0 +1,161 @@
+import { request } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CannotPlan, type ComposeProject } from '../plan/plan.ts';
+
+const TIMEOUT_MS = 15_000;
+/** The engine tells its time in whole seconds. */
+const CLOCK_TOLERANCE_MS = 5_000;
+const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
+
+/** The Docker Engine API, for looking only: GET over the unix socket. */
+export class Engine {
+  readonly socket: string;
+  /** How far the engine's clock is ahead of ours, in milliseconds, as far as that can't be the way. */
+  #ahead = 0;
+
+  constructor(socket: string) {
+    this.socket = socket;
+  }
+
+  /** Parsed JSON, or null for 404. Throws {@link CannotPlan} `docker-unreachable`. */
+  async get(path: string): Promise<unknown> {
+    const { status, body } = await this.#ask(path);
+    if (status === 404) return null;
+    if (status !== 200)
+      throw this.#unreachable(`it answered ${status} to GET ${path}: ${body.toString().slice(0, 200)}`);
+    return JSON.parse(body.toString());
+  }
+
+  /** The last lines that a container has printed; none where it is gone or its log can't be read. */
+  async lastLines(container: string, count: number): Promise<string[]> {
+    const { status, body } = await this.#ask(
+      `/containers/${encodeURIComponent(container)}/logs?stdout=1&stderr=1&tail=${count}`,
+    );
+    if (status !== 200) return [];
+    return withoutHeads(body).split('\n').filter(Boolean);
+  }
+
+  /** Whether the engine answers. Throws {@link CannotPlan} `docker-unreachable`. */
+  async ping(): Promise<void> {
+    const { status } = await this.#ask('/_ping');
+    if (status !== 200) throw this.#unreachable(`it answered ${status} to a ping`);
+  }
+
+  /** Whether it answers within that time (milliseconds). */
+  async answers(patience: number, signal: AbortSignal): Promise<boolean> {
+    const deadline = performance.now() + patience;
+    while (performance.now() < deadline && !signal.aborted) {
+      try {
+        await this.ping();
+        return true;
+      } catch (error) {
+        if (!(error instanceof CannotPlan)) throw error;
+        await sleep(500, undefined, { signal }).catch(() => undefined);
+      }
+    }
+    return false;
+  }
+
+  /** The time by the engine's own clock, in which its containers' times are told. */
+  now(): number {
+    return Date.now() + this.#ahead;
+  }
+
+  #ask(path: string): Promise<{ status: number; body: Buffer }> {
+    return new Promise((done, fail) => {
+      const asked = request(
+        { socketPath: this.socket, path, method: 'GET', headers: { host: 'docker' }, timeout: TIMEOUT_MS },
+        response => {
+          const ahead = Date.parse(response.headers.date ?? '') - Date.now();
+          this.#ahead = Math.abs(ahead) > CLOCK_TOLERANCE_MS ? ahead : 0;
+          const chunks: Buffer[] = [];
+          let bytes = 0;
+          response.on('data', (chunk: Buffer) => {
+            chunks.push(chunk);
+            bytes += chunk.length;
+            if (bytes > MAX_ANSWER_BYTES) asked.destroy(new Error('its answer is too large'));
+          });
+          response.on('end', () => done({ status: response.statusCode ?? 0, body: Buffer.concat(chunks) }));
+          response.on('error', error => fail(this.#unreachable(error.message)));
+        },
+      );
+      asked.on('timeout', () => asked.destroy(new Error(`no answer within ${TIMEOUT_MS / 1000} s`)));
+      asked.on('error', error => fail(this.#unreachable(error.message)));
+      asked.end();
+    });
+  }
+
+  #unreachable(why: string): CannotPlan {
+    return new CannotPlan(
+      'docker-unreachable',
+      `The Docker engine can't be asked at ${this.socket}: ${why}.`,
+      'Start Docker on the host, let the agent’s user read and write the socket, or correct docker.socket in agent.yaml.',
+    );
+  }
+}
+
+/** What containers without a terminal print comes in pieces with a head of 8 bytes: stream, three zeros, length (big-endian). */
+function withoutHeads(body: Buffer): string {
+  const pieces: Buffer[] = [];
+  let at = 0;
+  while (at + 8 <= body.length && (body[at] ?? 9) <= 2 && body.readUIntBE(at + 1, 3) === 0) {
+    const length = body.readUInt32BE(at + 4);
+    pieces.push(body.subarray(at + 8, at + 8 + length));
+    at += 8 + length;
+  }
+  return Buffer.concat([...pieces, body.subarray(at)]).toString();
+}
+
+/** What of `GET /containers/json` the agent reads. */
+export interface ListedContainer {
+  Id: string;
+  Names: string[];
+  Image: string;
+  ImageID: string;
+  State: string;
+  Status: string;
+  Labels: Record<string, string>;
+}
+
+/** What of `GET /containers/{id}/json` the agent reads. */
+export interface InspectedContainer {
+  Id: string;
+  Name: string;
+  Image: string;
+  RestartCount: number;
+  Config: { Image: string; Labels: Record<string, string> };
+  HostConfig?: { RestartPolicy?: { Name?: string } };
+  State: {
+    Status: string;
+    ExitCode: number;
+    OOMKilled?: boolean;
+    StartedAt: string;
+    Health?: { Status: string; Log?: { ExitCode: number; Output: string }[] };
+  };
+  NetworkSettings: { Networks?: Record<string, { IPAddress: string; GlobalIPv6Address?: string }> };
+}
+
+/** Path of the list of a compose project's containers (also stopped ones), found by the folder that compose labels them with. */
+export function projectContainers({ dir, name }: Pick<ComposeProject, 'dir' | 'name'>): string {
+  const label = [`com.docker.compose.project.working_dir=${dir}`, 'com.docker.compose.oneoff=False'];
+  if (name !== undefined) label.push(`com.docker.compose.project=${name}`);
+  return `/containers/json?all=1&filters=${encodeURIComponent(JSON.stringify({ label }))}`;
+}
+
+/** Looks at each container; one that is gone meanwhile is left out. */
+export async function inspectAll(
+  engine: Engine,
+  containers: ListedContainer[],
+): Promise<{ listed: ListedContainer; inspected: InspectedContainer }[]> {
+  const all = await Promise.all(
+    containers.map(async listed => ({
+      listed,
+      inspected: (await engine.get(`/containers/${listed.Id}/json`)) as InspectedContainer | null,
+    })),
+  );
+  return all.filter((one): one is { listed: ListedContainer; inspected: InspectedContainer } => one.inspected !== null);
+}
+
+export function serviceOf(container: ListedContainer): string {
+  return container.Labels['com.docker.compose.service'] ?? '';
+}

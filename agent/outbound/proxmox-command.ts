@@ -1,0 +1,135 @@
+import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ApiFile } from '../config/proxmox-programs.ts';
+import { ProxmoxApi, ProxmoxSays } from './proxmox.ts';
+
+/** What vzdump ends with where it fails. */
+const FAILED = 255;
+const POLL_MS = 1_000;
+const LOG_PAGE = 500;
+/** So many polls in a row may go wrong: Proxmox's API is started again on updates. */
+const MOST_MISSED = 60;
+
+/** One of Proxmox's programs by its API: `chatops proxmox PROGRAM API-FILE ARGUMENT…`. As far as the agent calls it. */
+export async function proxmox([program = '', file = '', ...args]: string[]): Promise<number> {
+  try {
+    const api = new ProxmoxApi(JSON.parse(readFileSync(file, 'utf8')) as ApiFile);
+    const options = optionsOf(args);
+    switch (program) {
+      case 'vzdump':
+        return await vzdump(api, args[0] ?? '', options);
+      case 'pvesh':
+        return await pvesh(api, args, options);
+      case 'pvesm':
+        return await pvesm(api, args, options);
+      case 'qm':
+      case 'pct':
+        if (args[0] === 'config') return await guestConfig(api, program === 'qm' ? 'qemu' : 'lxc', args[1] ?? '');
+    }
+    throw new ProxmoxSays(
+      `"${program} ${args[0] ?? ''}" is not done by the API: a restore makes a guest, which this token may not. Run the agent as root on the node for that.`,
+    );
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : error}\n`);
+    return FAILED;
+  }
+}
+
+/** `--name value` and `--name=value`. */
+function optionsOf(args: string[]): Map<string, string> {
+  const found = new Map<string, string>();
+  for (let at = 0; at < args.length; at++) {
+    const [, name, value] = /^--([\w-]+)(?:=(.*))?$/s.exec(args[at] ?? '') ?? [];
+    if (name !== undefined) found.set(name, value ?? args[++at] ?? '');
+  }
+  return found;
+}
+
+/** Begins the task, tells its log as it goes on, and has it stopped where this process is. */
+async function vzdump(api: ProxmoxApi, id: string, options: Map<string, string>): Promise<number> {
+  const task = await api.call<string>('POST', `/nodes/${api.node}/vzdump`, {
+    vmid: id,
+    ...Object.fromEntries(options),
+  });
+  const path = `/nodes/${api.node}/tasks/${encodeURIComponent(task)}`;
+  const stop = () =>
+    void api.call('DELETE', path).catch((error: unknown) => process.stderr.write(`${String(error)}\n`));
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, stop);
+  let line = 0;
+  let missed = 0;
+  for (;;) {
+    try {
+      // Asked first: what is logged after it has stopped is there then.
+      const { status, exitstatus = '' } = await api.call<{ status: string; exitstatus?: string }>(
+        'GET',
+        `${path}/status`,
+      );
+      for (let page = LOG_PAGE; page === LOG_PAGE; ) {
+        const lines = await api.call<{ n: number; t: string }[]>('GET', `${path}/log`, {
+          start: String(line),
+          limit: String(LOG_PAGE),
+        });
+        page = lines.length;
+        const fresh = lines.filter(({ n }) => n > line);
+        for (const { t } of fresh) if (t !== 'no content') process.stderr.write(`${t}\n`);
+        line = Math.max(line, ...fresh.map(({ n }) => n));
+        if (fresh.length === 0) break;
+      }
+      missed = 0;
+      if (status === 'stopped') {
+        if (exitstatus === 'OK' || exitstatus.startsWith('WARNINGS')) return 0;
+        process.stderr.write(`The task ended: ${exitstatus}\n`);
+        return FAILED;
+      }
+    } catch (error) {
+      if (!(error instanceof ProxmoxSays) || ++missed > MOST_MISSED) throw error;
+    }
+    await sleep(POLL_MS);
+  }
+}
+
+async function pvesh(api: ProxmoxApi, [verb, path = '']: string[], options: Map<string, string>): Promise<number> {
+  if (verb !== 'get') throw new ProxmoxSays('Only "pvesh get" is done by the API.');
+  const { 'output-format': _format, ...params } = Object.fromEntries(options);
+  // Asking the cluster wants more rights than a backup; which node this is, agent.yaml says.
+  const data =
+    path === '/cluster/status' ? [{ type: 'node', name: api.node, local: 1 }] : await api.call('GET', path, params);
+  process.stdout.write(`${JSON.stringify(data)}\n`);
+  return 0;
+}
+
+async function pvesm(api: ProxmoxApi, [verb, second = '']: string[], options: Map<string, string>): Promise<number> {
+  if (verb === 'status') {
+    const storage = options.get('storage') ?? '';
+    const { active, type } = await api.call<{ active?: number; type?: string }>(
+      'GET',
+      `/nodes/${api.node}/storage/${encodeURIComponent(storage)}/status`,
+    );
+    process.stdout.write(`${storage} ${type ?? 'unknown'} ${active ? 'active' : 'inactive'}\n`);
+    return 0;
+  }
+  if (verb === 'prune-backups') {
+    const keep = [...options]
+      .flatMap(([name, value]) => (name.startsWith('keep-') ? [`${name}=${value}`] : []))
+      .join(',');
+    const params = { 'prune-backups': keep, vmid: options.get('vmid') ?? '', type: options.get('type') ?? 'qemu' };
+    const path = `/nodes/${api.node}/storage/${encodeURIComponent(second)}/prunebackups`;
+    if (options.has('dry-run')) {
+      for (const { volid, mark } of await api.call<{ volid: string; mark: string }[]>('GET', path, params))
+        process.stdout.write(`${volid} ${params.type}/${params.vmid} ${mark}\n`);
+      return 0;
+    }
+    await api.call('DELETE', path, params);
+    return 0;
+  }
+  throw new ProxmoxSays(`"pvesm ${verb}" is not done by the API: it has no files.`);
+}
+
+async function guestConfig(api: ProxmoxApi, type: string, id: string): Promise<number> {
+  const config = await api.call<Record<string, unknown>>(
+    'GET',
+    `/nodes/${api.node}/${type}/${encodeURIComponent(id)}/config`,
+  );
+  for (const [key, value] of Object.entries(config)) process.stdout.write(`${key}: ${String(value)}\n`);
+  return 0;
+}

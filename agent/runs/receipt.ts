@@ -1,0 +1,103 @@
+import type { Outcome } from '../../protocol/event.ts';
+import type { SecretKey } from '../../protocol/keys.ts';
+import type { DocumentResult, Receipt } from '../../protocol/receipt.ts';
+import { PAYLOAD_TYPES, sign } from '../../protocol/signature.ts';
+import type { Admitted } from '../admission/admitted.ts';
+import type { RestorePoint } from '../plan/plan.ts';
+import { type Ending, UNDONE } from './execute.ts';
+
+/** What became of one document so far. */
+export type DocumentEnding = Omit<Partial<Ending>, 'outcome'> & {
+  outcome: DocumentResult['outcome'];
+  restorePoints?: RestorePoint[];
+};
+
+const SKIPPED: DocumentEnding = { outcome: 'skipped' };
+
+/** Puts together the last word on a run from what became of its documents. */
+export function makeReceipt(
+  admitted: Admitted,
+  agent: string,
+  endings: readonly (DocumentEnding | undefined)[],
+  run: {
+    events: number;
+    head: string;
+    startedAt: string;
+    finishedAt: string;
+    audit?: { n: number; digest: string };
+    planDigest?: string;
+  },
+): Receipt {
+  const documents: DocumentResult[] = admitted.documents.map(({ document }, index) => {
+    const ending = endings[index] ?? SKIPPED;
+    return {
+      document: index + 1,
+      ...(document.intent.id === undefined ? {} : { id: document.intent.id }),
+      name: document.name,
+      action: document.intent.action,
+      stack: stackOf(document.intent),
+      ...('service' in document.intent && document.intent.service !== undefined
+        ? { service: document.intent.service }
+        : {}),
+      ...(admitted.sender.rules[index] === undefined ? {} : { rule: admitted.sender.rules[index] }),
+      outcome: ending.outcome,
+      steps: ending.steps ?? [],
+      images: ending.images ?? [],
+      files: ending.files ?? { written: [], removed: [] },
+      ...(ending.backup === undefined ? {} : { backup: ending.backup }),
+      ...(ending.drill === undefined ? {} : { drill: ending.drill }),
+      ...(ending.restorePoints === undefined ? {} : { restore_points: ending.restorePoints }),
+    };
+  });
+  const failedAt = failureOf(endings);
+  const failed = endings[failedAt];
+  return {
+    run: admitted.command.id,
+    agent,
+    outcome: outcomeOf(endings, failed),
+    ...(failed?.code === undefined ? {} : { reason: failed.code }),
+    ...(failed?.message === undefined ? {} : { message: failed.message }),
+    ...(failed?.remedy === undefined ? {} : { remedy: failed.remedy }),
+    ...(failed?.failedStep === undefined ? {} : { failed_step: { document: failedAt + 1, step: failed.failedStep } }),
+    changed: endings.some(ending => ending?.changed === true),
+    documents,
+    events: run.events,
+    events_digest: run.head,
+    ...(run.audit === undefined ? {} : { audit: { rows: run.audit.n, digest: run.audit.digest } }),
+    ...(run.planDigest === undefined ? {} : { plan_digest: run.planDigest }),
+    started_at: run.startedAt,
+    finished_at: run.finishedAt,
+  };
+}
+
+/** The place of the ending that the run is told by: what could not be undone before what failed first; -1 where nothing did. */
+function failureOf(endings: readonly (DocumentEnding | undefined)[]): number {
+  const broke = endings.findIndex(ending => ending?.code === 'undo-failed');
+  if (broke >= 0) return broke;
+  return endings.findIndex(
+    ending => ending && !['succeeded', 'planned', 'skipped'].includes(ending.outcome) && ending.code !== UNDONE,
+  );
+}
+
+/** How the run ended. Where everything that it had changed is as it was before, that is `rolled-back`. */
+function outcomeOf(endings: readonly (DocumentEnding | undefined)[], failed: DocumentEnding | undefined): Outcome {
+  const all = endings.flatMap(ending => (ending && ending.outcome !== 'skipped' ? [ending.outcome] : []));
+  if (!failed) return all.includes('succeeded') ? 'succeeded' : (all[0] ?? 'cancelled');
+  const isUndone = endings.some(ending => ending?.code === UNDONE);
+  if (failed.outcome === 'failed' && isUndone && !endings.some(ending => ending?.changed === true))
+    return 'rolled-back';
+  return failed.outcome === 'skipped' ? 'cancelled' : failed.outcome;
+}
+
+/** The receipt as it goes over the wire and into the store. */
+export function signReceipt(receipt: Receipt, keys: readonly SecretKey[]): string {
+  return JSON.stringify({
+    type: 'receipt',
+    ...sign(PAYLOAD_TYPES.receipt, Buffer.from(JSON.stringify(receipt)), keys),
+  });
+}
+
+/** The stack an intent names, or an empty text where it names none. */
+export function stackOf(intent: object): string {
+  return 'stack' in intent && typeof intent.stack === 'string' ? intent.stack : '';
+}

@@ -1,0 +1,86 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { Deployment } from '../../protocol/command.ts';
+import { Refused } from '../../protocol/refusal.ts';
+import type { Plan } from '../plan/plan.ts';
+import { refusals } from '../refusals.ts';
+import type { DocumentPast, Store, StoredRun } from '../store/runs.ts';
+import { type Ending, type Hands, type Told, undoLate } from './execute.ts';
+import { graphOfCommand, inOrder } from './graph.ts';
+import type { DocumentEnding } from './receipt.ts';
+
+export type Undo = NonNullable<Deployment['undo']>;
+
+const NOTHING_TO_UNDO: DocumentEnding = { outcome: 'succeeded', changed: false };
+
+/** What undoing needs of its run. */
+interface Undoing {
+  store: Store;
+  hands: Hands;
+  /** How far an earlier agent had come with it. */
+  past: Map<number, DocumentPast>;
+  tellPlan(document: number, plan: Plan): Promise<void>;
+  hear(work: AsyncGenerator<Told, Ending>): Promise<DocumentEnding>;
+  finished(document: number, ending: DocumentEnding): Promise<DocumentEnding>;
+  surely<T>(work: () => T): Promise<T>;
+}
+
+/** Undoes documents of an earlier run, the last first, and stops where one can't be undone. What that run kept lies in its folder. */
+export async function undoRun(
+  command: Deployment,
+  undo: Undo,
+  { store, hands, past, tellPlan, hear, finished, surely }: Undoing,
+): Promise<(DocumentEnding | undefined)[]> {
+  const earlier = store.past(undo.run);
+  const endings: (DocumentEnding | undefined)[] = [];
+  for (const index of backwards(command, undo)) {
+    const document = index + 1;
+    const known = earlier.get(document);
+    const mine = past.get(document);
+    endings[index] = mine?.ending;
+    if (mine?.ending || !known?.plan || known.ending?.outcome !== 'succeeded') continue;
+    if (!mine) await tellPlan(document, undoPlan(known.plan));
+    const ended = { steps: [], images: [], files: { written: [], removed: [] }, ...known.ending };
+    const work = undoLate(known.plan, ended, { document, hands, ...(mine ? { past: mine.steps } : {}) });
+    const ending = await finished(document, work ? await hear(work) : NOTHING_TO_UNDO);
+    endings[index] = ending;
+    if (ending.outcome === 'rolled-back')
+      await surely(() => store.undone(undo.run, document, { ...known.ending, ...ending }));
+    if (ending.outcome !== 'rolled-back' && ending.outcome !== 'succeeded') break;
+  }
+  return endings;
+}
+
+/** The places of the documents to undo, the last first. */
+function backwards(command: Deployment, { documents }: Undo): number[] {
+  const { nodes, mine } = graphOfCommand(command);
+  return inOrder(nodes)
+    .map(place => mine.indexOf(place))
+    .filter(index => documents.includes(index + 1))
+    .reverse();
+}
+
+/** What is told in place of the plan that is undone. */
+function undoPlan({ title, undo, late = [] }: Plan): Plan {
+  return {
+    title: `undo of: ${title}`,
+    summary: 'What was there before comes back.',
+    changes: [],
+    steps: [...undo, ...late],
+    undo: [],
+    cleanup: [],
+  };
+}
+
+/** Only a run that has ended, of the same sender and the same intents, is undone: these were judged. Throws `Refused`. */
+export function checkUndo(command: Deployment, find: (run: string) => StoredRun | undefined, trust: string): void {
+  const { undo, intents } = command;
+  if (!undo) return;
+  const run = find(undo.run);
+  if (!run) throw new Refused(refusals.runUnknown(undo.run));
+  if (run.trust !== trust) throw new Refused(refusals.notYourRun(undo.run));
+  const no = (why: string) => new Refused(refusals.undoNotPossible(undo.run, why));
+  if (run.type !== 'run' || run.state !== 'ended') throw no('it has not ended, or only looked');
+  const carried = JSON.parse(run.command) as Deployment;
+  if (carried.undo) throw no('it undid another run');
+  if (!isDeepStrictEqual(carried.intents, JSON.parse(JSON.stringify(intents)))) throw no('its intents are others');
+}

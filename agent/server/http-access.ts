@@ -1,0 +1,59 @@
+import { createHash, timingSafeEqual } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import { isIP } from 'node:net';
+import { hostname } from 'node:os';
+import { type Refusal, Refused } from '../../protocol/refusal.ts';
+import type { Config } from '../config/load.ts';
+import { identifyPeer, type PeerAddress } from '../outbound/tailscale.ts';
+import { refusals } from '../refusals.ts';
+import { readSecretFile } from '../system/secret-file.ts';
+
+/**
+ * Whether the request calls this agent by a name that is its own. A page that a browser has open can have any name lead
+ * here (DNS rebinding), but must say that name.
+ */
+export function isOwnHost(header: string | undefined, { agent, doors }: Pick<Config, 'agent' | 'doors'>): boolean {
+  const name = (header ?? '').replace(/:\d{1,5}$/, '').toLowerCase();
+  if (name === '') return false;
+  const own = [agent, hostname(), hostname().split('.')[0] ?? '', 'localhost', ...doors.hosts];
+  return (
+    isIP(name.replace(/^\[|\]$/g, '')) !== 0 ||
+    own.some(one => one.toLowerCase() === name) ||
+    // Names of a tailnet: nobody else can have them lead anywhere.
+    /^[a-z0-9-]+(\.[a-z0-9-]+\.ts\.net)?\.?$/.test(name)
+  );
+}
+
+/** Why the asker may not read what a door tells; undefined where it may. With a token and a tailnet identity either will do. */
+export async function turnedAway(
+  request: IncomingMessage,
+  from: PeerAddress,
+  { doors, tailscale }: Pick<Config, 'doors' | 'tailscale'>,
+): Promise<Refusal | undefined> {
+  if (doors.token_file === undefined && !doors.tailscale) return undefined;
+  if (doors.token_file !== undefined && bears(request.headers.authorization, doors.token_file)) return undefined;
+  if (!doors.tailscale) return refusals.doorClosed();
+  try {
+    await identifyPeer(tailscale.socket, from, doors.tailscale);
+    return undefined;
+  } catch (error) {
+    if (error instanceof Refused) return doors.token_file === undefined ? error.refusal : refusals.doorClosed();
+    throw error;
+  }
+}
+
+/** In constant time. A token that can't be read opens nothing. */
+function bears(header: string | undefined, file: string): boolean {
+  const [scheme = '', token = ''] = (header ?? '').split(' ');
+  if (scheme.toLowerCase() !== 'bearer' || token === '') return false;
+  try {
+    return timingSafeEqual(digest(token), digest(readSecretFile(file)));
+  } catch (error) {
+    console.error('doors:', error instanceof Error ? error.message : error);
+    return false;
+  }
+}
+
+function digest(text: string): Buffer {
+  return createHash('sha256').update(text).digest();
+}

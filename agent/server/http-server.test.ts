@@ -1,0 +1,256 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import {
+  agent,
+  ask,
+  audit,
+  configure,
+  dir,
+  file,
+  keys,
+  metrics,
+  rollout,
+  said,
+  second,
+  stranger,
+  url,
+  withAgent,
+} from '../../test/stand/guarded.ts';
+import { Client, command } from '../../test/stand/signer.ts';
+
+withAgent();
+
+describe('the wire refuses', () => {
+  it('a key that nobody trusts, and a payload that was changed', async () => {
+    expect(await ask(command([rollout()]), stranger.secret)).toBe('signature-invalid');
+    const client = new Client(url());
+    const frame = JSON.parse(await client.signed(command([rollout()]), keys.secret));
+    const payload = JSON.parse(Buffer.from(frame.payload, 'base64').toString());
+    payload.intents[0].intent.stack = 'stack-other';
+    client.socket.send(JSON.stringify({ ...frame, payload: Buffer.from(JSON.stringify(payload)).toString('base64') }));
+    expect(await client.answer()).toBe('signature-invalid');
+  });
+
+  it('a frame that was recorded and is sent again, here or on a second connection', async () => {
+    const first = new Client(url());
+    const frame = await first.signed(command([rollout()], { dry_run: true }), keys.secret);
+    first.socket.send(frame);
+    expect(await first.answer()).toBe('accepted');
+    const replay = new Client(url());
+    await replay.frame('hello');
+    replay.socket.send(frame);
+    expect(await replay.answer()).toBe('challenge-stale');
+  });
+
+  it('a receipt or a hello in place of a command', async () => {
+    const client = new Client(url());
+    const hello = await client.frame('hello');
+    client.socket.send(JSON.stringify({ ...hello, type: 'signed' }));
+    expect(await client.answer()).toBe('signature-invalid');
+  });
+
+  it.each<[string, (client: Client) => void, string]>([
+    ['garbage', client => client.socket.send('{"type":'), 'frame-malformed'],
+    ['JSON of another shape', client => client.socket.send('[1,2,3]'), 'frame-malformed'],
+    ['deep JSON', client => client.socket.send(`${'['.repeat(100_000)}${']'.repeat(100_000)}`), 'frame-malformed'],
+    [
+      'an unknown key in the frame',
+      client =>
+        client.socket.send(
+          '{"type":"signed","payloadType":"a","payload":"","signatures":[{"sig":""}],"__proto__":{"a":1},"b":1}',
+        ),
+      'frame-malformed',
+    ],
+    ['a binary frame', client => client.socket.send(Buffer.from([0, 1, 2])), 'frame-malformed'],
+    ['16 MiB and a byte', client => client.socket.send('x'.repeat(16 * 1024 * 1024 + 1)), 'closed 1009'],
+  ])('%s', async (_, send, answer) => {
+    const client = new Client(url());
+    await client.frame('hello');
+    send(client);
+    expect(await client.answer()).toBe(answer);
+    expect(await ask(command([rollout()], { dry_run: true }))).toBe('accepted');
+  });
+
+  it('who comes with an Origin, to another path or without the subprotocol', async () => {
+    for (const [client, status] of [
+      [new Client(url(), { headers: { Origin: 'https://example.org' } }), 403],
+      [new Client(url(), {}, undefined, '/v2'), 404],
+      [new Client(url(), {}, 'chat'), 400],
+    ] as const) {
+      expect(await client.frame('hello')).toBeUndefined();
+      expect(client.status).toBe(status);
+      expect(JSON.parse(client.body).remedy).toBeTruthy();
+    }
+  });
+
+  it('silence', { timeout: 20_000 }, async () => {
+    const client = new Client(url());
+    await client.frame('hello');
+    expect(await client.answer()).toBe('hello-timeout');
+  });
+
+  it('more connections than an address may make, with the time to wait; but still tells its health', async () => {
+    configure({ rate_limit: { commands: 2, per: '1m' } });
+    agent.reload();
+    const codes: (number | undefined)[] = [];
+    for (let n = 0; n < 3; n++) {
+      const client = new Client(url());
+      await client.frame('hello');
+      codes.push(client.status);
+      if (client.status === 429) expect(Number(client.headers['retry-after'])).toBeGreaterThan(0);
+      await client.end();
+    }
+    expect(codes).toEqual([undefined, undefined, 429]);
+    for (let n = 0; n < 5; n++) expect((await fetch(`http://127.0.0.1:${agent.port}/healthz`)).status).toBe(200);
+    configure();
+    agent.reload();
+  });
+
+  it('addresses that are not allowed, at every door', async () => {
+    configure({ allow_from: ['100.64.0.0/10'] });
+    agent.reload();
+    const client = new Client(url());
+    await client.frame('hello');
+    expect(client.status).toBe(403);
+    expect((await fetch(`http://127.0.0.1:${agent.port}/metrics`)).status).toBe(403);
+    configure();
+    agent.reload();
+  });
+
+  it('requests that only drip in', { timeout: 30_000 }, async () => {
+    const began = Date.now();
+    const asked = request({
+      port: agent.port,
+      host: '127.0.0.1',
+      path: '/healthz',
+      headers: { 'Content-Length': '10' },
+      method: 'POST',
+    });
+    asked.write('x');
+    const status = await new Promise(done =>
+      asked.on('response', response => done(response.statusCode)).on('error', () => done('closed')),
+    );
+    expect(status).toBe(405);
+    expect(Date.now() - began).toBeLessThan(20_000);
+    asked.destroy();
+  });
+});
+
+describe('what happened can be seen', () => {
+  it('each refusal is counted and in the audit, with who and from where', async () => {
+    const count = async () =>
+      Number(/chatops_auth_failures_total\{reason="invalid_key"\} (\d+)/.exec(await metrics())?.[1]);
+    const before = await count();
+    await ask(command([rollout()]), stranger.secret);
+    expect(await count()).toBe(before + 1);
+    expect((await audit()).at(-1)).toMatchObject({ event: 'refused', code: 'signature-invalid', address: '127.0.0.1' });
+    await ask(command([rollout({ stack: 'vault' })]));
+    expect((await audit()).at(-1)).toMatchObject({
+      code: 'stack-not-allowed',
+      key: keys.id,
+      trust: 'homelab',
+      intents: [{ intent: 'test', action: 'rollout', stack: 'vault' }],
+    });
+    expect(await metrics()).toContain(
+      'chatops_intent_failures_total{intent_name="test",action="rollout",stack="vault",reason="stack-not-allowed"}',
+    );
+  });
+
+  it('promtool has nothing to say against the metrics', async () => {
+    const text = await metrics();
+    execFileSync('promtool', ['check', 'metrics'], { input: text });
+    for (const name of [
+      'chatops_intent_requests_total',
+      'chatops_intent_duration_seconds_bucket',
+      'chatops_build_info',
+      'chatops_runs_in_progress',
+      'process_resident_memory_bytes',
+    ]) {
+      expect(text).toContain(name);
+    }
+  });
+
+  it('not being ready is told with its reason', async () => {
+    const response = await fetch(`http://127.0.0.1:${agent.port}/readyz`);
+    expect(response.status).toBe(503);
+    expect(JSON.stringify(await response.json())).toContain('no-docker.sock');
+  });
+
+  it('its own key and state are for nobody else', () => {
+    expect(statSync(join(dir, 'state')).mode & 0o077).toBe(0);
+    for (const name of ['agent.key', 'chatops.db']) expect(statSync(join(dir, 'state', name)).mode & 0o077).toBe(0);
+    expect(said.join('\n')).toContain(`agent-key: ${agent.publicKey}`);
+  });
+});
+
+describe('a state folder that can’t be written', () => {
+  it('refuses new commands, and the agent lives on', async () => {
+    const runs = join(dir, 'state', 'runs');
+    renameSync(runs, `${runs}.away`);
+    writeFileSync(runs, 'in the way');
+    expect(await ask(command([rollout()], { dry_run: true }))).toBe('state-unwritable');
+    rmSync(runs);
+    renameSync(`${runs}.away`, runs);
+    expect(await ask(command([rollout()], { dry_run: true }))).toBe('accepted');
+  });
+});
+
+describe('a reload', () => {
+  it.each<[string, (file: string) => void, RegExp]>([
+    [
+      'a following key that is none',
+      file => writeFileSync(`${file}.next`, 'nonsense\n', { mode: 0o600 }),
+      /agent\.key\.next: Expected a secret key/,
+    ],
+    [
+      'a following key that others can read',
+      file => writeFileSync(`${file}.next`, 'x\n', { mode: 0o644 }),
+      /chmod 600 .*agent\.key\.next/,
+    ],
+    [
+      'its own key taken away',
+      file => renameSync(file, `${file}.away`),
+      /agent\.key: ENOENT.*Put the agent's key back/,
+    ],
+  ])('with %s is refused, and the agent goes on as it was', async (_, spoil, message) => {
+    const own = join(dir, 'state', 'agent.key');
+    const before = agent.publicKey;
+    spoil(own);
+    agent.reload();
+    rmSync(`${own}.next`, { force: true });
+    if (existsSync(`${own}.away`)) renameSync(`${own}.away`, own);
+    expect(said.at(-1)).toMatch(message);
+    const refused = (await audit()).findLast(({ event }) => event === 'reload-refused');
+    expect(refused).toMatchObject({ by: 'signal', code: 'config-invalid', message: expect.stringMatching(message) });
+    expect(agent.publicKey).toBe(before);
+    expect(await ask(command([rollout()], { dry_run: true }))).toBe('accepted');
+    agent.reload();
+    expect(said.at(-1)).toContain('configuration reloaded');
+  });
+
+  it('takes a key away at once, and keeps the old configuration where the new one is broken', async () => {
+    expect(await ask(command([rollout()], { dry_run: true }), second.secret)).toBe('accepted');
+    writeFileSync(file, 'agent: whitebox\ntrust: [}\n');
+    agent.reload();
+    expect(said.at(-1)).toContain('refused');
+    expect(await audit()).toContainEqual(expect.objectContaining({ event: 'reload-refused', code: 'config-invalid' }));
+    expect(await ask(command([rollout()], { dry_run: true }), second.secret)).toBe('accepted');
+    configure({
+      trust: [
+        {
+          name: 'homelab',
+          key: keys.public,
+          repository: 'org/homelab',
+          allow: [{ actions: ['rollout'], stacks: ['stack-web'] }],
+        },
+      ],
+    });
+    agent.reload();
+    expect(await ask(command([rollout()], { dry_run: true }), second.secret)).toBe('signature-invalid');
+    configure();
+    agent.reload();
+  });
+});

@@ -1,0 +1,216 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  type Engine,
+  type InspectedContainer,
+  inspectAll,
+  type ListedContainer,
+  projectContainers,
+  serviceOf,
+} from '../outbound/docker.ts';
+import { type AwaitHealthy, CannotPlan, type ComposeProject, type Milliseconds, type Settle } from '../plan/plan.ts';
+
+const POLL_MS = 250;
+/** How many lines of how many containers are told where they are not well. */
+const LAST_LINES = 15;
+const MOST_TOLD = 4;
+
+type Verdict = { state: 'good' | 'waiting' | 'bad'; text: string; code?: string };
+
+export interface HealthEnding {
+  ok: boolean;
+  code?: string;
+  message?: string;
+  remedy?: string;
+}
+
+/** Containers of the project, only those of the named services where some are named. */
+export async function containersOf(engine: Engine, project: ComposeProject): Promise<ListedContainer[]> {
+  const all = ((await engine.get(projectContainers(project))) ?? []) as ListedContainer[];
+  return all.filter(container => !project.services || project.services.includes(serviceOf(container)));
+}
+
+/**
+ * Yields a line whenever a container's state changes; returns the verdict. An engine that does not answer may be starting
+ * again: it is asked until the deadline. Aborting ends it with code `cancelled`; with `mayRevive` a container that somebody
+ * stopped ends it with code `service-stopped`.
+ */
+export async function* awaitHealthy(
+  engine: Engine,
+  step: AwaitHealthy,
+  signal: AbortSignal,
+  mayRevive = false,
+): AsyncGenerator<string, HealthEnding> {
+  const deadline = performance.now() + step.timeout;
+  const told = new Map<string, string>();
+  for (;;) {
+    const verdicts = await askAll(engine, step, (container, settle, now) =>
+      mayRevive && wasStopped(container, step.revive?.ran ?? [])
+        ? { state: 'bad', text: `was stopped (exit code ${container.State.ExitCode})`, code: 'service-stopped' }
+        : judge(container, settle, now),
+    );
+    yield* news(verdicts, told);
+    const bad = [...verdicts].find(([, verdict]) => verdict.state === 'bad');
+    if (bad) {
+      if (bad[1].code !== 'service-stopped') yield* lastWords(engine, [bad[0]]);
+      return unhealthy(bad);
+    }
+    const waiting = [...verdicts].filter(([, verdict]) => verdict.state === 'waiting');
+    if (waiting.length === 0) return { ok: true };
+    if (performance.now() >= deadline) {
+      yield* lastWords(
+        engine,
+        waiting.map(([name]) => name),
+      );
+      const states = waiting.map(([name, verdict]) => `${name}: ${verdict.text}`).join('; ');
+      return {
+        ok: false,
+        code: verdicts.has(ENGINE) ? 'docker-unreachable' : 'health-timeout',
+        message: `Not healthy within ${Math.round(step.timeout / 1000)} s. ${states}`,
+        remedy: 'Look at the containers’ logs on the host, or give the intent a longer "timeout".',
+      };
+    }
+    await sleep(POLL_MS, undefined, { signal }).catch(() => undefined);
+    if (signal.aborted) return CANCELLED;
+  }
+}
+
+/** As {@link awaitHealthy}, for as long as `step.for`: whatever stops being good, or was started again, ends it. */
+export async function* settle(engine: Engine, step: Settle, signal: AbortSignal): AsyncGenerator<string, HealthEnding> {
+  const deadline = performance.now() + step.for;
+  const told = new Map<string, string>();
+  const starts = new Map<string, string>();
+  yield `watching for ${step.for / 1000} s\n`;
+  for (;;) {
+    const verdicts = await askAll(engine, { ...step, settle: 0 }, (container, patience, now) => {
+      const start = `${container.State.StartedAt} ${container.RestartCount}`;
+      const before = starts.get(container.Id) ?? start;
+      starts.set(container.Id, before);
+      if (before !== start) return { state: 'bad', text: 'was started again', code: 'service-exited' };
+      return judge(container, patience, now);
+    });
+    yield* news(verdicts, told);
+    const bad = [...verdicts].find(([name, { state }]) => state === 'bad' || (state === 'waiting' && name !== ENGINE));
+    if (bad) {
+      yield* lastWords(engine, [bad[0]]);
+      return unhealthy(bad);
+    }
+    if (performance.now() >= deadline) return { ok: true };
+    await sleep(POLL_MS, undefined, { signal }).catch(() => undefined);
+    if (signal.aborted) return CANCELLED;
+  }
+}
+
+const CANCELLED: HealthEnding = { ok: false, code: 'cancelled', message: 'Cancelled while waiting for health.' };
+/** In the place of a container's name: the engine itself. */
+const ENGINE = 'docker';
+
+function* news(verdicts: Map<string, Verdict>, told: Map<string, string>): Generator<string> {
+  for (const [name, verdict] of verdicts) {
+    if (told.get(name) !== verdict.text) yield `${name}: ${verdict.text}\n`;
+    told.set(name, verdict.text);
+  }
+}
+
+/** What containers printed last: mostly it tells why they are not well. */
+async function* lastWords(engine: Engine, containers: string[]): AsyncGenerator<string> {
+  for (const name of containers.slice(0, MOST_TOLD)) {
+    for (const line of await engine.lastLines(name, LAST_LINES).catch(() => [])) yield `${name} | ${line}\n`;
+  }
+}
+
+function unhealthy([name, verdict]: [string, Verdict]): HealthEnding {
+  return {
+    ok: false,
+    code: verdict.code ?? 'service-unhealthy',
+    message: `${name}: ${verdict.text}`,
+    remedy: `See what it printed above, or "docker logs ${name}" on the host.`,
+  };
+}
+
+type Watched = Pick<AwaitHealthy, 'project' | 'replicas' | 'checked' | 'settle'>;
+/** `now`: by the engine's clock. */
+type Judge = (container: InspectedContainer, settle: Milliseconds, now: number) => Verdict;
+
+async function askAll(engine: Engine, step: Watched, judging: Judge): Promise<Map<string, Verdict>> {
+  try {
+    return await judgeAll(engine, step, judging);
+  } catch (error) {
+    if (!(error instanceof CannotPlan)) throw error;
+    return new Map([[ENGINE, { state: 'waiting', text: error.message }]]);
+  }
+}
+
+async function judgeAll(engine: Engine, step: Watched, judging: Judge): Promise<Map<string, Verdict>> {
+  const verdicts = new Map<string, Verdict>();
+  const counts = new Map<string, number>();
+  const listed = await containersOf(engine, step.project);
+  const found = await inspectAll(engine, listed);
+  // Gone between the list and the look: the next round sees what took its place.
+  for (const { Id } of listed) {
+    if (!found.some(({ listed: one }) => one.Id === Id))
+      verdicts.set(Id.slice(0, 12), { state: 'waiting', text: 'being replaced' });
+  }
+  for (const { listed: container, inspected } of found) {
+    const service = serviceOf(container);
+    counts.set(service, (counts.get(service) ?? 0) + 1);
+    const unchecked = step.checked?.includes(service) && !inspected.State.Health;
+    verdicts.set(
+      inspected.Name.slice(1),
+      unchecked
+        ? { state: 'bad', text: 'has no health check', code: 'health-check-missing' }
+        : judging(inspected, step.settle, engine.now()),
+    );
+  }
+  for (const [service, wanted] of Object.entries(step.replicas ?? {})) {
+    const found = counts.get(service) ?? 0;
+    if (found !== wanted) verdicts.set(service, { state: 'waiting', text: `${found} of ${wanted} containers` });
+  }
+  const absent = (step.project.services ?? []).filter(
+    service => !counts.has(service) && step.replicas?.[service] === undefined,
+  );
+  for (const service of absent) verdicts.set(service, { state: 'waiting', text: 'no container yet' });
+  return verdicts;
+}
+
+function judge(container: InspectedContainer, settle: Milliseconds, now: number): Verdict {
+  const { State: state } = container;
+  const restarts = container.HostConfig?.RestartPolicy?.Name ?? 'no';
+  if (state.Status === 'exited' || state.Status === 'dead') {
+    if (state.ExitCode === 0 && (restarts === 'no' || restarts === '' || restarts === 'on-failure')) {
+      return { state: 'good', text: 'done (exit code 0)' };
+    }
+    if (restarts === 'no' || restarts === '') {
+      return { state: 'bad', text: `ended with exit code ${state.ExitCode}`, code: 'service-exited' };
+    }
+    return { state: 'waiting', text: `ended with exit code ${state.ExitCode}` };
+  }
+  if (container.RestartCount >= 3 && runningFor(state.StartedAt, now) < Math.max(settle, 10_000)) {
+    return {
+      state: 'bad',
+      text: `keeps restarting (${container.RestartCount} times, exit code ${state.ExitCode})`,
+      code: 'service-exited',
+    };
+  }
+  if (state.Status !== 'running') return { state: 'waiting', text: state.Status };
+  if (state.Health && state.Health.Status !== 'none') {
+    if (state.Health.Status === 'healthy') return { state: 'good', text: 'healthy' };
+    if (state.Health.Status !== 'unhealthy')
+      return { state: 'waiting', text: 'running, health check has not passed yet' };
+    const last = state.Health.Log?.at(-1);
+    const said = last ? ` (exit code ${last.ExitCode}: ${last.Output.trim().slice(-200) || 'no output'})` : '';
+    return { state: 'bad', text: `unhealthy${said}`, code: 'service-unhealthy' };
+  }
+  if (runningFor(state.StartedAt, now) >= settle) return { state: 'good', text: 'running' };
+  return { state: 'waiting', text: 'running, settling' };
+}
+
+/** Ended by a stop, not by itself: by a signal, though it is to run always, or though it ran all the time before. */
+function wasStopped({ Id, State: state, HostConfig }: InspectedContainer, ran: string[]): boolean {
+  if (state.Status !== 'exited' || state.OOMKilled) return false;
+  const restarts = HostConfig?.RestartPolicy?.Name ?? 'no';
+  return [137, 143].includes(state.ExitCode) || ['always', 'unless-stopped'].includes(restarts) || ran.includes(Id);
+}
+
+function runningFor(startedAt: string, now: number): number {
+  return now - Date.parse(startedAt);
+}

@@ -1,0 +1,16 @@
+import { join } from 'node:path';
+import type { Admitted } from '../admission/admitted.ts';
+import type { Shipped } from '../executors/executor.ts';
+
+/** Where the command's files lie until they are put in place: by the SHA-256 of their content. */
+export function shippedPath(runDir: string, sha256: string): string {
+  return join(runDir, 'shipped', sha256);
+}
+
+/** The files that a command ships to the stack of one of its intents. */
+export function shippedFor(admitted: Admitted, intent: object): Omit<Shipped, 'at'>[] {
+  if (!('source_dir' in intent) || intent.source_dir === undefined || !('stack' in intent)) return [];
+  return admitted.command.files
+    .filter(file => file.stack === intent.stack)
+    .map(({ path, mode, sha256 }) => ({ path, mode, sha256 }));
+}

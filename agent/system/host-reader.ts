@@ -1,0 +1,81 @@
+import { execFile } from 'node:child_process';
+import { readdir, readFile, stat } from 'node:fs/promises';
+import type { Engine } from '../outbound/docker.ts';
+import { type Answer, CannotPlan, type Look } from '../plan/plan.ts';
+
+const MAX_READ_BYTES = 4 * 1024 * 1024;
+const MAX_ASK_BYTES = 16 * 1024 * 1024;
+const ASK_TIMEOUT_MS = 60_000;
+
+/** The window of a dry run: nothing is known, no process is started and no file is opened. */
+export const blindLook: Look = {
+  list: async () => undefined,
+  read: async () => undefined,
+  ask: async () => undefined,
+  engine: async () => undefined,
+};
+
+/** A read-only window on this host. `environment` is what the asked programs get. */
+export function createLook(engine: Engine, environment: Record<string, string>): Look {
+  const kept = new Map<string, { at: number; answer: { code: number; stdout: string; stderr: string } }>();
+  return {
+    list: folder => absentAsNull(readdir(folder)),
+    async read(file) {
+      const size = await absentAsNull(stat(file).then(found => found.size));
+      if (size === null || size === undefined) return size;
+      if (size > MAX_READ_BYTES) {
+        throw new CannotPlan(
+          'file-too-large',
+          `${file} has ${size} bytes; at most ${MAX_READ_BYTES} are read.`,
+          'Make the file smaller.',
+        );
+      }
+      return absentAsNull(readFile(file, 'utf8'));
+    },
+    async ask(argv, options = {}) {
+      const key = JSON.stringify([argv, options.cwd]);
+      const found = kept.get(key);
+      if (found && options.keepFor !== undefined && Date.now() - found.at <= options.keepFor) return found.answer;
+      const answer = await ask(argv, options.cwd, environment);
+      if (options.keepFor !== undefined && answer.code === 0) kept.set(key, { at: Date.now(), answer });
+      return answer;
+    },
+    engine: path => engine.get(path),
+  };
+}
+
+async function absentAsNull<T>(reading: Promise<T>): Promise<Answer<T>> {
+  try {
+    return await reading;
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return null;
+    throw error;
+  }
+}
+
+function ask(
+  argv: [string, ...string[]],
+  cwd: string | undefined,
+  env: Record<string, string>,
+): Promise<{ code: number; stdout: string; stderr: string }> {
+  return new Promise((done, fail) => {
+    execFile(
+      argv[0],
+      argv.slice(1),
+      { cwd, env, timeout: ASK_TIMEOUT_MS, maxBuffer: MAX_ASK_BYTES, shell: false },
+      (error, stdout, stderr) => {
+        const code = error?.code;
+        if (!error || typeof code === 'number')
+          return done({ code: typeof code === 'number' ? code : 0, stdout, stderr });
+        fail(
+          new CannotPlan(
+            code === 'ENOENT' ? 'program-missing' : 'look-failed',
+            `"${argv.join(' ')}" could not be asked: ${error.message}`,
+            code === 'ENOENT' ? `Install ${argv[0]} on the host.` : 'Run the command on the host to see why.',
+          ),
+        );
+      },
+    );
+  });
+}

@@ -1,0 +1,74 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { Config } from '../config/load.ts';
+import { siteOf } from '../main.ts';
+import { readSecretFile, secretPath } from './secret-file.ts';
+
+let dir: string;
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'chatops-credentials-'));
+  vi.stubEnv('CREDENTIALS_DIRECTORY', dir);
+});
+afterEach(() => {
+  vi.unstubAllEnvs();
+  rmSync(dir, { recursive: true });
+});
+
+describe('a secret that agent.yaml names', () => {
+  it('may be one of systemd’s credentials, wherever one is named', () => {
+    writeFileSync(join(dir, 'db'), 'p4ssword\nmore\n', { mode: 0o440 });
+    expect(readSecretFile('credential:db')).toBe('p4ssword');
+    const { backups } = siteOf(
+      Config.parse({
+        agent: 'whitebox',
+        backups: {
+          remotes: [{ target: 'rsync://nas/backup', password_file: 'credential:nas' }],
+          databases: [{ server: 'db', password_file: 'credential:db' }],
+          restic: { password_file: 'credential:restic' },
+        },
+        trust: [
+          {
+            name: 'x',
+            key: 'ed25519:6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw=',
+            repository: 'o/r',
+            allow: [{ actions: ['backup'], stacks: ['*'] }],
+          },
+        ],
+      }),
+    );
+    expect([backups.remotes[0]?.password_file, backups.databases[0]?.password_file, backups.resticPassword]).toEqual(
+      ['nas', 'db', 'restic'].map(name => join(dir, name)),
+    );
+    vi.stubEnv('CREDENTIALS_DIRECTORY', undefined);
+    expect(secretPath('credential:db')).toBe('/run/credentials/chatops-agent.service/db');
+    expect(secretPath('/etc/x')).toBe('/etc/x');
+  });
+
+  it('is not read where others can read it, or nothing is in it', () => {
+    const file = join(dir, 'open');
+    writeFileSync(file, 'secret\n', { mode: 0o644 });
+    expect(() => readSecretFile(file)).toThrow(`chmod 600 ${file}`);
+    writeFileSync(join(dir, 'empty'), '\n', { mode: 0o600 });
+    expect(() => readSecretFile(join(dir, 'empty'))).toThrow(/first line is empty/);
+    expect(() => readSecretFile('credential:none')).toThrow(/ENOENT/);
+  });
+
+  it.each(['inline-secret', 'credential:../x', '/etc/../x', 'credential:'])('is never the secret itself: %s', named => {
+    const config = {
+      agent: 'x',
+      github: { token_file: named },
+      trust: [
+        {
+          name: 'x',
+          key: 'ed25519:6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw=',
+          repository: 'o/r',
+          allow: [{ actions: ['backup'], stacks: ['*'] }],
+        },
+      ],
+    };
+    expect(Config.safeParse(config).success).toBe(false);
+    expect(Config.safeParse({ ...config, github: { token_file: '/etc/x' } }).success).toBe(true);
+  });
+});

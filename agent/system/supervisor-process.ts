@@ -1,0 +1,76 @@
+import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { inOwnGroup, leaveNothing } from './cgroup.ts';
+import { type Exit, identify, startProcess } from './process.ts';
+import { filesOf, MARK, type Order, type OrderLine, writeDurably } from './supervisor.ts';
+
+/**
+ * The process between the agent and a run's processes. Each line of its input names an order; what was ordered is started,
+ * and its exit written down beside the order, whether or not an agent is there to hear of it. Ends when its input has
+ * ended and its last process too.
+ */
+export async function keeper(): Promise<number> {
+  // The agent's end is not this process's end.
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => undefined);
+  process.stdout.on('error', () => undefined);
+  const carrying: Promise<void>[] = [];
+  for await (const line of createInterface(process.stdin)) carrying.push(carry(JSON.parse(line) as OrderLine));
+  await Promise.all(carrying);
+  return 0;
+}
+
+async function carry({ base, secrets }: OrderLine): Promise<void> {
+  const files = filesOf(base);
+  const order = JSON.parse(readFileSync(files.order, 'utf8')) as Order;
+  const exit = await run(base, order, secrets);
+  // Told also where it can't be written (a full disk): the agent that lives needs no file, the next one does.
+  const written = persist(files.exit, JSON.stringify(exit));
+  await Promise.race([written, sleep(200)]);
+  process.stdout.write(`${JSON.stringify({ base, exit })}\n`);
+  await written;
+}
+
+async function run(base: string, order: Order, secrets: Record<string, string>): Promise<Exit> {
+  const opened: number[] = [];
+  try {
+    const log = openSync(order.log, 'a', 0o600);
+    opened.push(log);
+    if (order.stdoutTo !== null) mkdirSync(dirname(order.stdoutTo), { recursive: true });
+    const stdout = order.stdoutTo === null ? log : openSync(order.stdoutTo, 'w', 0o600);
+    opened.push(stdout);
+    const { stdinFrom = null } = order;
+    const stdin = stdinFrom === null ? 'ignore' : openSync(stdinFrom, 'r');
+    if (stdin !== 'ignore') opened.push(stdin);
+    const { started, cgroup } = inOwnGroup(base, () =>
+      startProcess(order.argv, {
+        cwd: order.cwd ?? undefined,
+        env: { ...order.env, ...secrets, [MARK]: base },
+        stdin,
+        stdout,
+        stderr: log,
+      }),
+    );
+    const identity = identify(started.pid);
+    if (identity) void persist(filesOf(base).pid, JSON.stringify({ ...identity, cgroup }));
+    const exit = await started.exited;
+    if (cgroup !== undefined) leaveNothing(cgroup);
+    return exit;
+  } catch (error) {
+    return { code: null, signal: null, missing: error instanceof Error ? error.message : String(error) };
+  } finally {
+    for (const descriptor of new Set(opened)) closeSync(descriptor);
+  }
+}
+
+/** Until it is written: a disk that is full now may have room later. */
+async function persist(file: string, text: string): Promise<void> {
+  for (;;) {
+    try {
+      return await writeDurably(file, text);
+    } catch {
+      await sleep(1_000);
+    }
+  }
+}

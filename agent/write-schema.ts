@@ -1,4 +1,0 @@
-import { writeFileSync } from 'node:fs';
-import { configJsonSchema } from './config.ts';
-
-writeFileSync(new URL('agent.schema.json', import.meta.url), `${JSON.stringify(configJsonSchema(), null, 2)}\n`);
