@@ -1,7 +1,7 @@
 import type { AgentAddress } from '../client/deliver.ts';
 import { parseHosts } from '../intents/hosts.ts';
 import type { LoadedIntent } from '../intents/load.ts';
-import { nearest } from '../intents/nearest.ts';
+import { nearest } from '../intents/suggest.ts';
 import { KeyError, readPublicKey } from '../protocol/keys.ts';
 import { refusals } from './refusals.ts';
 

@@ -27,7 +27,7 @@ export interface Prepared {
 export async function prepare(inputs: Inputs, workspace: string): Promise<Prepared> {
   const trigger = readTrigger(process.env, readEvent(), inputs.mode);
   const tree = await gitTree(workspace, trigger.sha);
-  const { filesBefore } = await import(/* webpackMode: "eager" */ '../intents/before.ts');
+  const { filesBefore } = await import(/* webpackMode: "eager" */ '../intents/required-backups.ts');
   const { loadIntents } = await import(/* webpackMode: "eager" */ '../intents/load.ts');
   const at = new Date();
   const named = await findIntents(inputs.intent, inputs.intentsDir, tree);

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { matchesGlob } from 'node:path';
 import type { IntentFile, LoadedIntent } from '../intents/load.ts';
-import { nearest } from '../intents/nearest.ts';
+import { nearest } from '../intents/suggest.ts';
 import { MAX_SHIPPED_BYTES, type ShippedFile } from '../protocol/command.ts';
 import { refusals } from './refusals.ts';
 import type { Entry, Tree } from './tree.ts';

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { Duration } from './duration.ts';
-import { AbsolutePath, Container, common, Service, Stack, Storage } from './names.ts';
+import { AbsolutePath, Container, common, Service, Stack, Storage } from './fields.ts';
 
 /** What all backups share. */
 const retention_days = z.int().min(1).max(3650).optional().describe('For how many days backups are kept.');

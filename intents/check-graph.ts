@@ -1,7 +1,7 @@
 import { findCycle, type GraphDocument, graphOf, isUnreachable, labelOf } from './graph.ts';
 import type { Intent } from './intent.ts';
-import { nearest } from './nearest.ts';
 import type { Problem } from './problem.ts';
+import { nearest } from './suggest.ts';
 
 /** A document of a file, and the way to say where something of it is wrong. */
 export interface Checked extends GraphDocument {

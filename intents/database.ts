@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { hasOneSource, hasWholeSource, ONE_SOURCE, shared, Target, WHOLE_SOURCE } from './backup.ts';
-import { AbsolutePath, Container } from './names.ts';
+import { AbsolutePath, Container } from './fields.ts';
 
 /** A name that no client takes for a connection string or an option. */
 export const DatabaseName = z

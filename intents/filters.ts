@@ -1,4 +1,4 @@
-import { nearest } from './nearest.ts';
+import { nearest } from './suggest.ts';
 
 /** What a parameter can be. */
 export type ParamValue = string | number | boolean;

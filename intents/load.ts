@@ -11,10 +11,10 @@ import {
 import type { z } from 'zod';
 import { type Checked, checkGraph } from './check-graph.ts';
 import { ACTIONS, type Intent, schemaFor } from './intent.ts';
-import { nearest } from './nearest.ts';
 import { InvalidIntents, type Problem } from './problem.ts';
 import { ParamDeclarations as Declarations, type ParamDeclarations, type ParamValue, render } from './render.ts';
 import { article, knownKeys } from './schema-keys.ts';
+import { nearest } from './suggest.ts';
 import { yamlValue } from './yaml-value.ts';
 
 export const MAX_FILE_BYTES = 256 * 1024;

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { applyFilters, FILTERS, type ParamValue, readFilters, whyNot } from './filters.ts';
-import { nearest } from './nearest.ts';
+import { nearest } from './suggest.ts';
 
 export type { ParamValue };
 

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { DatabaseName } from './database.ts';
 import { Duration } from './duration.ts';
-import { AbsolutePath, Container, common, Service, Stack, Storage } from './names.ts';
+import { AbsolutePath, Container, common, Service, Stack, Storage } from './fields.ts';
 import { Verify } from './verify.ts';
 
 const Name = z

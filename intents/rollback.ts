@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ComposePath, common, Stack } from './names.ts';
+import { ComposePath, common, Stack } from './fields.ts';
 import { Verify } from './verify.ts';
 
 /** Brings a stack back to what an earlier run left. */

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { Duration } from './duration.ts';
-import { AbsolutePath, ComposePath, common, RelativePath, Service, Stack } from './names.ts';
+import { AbsolutePath, ComposePath, common, RelativePath, Service, Stack } from './fields.ts';
 import { Verify } from './verify.ts';
 
 const Switch = z

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ComposePath, common, Service, Stack } from './names.ts';
+import { ComposePath, common, Service, Stack } from './fields.ts';
 import { Verify } from './verify.ts';
 
 /** Sets how many containers one service has, and leaves the others alone. */

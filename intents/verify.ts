@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { Duration } from './duration.ts';
-import { Service } from './names.ts';
+import { Service } from './fields.ts';
 
 const Retries = z.int().min(0).max(1000);
 const Status = z.int().min(100).max(599);

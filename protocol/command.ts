@@ -1,6 +1,6 @@
 import { z } from 'zod';
+import { common } from '../intents/fields.ts';
 import { ACTIONS, Intent } from '../intents/intent.ts';
-import { common } from '../intents/names.ts';
 import { OUTCOMES } from './event.ts';
 import { Question } from './question.ts';
 import { RunId } from './run-id.ts';

@@ -1,5 +1,5 @@
+import { Lanes } from '../../client/event-lines.ts';
 import type { AnyEvent, Event } from '../../protocol/event.ts';
-import { Lanes } from '../../protocol/lanes.ts';
 import type { Receipt } from '../../protocol/receipt.ts';
 import { lines } from './local-client.ts';
 

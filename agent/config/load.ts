@@ -2,7 +2,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { BlockList, isIP } from 'node:net';
 import { isNode, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
-import { nearest } from '../../intents/nearest.ts';
+import { nearest } from '../../intents/suggest.ts';
 import { yamlValue } from '../../intents/yaml-value.ts';
 import { Config } from './schema.ts';
 

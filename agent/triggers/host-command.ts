@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { filesBefore } from '../../intents/before.ts';
 import { type LoadedIntent, loadIntents } from '../../intents/load.ts';
+import { filesBefore } from '../../intents/required-backups.ts';
 import { Command, type Deployment, type Document, type ShippedFile } from '../../protocol/command.ts';
 
 /** What somebody on the host, or the host itself, wants done. */

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { applyFilters, FILTERS, readFilters } from '../../../intents/filters.ts';
-import { nearest } from '../../../intents/nearest.ts';
+import { nearest } from '../../../intents/suggest.ts';
 import type { Notice } from './notice.ts';
 
 /** What of a notice a template can say. */
