@@ -10,10 +10,9 @@ import { confirmWith } from './admission/confirm-with-github.ts';
 import { Issuer } from './admission/oidc.ts';
 import { OwnKeys } from './config/agent-keys.ts';
 import { type Config, ConfigError, parseListen, parseSize, readConfig } from './config/load.ts';
-import { proxmoxFolder, writePrograms } from './config/proxmox-programs.ts';
-import { matches } from './config/trust.ts';
+import { writePrograms } from './config/proxmox-programs.ts';
+import { siteOf } from './config/site.ts';
 import { SELFTEST_MS, Selftest } from './diagnostics/selftest.ts';
-import type { Site } from './executors/executor.ts';
 import { executors } from './executors/index.ts';
 import { Audit, type Refusing } from './observability/audit.ts';
 import { Metrics } from './observability/metrics.ts';
@@ -22,7 +21,7 @@ import { NoticeWatch } from './observability/notify/observer.ts';
 import { Circuits } from './outbound/circuit-breaker.ts';
 import { Engine } from './outbound/docker.ts';
 import { identifyPeer } from './outbound/tailscale.ts';
-import { CannotPlan } from './plan/plan.ts';
+import { CannotPlan } from './plan/failure.ts';
 import { refusals } from './refusals.ts';
 import { Runs } from './runs/registry.ts';
 import { AgentServer } from './server/http-server.ts';
@@ -35,7 +34,6 @@ import { createQueue } from './store/notice-queue.ts';
 import { Store } from './store/runs.ts';
 import { createLook } from './system/host-reader.ts';
 import { cleanEnvironment } from './system/process.ts';
-import { secretPath } from './system/secret-file.ts';
 import { createHooks, createSchedules, type OwnRuns } from './triggers/host-runs.ts';
 
 /** A running agent. */
@@ -279,39 +277,6 @@ function changesOf(before: Judges, now: Judges): object {
     policy: policy(now),
     policy_changed: policy(now) !== policy(before),
   };
-}
-
-/** What agent.yaml says of this machine, for executors. */
-export function siteOf(config: Config): Site {
-  return {
-    stacksRoot: config.stacks.root,
-    memory: join(config.state_dir, 'stacks'),
-    docker: config.docker.command,
-    verify: config.verify.allow,
-    proxmox: proxmoxFolder(config),
-    compose: {
-      binds: config.compose.binds,
-      ports: config.compose.ports.split('-').map(Number) as [number, number],
-      socket: config.docker.socket,
-      grantsOf: stack =>
-        config.compose.grants.filter(grant => matches(grant.stack, stack)).flatMap(({ allow }) => allow),
-    },
-    backups: {
-      sources: [...config.backups.sources, config.stacks.root],
-      destinations: config.backups.destinations.map(({ min_free, ...rest }) => ({
-        ...rest,
-        minFree: parseSize(min_free),
-      })),
-      remotes: config.backups.remotes.map(withSecretPath),
-      databases: config.backups.databases.map(withSecretPath),
-      records: join(config.state_dir, 'backups'),
-      ...(config.backups.restic ? { resticPassword: secretPath(config.backups.restic.password_file) } : {}),
-    },
-  };
-}
-
-function withSecretPath<T extends { password_file?: string | undefined }>(one: T): T {
-  return one.password_file === undefined ? one : { ...one, password_file: secretPath(one.password_file) };
 }
 
 const PRUNE_EVERY = 3_600_000;

@@ -35,12 +35,19 @@ export const Intent = z.union([
   PostgresBackup,
   MysqlBackup,
 ]);
+
 export type Intent = z.infer<typeof Intent>;
 export type { Rollback } from './rollback.ts';
 export type { Rollout } from './rollout.ts';
+/** The stack an intent names, or an empty text where it names none. */
+export function stackOf(intent: object): string {
+  return 'stack' in intent && typeof intent.stack === 'string' ? intent.stack : '';
+}
+
 export type { Scale } from './scale.ts';
 
 export const ACTIONS = ['rollout', 'scale', 'rollback', 'backup', 'restore', 'drill'] as const;
+
 export type Action = (typeof ACTIONS)[number];
 
 /** The schema that a value is meant to match, by its `action` and kind, so that errors speak of that verb only. */

@@ -3,10 +3,11 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Config } from '../agent/config/load.ts';
+import { siteOf } from '../agent/config/site.ts';
 import { executors } from '../agent/executors/index.ts';
-import { siteOf } from '../agent/main.ts';
 import { Engine } from '../agent/outbound/docker.ts';
-import { CannotPlan, type Http, type Plan } from '../agent/plan/plan.ts';
+import { CannotPlan } from '../agent/plan/failure.ts';
+import type { Http, Plan } from '../agent/plan/plan.ts';
 import { probe } from '../agent/steps/probe.ts';
 import { blindLook } from '../agent/system/host-reader.ts';
 import { Intent } from '../intents/intent.ts';
@@ -104,6 +105,7 @@ function textsIn(value: unknown, path: (string | number)[] = []): (string | numb
     textsIn(one, [...path, Array.isArray(value) ? Number(key) : key]),
   );
 }
+
 function withText(value: unknown, path: (string | number)[], text: string): unknown {
   const [key, ...rest] = path;
   if (key === undefined) return text;
@@ -111,6 +113,7 @@ function withText(value: unknown, path: (string | number)[], text: string): unkn
   copy[key] = withText(copy[key], rest, text);
   return copy;
 }
+
 async function planOf(intent: Intent): Promise<Plan | undefined> {
   const executor = executors.find(one => one.takes(intent));
   const document = { name: 'x', document: 1, documents: 1, intent };
@@ -125,6 +128,7 @@ async function planOf(intent: Intent): Promise<Plan | undefined> {
     throw error;
   }
 }
+
 /** Where an evil text would be an option or a shell's line. */
 function misled(plan: Plan, evil: string): string[] {
   return [...plan.steps, ...plan.undo, ...plan.cleanup].flatMap(step => {

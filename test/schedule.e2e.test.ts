@@ -2,7 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseConfig } from '../agent/config/load.ts';
-import type { ListedSchedule } from '../agent/triggers/schedules.ts';
+import type { ListedSchedule } from '../agent/store/schedules.ts';
 import { World } from './stand/world.ts';
 
 let world: World;

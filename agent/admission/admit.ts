@@ -1,22 +1,22 @@
 import { createHash } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
-import { realpath } from 'node:fs/promises';
 import { isIP } from 'node:net';
-import { dirname, join, normalize, sep } from 'node:path';
+import { join } from 'node:path';
 import { findCycle } from '../../intents/graph.ts';
 import type { Intent } from '../../intents/intent.ts';
+import { stackOf } from '../../intents/intent.ts';
 import { Command, type Deployment, MAX_SHIPPED_BYTES } from '../../protocol/command.ts';
+import { graphOfCommand } from '../../protocol/graph.ts';
 import type { Question } from '../../protocol/question.ts';
 import { Refused } from '../../protocol/refusal.ts';
 import type { Config } from '../config/load.ts';
 import type { TrustEntry } from '../config/trust.ts';
 import type { Executor, Site } from '../executors/executor.ts';
 import { refusals } from '../refusals.ts';
-import { graphOfCommand } from '../runs/graph.ts';
-import { stackOf } from '../runs/receipt.ts';
 import { rangesOf } from '../steps/probe.ts';
 import type { StoredRun } from '../store/runs.ts';
 import { isFolder } from '../system/file-changes.ts';
+import { holdUnder } from '../system/paths.ts';
 import type { Admitted, Sender } from './admitted.ts';
 import type { Trusted } from './authenticate.ts';
 import { type Facts, type Judgement, judge } from './rules.ts';
@@ -183,29 +183,6 @@ export function checkSender(command: Command, key: Trusted, config: Config): voi
 export function checkQuestion({ about }: Question, { entry }: Trusted): void {
   if (about !== 'run' && !entry.may_ask?.includes(about))
     throw new Refused(refusals.questionNotAllowed(entry.name, about));
-}
-
-/** Resolves links as far as the path exists, and holds the result under `root`. Throws `Refused`. */
-async function holdUnder(path: string, root: string): Promise<void> {
-  const realRoot = await realpath(root).catch(() => root);
-  if (!isUnder(normalize(path), root) && !isUnder(normalize(path), realRoot))
-    throw new Refused(refusals.pathOutside(path, root));
-  let existing = normalize(path);
-  let rest = '';
-  for (;;) {
-    const real = await realpath(existing).catch(() => undefined);
-    if (real !== undefined) {
-      if (!isUnder(join(real, rest), realRoot)) throw new Refused(refusals.pathOutside(path, root));
-      return;
-    }
-    if (existing === dirname(existing)) return;
-    rest = join(existing.slice(dirname(existing).length), rest);
-    existing = dirname(existing);
-  }
-}
-
-function isUnder(path: string, root: string): boolean {
-  return path === root || path.startsWith(root.endsWith(sep) ? root : root + sep);
 }
 
 async function checkStack(intent: Intent, site: Site): Promise<void> {

@@ -5,7 +5,7 @@ import { Refused } from '../../protocol/refusal.ts';
 import { type Config, ConfigError } from '../config/load.ts';
 import { CircuitOpen, Circuits } from '../outbound/circuit-breaker.ts';
 import { refusals } from '../refusals.ts';
-import { writeDurably } from '../system/supervisor.ts';
+import { writeDurably } from '../system/durable-files.ts';
 
 /** What is read of GitHub's token: https://docs.github.com/actions/reference/security/oidc */
 export interface Claims extends JWTPayload {
@@ -28,6 +28,7 @@ export interface Claims extends JWTPayload {
 const MAX_AGE = '5m';
 const SKEW_SECONDS = 60;
 const FETCH_TIMEOUT_MS = 5_000;
+
 /** For how long keys from the disk will do while the issuer can't be reached. */
 const MAX_STALE_MS = 24 * 3_600_000;
 

@@ -1,12 +1,12 @@
 import { parseDuration } from '../../intents/duration.ts';
-import { type Intent, subjectOf } from '../../intents/intent.ts';
+import { type Intent, stackOf, subjectOf } from '../../intents/intent.ts';
 import type { Approval } from '../../protocol/command.ts';
 import { judgeApprovals, judgeLabel } from '../../protocol/labels.ts';
 import type { Refusal } from '../../protocol/refusal.ts';
 import { isWithin, parseWindow } from '../config/time-windows.ts';
 import { type AllowRule, type DenyRule, matches, type TrustEntry } from '../config/trust.ts';
+import type { Capability } from '../outbound/tailscale.ts';
 import { refusals } from '../refusals.ts';
-import { stackOf } from '../runs/receipt.ts';
 
 /** What a policy is asked about, beside the intent. */
 export interface Facts {
@@ -21,12 +21,6 @@ export interface Facts {
   at: Date;
   /** What the tailnet lets the peer do; absent where the entry does not ask. It only narrows. */
   capabilities?: Capability[] | undefined;
-}
-
-/** A value of the tailnet's capability. What is not named is not narrowed. */
-export interface Capability {
-  stacks?: string[] | undefined;
-  actions?: string[] | undefined;
 }
 
 /** What one rule says to an intent. `refusal` absent: it allows (or, of a deny rule, has nothing against it). */

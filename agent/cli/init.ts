@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { generateKey } from '../../protocol/keys.ts';
 import { DEFAULT_PORT } from '../../protocol/wire.ts';
-import { addressList, parseConfig } from '../config/load.ts';
+import { parseConfig } from '../config/load.ts';
+import { addressList } from '../system/address-ranges.ts';
 import { refusals } from './refusals.ts';
 
 const USAGE = `usage: chatops init --repository OWNER/NAME [--profile dual | keyless | offline] [--agent NAME] [--listen ADDRESS:PORT]

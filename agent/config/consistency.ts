@@ -1,4 +1,4 @@
-import { cronTrouble } from '../triggers/schedules.ts';
+import { cronTrouble } from './schedules.ts';
 import { type AllowRule, type DenyRule, matches, type TrustEntry } from './trust.ts';
 
 /** A part of agent.yaml that can't be meant: where, and why. */

@@ -1,5 +1,4 @@
 import { readFileSync, statSync } from 'node:fs';
-import { BlockList, isIP } from 'node:net';
 import { isNode, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { nearest } from '../../intents/suggest.ts';
@@ -97,16 +96,4 @@ function knownKeys(path: readonly PropertyKey[]): string[] {
     schema = typeof part === 'number' ? node.items : node.properties?.[String(part)];
   }
   return Object.keys((schema as { properties?: object } | undefined)?.properties ?? {});
-}
-
-/** A list that answers whether an address is in one of the ranges. */
-export function addressList(ranges: string[]): BlockList {
-  const list = new BlockList();
-  for (const range of ranges) {
-    const [address = '', bits] = range.split('/');
-    const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
-    if (bits === undefined) list.addAddress(address, family);
-    else list.addSubnet(address, Number(bits), family);
-  }
-  return list;
 }

@@ -1,19 +1,12 @@
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import type { ApiFile } from '../outbound/proxmox.ts';
 import { secretPath } from '../system/secret-file.ts';
 import type { Config } from './load.ts';
 
 /** What stands in for Proxmox's own programs where agent.yaml names its API. */
 export const PROGRAMS = ['vzdump', 'pvesh', 'pvesm', 'qm', 'pct', 'qmrestore'] as const;
-
-/** Where the programs find the API. */
-export interface ApiFile {
-  url: string;
-  node: string;
-  token_file: string;
-  ca_file?: string | undefined;
-}
 
 const FOLDER = 'proxmox';
 

@@ -2,12 +2,11 @@ import { isIP } from 'node:net';
 import { z } from 'zod';
 import { Duration } from '../../intents/duration.ts';
 import { DEFAULT_PORT } from '../../protocol/wire.ts';
-import { Channel } from '../observability/notify/channels.ts';
-import { NOTICE_EVENTS, SEVERITIES } from '../observability/notify/notice.ts';
 import { COMPOSE_GRANTS } from '../plan/plan.ts';
-import { PRESETS } from '../triggers/hooks.ts';
 import { Absolute, BackupsConfig, SecretFile } from './backups.ts';
 import { contradictionsOf } from './consistency.ts';
+import { PRESETS } from './hooks.ts';
+import { Channel, NOTICE_EVENTS, SEVERITIES } from './notify.ts';
 import { isZone, parseWindow } from './time-windows.ts';
 import { Name, Pattern, TailscaleRules, TrustEntry } from './trust.ts';
 

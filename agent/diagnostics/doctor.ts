@@ -2,7 +2,7 @@ import { accessSync, constants, existsSync, readdirSync, statfsSync, statSync } 
 import { networkInterfaces } from 'node:os';
 import { type Config, ConfigError, parseListen, readConfig } from '../config/load.ts';
 import { Engine } from '../outbound/docker.ts';
-import { CannotPlan } from '../plan/plan.ts';
+import { CannotPlan } from '../plan/failure.ts';
 import { createLook } from '../system/host-reader.ts';
 import { cleanEnvironment } from '../system/process.ts';
 import { readSecretFile, secretPath } from '../system/secret-file.ts';
@@ -17,6 +17,7 @@ export interface Finding {
 
 const LEAST_FREE = 2 ** 30;
 const COMPOSE_MINIMUM = [2, 21];
+
 /** Clocks may differ by that much before tokens are too old or too new, in seconds. */
 const MOST_SKEW = 60;
 const TIMEOUT_MS = 5_000;

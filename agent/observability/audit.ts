@@ -1,10 +1,10 @@
+import { stackOf } from '../../intents/intent.ts';
 import type { Event } from '../../protocol/event.ts';
 import type { Receipt } from '../../protocol/receipt.ts';
 import type { Refusal } from '../../protocol/refusal.ts';
 import type { Admitted } from '../admission/admitted.ts';
 import type { Plan } from '../plan/plan.ts';
 import type { Watcher } from '../runs/observer.ts';
-import { stackOf } from '../runs/receipt.ts';
 import type { AuditChain } from '../store/audit-log.ts';
 
 /** What is known of a sender when a command is refused; what could not be read is absent. */
@@ -18,6 +18,7 @@ export interface Refusing {
 }
 
 const MINUTE = 60_000;
+
 /** How many refusals of strangers are written in a minute: nobody may fill the disk by knocking. */
 const MOST_REFUSALS = 120;
 

@@ -1,4 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { stackOf } from '../../intents/intent.ts';
 import { type Event, OUTCOMES } from '../../protocol/event.ts';
 import type { Receipt } from '../../protocol/receipt.ts';
 import type { Refusal } from '../../protocol/refusal.ts';
@@ -7,9 +8,8 @@ import type { Admitted } from '../admission/admitted.ts';
 import { AUTH_REASONS } from '../admission/auth-reasons.ts';
 import type { Plan } from '../plan/plan.ts';
 import type { Watcher } from '../runs/observer.ts';
-import { stackOf } from '../runs/receipt.ts';
 import type { KnownBackup } from '../store/backup-index.ts';
-import type { ListedSchedule } from '../triggers/schedules.ts';
+import type { ListedSchedule } from '../store/schedules.ts';
 import type { Refusing } from './audit.ts';
 
 /** Steps that are worth a number of their own. */

@@ -1,10 +1,11 @@
 import type { CircuitBreakerPolicy } from 'cockatiel';
 import type { Refusal } from '../../protocol/refusal.ts';
-import { CannotPlan } from '../plan/plan.ts';
+import { CannotPlan } from '../plan/failure.ts';
 
 /** After so many failures in a row somebody is left alone for that long; then one try decides. */
 const BREAKS_AFTER = 5;
 const HALF_OPEN_AFTER = 60_000;
+
 /** More names than any host has registries and addresses that it asks. */
 const MOST = 500;
 

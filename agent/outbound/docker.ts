@@ -1,8 +1,10 @@
 import { request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CannotPlan, type ComposeProject } from '../plan/plan.ts';
+import { CannotPlan } from '../plan/failure.ts';
+import type { ComposeProject } from '../plan/plan.ts';
 
 const TIMEOUT_MS = 15_000;
+
 /** The engine tells its time in whole seconds. */
 const CLOCK_TOLERANCE_MS = 5_000;
 const MAX_ANSWER_BYTES = 32 * 1024 * 1024;

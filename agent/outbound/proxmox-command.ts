@@ -1,12 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ApiFile } from '../config/proxmox-programs.ts';
+import type { ApiFile } from './proxmox.ts';
 import { ProxmoxApi, ProxmoxSays } from './proxmox.ts';
 
 /** What vzdump ends with where it fails. */
 const FAILED = 255;
 const POLL_MS = 1_000;
 const LOG_PAGE = 500;
+
 /** So many polls in a row may go wrong: Proxmox's API is started again on updates. */
 const MOST_MISSED = 60;
 

@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
 import { request } from 'node:https';
-import type { ApiFile } from '../config/proxmox-programs.ts';
 import { readSecretFile } from '../system/secret-file.ts';
 
 const TIMEOUT_MS = 30_000;
@@ -83,4 +82,12 @@ function errorsIn(text: string): string {
   } catch {
     return '';
   }
+}
+
+/** Where the programs find the API. */
+export interface ApiFile {
+  url: string;
+  node: string;
+  token_file: string;
+  ca_file?: string | undefined;
 }

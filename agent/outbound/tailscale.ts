@@ -1,8 +1,6 @@
 import { request } from 'node:http';
 import { z } from 'zod';
 import { Refused } from '../../protocol/refusal.ts';
-import type { Capability } from '../admission/rules.ts';
-import type { TailscaleRules } from '../config/trust.ts';
 import { refusals } from '../refusals.ts';
 
 /** What the tailnet says of the sender. */
@@ -17,6 +15,13 @@ export interface Peer {
 export interface PeerAddress {
   address: string;
   port: number;
+}
+
+/** The peer that a trust entry accepts. Every rule that is present must hold. */
+export interface PeerRules {
+  tags?: readonly string[] | undefined;
+  users?: readonly string[] | undefined;
+  capability?: string | undefined;
 }
 
 const TIMEOUT_MS = 2_000;
@@ -39,7 +44,7 @@ const CapabilityValue = z.strictObject({
  * The sender by the tailnet, where it is whom the entry wants. Asked anew for each connection. Throws `Refused`:
  * `tailnet-unreachable`, `peer-unknown`, `peer-not-allowed`.
  */
-export async function identifyPeer(socket: string, from: PeerAddress, rules: TailscaleRules): Promise<Peer> {
+export async function identifyPeer(socket: string, from: PeerAddress, rules: PeerRules): Promise<Peer> {
   const found = await whoIs(socket, from);
   const node = found.Node.Name.replace(/\.$/, '');
   const tags = found.Node.Tags ?? [];
@@ -102,4 +107,10 @@ function ask(socket: string, path: string): Promise<{ status: number; body: stri
     asked.on('error', complain);
     asked.end();
   });
+}
+
+/** A value of the tailnet's capability. What is not named is not narrowed. */
+export interface Capability {
+  stacks?: string[] | undefined;
+  actions?: string[] | undefined;
 }

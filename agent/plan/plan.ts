@@ -192,6 +192,7 @@ export const COMPOSE_GRANTS = [
   'binds',
   'ports',
 ] as const;
+
 export type ComposeGrant = (typeof COMPOSE_GRANTS)[number];
 
 /** Has compose render its config, as JSON, and judges it before anything of it is started. It is not kept. */
@@ -264,17 +265,4 @@ export interface Look {
   ): Promise<Answer<{ code: number; stdout: string; stderr: string }>>;
   /** GET on the Docker Engine API (`/containers/json?…`), parsed; null for 404. Throws {@link CannotPlan} `docker-unreachable`. */
   engine(path: string): Promise<Answer<unknown>>;
-}
-
-/** The plan can't be made: a person has to do something first. Ends the document as `failed` with this code. */
-export class CannotPlan extends Error {
-  override name = 'CannotPlan';
-  readonly code: string;
-  readonly remedy: string;
-
-  constructor(code: string, message: string, remedy: string) {
-    super(message);
-    this.code = code;
-    this.remedy = remedy;
-  }
 }

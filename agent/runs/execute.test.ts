@@ -16,10 +16,11 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { planOf, program } from '../../test/stand/steps.ts';
 import { Engine } from '../outbound/docker.ts';
 import type { Plan, Step, Write } from '../plan/plan.ts';
+import type { Ending, Told } from '../plan/progress.ts';
 import { createHands } from '../steps/index.ts';
 import { shippedPath } from '../steps/run-folder.ts';
 import { CHUNK_BYTES } from '../system/log-tail.ts';
-import { carryOut, type Ending, type Told } from './execute.ts';
+import { carryOut } from './execute.ts';
 
 const NODE = process.execPath;
 let dir: string;

@@ -1,5 +1,5 @@
-import { decide, type Ended, graphOf, type Node } from '../../intents/graph.ts';
-import type { Deployment } from '../../protocol/command.ts';
+import { decide, type Ended, type Node } from '../../intents/graph.ts';
+import type { graphOfCommand } from '../../protocol/graph.ts';
 
 /** What carries out a graph's documents, each by its place. */
 export interface Carrying {
@@ -61,26 +61,6 @@ export async function carryGraph(nodes: readonly Node[], how: Carrying): Promise
     if (going.size === 0) return;
     await Promise.race(going.values());
   }
-}
-
-/**
- * A command's documents among those of its graph that other commands carry, in the graph's order. `mine` holds the place of
- * each of the command's own, `ended` how the others have ended.
- */
-export function graphOfCommand({ intents, given = [] }: Pick<Deployment, 'intents' | 'given'>): {
-  nodes: Node[];
-  mine: number[];
-  ended: (Ended | undefined)[];
-} {
-  const all = [
-    ...intents.map((document, index) => ({ document, at: document.place ?? index, own: index, ended: undefined })),
-    ...given.map(document => ({ document, at: document.place, own: -1, ended: document.outcome })),
-  ].sort((a, b) => a.at - b.at);
-  return {
-    nodes: graphOf(all.map(({ document }) => document)),
-    mine: intents.map((_, index) => all.findIndex(({ own }) => own === index)),
-    ended: all.map(({ ended }) => ended),
-  };
 }
 
 /** What is to be brought back, the last first. What begins after failures, or always, is no part of it. */

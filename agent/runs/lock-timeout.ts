@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseDuration } from '../../intents/duration.ts';
 import type { Admitted } from '../admission/admitted.ts';
-import type { DocumentEnding } from './receipt.ts';
+import type { DocumentEnding } from '../plan/progress.ts';
 
 export const PATIENCE_OVER = Symbol('patience over');
 

@@ -3,12 +3,13 @@ import type { Deployment, Document } from '../../protocol/command.ts';
 import type { Admitted } from '../admission/admitted.ts';
 import type { Site } from '../executors/executor.ts';
 import { type Circuits, checkCircuits } from '../outbound/circuit-breaker.ts';
-import { digestOfPlans, planChanged } from '../plan/digest.ts';
-import { CannotPlan, type Look, type Plan } from '../plan/plan.ts';
+import { digestOfPlans } from '../plan/digest.ts';
+import { CannotPlan } from '../plan/failure.ts';
+import type { Look, Plan } from '../plan/plan.ts';
+import type { DocumentEnding } from '../plan/progress.ts';
 import { shippedFor, shippedPath } from '../steps/run-folder.ts';
 import type { Store } from '../store/runs.ts';
 import { blindLook } from '../system/host-reader.ts';
-import type { DocumentEnding } from './receipt.ts';
 
 /** What plans are made with. */
 export interface Planner {
@@ -36,7 +37,7 @@ export async function makePlan(context: Planner, admitted: Admitted, place: numb
   const { command } = admitted;
   if (!looksOnly(admitted)) checkCircuits(context.circuits, entry.executor.asks(intent));
   const runDir = join(folder, command.id);
-  const files = shippedFor(admitted, intent).map(file => ({ ...file, at: shippedPath(runDir, file.sha256) }));
+  const files = shippedFor(command.files, intent).map(file => ({ ...file, at: shippedPath(runDir, file.sha256) }));
   return entry.executor.plan(
     intent,
     {
@@ -75,10 +76,20 @@ export async function unlikeItsPlan(
     const plans: Plan[] = [];
     for (const place of admitted.documents.keys())
       plans.push(await unlessLeft(makePlan(context, admitted, place, true)));
-    const digest = digestOfPlans(admitted, plans);
+    const digest = digestOfPlans(admitted.command, plans);
     return digest === plan_digest ? undefined : planChanged(plan_digest, digest);
   } catch (error) {
     if (error instanceof CannotPlan) return undefined;
     throw error;
   }
+}
+
+function planChanged(meant: string, is: string): DocumentEnding {
+  return {
+    outcome: 'failed',
+    code: 'plan-changed',
+    message: `What would be done is not what was planned: the plan's digest is ${is.slice(0, 16)}…, meant was ${meant.slice(0, 16)}…. Nothing was changed.`,
+    remedy: 'Make a new plan (mode: plan), look at it, and deploy with its digest.',
+    changed: false,
+  };
 }

@@ -1,16 +1,11 @@
+import { stackOf } from '../../intents/intent.ts';
 import type { Outcome } from '../../protocol/event.ts';
 import type { SecretKey } from '../../protocol/keys.ts';
 import type { DocumentResult, Receipt } from '../../protocol/receipt.ts';
 import { PAYLOAD_TYPES, sign } from '../../protocol/signature.ts';
 import type { Admitted } from '../admission/admitted.ts';
-import type { RestorePoint } from '../plan/plan.ts';
-import { type Ending, UNDONE } from './execute.ts';
-
-/** What became of one document so far. */
-export type DocumentEnding = Omit<Partial<Ending>, 'outcome'> & {
-  outcome: DocumentResult['outcome'];
-  restorePoints?: RestorePoint[];
-};
+import type { DocumentEnding } from '../plan/progress.ts';
+import { UNDONE } from './execute.ts';
 
 const SKIPPED: DocumentEnding = { outcome: 'skipped' };
 
@@ -97,7 +92,23 @@ export function signReceipt(receipt: Receipt, keys: readonly SecretKey[]): strin
   });
 }
 
-/** The stack an intent names, or an empty text where it names none. */
-export function stackOf(intent: object): string {
-  return 'stack' in intent && typeof intent.stack === 'string' ? intent.stack : '';
+/** Cancelled before its turn came. */
+export const CANCELLED: DocumentEnding = {
+  outcome: 'cancelled',
+  code: 'cancelled',
+  message: 'Cancelled before this document.',
+  changed: false,
+};
+
+export const CANCELLED_WAITING: DocumentEnding = { ...CANCELLED, message: 'Cancelled while it was waiting.' };
+
+/** Something that should not happen did. */
+export function faultOf(error: unknown): DocumentEnding {
+  return {
+    outcome: 'interrupted',
+    code: 'fault',
+    message: `The agent made a mistake of its own: ${error instanceof Error ? error.message : String(error)}`,
+    remedy: 'Look at the host’s state and the agent’s log, and report this with the log.',
+    changed: true,
+  };
 }

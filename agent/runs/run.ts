@@ -1,26 +1,30 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Ended } from '../../intents/graph.ts';
+import { stackOf } from '../../intents/intent.ts';
 import type { Event, Frame } from '../../protocol/event.ts';
+import { graphOfCommand } from '../../protocol/graph.ts';
 import type { SecretKey } from '../../protocol/keys.ts';
 import type { Admitted } from '../admission/admitted.ts';
 import { describeStep } from '../plan/describe.ts';
 import { digestOfPlans } from '../plan/digest.ts';
-import { CannotPlan, type Plan } from '../plan/plan.ts';
-import { learnSecrets } from '../secrets/learn.ts';
+import { CannotPlan } from '../plan/failure.ts';
+import type { Plan } from '../plan/plan.ts';
+import type { DocumentEnding, Hands, Told } from '../plan/progress.ts';
+import { learnSecrets, type StackFolder } from '../secrets/learn.ts';
 import { redacted, withWords } from '../secrets/redact-events.ts';
+import { shippedFor, shippedPath } from '../steps/run-folder.ts';
 import { knownAfter } from '../store/backup-index.ts';
 import type { DocumentPast } from '../store/runs.ts';
 import { Redactor } from '../system/redactor.ts';
 import { surely } from '../system/retry-storage.ts';
-import { CANCELLED, CANCELLED_WAITING, faultOf } from './endings.ts';
-import { carryOut, type Hands, type Told, undoLate } from './execute.ts';
-import { carryGraph, graphOfCommand, sequence } from './graph.ts';
+import { carryOut, undoLate } from './execute.ts';
+import { carryGraph, sequence } from './graph.ts';
 import type { Locks } from './lock-queue.ts';
 import { PATIENCE_OVER, patienceEnds, patienceOf, stillLocked } from './lock-timeout.ts';
 import type { Watcher } from './observer.ts';
 import { looksOnly, makePlan, type Planner, unlikeItsPlan } from './plan-document.ts';
-import { type DocumentEnding, makeReceipt, signReceipt } from './receipt.ts';
+import { CANCELLED, CANCELLED_WAITING, faultOf, makeReceipt, signReceipt } from './receipt.ts';
 import { type Undo, undoRun } from './undo.ts';
 
 /** What a run needs of its agent. */
@@ -39,6 +43,7 @@ export interface RunContext extends Planner {
 
 /** How many of the newest frames are kept at hand for followers that keep up. */
 const RECENT = 8;
+
 /** The agent is being stopped: the run is left as it is, for the next one. */
 class Left extends Error {}
 
@@ -106,9 +111,10 @@ export class Run {
     const { locks, watchers } = this.#context;
     const subjects = looksOnly(this.admitted) ? [] : subjectsOf(this.admitted);
     try {
-      const { secrets, site, folder } = this.#context;
-      const known = { ...(secrets?.() ?? { own: [], shown: [] }), stacksRoot: site().stacksRoot };
-      const warnings = await learnSecrets(this.#redactor, this.admitted, known, join(folder, this.id));
+      const { secrets } = this.#context;
+      const known = secrets?.() ?? { own: [], shown: [] };
+      const { params } = this.admitted.command;
+      const warnings = await learnSecrets(this.#redactor, { ...known, params, stacks: this.#stackFolders() });
       for (const watcher of watchers)
         await this.#surely(() => (past ? watcher.resumed : watcher.begun)?.call(watcher, this.id, this.admitted));
       if (!past) for (const text of warnings) await this.#tell({ kind: 'note', level: 'warning', text });
@@ -336,7 +342,23 @@ export class Run {
   /** Of a plan that is whole. A dry run has looked at nothing. */
   #planDigest(): { planDigest?: string } {
     const isWhole = this.#plans.length === this.admitted.documents.length && !this.admitted.command.dry_run;
-    return isWhole ? { planDigest: digestOfPlans(this.admitted, this.#plans) } : {};
+    return isWhole ? { planDigest: digestOfPlans(this.admitted.command, this.#plans) } : {};
+  }
+
+  /** The folders of the run's stacks, with the shipped files that will be put in place there. A dry run reads none. */
+  #stackFolders(): StackFolder[] {
+    const { site, folder } = this.#context;
+    const { command, documents } = this.admitted;
+    if (command.dry_run) return [];
+    const intents = new Map(documents.map(({ document: { intent } }) => [stackOf(intent), intent]));
+    intents.delete('');
+    return [...intents].map(([stack, intent]) => {
+      const path = join(site().stacksRoot, stack);
+      const shipped = shippedFor(command.files, intent).map(file => {
+        return [join(path, file.path), shippedPath(join(folder, this.id), file.sha256)] as const;
+      });
+      return { path, shipped: new Map(shipped) };
+    });
   }
 
   #surely<T>(work: () => T): Promise<T> {

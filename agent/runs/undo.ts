@@ -1,12 +1,13 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Deployment } from '../../protocol/command.ts';
+import { graphOfCommand } from '../../protocol/graph.ts';
 import { Refused } from '../../protocol/refusal.ts';
 import type { Plan } from '../plan/plan.ts';
+import type { DocumentEnding, Ending, Hands, Told } from '../plan/progress.ts';
 import { refusals } from '../refusals.ts';
 import type { DocumentPast, Store, StoredRun } from '../store/runs.ts';
-import { type Ending, type Hands, type Told, undoLate } from './execute.ts';
-import { graphOfCommand, inOrder } from './graph.ts';
-import type { DocumentEnding } from './receipt.ts';
+import { undoLate } from './execute.ts';
+import { inOrder } from './graph.ts';
 
 export type Undo = NonNullable<Deployment['undo']>;
 

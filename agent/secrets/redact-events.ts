@@ -1,4 +1,4 @@
-import type { Told } from '../runs/execute.ts';
+import type { Told } from '../plan/progress.ts';
 import type { Redactor } from '../system/redactor.ts';
 
 /** Words for people, without secrets; names and numbers stay. */

@@ -9,8 +9,9 @@ import { parseDuration } from '../../intents/duration.ts';
 import { type Refusal, Refused } from '../../protocol/refusal.ts';
 import { MAX_FRAME_BYTES, SUBPROTOCOL, WIRE_PATH } from '../../protocol/wire.ts';
 import type { Trusted } from '../admission/authenticate.ts';
-import { addressList, type Config } from '../config/load.ts';
+import type { Config } from '../config/load.ts';
 import { refusals } from '../refusals.ts';
+import { addressList } from '../system/address-ranges.ts';
 import { type Delivery, type HookAnswer, statusOf } from '../triggers/hooks.ts';
 import { isOwnHost, turnedAway } from './http-access.ts';
 import { type Conversation, converse } from './session.ts';
@@ -29,9 +30,11 @@ export interface Doors extends Conversation {
 }
 
 const PING_MS = 20_000;
+
 /** A request's head must be there within this time, and all of it within the other: slow ones hold a connection. */
 const HEAD_MS = 5_000;
 const REQUEST_MS = 10_000;
+
 /** Alertmanager's groups are the largest. */
 const MAX_HOOK_BYTES = 256 * 1024;
 const MAX_HEADER_BYTES = 16 * 1024;

@@ -15,8 +15,8 @@ import { refusals } from '../refusals.ts';
 import type { Runs } from '../runs/registry.ts';
 import type { AuditChain } from '../store/audit-log.ts';
 import type { StoredRun } from '../store/runs.ts';
+import type { ListedSchedule } from '../store/schedules.ts';
 import { hostCommand } from '../triggers/host-command.ts';
-import type { ListedSchedule } from '../triggers/schedules.ts';
 import { tellRun } from './run-view.ts';
 
 /** The agent's own socket in `state_dir`: whoever may open it may do everything that this host can do. */
@@ -31,6 +31,7 @@ export const LocalCommand = z.strictObject({
   files: z.array(ShippedFile).max(5000),
   params: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
 });
+
 export type LocalCommand = z.infer<typeof LocalCommand>;
 
 /** What `chatops selftest` found. */

@@ -9,7 +9,7 @@ import { refusals } from '../refusals.ts';
 import type { Runs } from '../runs/registry.ts';
 import type { AuditChain, AuditRow } from '../store/audit-log.ts';
 import type { StoredRun } from '../store/runs.ts';
-import type { ListedSchedule } from '../triggers/schedules.ts';
+import type { ListedSchedule } from '../store/schedules.ts';
 import { tellRun } from './run-view.ts';
 
 /** Of whom answers are had. */

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { RawData, WebSocket } from 'ws';
+import { stackOf } from '../../intents/intent.ts';
 import type { Approval, Ask, Command, Deployment } from '../../protocol/command.ts';
 import type { Frame } from '../../protocol/event.ts';
 import type { SecretKey } from '../../protocol/keys.ts';
@@ -16,7 +17,6 @@ import type { Executor, Site } from '../executors/executor.ts';
 import type { Refusing } from '../observability/audit.ts';
 import type { PeerAddress } from '../outbound/tailscale.ts';
 import { refusals } from '../refusals.ts';
-import { stackOf } from '../runs/receipt.ts';
 import type { Runs } from '../runs/registry.ts';
 import { checkUndo } from '../runs/undo.ts';
 import { ownRun } from './queries.ts';

@@ -3,7 +3,7 @@ import { lstat, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseManifest } from '../plan/backup-manifest.ts';
 import type { Taken } from '../plan/plan.ts';
-import type { Piece, StepEnding } from '../runs/execute.ts';
+import type { Piece, StepEnding } from '../plan/progress.ts';
 
 /** What all steps of backups share: manifests, walking, and how they fail. */
 export type Doing = AsyncGenerator<Piece, StepEnding>;

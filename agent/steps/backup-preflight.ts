@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { chown, mkdir, readFile, realpath, rm, stat, statfs } from 'node:fs/promises';
 import { join, sep } from 'node:path';
 import type { CheckSource, CheckTarget } from '../plan/plan.ts';
-import { writeDurably } from '../system/supervisor.ts';
+import { writeDurably } from '../system/durable-files.ts';
 import { type Doing, failed, mib, said, walk } from './backup-files.ts';
 
 /** In a destination's folder: proof that it is the share that is meant. */

@@ -2,7 +2,7 @@ import { readFile, realpath } from 'node:fs/promises';
 import { basename, sep } from 'node:path';
 import { isNode, LineCounter, parseDocument } from 'yaml';
 import type { ComposeGrant, JudgeConfig } from '../plan/plan.ts';
-import type { StepEnding } from '../runs/execute.ts';
+import type { StepEnding } from '../plan/progress.ts';
 
 /** What a rendered compose config has that the host does not grant to its stack. */
 export interface Overreach {

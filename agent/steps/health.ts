@@ -7,9 +7,11 @@ import {
   projectContainers,
   serviceOf,
 } from '../outbound/docker.ts';
-import { type AwaitHealthy, CannotPlan, type ComposeProject, type Milliseconds, type Settle } from '../plan/plan.ts';
+import { CannotPlan } from '../plan/failure.ts';
+import type { AwaitHealthy, ComposeProject, Milliseconds, Settle } from '../plan/plan.ts';
 
 const POLL_MS = 250;
+
 /** How many lines of how many containers are told where they are not well. */
 const LAST_LINES = 15;
 const MOST_TOLD = 4;
@@ -101,6 +103,7 @@ export async function* settle(engine: Engine, step: Settle, signal: AbortSignal)
 }
 
 const CANCELLED: HealthEnding = { ok: false, code: 'cancelled', message: 'Cancelled while waiting for health.' };
+
 /** In the place of a container's name: the engine itself. */
 const ENGINE = 'docker';
 
@@ -128,6 +131,7 @@ function unhealthy([name, verdict]: [string, Verdict]): HealthEnding {
 }
 
 type Watched = Pick<AwaitHealthy, 'project' | 'replicas' | 'checked' | 'settle'>;
+
 /** `now`: by the engine's clock. */
 type Judge = (container: InspectedContainer, settle: Milliseconds, now: number) => Verdict;
 

@@ -2,23 +2,23 @@ import { readFile, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { type Circuits, circuitOpen, isOutside, isRegistryDown, registriesOf } from '../outbound/circuit-breaker.ts';
 import { type Engine, inspectAll, serviceOf } from '../outbound/docker.ts';
-import {
-  type AwaitHealthy,
-  CannotPlan,
-  type ExpectListed,
-  type FileChange,
-  type Http,
-  type JudgeConfig,
-  type Measure,
-  type Secret,
-  type Start,
-  type Step,
-  type Tcp,
-  type Tidy,
+import { CannotPlan } from '../plan/failure.ts';
+import type {
+  AwaitHealthy,
+  ExpectListed,
+  FileChange,
+  Http,
+  JudgeConfig,
+  Measure,
+  Secret,
+  Start,
+  Step,
+  Tcp,
+  Tidy,
 } from '../plan/plan.ts';
-import type { Hands, Piece, StepEnding } from '../runs/execute.ts';
+import type { Hands, Piece, StepEnding } from '../plan/progress.ts';
 import { secretsOfRendered } from '../secrets/stack-secrets.ts';
-import { changeFiles, FileFailure, restoreFiles } from '../system/file-changes.ts';
+import { changeFiles, restoreFiles } from '../system/file-changes.ts';
 import { Redactor } from '../system/redactor.ts';
 import { countOrders, Keeper } from '../system/supervisor.ts';
 import { checkSource, checkTarget } from './backup-preflight.ts';
@@ -37,8 +37,10 @@ type Doing = AsyncGenerator<Piece, StepEnding>;
 
 /** Longer than compose's own patience with a container that ignores TERM (10 s by default). */
 const GRACE_MS = 30_000;
+
 /** How often a stack is brought up again while its health is waited for. */
 const MOST_REVIVALS = 3;
+
 /** How long an engine that does not answer is waited for: it may be starting again. */
 const ENGINE_PATIENCE_MS = 60_000;
 
@@ -292,7 +294,7 @@ async function* files(step: Step, changing: AsyncGenerator<{ path: string; did: 
       done[did].add(path);
     }
   } catch (error) {
-    if (!(error instanceof FileFailure)) throw error;
+    if (!(error instanceof CannotPlan)) throw error;
     return { outcome: 'failed', code: error.code, message: `"${step.name}": ${error.message}`, remedy: error.remedy };
   }
   return { outcome: 'succeeded', files: { written: [...done.written], removed: [...done.removed] } };

@@ -3,14 +3,16 @@ import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { type BlockList, connect, isIP } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { addressList } from '../config/load.ts';
 import { type Engine, inspectAll, serviceOf } from '../outbound/docker.ts';
-import { CannotPlan, type Http, type Tcp } from '../plan/plan.ts';
-import type { Piece, StepEnding } from '../runs/execute.ts';
+import { CannotPlan } from '../plan/failure.ts';
+import type { Http, Tcp } from '../plan/plan.ts';
+import type { Piece, StepEnding } from '../plan/progress.ts';
+import { addressList } from '../system/address-ranges.ts';
 import { containersOf } from './health.ts';
 
 /** How much of an answer is read, in bytes. */
 const MAX_BODY_BYTES = 1024 * 1024;
+
 /** In place of an address: the containers of the stack that is verified. */
 const STACK = 'stack';
 

@@ -1,4 +1,4 @@
-import type { Source } from '../system/log-tail.ts';
+import type { Source } from '../plan/progress.ts';
 
 /** UTF-8, and where it stands. */
 interface Told {
@@ -8,6 +8,7 @@ interface Told {
 
 const CR = 0x0d;
 const LF = 0x0a;
+
 /** One redrawn line in so many milliseconds is told. */
 const EVERY_MS = 1_000;
 

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import type { ExpectListed, Start } from '../plan/plan.ts';
-import type { BackupFacts, StepEnding } from '../runs/execute.ts';
+import type { BackupFacts, StepEnding } from '../plan/progress.ts';
 import { type Doing, failed, mib } from './backup-files.ts';
 
 /** What of a listing's entry is read, as Proxmox names it. */

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { finished } from 'node:stream/promises';
 import type { CheckBackup, ExpectEnding, NoteDrill, NoteSnapshot, Seal, Tally } from '../plan/plan.ts';
-import { readJson, writeDurably } from '../system/supervisor.ts';
+import { readJson, writeDurably } from '../system/durable-files.ts';
 import { type Doing, failed, type Manifest, mib, readManifest, said, syncFolder, walk } from './backup-files.ts';
 import { recoveryCard } from './restore-readme.ts';
 

@@ -3,8 +3,8 @@ import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Engine, inspectAll, serviceOf } from '../outbound/docker.ts';
 import type { Release, ReleasedFile, Remember } from '../plan/plan.ts';
-import type { Piece, StepEnding } from '../runs/execute.ts';
-import { readJson, writeDurably } from '../system/supervisor.ts';
+import type { Piece, StepEnding } from '../plan/progress.ts';
+import { readJson, writeDurably } from '../system/durable-files.ts';
 import { containersOf } from './health.ts';
 
 /** What lies in a stack's memory: `releases.json`, and each file's content under its SHA-256. */

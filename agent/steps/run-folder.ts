@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { Admitted } from '../admission/admitted.ts';
+import type { ShippedFile } from '../../protocol/command.ts';
 import type { Shipped } from '../executors/executor.ts';
 
 /** Where the command's files lie until they are put in place: by the SHA-256 of their content. */
@@ -8,9 +8,7 @@ export function shippedPath(runDir: string, sha256: string): string {
 }
 
 /** The files that a command ships to the stack of one of its intents. */
-export function shippedFor(admitted: Admitted, intent: object): Omit<Shipped, 'at'>[] {
+export function shippedFor(files: readonly ShippedFile[], intent: object): Omit<Shipped, 'at'>[] {
   if (!('source_dir' in intent) || intent.source_dir === undefined || !('stack' in intent)) return [];
-  return admitted.command.files
-    .filter(file => file.stack === intent.stack)
-    .map(({ path, mode, sha256 }) => ({ path, mode, sha256 }));
+  return files.filter(file => file.stack === intent.stack).map(({ path, mode, sha256 }) => ({ path, mode, sha256 }));
 }

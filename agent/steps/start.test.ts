@@ -6,7 +6,8 @@ import { KEEPER } from '../../test/stand/guarded.ts';
 import { planOf, program } from '../../test/stand/steps.ts';
 import { Engine } from '../outbound/docker.ts';
 import type { Start } from '../plan/plan.ts';
-import { carryOut, type Ending } from '../runs/execute.ts';
+import type { Ending } from '../plan/progress.ts';
+import { carryOut } from '../runs/execute.ts';
 import { createHands } from './index.ts';
 
 let dir: string;

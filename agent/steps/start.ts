@@ -1,8 +1,9 @@
 import { mkdir, open, readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CannotPlan, type Milliseconds, type Reason, type Secret, type Start } from '../plan/plan.ts';
-import type { Piece, StepEnding } from '../runs/execute.ts';
+import { CannotPlan } from '../plan/failure.ts';
+import type { Milliseconds, Reason, Secret, Start } from '../plan/plan.ts';
+import type { Piece, StepEnding } from '../plan/progress.ts';
 import { tail } from '../system/log-tail.ts';
 import { type Exit, progressOf } from '../system/process.ts';
 import type { Redactor } from '../system/redactor.ts';
@@ -12,10 +13,13 @@ import { Redraws } from './progress-lines.ts';
 /** How much of the last output is looked at for a failure that passes, and how much of it an error repeats, in bytes. */
 const LOOKED_AT = 4096;
 const TOLD_OUTPUT = 500;
+
 /** What a program says that somebody ended by INT or TERM. */
 const INTERRUPTED = new Set([130, 143]);
+
 /** Where agent.yaml says nothing. */
 const MOST_OUTPUT = 2 ** 30;
+
 /** How often a step whose end nobody knows is carried out again. */
 const MOST_REPEATS = 3;
 
@@ -101,6 +105,7 @@ export async function* start(
 
 /** How many lines of warnings an ending repeats. */
 const MOST_WARNINGS = 5;
+
 /** Longer than any text that is looked for. */
 const OVERLAP = 512;
 

@@ -1,5 +1,5 @@
 import type { KnownBackup as Known } from '../executors/executor.ts';
-import type { BackupFacts, DrillFacts } from '../runs/execute.ts';
+import type { BackupFacts, DrillFacts } from '../plan/progress.ts';
 
 /** What this agent knows of the backups of one name: its newest one, and when it was last tried. */
 export interface KnownBackup extends Known {

@@ -1,4 +1,3 @@
-import type { Queue, Waiting } from '../observability/notify/notifier.ts';
 import type { Database } from './database.ts';
 
 /** Notices that wait, in the agent's database. */
@@ -18,4 +17,22 @@ export function createQueue(db: Database): Queue {
     retry: (id, tries, next) => db.run('UPDATE notices SET tries = ?, next = ? WHERE id = ?', [tries, next, id]),
     remove: id => db.run('DELETE FROM notices WHERE id = ?', [id]),
   };
+}
+
+/** A notice that waits for its turn. Times are in milliseconds since 1970. */
+export interface Waiting {
+  id: number;
+  channel: string;
+  next: number;
+  tries: number;
+  notice: string;
+}
+
+export interface Queue {
+  add: (channel: string, next: number, notice: string) => void;
+  /** The first ones, at most so many. */
+  due: (channel: string, now: number, most: number) => Waiting[];
+  count: (channel: string) => number;
+  retry: (id: number, tries: number, next: number) => void;
+  remove: (id: number) => void;
 }

@@ -8,12 +8,11 @@ import {
   type Happening,
 } from '../../protocol/event.ts';
 import type { Plan } from '../plan/plan.ts';
-import type { Past, StepEnding, StepMark, Told } from '../runs/execute.ts';
-import type { DocumentEnding } from '../runs/receipt.ts';
+import type { DocumentEnding, Past, StepEnding, StepMark, Told } from '../plan/progress.ts';
 import { asUtf8 } from '../system/log-tail.ts';
-import type { ScheduleState } from '../triggers/schedules.ts';
 import type { KnownBackup } from './backup-index.ts';
 import type { Database } from './database.ts';
+import type { ScheduleState } from './schedules.ts';
 
 export interface NewRun {
   id: string;

@@ -1,20 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { constants, type FileHandle, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative, sep } from 'node:path';
+import { CannotPlan } from '../plan/failure.ts';
 import type { FileChange } from '../plan/plan.ts';
-
-/** A file step that did not do it; carried in the receipt, never further. */
-export class FileFailure extends Error {
-  override name = 'FileFailure';
-  readonly code: string;
-  readonly remedy: string;
-
-  constructor(code: string, message: string, remedy: string) {
-    super(message);
-    this.code = code;
-    this.remedy = remedy;
-  }
-}
 
 /** One line of the record of a `write` step: what was at `path` before. `kept` is null where nothing was. */
 interface Kept {
@@ -29,7 +17,7 @@ const RECORD = 'record.jsonl';
 /**
  * Carries out changes in order, each atomically. What was there before is copied to `keptDir` first, and recorded there
  * durably, so that `restoreFiles` can put it back also after a crash. `content` gives a change's bytes.
- * Yields each path that is not as it was, but for the agent's own. Throws {@link FileFailure}.
+ * Yields each path that is not as it was, but for the agent's own. Throws {@link CannotPlan}.
  */
 export async function* changeFiles(
   changes: FileChange[],
@@ -72,7 +60,7 @@ export async function* changeFiles(
   }
 }
 
-/** Puts back everything that `changeFiles` recorded in `keptDir`, last change first. Yields each path. Throws {@link FileFailure}. */
+/** Puts back everything that `changeFiles` recorded in `keptDir`, last change first. Yields each path. Throws {@link CannotPlan}. */
 export async function* restoreFiles(keptDir: string): AsyncGenerator<{ path: string; did: 'written' | 'removed' }> {
   for (const was of (await readRecord(keptDir)).kept.toReversed()) {
     await held(was.path, async () => {
@@ -149,7 +137,7 @@ async function readBefore(path: string, now: string): Promise<{ bytes: Buffer; m
   try {
     const found = await handle.stat();
     if (found.isFile()) return { bytes: await handle.readFile(), mode: found.mode & 0o7777 };
-    throw new FileFailure(
+    throw new CannotPlan(
       'not-a-file',
       `${path} exists on the host and is not a regular file.`,
       'Move it away on the host, or leave it out of source_dir.',
@@ -209,20 +197,20 @@ async function held<T>(path: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    if (error instanceof FileFailure) throw error;
+    if (error instanceof CannotPlan) throw error;
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === 'ENOSPC' || code === 'EDQUOT') {
-      throw new FileFailure(
+      throw new CannotPlan(
         'disk-full',
         `No space is left for ${path}.`,
         'Make room on that file system, then run it again.',
       );
     }
     if (code === 'ELOOP') {
-      throw new FileFailure('path-outside', `${path} is a link.`, 'Replace the link by a file or folder on the host.');
+      throw new CannotPlan('path-outside', `${path} is a link.`, 'Replace the link by a file or folder on the host.');
     }
     if (code !== undefined) {
-      throw new FileFailure(
+      throw new CannotPlan(
         'write-failed',
         `${path} could not be written: ${message}`,
         'Let the agent’s user write there.',
@@ -232,8 +220,8 @@ async function held<T>(path: string, work: () => Promise<T>): Promise<T> {
   }
 }
 
-function outside(path: string, root: string): FileFailure {
-  return new FileFailure(
+function outside(path: string, root: string): CannotPlan {
+  return new CannotPlan(
     'path-outside',
     `${path} does not stay under ${root} once links are resolved.`,
     'Replace the link by a folder on the host, or correct the path.',

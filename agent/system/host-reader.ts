@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { readdir, readFile, stat } from 'node:fs/promises';
-import type { Engine } from '../outbound/docker.ts';
-import { type Answer, CannotPlan, type Look } from '../plan/plan.ts';
+import { CannotPlan } from '../plan/failure.ts';
+import type { Answer, Look } from '../plan/plan.ts';
 
 const MAX_READ_BYTES = 4 * 1024 * 1024;
 const MAX_ASK_BYTES = 16 * 1024 * 1024;
@@ -16,7 +16,10 @@ export const blindLook: Look = {
 };
 
 /** A read-only window on this host. `environment` is what the asked programs get. */
-export function createLook(engine: Engine, environment: Record<string, string>): Look {
+export function createLook(
+  engine: { get(path: string): Promise<Answer<unknown>> },
+  environment: Record<string, string>,
+): Look {
   const kept = new Map<string, { at: number; answer: { code: number; stdout: string; stderr: string } }>();
   return {
     list: folder => absentAsNull(readdir(folder)),

@@ -1,13 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import { open } from 'node:fs/promises';
+import type { Source } from '../plan/progress.ts';
 import { NO_SECRETS, type Redactor } from './redactor.ts';
-
-/** Where a piece of output stands: the same bytes always make the same frame. */
-export interface Source {
-  file: string;
-  offset: number;
-  length: number;
-}
 
 /** Largest piece in bytes. */
 export const CHUNK_BYTES = 64 * 1024;

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Config } from '../config/load.ts';
-import { siteOf } from '../main.ts';
+import { siteOf } from '../config/site.ts';
 import { readSecretFile, secretPath } from './secret-file.ts';
 
 let dir: string;

@@ -3,8 +3,9 @@ import { dirname } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inOwnGroup, leaveNothing } from './cgroup.ts';
+import { writeDurably } from './durable-files.ts';
 import { type Exit, identify, startProcess } from './process.ts';
-import { filesOf, MARK, type Order, type OrderLine, writeDurably } from './supervisor.ts';
+import { filesOf, MARK, type Order, type OrderLine } from './supervisor.ts';
 
 /**
  * The process between the agent and a run's processes. Each line of its input names an order; what was ordered is started,

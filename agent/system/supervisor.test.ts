@@ -11,7 +11,8 @@ import { KEEPER } from '../../test/stand/guarded.ts';
 import { planOf, program } from '../../test/stand/steps.ts';
 import { Engine } from '../outbound/docker.ts';
 import type { Http, Plan, Start, Tcp } from '../plan/plan.ts';
-import { carryOut, type Ending, type Past, type Told } from '../runs/execute.ts';
+import type { Ending, Past, Told } from '../plan/progress.ts';
+import { carryOut } from '../runs/execute.ts';
 import { createHands } from '../steps/index.ts';
 import { identify, isAlive } from './process.ts';
 

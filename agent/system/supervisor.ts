@@ -1,9 +1,9 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { open, rename } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Milliseconds } from '../plan/plan.ts';
 import { killGroup } from './cgroup.ts';
+import { readJson, writeDurably } from './durable-files.ts';
 import { type Exit, type Identity, identify, isAlive, livingWith, startKeeper, stopGroup } from './process.ts';
 
 /** What a keeper is told to start. Lies in the run's folder before it is told: without it nothing was started. */
@@ -39,6 +39,7 @@ export interface Kept {
 }
 
 const POLL_MS = 50;
+
 /** A line in the environment of a step's processes, by which they are found when nobody wrote down their pid. */
 export const MARK = 'CHATOPS_STEP';
 
@@ -151,26 +152,4 @@ export function countOrders(step: string): number {
   let count = 0;
   while (existsSync(filesOf(`${step}-${count + 1}`).order)) count++;
   return count;
-}
-
-/** Parsed, or undefined where the file is not there. Files come into being whole. */
-export function readJson<T>(file: string): T | undefined {
-  try {
-    return JSON.parse(readFileSync(file, 'utf8')) as T;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
-}
-
-/** A file of mode 0600 that is there whole or not at all. */
-export async function writeDurably(file: string, content: string | Uint8Array): Promise<void> {
-  const handle = await open(`${file}.partial`, 'w', 0o600);
-  try {
-    await handle.writeFile(content);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(`${file}.partial`, file);
 }

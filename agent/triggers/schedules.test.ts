@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { cronTrouble, type Schedule, type ScheduleState, Schedules } from './schedules.ts';
+import { cronTrouble, type Schedule } from '../config/schedules.ts';
+import type { ScheduleState } from '../store/schedules.ts';
+import { Schedules } from './schedules.ts';
 
 /** Schedules with a clock that is set, and everything that they tell. */
 class Bench {

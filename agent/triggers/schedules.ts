@@ -1,32 +1,7 @@
 import { createHash } from 'node:crypto';
-import { Cron } from 'croner';
 import { parseDuration } from '../../intents/duration.ts';
-
-/** A schedule as agent.yaml has it. */
-export interface Schedule {
-  name: string;
-  cron: string;
-  timezone: string;
-  intent: string;
-  params: Record<string, string | number | boolean>;
-  jitter?: string | undefined;
-  catch_up: 'once' | 'none';
-}
-
-/** What is kept of a schedule: the time that was last seen to (ISO 8601), and the run that it began. */
-export interface ScheduleState {
-  last: string;
-  run: string | null;
-}
-
-/** A schedule as it is shown. Times are ISO 8601; `next` is null for one that never comes. */
-export interface ListedSchedule extends ScheduleState {
-  name: string;
-  cron: string;
-  timezone: string;
-  intent: string;
-  next: string | null;
-}
+import { cronOf, type Schedule } from '../config/schedules.ts';
+import type { ListedSchedule, ScheduleState } from '../store/schedules.ts';
 
 export interface SchedulesOptions {
   schedules: () => readonly Schedule[];
@@ -44,6 +19,7 @@ export interface SchedulesOptions {
 
 /** The clock may jump, and a timer sleeps with the machine: it is looked at least this often, in milliseconds. */
 const LOOK_EVERY = 30_000;
+
 /** A time that has passed longer ago was missed: the agent was not there. */
 const LATE_MS = 120_000;
 
@@ -133,22 +109,9 @@ export class Schedules {
   }
 }
 
-function cronOf({ cron, timezone }: Pick<Schedule, 'cron' | 'timezone'>): Cron {
-  return new Cron(cron, { timezone, paused: true });
-}
-
 /** The time with its jitter: the same one for the same time, so that a restart changes nothing. */
 function later(at: Date, { name, jitter }: Schedule): Date {
   if (jitter === undefined) return at;
   const share = createHash('sha256').update(`${name} ${at.toISOString()}`).digest().readUInt32BE(0) / 2 ** 32;
   return new Date(at.getTime() + Math.floor(share * parseDuration(jitter)));
-}
-
-/** Why the text is no cron that ever fires; undefined where it is one. */
-export function cronTrouble(cron: string, timezone: string): string | undefined {
-  try {
-    return cronOf({ cron, timezone }).nextRun() ? undefined : 'it never comes';
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
-  }
 }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { CannotPlan, type Look, type Plan, type Start } from '../../plan/plan.ts';
+import { CannotPlan } from '../../plan/failure.ts';
+import type { Look, Plan, Start } from '../../plan/plan.ts';
 import { examine } from '../exam.ts';
 import type { Context, Executor, Intent, Site } from '../executor.ts';
 import { executors } from '../index.ts';
@@ -45,6 +46,7 @@ const container = {
   Config: { Env: ['POSTGRES_USER=app'] },
   Mounts: [{ Type: 'bind', Source: '/srv/plex', Destination: '/config' }],
 };
+
 /** A host with one earlier backup of that kind, and one container. */
 const look = (kind: string, more?: object): Look => ({
   list: async folder => (folder === FOLDER ? ['one', 'one.json'] : folder === '/srv' ? ['a.db'] : null),

@@ -1,6 +1,7 @@
+import { under } from '../../plan/paths.ts';
 import type { Look, Plan } from '../../plan/plan.ts';
 import { type Context, type Executor, hostsOf, type Intent, subjectOf } from '../executor.ts';
-import { claimsOf, shelfLock, under } from './group.ts';
+import { claimsOf, shelfLock } from './group.ts';
 
 type Backup = Extract<Intent, { action: 'backup'; database_type: string }>;
 type Restore = Extract<Intent, { action: 'restore'; of: { kind: 'sqlite' | 'plex' | 'postgres' | 'mysql' } }>;

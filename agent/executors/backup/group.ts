@@ -1,14 +1,7 @@
 import { parseManifest } from '../../plan/backup-manifest.ts';
-import {
-  type Answer,
-  CannotPlan,
-  type CheckTarget,
-  type Clear,
-  type Look,
-  type Prune,
-  type Seal,
-  type Taken,
-} from '../../plan/plan.ts';
+import { CannotPlan } from '../../plan/failure.ts';
+import { under } from '../../plan/paths.ts';
+import type { Answer, CheckTarget, Clear, Look, Prune, Seal, Taken } from '../../plan/plan.ts';
 import { judgeBackups } from '../../plan/retention.ts';
 import { type BackupDestination, type Change, type Context, type Keep, parseDuration, type Site } from '../executor.ts';
 
@@ -28,11 +21,6 @@ export interface Earlier extends Omit<Taken, 'source'> {
   verified_at?: string;
   protected?: boolean;
   broken?: object;
-}
-
-/** The root of a list that holds the path; where none does, one that the guard will refuse it by. */
-export function under(path: string, roots: string[]): string {
-  return roots.find(root => path === root || path.startsWith(`${root}/`)) ?? roots[0] ?? '/nowhere';
 }
 
 /** Claims of what a backup reads and writes by name. */

@@ -1,4 +1,5 @@
-import { type Answer, CannotPlan, type Look } from '../../plan/plan.ts';
+import { CannotPlan } from '../../plan/failure.ts';
+import type { Answer, Look } from '../../plan/plan.ts';
 import type { Change, Site } from '../executor.ts';
 import type { Shipment } from './ship-files.ts';
 import { composeFile, type OnStack, type Target } from './target.ts';
@@ -13,6 +14,7 @@ interface Service {
   environment?: Record<string, string | null>;
   container_name?: string;
 }
+
 interface Rendered {
   name: string;
   services: Record<string, Service>;

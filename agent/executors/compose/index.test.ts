@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { CannotPlan, type Look, type Plan, type Step } from '../../plan/plan.ts';
+import { CannotPlan } from '../../plan/failure.ts';
+import type { Look, Plan, Step } from '../../plan/plan.ts';
 import { examine } from '../exam.ts';
 import type { Context, Executor, Intent, Shipped } from '../executor.ts';
 import { compose } from './index.ts';
@@ -44,6 +45,7 @@ interface Host {
   /** What `config --format json` says. */
   config?: object;
 }
+
 /** A host that is a table. */
 function look({
   folders = { [DIR]: ['docker-compose.yml'] },

@@ -1,4 +1,4 @@
-import { CannotPlan } from '../../plan/plan.ts';
+import { CannotPlan } from '../../plan/failure.ts';
 import type { Ground } from './strategy.ts';
 import { shippedComposeFile } from './target.ts';
 

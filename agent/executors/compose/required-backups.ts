@@ -1,4 +1,5 @@
-import { CannotPlan, type RestorePoint } from '../../plan/plan.ts';
+import { CannotPlan } from '../../plan/failure.ts';
+import type { RestorePoint } from '../../plan/plan.ts';
 import { type Context, type Intent, parseDuration } from '../executor.ts';
 
 type Rollout = Extract<Intent, { action: 'rollout' }>;

@@ -1,5 +1,6 @@
 import { parseManifest } from '../../plan/backup-manifest.ts';
-import { CannotPlan, type Look, type Release, type RestorePoint, type Step, type Swap } from '../../plan/plan.ts';
+import { CannotPlan } from '../../plan/failure.ts';
+import type { Look, Release, RestorePoint, Step, Swap } from '../../plan/plan.ts';
 import { findSource, stampOf } from '../backup/group.ts';
 import type { Context } from '../executor.ts';
 import { change, type Limits } from './steps.ts';

@@ -1,4 +1,5 @@
-import { CannotPlan, type Look, type Plan, type Release } from '../../plan/plan.ts';
+import { CannotPlan } from '../../plan/failure.ts';
+import type { Look, Plan, Release } from '../../plan/plan.ts';
 import type { Change, Context, Intent, Site } from '../executor.ts';
 import { healthStep, verifySteps } from '../verify-steps.ts';
 import {

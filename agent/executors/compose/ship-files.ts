@@ -1,4 +1,5 @@
-import { type Answer, CannotPlan, type FileChange, type Look, type ReleasedFile, type Write } from '../../plan/plan.ts';
+import { CannotPlan } from '../../plan/failure.ts';
+import type { Answer, FileChange, Look, ReleasedFile, Write } from '../../plan/plan.ts';
 import type { Site } from '../executor.ts';
 
 /** The record of what rollouts have shipped to a stack's folder. */

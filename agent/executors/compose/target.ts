@@ -1,10 +1,12 @@
-import { type Answer, CannotPlan, type ComposeProject, type Look } from '../../plan/plan.ts';
+import { CannotPlan } from '../../plan/failure.ts';
+import type { Answer, ComposeProject, Look } from '../../plan/plan.ts';
 import type { Claim, Intent, Shipped, Site } from '../executor.ts';
 
 export type OnStack = Extract<Intent, { action: 'rollout' | 'scale' | 'rollback' }>;
 
 /** In compose's own order of search. */
 const COMPOSE_FILES = ['compose.yaml', 'compose.yml', 'docker-compose.yml', 'docker-compose.yaml'];
+
 /** `config --format json`, `--progress` and `ps` as they are today. */
 const MINIMUM = [2, 21] as const;
 const VERSION_FOR = 600_000;

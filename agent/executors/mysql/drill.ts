@@ -1,4 +1,5 @@
-import { CannotPlan, type Look, type Plan, type Start } from '../../plan/plan.ts';
+import { CannotPlan } from '../../plan/failure.ts';
+import type { Look, Plan, Start } from '../../plan/plan.ts';
 import { checkBackup, throwAway } from '../backup/database-server.ts';
 import { findBackup, timesOf } from '../backup/group.ts';
 import { type Context, type Intent, type Site, subjectOf } from '../executor.ts';

@@ -1,4 +1,5 @@
-import { CannotPlan, type Look, type Plan, type Start, type Step } from '../../plan/plan.ts';
+import { CannotPlan } from '../../plan/failure.ts';
+import type { Look, Plan, Start, Step } from '../../plan/plan.ts';
 import { checkBackup, SHORT } from '../backup/database-server.ts';
 import { findBackup, stampOf, timesOf } from '../backup/group.ts';
 import { holdStill, startedAgain } from '../backup/quiesce.ts';

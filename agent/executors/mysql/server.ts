@@ -1,4 +1,5 @@
-import { CannotPlan, type Look, type Milliseconds, type Start } from '../../plan/plan.ts';
+import { CannotPlan } from '../../plan/failure.ts';
+import type { Look, Milliseconds, Start } from '../../plan/plan.ts';
 import { findServer, onServer, type Server } from '../backup/database-server.ts';
 import type { Site } from '../executor.ts';
 

@@ -1,4 +1,5 @@
-import { CannotPlan, type Look, type Plan, type Start, type Step } from '../../plan/plan.ts';
+import { CannotPlan } from '../../plan/failure.ts';
+import type { Look, Plan, Start, Step } from '../../plan/plan.ts';
 import { databaseExecutor } from '../backup/database-executor.ts';
 import { onServer } from '../backup/database-server.ts';
 import {

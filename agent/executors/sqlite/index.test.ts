@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { CannotPlan, type Look, type Start } from '../../plan/plan.ts';
+import { CannotPlan } from '../../plan/failure.ts';
+import type { Look, Start } from '../../plan/plan.ts';
 import { examine } from '../exam.ts';
 import type { Context, Executor, Intent } from '../executor.ts';
 import { sqlite } from './index.ts';

@@ -1,4 +1,5 @@
-import { CannotPlan, type Milliseconds, type Start } from '../../plan/plan.ts';
+import { CannotPlan } from '../../plan/failure.ts';
+import type { Milliseconds, Start } from '../../plan/plan.ts';
 
 interface Times {
   timeout: Milliseconds;

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { CannotPlan, type Look, type Start } from '../../plan/plan.ts';
+import { CannotPlan } from '../../plan/failure.ts';
+import type { Look, Start } from '../../plan/plan.ts';
 import { examine } from '../exam.ts';
 import type { Context, Executor, Intent, Site } from '../executor.ts';
 import { volumes } from './index.ts';

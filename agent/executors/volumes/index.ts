@@ -1,4 +1,5 @@
-import { claimsOf, shelfLock, under } from '../backup/group.ts';
+import { under } from '../../plan/paths.ts';
+import { claimsOf, shelfLock } from '../backup/group.ts';
 import { type Executor, hostsOf, subjectOf } from '../executor.ts';
 import { planBackup } from './backup.ts';
 import type { VolumesBackup } from './copy.ts';

@@ -1,4 +1,4 @@
-import { CannotPlan } from '../../plan/plan.ts';
+import { CannotPlan } from '../../plan/failure.ts';
 
 /** rsync's options that an intent may name, each for itself. What runs programs, reads or writes elsewhere, or deletes is not among them. */
 const ALLOWED = new Set([

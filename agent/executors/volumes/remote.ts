@@ -1,4 +1,5 @@
-import { CannotPlan, type Look, type Plan, type Start } from '../../plan/plan.ts';
+import { CannotPlan } from '../../plan/failure.ts';
+import type { Look, Plan, Start } from '../../plan/plan.ts';
 import {
   changesOf,
   type Earlier,
@@ -20,6 +21,7 @@ const MINUTE = 60_000;
 const SHORT = { timeout: 10 * MINUTE, stallTimeout: 5 * MINUTE };
 const MANIFEST = /(\d{8}T\d{6}\.\d{3}Z)\.json$/;
 const FOLDER = /^d.* (\d{8}T\d{6}\.\d{3}Z)$/;
+
 /** What was left unfinished longer ago is taken away. */
 const ABANDONED = 48 * 60 * MINUTE;
 

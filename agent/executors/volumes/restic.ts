@@ -1,5 +1,5 @@
+import { CannotPlan } from '../../plan/failure.ts';
 import type { Look, Plan, Start } from '../../plan/plan.ts';
-import { CannotPlan } from '../../plan/plan.ts';
 import {
   changesOf,
   checkTarget,
@@ -15,6 +15,7 @@ import type { Context, Site } from '../executor.ts';
 import { checkSource, type VolumesBackup } from './copy.ts';
 
 const MINUTE = 60_000;
+
 /** In so many runs all data of the repository are read once. */
 const PARTS = 7;
 

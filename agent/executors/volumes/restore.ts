@@ -1,4 +1,5 @@
-import { CannotPlan, type Look, type Plan, type Step } from '../../plan/plan.ts';
+import { CannotPlan } from '../../plan/failure.ts';
+import type { Look, Plan, Step } from '../../plan/plan.ts';
 import { findSource, stampOf } from '../backup/group.ts';
 import { holdStill, startedAgain } from '../backup/quiesce.ts';
 import { type Context, type Intent, subjectOf } from '../executor.ts';

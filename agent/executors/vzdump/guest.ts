@@ -1,4 +1,5 @@
-import { CannotPlan, type Look } from '../../plan/plan.ts';
+import { CannotPlan } from '../../plan/failure.ts';
+import type { Look } from '../../plan/plan.ts';
 import type { Site } from '../executor.ts';
 
 /** A guest of this node, and what of it a backup must hold. */

@@ -1,66 +1,8 @@
 import { createHmac, randomUUID } from 'node:crypto';
-import { z } from 'zod';
-import { SecretFile } from '../../config/backups.ts';
-import { Name } from '../../config/trust.ts';
+import type { Channel, Severity } from '../../config/notify.ts';
 import type { Request } from '../../outbound/http.ts';
 import { readSecretFile } from '../../system/secret-file.ts';
-import { Digest } from './digest.ts';
-import type { Notice, Severity } from './notice.ts';
-import { Template } from './template.ts';
-
-const name = Name.describe('For the rules.');
-/** What every channel that people read can have. */
-const readable = { name, template: Template.optional(), digest: Digest.optional() };
-const UrlFile = SecretFile.describe('Its first line is the address, which is a secret.');
-const Url = z.url({ protocol: /^https?$/ });
-
-/** How people are told. Addresses that are secrets, and tokens, come from files. */
-export const Channel = z.discriminatedUnion('type', [
-  z.strictObject({ ...readable, type: z.literal('discord'), url_file: UrlFile }),
-  z.strictObject({ ...readable, type: z.literal('slack'), url_file: UrlFile }),
-  z.strictObject({
-    ...readable,
-    type: z.literal('ntfy'),
-    url: Url.describe('https://ntfy.sh/topic'),
-    token_file: SecretFile.optional(),
-  }),
-  z.strictObject({
-    ...readable,
-    type: z.literal('telegram'),
-    token_file: SecretFile,
-    chat: z.string().min(1).max(100),
-    api_url: Url.default('https://api.telegram.org'),
-  }),
-  z.strictObject({
-    ...readable,
-    type: z.literal('matrix'),
-    server: Url.describe('https://matrix.example.org'),
-    room: z.string().regex(/^!/, 'Expected a room’s id: "!abc:example.org"'),
-    token_file: SecretFile,
-  }),
-  z.strictObject({
-    ...readable,
-    type: z.literal('webhook'),
-    url: Url,
-    secret_file: SecretFile.describe('Signs the body: X-Chatops-Signature-256.'),
-  }),
-  z.strictObject({
-    ...readable,
-    type: z.literal('email'),
-    smtp: z.strictObject({
-      host: z.string().regex(/^[\w.-]+$/, 'Expected a host’s name or address'),
-      port: z.int().min(1).max(65_535).default(587),
-      tls: z.enum(['starttls', 'implicit', 'none']).default('starttls'),
-      user: z.string().min(1).max(254).optional(),
-      password_file: SecretFile.optional(),
-    }),
-    from: z.email(),
-    to: z.array(z.email()).min(1).max(20),
-  }),
-  z.strictObject({ name, type: z.literal('uptime_kuma'), url_file: UrlFile }),
-  z.strictObject({ name, type: z.literal('healthchecks'), url_file: UrlFile }),
-]);
-export type Channel = z.infer<typeof Channel>;
+import type { Notice } from './notice.ts';
 
 const COLOURS: Record<Severity, number> = { info: 0x2ecc71, warning: 0xe67e22, error: 0xe74c3c };
 const MARKS: Record<Severity, string> = { info: '✅', warning: '⚠️', error: '❌' };

@@ -1,19 +1,6 @@
 import { Cron } from 'croner';
-import { z } from 'zod';
-import { cronTrouble } from '../../triggers/schedules.ts';
-import { type Notice, SEVERITIES } from './notice.ts';
-
-/** When a channel is told everything at once. */
-export const Digest = z
-  .strictObject({
-    cron: z.string().min(1).max(200).describe('"0 8 * * *": minute, hour, day, month, weekday.'),
-    timezone: z.string().default('UTC'),
-  })
-  .refine(({ cron, timezone }) => cronTrouble(cron, timezone) === undefined, {
-    error: 'Expected a time that comes, such as {cron: "0 8 * * *", timezone: Europe/Berlin}',
-  })
-  .describe('In place of each notice by itself: all of them together, at these times.');
-export type Digest = z.infer<typeof Digest>;
+import { type Digest, SEVERITIES } from '../../config/notify.ts';
+import type { Notice } from './notice.ts';
 
 /** How many notices one digest lists; the rest is counted. */
 const MOST_LISTED = 40;

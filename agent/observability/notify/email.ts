@@ -1,5 +1,5 @@
+import type { Channel } from '../../config/notify.ts';
 import { readSecretFile } from '../../system/secret-file.ts';
-import type { Channel } from './channels.ts';
 
 type EmailChannel = Extract<Channel, { type: 'email' }>;
 

@@ -1,22 +1,5 @@
 import { z } from 'zod';
-
-/** What people may want to hear of. */
-export const NOTICE_EVENTS = [
-  'succeeded',
-  'failed',
-  'rolled-back',
-  'cancelled',
-  'interrupted',
-  'refused',
-  'auth-failure',
-  'address-refused',
-  'label-mismatch',
-  'schedule-failed',
-] as const;
-export type NoticeEvent = (typeof NOTICE_EVENTS)[number];
-
-export const SEVERITIES = ['info', 'warning', 'error'] as const;
-export type Severity = (typeof SEVERITIES)[number];
+import { NOTICE_EVENTS, type NoticeEvent, SEVERITIES, type Severity } from '../../config/notify.ts';
 
 /** Something that happened, in words without secrets. Kept on the disk until it is told. */
 export const Notice = z.object({
@@ -41,6 +24,7 @@ export const Notice = z.object({
   /** How often it happened since it was last told; 1 where only this once. */
   count: z.number().default(1),
 });
+
 export type Notice = z.infer<typeof Notice>;
 
 const SEVERITY: Record<NoticeEvent, Severity> = {

@@ -6,9 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Receiver } from '../../../test/doubles/receiver.ts';
+import { Channel } from '../../config/notify.ts';
 import { Database } from '../../store/database.ts';
 import { createQueue } from '../../store/notice-queue.ts';
-import { Channel } from './channels.ts';
 import { Notice } from './notice.ts';
 import { Notifier, type NotifyConfig } from './notifier.ts';
 
@@ -38,6 +38,7 @@ afterEach(async () => {
   database.close();
   rmSync(dir, { recursive: true });
 });
+
 /** As a new agent has it: only what is in the database is known. */
 function begin(): void {
   notifier = new Notifier({
@@ -55,6 +56,7 @@ const secret = (name: string, text: string) => {
   writeFileSync(file, `${text}\n`, { mode: 0o600 });
   return file;
 };
+
 function channel(type: string): Channel {
   const { url } = receiver;
   const more: Record<string, object> = {

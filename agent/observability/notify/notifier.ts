@@ -1,12 +1,14 @@
 import type { CircuitBreakerPolicy } from 'cockatiel';
 import { parseDuration } from '../../../intents/duration.ts';
+import { type Channel, type NoticeEvent, SEVERITIES, type Severity } from '../../config/notify.ts';
 import { parseWindow, untilOver } from '../../config/time-windows.ts';
 import { matches } from '../../config/trust.ts';
 import { send } from '../../outbound/http.ts';
-import { type Channel, requestFor, textOf, titleOf } from './channels.ts';
+import type { Queue, Waiting } from '../../store/notice-queue.ts';
+import { requestFor, textOf, titleOf } from './channels.ts';
 import { digestOf, nextDigest } from './digest.ts';
 import { sendMail, subjectOf } from './email.ts';
-import { keyOf, Notice, type NoticeEvent, SEVERITIES, type Severity } from './notice.ts';
+import { keyOf, Notice } from './notice.ts';
 import { inWords } from './template.ts';
 
 /** Which notices go to which channels. What is not named is not asked. */
@@ -23,24 +25,6 @@ export interface NotifyConfig {
   fold: string;
   /** Meanwhile only errors are told; the rest waits until its end. */
   quiet_hours?: string | undefined;
-}
-
-/** A notice that waits for its turn. Times are in milliseconds since 1970. */
-export interface Waiting {
-  id: number;
-  channel: string;
-  next: number;
-  tries: number;
-  notice: string;
-}
-
-export interface Queue {
-  add: (channel: string, next: number, notice: string) => void;
-  /** The first ones, at most so many. */
-  due: (channel: string, now: number, most: number) => Waiting[];
-  count: (channel: string) => number;
-  retry: (id: number, tries: number, next: number) => void;
-  remove: (id: number) => void;
 }
 
 export interface NotifierOptions {
@@ -60,6 +44,7 @@ const TIMEOUT_MS = 10_000;
 const FIRST_PAUSE = 5_000;
 const LONGEST_PAUSE = 3_600_000;
 const LOOK_EVERY = 1_000;
+
 /** After so many failures in a row a channel is left alone for that long. */
 const BREAKS_AFTER = 5;
 const HALF_OPEN_AFTER = 60_000;

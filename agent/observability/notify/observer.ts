@@ -2,9 +2,10 @@ import type { Receipt } from '../../../protocol/receipt.ts';
 import type { Refusal } from '../../../protocol/refusal.ts';
 import type { Admitted } from '../../admission/admitted.ts';
 import { AUTH_REASONS } from '../../admission/auth-reasons.ts';
+import type { NoticeEvent } from '../../config/notify.ts';
 import type { Watcher } from '../../runs/observer.ts';
 import type { Refusing } from '../audit.ts';
-import { Notice, type NoticeEvent, severityOf } from './notice.ts';
+import { Notice, severityOf } from './notice.ts';
 import type { Notifier } from './notifier.ts';
 
 /** How much of a failure's words a notice repeats. */

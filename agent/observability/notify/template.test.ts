@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Receiver } from '../../../test/doubles/receiver.ts';
+import { Channel } from '../../config/notify.ts';
 import { Database } from '../../store/database.ts';
 import { createQueue } from '../../store/notice-queue.ts';
-import { Channel } from './channels.ts';
 import { Notice } from './notice.ts';
 import { Notifier, type NotifyConfig } from './notifier.ts';
 
@@ -32,6 +32,7 @@ afterEach(async () => {
   database.close();
   rmSync(dir, { recursive: true });
 });
+
 function begin(): void {
   notifier = new Notifier({
     config: () => config,
@@ -43,6 +44,7 @@ function begin(): void {
     now: () => now,
   });
 }
+
 /** One channel, ntfy, with more. */
 function configure(more: object): void {
   const file = join(dir, 'token');

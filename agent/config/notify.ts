@@ -1,0 +1,138 @@
+import { z } from 'zod';
+import { FILTERS, readFilters } from '../../intents/filters.ts';
+import { nearest } from '../../intents/suggest.ts';
+import { SecretFile } from './backups.ts';
+import { cronTrouble } from './schedules.ts';
+import { Name } from './trust.ts';
+
+/** What people may want to hear of. */
+export const NOTICE_EVENTS = [
+  'succeeded',
+  'failed',
+  'rolled-back',
+  'cancelled',
+  'interrupted',
+  'refused',
+  'auth-failure',
+  'address-refused',
+  'label-mismatch',
+  'schedule-failed',
+] as const;
+
+export type NoticeEvent = (typeof NOTICE_EVENTS)[number];
+export const SEVERITIES = ['info', 'warning', 'error'] as const;
+
+export type Severity = (typeof SEVERITIES)[number];
+/** What of a notice a template can say. */
+export const FIELDS = [
+  'event',
+  'severity',
+  'agent',
+  'at',
+  'title',
+  'text',
+  'code',
+  'stack',
+  'run',
+  'schedule',
+  'url',
+  'count',
+] as const;
+
+export type Field = (typeof FIELDS)[number];
+export const EACH = /\{\{\s*(.*?)\s*\}\}/g;
+
+export const EXPRESSION = /^([a-z]+)((?:\s*\|\s*[a-z]+(?:\s*:\s*(?:"[^"{}]*"|'[^'{}]*'|-?\d+(?:\.\d+)?))?)*)$/;
+export const Text = z
+  .string()
+  .min(1)
+  .max(2000)
+  .superRefine((text, context) => {
+    for (const [, expression = ''] of text.matchAll(EACH)) {
+      const [, name = '', filters = ''] = EXPRESSION.exec(expression) ?? [];
+      const isField = FIELDS.some(field => field === name);
+      const wrong = readFilters(filters).find(filter => !FILTERS.includes(filter.name));
+      if (isField && !wrong) continue;
+      const near = isField ? undefined : nearest(name, FIELDS);
+      context.addIssue({
+        code: 'custom',
+        message: near
+          ? `"{{ ${expression} }}" is not known; did you mean {{ ${near} }}?`
+          : `"{{ ${expression} }}" is not known. Known: ${FIELDS.join(', ')}; filters: ${FILTERS.join(', ')}`,
+      });
+    }
+  });
+/** Other words for a notice: `{{ agent }}`, `{{ stack | default: "this host" }}`. */
+export const Template = z
+  .strictObject({ title: Text.optional().describe('In place of "AGENT: TITLE".'), text: Text.optional() })
+  .describe(
+    'Other words: {{ event }}, {{ severity }}, {{ agent }}, {{ title }}, {{ text }}, {{ code }}, {{ stack }}, {{ run }}, {{ schedule }}, {{ url }}, {{ count }}, {{ at }}.',
+  );
+export type Template = z.infer<typeof Template>;
+/** When a channel is told everything at once. */
+export const Digest = z
+  .strictObject({
+    cron: z.string().min(1).max(200).describe('"0 8 * * *": minute, hour, day, month, weekday.'),
+    timezone: z.string().default('UTC'),
+  })
+  .refine(({ cron, timezone }) => cronTrouble(cron, timezone) === undefined, {
+    error: 'Expected a time that comes, such as {cron: "0 8 * * *", timezone: Europe/Berlin}',
+  })
+  .describe('In place of each notice by itself: all of them together, at these times.');
+export type Digest = z.infer<typeof Digest>;
+const name = Name.describe('For the rules.');
+
+/** What every channel that people read can have. */
+export const readable = { name, template: Template.optional(), digest: Digest.optional() };
+
+export const UrlFile = SecretFile.describe('Its first line is the address, which is a secret.');
+export const Url = z.url({ protocol: /^https?$/ });
+
+/** How people are told. Addresses that are secrets, and tokens, come from files. */
+export const Channel = z.discriminatedUnion('type', [
+  z.strictObject({ ...readable, type: z.literal('discord'), url_file: UrlFile }),
+  z.strictObject({ ...readable, type: z.literal('slack'), url_file: UrlFile }),
+  z.strictObject({
+    ...readable,
+    type: z.literal('ntfy'),
+    url: Url.describe('https://ntfy.sh/topic'),
+    token_file: SecretFile.optional(),
+  }),
+  z.strictObject({
+    ...readable,
+    type: z.literal('telegram'),
+    token_file: SecretFile,
+    chat: z.string().min(1).max(100),
+    api_url: Url.default('https://api.telegram.org'),
+  }),
+  z.strictObject({
+    ...readable,
+    type: z.literal('matrix'),
+    server: Url.describe('https://matrix.example.org'),
+    room: z.string().regex(/^!/, 'Expected a room’s id: "!abc:example.org"'),
+    token_file: SecretFile,
+  }),
+  z.strictObject({
+    ...readable,
+    type: z.literal('webhook'),
+    url: Url,
+    secret_file: SecretFile.describe('Signs the body: X-Chatops-Signature-256.'),
+  }),
+  z.strictObject({
+    ...readable,
+    type: z.literal('email'),
+    smtp: z.strictObject({
+      host: z.string().regex(/^[\w.-]+$/, 'Expected a host’s name or address'),
+      port: z.int().min(1).max(65535).default(587),
+      tls: z.enum(['starttls', 'implicit', 'none']).default('starttls'),
+      user: z.string().min(1).max(254).optional(),
+      password_file: SecretFile.optional(),
+    }),
+    from: z.email(),
+    to: z.array(z.email()).min(1).max(20),
+  }),
+  z.strictObject({ name, type: z.literal('uptime_kuma'), url_file: UrlFile }),
+  z.strictObject({ name, type: z.literal('healthchecks'), url_file: UrlFile }),
+]);
+
+export type Channel = z.infer<typeof Channel>;

@@ -1,0 +1,40 @@
+import { join } from 'node:path';
+import type { Site } from '../executors/executor.ts';
+import { secretPath } from '../system/secret-file.ts';
+import { parseSize } from './load.ts';
+import { proxmoxFolder } from './proxmox-programs.ts';
+import type { Config } from './schema.ts';
+import { matches } from './trust.ts';
+
+/** What agent.yaml says of this machine, for executors. */
+export function siteOf(config: Config): Site {
+  return {
+    stacksRoot: config.stacks.root,
+    memory: join(config.state_dir, 'stacks'),
+    docker: config.docker.command,
+    verify: config.verify.allow,
+    proxmox: proxmoxFolder(config),
+    compose: {
+      binds: config.compose.binds,
+      ports: config.compose.ports.split('-').map(Number) as [number, number],
+      socket: config.docker.socket,
+      grantsOf: stack =>
+        config.compose.grants.filter(grant => matches(grant.stack, stack)).flatMap(({ allow }) => allow),
+    },
+    backups: {
+      sources: [...config.backups.sources, config.stacks.root],
+      destinations: config.backups.destinations.map(({ min_free, ...rest }) => ({
+        ...rest,
+        minFree: parseSize(min_free),
+      })),
+      remotes: config.backups.remotes.map(withSecretPath),
+      databases: config.backups.databases.map(withSecretPath),
+      records: join(config.state_dir, 'backups'),
+      ...(config.backups.restic ? { resticPassword: secretPath(config.backups.restic.password_file) } : {}),
+    },
+  };
+}
+
+export function withSecretPath<T extends { password_file?: string | undefined }>(one: T): T {
+  return one.password_file === undefined ? one : { ...one, password_file: secretPath(one.password_file) };
+}

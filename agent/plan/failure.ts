@@ -1,0 +1,12 @@
+/** The plan can't be made: a person has to do something first. Ends the document as `failed` with this code. */
+export class CannotPlan extends Error {
+  override name = 'CannotPlan';
+  readonly code: string;
+  readonly remedy: string;
+
+  constructor(code: string, message: string, remedy: string) {
+    super(message);
+    this.code = code;
+    this.remedy = remedy;
+  }
+}
