@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Intent } from '../intents/intent.ts';
 import type { Approval, Evidence, Label } from '../protocol/command.ts';
-import { approvalsOf, labelsAtMerge, type PullRequest, permissionNamed } from '../protocol/evidence.ts';
-import { judgeLabel } from '../protocol/labels.ts';
+import { approvalsOf, labelsAtMerge, type PullRequest, parsePermission } from '../protocol/evidence.ts';
+import { checkLabel } from '../protocol/labels.ts';
 import { Refused } from '../protocol/refusal.ts';
 import type { Commit, GitHub } from './github.ts';
 import { refusals } from './refusals.ts';
@@ -52,7 +52,7 @@ export async function gatherApproval(trigger: Trigger, github: GitHub, gathering
 export function checkLabels(intents: Intent[], approval: Approval | null): void {
   if (!approval) return;
   for (const { label_required } of intents) {
-    const refusal = label_required === undefined ? undefined : judgeLabel(approval, label_required);
+    const refusal = label_required === undefined ? undefined : checkLabel(approval, label_required);
     if (refusal) throw new Refused(refusal);
   }
 }
@@ -161,7 +161,7 @@ async function evidenceOf(pull: PullRequest, github: GitHub): Promise<Evidence> 
   const approving = approvalsOf(await github.reviewsOf(pull.number), pull.head.sha);
   const permissions = new Map<string, Label['permission']>();
   for (const login of new Set([...standing, ...approving].map(({ by }) => by))) {
-    permissions.set(login, login === '' ? 'none' : permissionNamed(await github.permissionOf(login)));
+    permissions.set(login, login === '' ? 'none' : parsePermission(await github.permissionOf(login)));
   }
   return {
     pull_request: pull.number,

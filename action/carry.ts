@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import type { Task } from '../client/command.ts';
+import type { CommandTask } from '../client/command.ts';
 import type { AgentAddress } from '../client/deliver.ts';
-import type { Ended } from '../intents/graph.ts';
+import type { DocumentOutcome } from '../intents/graph.ts';
 import type { LoadedIntent } from '../intents/load.ts';
-import type { Given } from '../protocol/command.ts';
+import type { FinishedDocument } from '../protocol/command.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 import { Refused } from '../protocol/refusal.ts';
 import { type Driven, drive, type Sent } from './drive.ts';
@@ -18,7 +18,7 @@ export async function carry(prepared: Prepared, inputs: Inputs, sender: Sender, 
   const order = units.flatMap(unit => unit.target.waves.flat().map(host => ({ unit, host })));
   const digestFor = (host: string, places: number[]) =>
     inputs.planDigests[order.findIndex(one => one.host === host && one.unit.places.includes(places[0] ?? -1))];
-  const taskOf = (places: number[], ended: readonly (Ended | undefined)[]): Task => {
+  const taskOf = (places: number[], ended: readonly (DocumentOutcome | undefined)[]): CommandTask => {
     const intents = places.flatMap(place => documents[place] ?? []);
     return {
       ...prepared.task,
@@ -28,8 +28,8 @@ export async function carry(prepared: Prepared, inputs: Inputs, sender: Sender, 
       ...(isOne ? {} : { places, given: givenOf(documents, places, ended) }),
     };
   };
-  const tasks = new Map<Sent, Task>();
-  const deliverTo = async (host: string, places: number[], task: Task): Promise<Sent> => {
+  const tasks = new Map<Sent, CommandTask>();
+  const deliverTo = async (host: string, places: number[], task: CommandTask): Promise<Sent> => {
     const agent = agents.get(host) as AgentAddress;
     let sent: Sent;
     try {
@@ -55,7 +55,7 @@ export async function carry(prepared: Prepared, inputs: Inputs, sender: Sender, 
       return deliverTo(host, places, { ...taskOf(places, ended), planDigest });
     },
     async recall(sent) {
-      const [task, agent] = [tasks.get(sent) as Task, agents.get(sent.host) as AgentAddress];
+      const [task, agent] = [tasks.get(sent) as CommandTask, agents.get(sent.host) as AgentAddress];
       await sender.say(`${sent.host}: the run ${task.id} is called back`);
       const receipt = await sender.recall(task, agent);
       await sender.say(`${sent.host}: ${receipt?.outcome ?? 'how it ended can’t be learnt: it goes on there'}`);
@@ -66,7 +66,7 @@ export async function carry(prepared: Prepared, inputs: Inputs, sender: Sender, 
       return recalled;
     },
     async undo(sent, places) {
-      const { planDigest, ...task } = tasks.get(sent) as Task;
+      const { planDigest, ...task } = tasks.get(sent) as CommandTask;
       const undo = { run: task.id, documents: places.map(place => sent.places.indexOf(place) + 1) };
       return deliverTo(sent.host, sent.places, { ...task, id: randomUUID(), files: [], undo });
     },
@@ -74,7 +74,11 @@ export async function carry(prepared: Prepared, inputs: Inputs, sender: Sender, 
 }
 
 /** What an agent must know of the documents that others carry: how they have ended. */
-function givenOf(documents: LoadedIntent[], places: number[], ended: readonly (Ended | undefined)[]): Given[] {
+function givenOf(
+  documents: LoadedIntent[],
+  places: number[],
+  ended: readonly (DocumentOutcome | undefined)[],
+): FinishedDocument[] {
   return documents.flatMap(({ name, document, intent }, place) => {
     const outcome = ended[place];
     if (outcome === undefined || places.includes(place)) return [];

@@ -1,4 +1,4 @@
-import { decide, type Ended, type Node } from '../intents/graph.ts';
+import { type DocumentOutcome, decideNext, type GraphNode } from '../intents/graph.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 import type { Refusal } from '../protocol/refusal.ts';
 import type { Unit } from './units.ts';
@@ -13,14 +13,14 @@ export interface Sent {
 }
 
 export interface Driving {
-  nodes: readonly Node[];
+  nodes: readonly GraphNode[];
   units: readonly Unit[];
   /** What only looks is sent to every host, whatever the others say. */
   looksOnly: boolean;
   /** The job is being stopped: nothing more begins. */
   isCancelled(): boolean;
   /** Sends these documents to that host. `ended`: how others of the graph have ended. */
-  send(host: string, places: number[], ended: readonly (Ended | undefined)[]): Promise<Sent>;
+  send(host: string, places: number[], ended: readonly (DocumentOutcome | undefined)[]): Promise<Sent>;
   /** Has a host undo these documents of what was sent to it. */
   undo(sent: Sent, places: number[]): Promise<Sent>;
   /** Has a host end what the job has not waited for. Undefined where its end can't be learnt. */
@@ -29,7 +29,7 @@ export interface Driving {
 
 /** How each document has ended, and everything that was sent, in the order of its end. */
 export interface Driven {
-  ended: (Ended | undefined)[];
+  ended: (DocumentOutcome | undefined)[];
   sent: Sent[];
 }
 
@@ -39,7 +39,7 @@ export interface Driven {
  */
 export async function drive(driving: Driving): Promise<Driven> {
   const { nodes, units, looksOnly, isCancelled, send } = driving;
-  const ended: (Ended | undefined)[] = nodes.map(() => undefined);
+  const ended: (DocumentOutcome | undefined)[] = nodes.map(() => undefined);
   const sent: Sent[] = [];
   const open = new Set(units);
   const going = new Map<Unit, Promise<void>>();
@@ -90,16 +90,16 @@ function isGood({ receipt }: Sent): boolean {
 
 /** What can't begin any more, as far as is known; of what has been sent the agent decides. */
 function passOver(
-  nodes: readonly Node[],
+  nodes: readonly GraphNode[],
   units: readonly Unit[],
   going: ReadonlyMap<Unit, unknown>,
-  ended: (Ended | undefined)[],
+  ended: (DocumentOutcome | undefined)[],
 ): void {
   const waiting = units.filter(unit => !going.has(unit)).flatMap(({ places }) => places);
   for (let moved = true; moved; ) {
     moved = false;
     for (const place of waiting) {
-      if (ended[place] !== undefined || decide(nodes, place, ended).do !== 'skip') continue;
+      if (ended[place] !== undefined || decideNext(nodes, place, ended).do !== 'skip') continue;
       ended[place] = 'skipped';
       moved = true;
     }
@@ -107,7 +107,7 @@ function passOver(
 }
 
 /** How a document has ended over all its hosts: badly where it has on one. */
-function outcomeOf(place: number, sent: readonly Sent[]): Ended {
+function outcomeOf(place: number, sent: readonly Sent[]): DocumentOutcome {
   const outcomes = sent.map(one => outcomeAt(place, one));
   return (
     outcomes.find(one => one !== 'succeeded' && one !== 'planned' && one !== 'skipped') ??
@@ -118,7 +118,7 @@ function outcomeOf(place: number, sent: readonly Sent[]): Ended {
 }
 
 /** How a document has ended on one host. What was refused has failed. */
-export function outcomeAt(place: number, { places, receipt }: Sent): Ended {
+export function outcomeAt(place: number, { places, receipt }: Sent): DocumentOutcome {
   if (!receipt) return 'failed';
   // An agent that could not carry it on says of no document how it ended.
   return receipt.documents[places.indexOf(place)]?.outcome ?? receipt.outcome;
@@ -130,7 +130,7 @@ export function outcomeAt(place: number, { places, receipt }: Sent): Ended {
  */
 async function undoAll(
   { nodes, undo, recall }: Driving,
-  ended: (Ended | undefined)[],
+  ended: (DocumentOutcome | undefined)[],
   sent: Sent[],
   undone: Set<Sent>,
 ): Promise<void> {
@@ -140,7 +140,7 @@ async function undoAll(
     one.places.filter(place => nodes[place]?.onFailure === 'rollback' && hasFailed(one, place));
   const files = new Set(sent.flatMap(asks).map(place => nodes[place]?.file));
   const isOf = (place: number) => {
-    const { file, when } = nodes[place] as Node;
+    const { file, when } = nodes[place] as GraphNode;
     return files.has(file) && (when === undefined || when === 'succeeded');
   };
   // What the job did not wait for may still come to a good end, beside what is undone here.

@@ -1,7 +1,7 @@
 import type { AgentAddress } from '../client/deliver.ts';
 import { parseHosts } from '../intents/hosts.ts';
 import type { LoadedIntent } from '../intents/load.ts';
-import { nearest } from '../intents/suggest.ts';
+import { suggestNearest } from '../intents/suggest.ts';
 import { KeyError, readPublicKey } from '../protocol/keys.ts';
 import { refusals } from './refusals.ts';
 
@@ -49,7 +49,7 @@ export function targetOf({ intent }: LoadedIntent, agents: Map<string, AgentAddr
       const found = known.filter(host => (tag === undefined ? host === one : agents.get(host)?.tags?.includes(tag)));
       if (found.length > 0) return found;
       const tags = known.flatMap(host => agents.get(host)?.tags?.map(name => `tag:${name}`) ?? []);
-      const near = nearest(one, [...known, ...tags]);
+      const near = suggestNearest(one, [...known, ...tags]);
       throw refusals.intentForUnknownHost(one, near === undefined ? known : [near]);
     }),
   );

@@ -1,6 +1,6 @@
 import * as core from '@actions/core';
-import type { Task } from '../client/command.ts';
-import { type AgentAddress, attach, cancel, type Delivery, deliver } from '../client/deliver.ts';
+import type { CommandTask } from '../client/command.ts';
+import { type AgentAddress, cancelRun, type DeliveryOptions, deliver, rejoinRun } from '../client/deliver.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 import { Refused } from '../protocol/refusal.ts';
 import { idToken } from './id-token.ts';
@@ -10,7 +10,7 @@ import { Report } from './report.ts';
 
 /** What the post step needs to come back to the runs of this job that have not ended. */
 export interface Saved {
-  origin: Task['origin'];
+  origin: CommandTask['origin'];
   runs: { run: string; url: string; key: string }[];
 }
 
@@ -25,7 +25,7 @@ export class Sender {
   readonly #inputs: Inputs;
   /** Several are under way at the same time. */
   readonly #beside: boolean;
-  readonly #current = new Set<{ task: Task; delivery: Delivery; accepted: boolean }>();
+  readonly #current = new Set<{ task: CommandTask; delivery: DeliveryOptions; accepted: boolean }>();
   /** By their ids. */
   readonly #open = new Map<string, Saved['runs'][number]>();
   #isStopped = false;
@@ -39,12 +39,12 @@ export class Sender {
   }
 
   /** Delivers a task and shows its run. Throws `Refused`. */
-  async run(task: Task, agent: AgentAddress): Promise<Receipt> {
+  async run(task: CommandTask, agent: AgentAddress): Promise<Receipt> {
     let report = new Report(this.#log, new URL(agent.url).hostname, task.dryRun, this.#beside);
     // Before it is sent: should the job be killed now, the post step looks for it.
     this.#open.set(task.id, { run: task.id, url: agent.url, key: agent.key.text });
     this.#save(task);
-    const delivery: Delivery = {
+    const delivery: DeliveryOptions = {
       ...this.#deliveryTo(agent),
       onAccepted: (accepted, name) => {
         report = new Report(this.#log, name, task.dryRun, this.#beside);
@@ -76,23 +76,23 @@ export class Sender {
   }
 
   /** Asks an agent to end a run that was not waited for, and returns its receipt; undefined where that can't be had. */
-  async recall(task: Task, agent: AgentAddress): Promise<Receipt | undefined> {
+  async recall(task: CommandTask, agent: AgentAddress): Promise<Receipt | undefined> {
     const delivery = this.#deliveryTo(agent);
     try {
-      if (!(await cancel(task.id, task, delivery, CANCEL_PATIENCE))) return undefined;
+      if (!(await cancelRun(task.id, task, delivery, CANCEL_PATIENCE))) return undefined;
     } catch (error) {
       // It has ended already; its receipt says how.
       if (!(error instanceof Refused)) throw error;
     }
     try {
-      return await attach(task.id, task, delivery, RECALL_PATIENCE);
+      return await rejoinRun(task.id, task, delivery, RECALL_PATIENCE);
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       return undefined;
     }
   }
 
-  #deliveryTo(agent: AgentAddress): Delivery {
+  #deliveryTo(agent: AgentAddress): DeliveryOptions {
     const { signingKey, oidc, connectTimeout, timeout } = this.#inputs;
     return {
       ...{ agent, key: signingKey, connectTimeout, timeout },
@@ -126,13 +126,13 @@ export class Sender {
     return accepted.includes(true);
   }
 
-  async #cancel(current: { task: Task; delivery: Delivery; accepted: boolean }): Promise<boolean> {
+  async #cancel(current: { task: CommandTask; delivery: DeliveryOptions; accepted: boolean }): Promise<boolean> {
     const { task, delivery } = current;
     process.stdout.write(`\nCancelling the run ${task.id}.\n`);
     let said: string;
     let taken = false;
     try {
-      taken = await cancel(task.id, task, delivery, CANCEL_PATIENCE);
+      taken = await cancelRun(task.id, task, delivery, CANCEL_PATIENCE);
       said = taken
         ? 'The agent stops the run, repairs and undoes it.'
         : 'The agent can’t be reached: the run goes on at the host.';
@@ -145,12 +145,12 @@ export class Sender {
     return current.accepted;
   }
 
-  #isDone(task: Task): void {
+  #isDone(task: CommandTask): void {
     this.#open.delete(task.id);
     this.#save(task);
   }
 
-  #save({ origin }: Task): void {
+  #save({ origin }: CommandTask): void {
     core.saveState('runs', JSON.stringify({ origin, runs: [...this.#open.values()] } satisfies Saved));
   }
 

@@ -1,5 +1,5 @@
 import * as core from '@actions/core';
-import { attach } from '../client/deliver.ts';
+import { rejoinRun } from '../client/deliver.ts';
 import { Origin } from '../protocol/command.ts';
 import { readPublicKey, readSecretKey } from '../protocol/keys.ts';
 import type { Receipt } from '../protocol/receipt.ts';
@@ -38,7 +38,7 @@ async function tellEnd(
   };
   let receipt: Receipt | undefined;
   try {
-    receipt = await attach(run, { origin }, delivery, patience);
+    receipt = await rejoinRun(run, { origin }, delivery, patience);
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     await log.line(error.code === 'run-unknown' ? 'The agent never got the command.' : error.message);

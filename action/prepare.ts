@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
-import type { Task } from '../client/command.ts';
+import type { CommandTask } from '../client/command.ts';
 import type { AgentAddress } from '../client/deliver.ts';
-import { graphOf, type Node } from '../intents/graph.ts';
+import { type GraphNode, graphOf } from '../intents/graph.ts';
 import type { LoadedIntent } from '../intents/load.ts';
 import type { ShippedFile } from '../protocol/command.ts';
 import { checkLabels, gatherApproval } from './approval.ts';
@@ -17,21 +17,21 @@ import { type Unit, unitsOf } from './units.ts';
 export interface Prepared {
   documents: LoadedIntent[];
   agents: Map<string, AgentAddress>;
-  nodes: Node[];
+  nodes: GraphNode[];
   units: Unit[];
   files: ShippedFile[];
-  task: Pick<Task, 'type' | 'origin' | 'approval' | 'params' | 'renderedAt' | 'dryRun'>;
+  task: Pick<CommandTask, 'type' | 'origin' | 'approval' | 'params' | 'renderedAt' | 'dryRun'>;
 }
 
 /** Reads what is to be done and the evidence for it. Throws `Refused`, `InvalidIntents`. */
 export async function prepare(inputs: Inputs, workspace: string): Promise<Prepared> {
   const trigger = readTrigger(process.env, readEvent(), inputs.mode);
   const tree = await gitTree(workspace, trigger.sha);
-  const { filesBefore } = await import(/* webpackMode: "eager" */ '../intents/required-backups.ts');
+  const { listRequiredBackups } = await import(/* webpackMode: "eager" */ '../intents/required-backups.ts');
   const { loadIntents } = await import(/* webpackMode: "eager" */ '../intents/load.ts');
   const at = new Date();
   const named = await findIntents(inputs.intent, inputs.intentsDir, tree);
-  const before = await findIntents(filesBefore(loadIntents(named, inputs.params, at)), inputs.intentsDir, tree);
+  const before = await findIntents(listRequiredBackups(loadIntents(named, inputs.params, at)), inputs.intentsDir, tree);
   const rest = named.filter(({ file }) => !before.some(one => one.file === file));
   const documents = loadIntents([...before, ...rest], inputs.params, at);
   const files = await collectFiles(documents, tree, trigger.sha);

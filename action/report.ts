@@ -1,4 +1,4 @@
-import { Lanes } from '../client/event-lines.ts';
+import { EventLines } from '../client/event-lines.ts';
 import type { AnyEvent, Change, PlannedStep } from '../protocol/event.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 import type { Log } from './log.ts';
@@ -7,7 +7,7 @@ import type { Log } from './log.ts';
 export class Report {
   readonly #log: Log;
   readonly #dryRun: boolean;
-  readonly #lanes: Lanes;
+  readonly #lanes: EventLines;
   readonly #host: string;
   #inGroup = false;
 
@@ -15,7 +15,7 @@ export class Report {
   constructor(log: Log, host: string, dryRun: boolean, beside = false) {
     this.#log = log;
     this.#dryRun = dryRun;
-    this.#lanes = new Lanes(beside);
+    this.#lanes = new EventLines(beside);
     this.#host = host;
   }
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { matchesGlob } from 'node:path';
 import type { IntentFile, LoadedIntent } from '../intents/load.ts';
-import { nearest } from '../intents/suggest.ts';
+import { suggestNearest } from '../intents/suggest.ts';
 import { MAX_SHIPPED_BYTES, type ShippedFile } from '../protocol/command.ts';
 import { refusals } from './refusals.ts';
 import type { Entry, Tree } from './tree.ts';
@@ -19,7 +19,7 @@ export async function findIntents(wanted: string[], intentsDir: string, tree: Tr
       const known = entries
         .filter(path => path.startsWith(`${dir}/`))
         .map(path => path.slice(dir.length + 1).replace(/\.ya?ml$/, ''));
-      throw refusals.intentNotFound(name, nearest(name, known), dir);
+      throw refusals.intentNotFound(name, suggestNearest(name, known), dir);
     }
     for (const path of found) chosen.add(path);
   }

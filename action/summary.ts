@@ -1,4 +1,4 @@
-import { type Ended, graphMermaid, labelOf } from '../intents/graph.ts';
+import { type DocumentOutcome, formatDocumentLabel, graphMermaid } from '../intents/graph.ts';
 import type { LoadedIntent } from '../intents/load.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 import type { Refusal } from '../protocol/refusal.ts';
@@ -14,7 +14,7 @@ const MOST_IN_FULL = 20;
 /** What was to be done, and what came of it on each host. */
 export interface Graph {
   documents: LoadedIntent[];
-  ended: readonly (Ended | undefined)[];
+  ended: readonly (DocumentOutcome | undefined)[];
   sent: readonly Sent[];
 }
 
@@ -25,7 +25,7 @@ export function summaryOfGraph({ documents, ended, sent }: Graph): string {
   if (sent.length > 1) {
     lines.push('| host | documents | outcome |', '|---|---|---|');
     for (const { host, places, receipt, refusal } of sent) {
-      const labels = places.map(place => labelOf(documents[place] as LoadedIntent)).join(', ');
+      const labels = places.map(place => formatDocumentLabel(documents[place] as LoadedIntent)).join(', ');
       const outcome = receipt?.outcome ?? `refused: ${refusal?.code ?? ''}`;
       lines.push(`| ${cell(host || (receipt?.agent ?? ''))} | ${cell(labels)} | ${mark(outcome)} ${cell(outcome)} |`);
     }

@@ -1,4 +1,4 @@
-import type { Node } from '../intents/graph.ts';
+import type { GraphNode } from '../intents/graph.ts';
 import type { Target } from './fleet.ts';
 
 /** Documents that travel to one target in one command a host. */
@@ -12,7 +12,7 @@ export interface Unit {
  * Splits a graph into units: what is for one target travels together, unless something for another one comes in between.
  * Where everything is for one host that is one unit, and its agent holds the whole graph.
  */
-export function unitsOf(nodes: readonly Node[], targets: readonly Target[]): Unit[] {
+export function unitsOf(nodes: readonly GraphNode[], targets: readonly Target[]): Unit[] {
   const levels = new Map<number, number>();
   const levelOf = (place: number): number => {
     const known = levels.get(place);
@@ -41,7 +41,7 @@ export function unitsOf(nodes: readonly Node[], targets: readonly Target[]): Uni
 }
 
 /** Whether no two commands are ever under way at the same time. */
-export function isStraight(nodes: readonly Node[], units: readonly Unit[]): boolean {
+export function isStraight(nodes: readonly GraphNode[], units: readonly Unit[]): boolean {
   return units.every(({ target, places }, index) => {
     if (target.waves.some(hosts => hosts.length > 1)) return false;
     const before = units[index - 1];

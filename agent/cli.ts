@@ -2,7 +2,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { Refused } from '../protocol/refusal.ts';
 import { VERSION } from '../protocol/version.ts';
-import { refusalOf, refusals } from './cli/refusals.ts';
+import { cliRefusals, toRefusal } from './cli/refusals.ts';
 
 // Long idle, then much output at once: without this V8's young generation grows to tens of megabytes and stays so.
 setFlagsFromString('--semi-space-growth-factor=1');
@@ -57,51 +57,51 @@ async function main(args: string[]): Promise<number> {
   const [command, ...rest] = args;
   switch (command) {
     case 'agent':
-      return (await import(/* webpackMode: "eager" */ './cli/agent.ts')).agent(rest);
+      return (await import(/* webpackMode: "eager" */ './cli/agent.ts')).agentCommand(rest);
     case 'config':
-      return (await import(/* webpackMode: "eager" */ './cli/config.ts')).config(rest);
+      return (await import(/* webpackMode: "eager" */ './cli/config.ts')).configCommand(rest);
     case 'validate':
-      return (await import(/* webpackMode: "eager" */ './cli/validate.ts')).validate(rest);
+      return (await import(/* webpackMode: "eager" */ './cli/validate.ts')).validateCommand(rest);
     case 'run':
-      return (await import(/* webpackMode: "eager" */ './cli/run.ts')).run(rest);
+      return (await import(/* webpackMode: "eager" */ './cli/run.ts')).runCommand(rest);
     case 'plan':
-      return (await import(/* webpackMode: "eager" */ './cli/run.ts')).run([...rest, '--plan']);
+      return (await import(/* webpackMode: "eager" */ './cli/run.ts')).runCommand([...rest, '--plan']);
     case 'doctor':
-      return (await import(/* webpackMode: "eager" */ './cli/doctor.ts')).doctor(rest);
+      return (await import(/* webpackMode: "eager" */ './cli/doctor.ts')).doctorCommand(rest);
     case 'completion':
-      return (await import(/* webpackMode: "eager" */ './cli/completion.ts')).completion(rest);
+      return (await import(/* webpackMode: "eager" */ './cli/completion.ts')).completionCommand(rest);
     case 'rollback':
-      return (await import(/* webpackMode: "eager" */ './cli/run.ts')).rollback(rest);
+      return (await import(/* webpackMode: "eager" */ './cli/run.ts')).rollbackCommand(rest);
     case 'runs':
-      return (await import(/* webpackMode: "eager" */ './cli/runs.ts')).runs(rest);
+      return (await import(/* webpackMode: "eager" */ './cli/runs.ts')).runsCommand(rest);
     case 'logs':
-      return (await import(/* webpackMode: "eager" */ './cli/runs.ts')).logs(rest);
+      return (await import(/* webpackMode: "eager" */ './cli/runs.ts')).logsCommand(rest);
     case 'cancel':
-      return (await import(/* webpackMode: "eager" */ './cli/runs.ts')).cancel(rest);
+      return (await import(/* webpackMode: "eager" */ './cli/runs.ts')).cancelCommand(rest);
     case 'audit':
-      return (await import(/* webpackMode: "eager" */ './cli/audit.ts')).audit(rest);
+      return (await import(/* webpackMode: "eager" */ './cli/audit.ts')).auditCommand(rest);
     case 'init':
-      return (await import(/* webpackMode: "eager" */ './cli/init.ts')).init(rest);
+      return (await import(/* webpackMode: "eager" */ './cli/init.ts')).initCommand(rest);
     case 'key':
-      return (await import(/* webpackMode: "eager" */ './cli/key.ts')).key(rest);
+      return (await import(/* webpackMode: "eager" */ './cli/key.ts')).keyCommand(rest);
     case 'policy':
-      return (await import(/* webpackMode: "eager" */ './cli/policy.ts')).policy(rest);
+      return (await import(/* webpackMode: "eager" */ './cli/policy.ts')).policyCommand(rest);
     case 'proxmox':
-      return (await import(/* webpackMode: "eager" */ './outbound/proxmox-command.ts')).proxmox(rest);
+      return (await import(/* webpackMode: "eager" */ './outbound/proxmox-command.ts')).proxmoxCommand(rest);
     case 'schedule':
-      return (await import(/* webpackMode: "eager" */ './cli/schedule.ts')).schedule(rest);
+      return (await import(/* webpackMode: "eager" */ './cli/schedule.ts')).scheduleCommand(rest);
     case 'notify':
-      return (await import(/* webpackMode: "eager" */ './cli/notify.ts')).notify(rest);
+      return (await import(/* webpackMode: "eager" */ './cli/notify.ts')).notifyCommand(rest);
     case 'hook':
-      return (await import(/* webpackMode: "eager" */ './cli/hook.ts')).hook(rest);
+      return (await import(/* webpackMode: "eager" */ './cli/hook.ts')).hookCommand(rest);
     case 'selftest':
-      return (await import(/* webpackMode: "eager" */ './cli/selftest.ts')).selftest(rest);
+      return (await import(/* webpackMode: "eager" */ './cli/selftest.ts')).selftestCommand(rest);
     case 'keeper':
-      return (await import(/* webpackMode: "eager" */ './system/supervisor-process.ts')).keeper();
+      return (await import(/* webpackMode: "eager" */ './system/supervisor-process.ts')).superviseRun();
     case 'man':
-      return (await import(/* webpackMode: "eager" */ './cli/man.ts')).man(rest);
+      return (await import(/* webpackMode: "eager" */ './cli/man.ts')).manCommand(rest);
     case 'keygen':
-      return (await import(/* webpackMode: "eager" */ './cli/keygen.ts')).keygen(rest);
+      return (await import(/* webpackMode: "eager" */ './cli/keygen.ts')).keygenCommand(rest);
     case '--version':
     case '-v':
       console.log(VERSION);
@@ -112,7 +112,7 @@ async function main(args: string[]): Promise<number> {
       process.stdout.write(HELP);
       return EXIT.done;
     default:
-      throw refusals.wrongCall(
+      throw cliRefusals.wrongCall(
         `${command === undefined ? 'Which command?' : `"${command}" is not a command.`}\n\n${HELP}`,
       );
   }
@@ -127,7 +127,7 @@ try {
     );
     process.exit(EXIT.failed);
   }
-  const refusal = refusalOf(error);
+  const refusal = toRefusal(error);
   const asJson = process.argv.includes('--json');
   const { code, message, remedy } = refusal;
   const says = `chatops: ${code === 'fault' ? '' : `${code}: `}${message} ${remedy}`.trim();

@@ -3,38 +3,38 @@ import { mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseDuration } from '../intents/duration.ts';
 import { type Refusal, Refused } from '../protocol/refusal.ts';
-import { PAYLOAD_TYPES, sign } from '../protocol/signature.ts';
+import { PAYLOAD_TYPES, signPayload } from '../protocol/signature.ts';
 import { VERSION } from '../protocol/version.ts';
-import { isStillTrusted, type Judges, trustedKeys } from './admission/authenticate.ts';
-import { confirmWith } from './admission/confirm-with-github.ts';
+import { type AuthContext, isStillTrusted, trustedKeys } from './admission/authenticate.ts';
+import { confirmWithGitHub } from './admission/confirm-with-github.ts';
 import { Issuer } from './admission/oidc.ts';
-import { OwnKeys } from './config/agent-keys.ts';
+import { AgentKeys } from './config/agent-keys.ts';
 import { type Config, ConfigError, parseListen, parseSize, readConfig } from './config/load.ts';
 import { writePrograms } from './config/proxmox-programs.ts';
 import { siteOf } from './config/site.ts';
 import { SELFTEST_MS, Selftest } from './diagnostics/selftest.ts';
 import { executors } from './executors/index.ts';
-import { Audit, type Refusing } from './observability/audit.ts';
+import { AuditObserver, type RefusedCommand } from './observability/audit.ts';
 import { Metrics } from './observability/metrics.ts';
 import { Notifier } from './observability/notify/notifier.ts';
-import { NoticeWatch } from './observability/notify/observer.ts';
-import { Circuits } from './outbound/circuit-breaker.ts';
-import { Engine } from './outbound/docker.ts';
+import { NoticeObserver } from './observability/notify/observer.ts';
+import { CircuitBreakers } from './outbound/circuit-breaker.ts';
+import { DockerEngine } from './outbound/docker.ts';
 import { identifyPeer } from './outbound/tailscale.ts';
-import { CannotPlan } from './plan/failure.ts';
+import { Failure } from './plan/failure.ts';
 import { refusals } from './refusals.ts';
-import { Runs } from './runs/registry.ts';
+import { RunRegistry } from './runs/registry.ts';
 import { AgentServer } from './server/http-server.ts';
-import { LocalServer, SOCKET } from './server/local-api.ts';
-import { answer } from './server/queries.ts';
-import { createHands } from './steps/index.ts';
-import { AuditChain } from './store/audit-log.ts';
+import { LocalApi, SOCKET } from './server/local-api.ts';
+import { answerQuestion } from './server/queries.ts';
+import { createStepRunner } from './steps/index.ts';
+import { AuditLog } from './store/audit-log.ts';
 import { Database } from './store/database.ts';
-import { createQueue } from './store/notice-queue.ts';
-import { Store } from './store/runs.ts';
-import { createLook } from './system/host-reader.ts';
-import { cleanEnvironment } from './system/process.ts';
-import { createHooks, createSchedules, type OwnRuns } from './triggers/host-runs.ts';
+import { createNoticeQueue } from './store/notice-queue.ts';
+import { RunStore } from './store/runs.ts';
+import { createHostReader } from './system/host-reader.ts';
+import { createCleanEnvironment } from './system/process.ts';
+import { createScheduler, createWebhookHandler, type HostRunDeps } from './triggers/host-runs.ts';
 
 /** A running agent. */
 export interface Agent {
@@ -60,16 +60,16 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
   const { state_dir } = config;
   makeStateDir(state_dir);
   mkdirSync(join(state_dir, 'backups'), { recursive: true, mode: 0o700 });
-  const keys = new OwnKeys(state_dir);
+  const keys = new AgentKeys(state_dir);
   writePrograms(config, keeper);
   const database = new Database(join(state_dir, 'chatops.db'));
-  const store = new Store(database);
-  const chain = new AuditChain(database);
-  const audit = new Audit(chain);
-  const environment = cleanEnvironment(config.docker);
-  const engine = new Engine(config.docker.socket);
-  const look = createLook(engine, environment);
-  const circuits = new Circuits();
+  const store = new RunStore(database);
+  const chain = new AuditLog(database);
+  const audit = new AuditObserver(chain);
+  const environment = createCleanEnvironment(config.docker);
+  const engine = new DockerEngine(config.docker.socket);
+  const look = createHostReader(engine, environment);
+  const circuits = new CircuitBreakers();
   const metrics = new Metrics(
     config.agent,
     {
@@ -84,12 +84,12 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
   );
   const notifier = new Notifier({
     config: () => config.notify,
-    queue: createQueue(database),
+    queue: createNoticeQueue(database),
     count: (channel, outcome) => metrics.notified(channel, outcome),
     say,
   });
-  const notices = new NoticeWatch(config.agent, notifier);
-  const runs = new Runs({
+  const notices = new NoticeObserver(config.agent, notifier);
+  const runs = new RunRegistry({
     agent: config.agent,
     keys: () => keys.all,
     store,
@@ -97,28 +97,28 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
     folder: join(state_dir, 'runs'),
     site: () => siteOf(config),
     look,
-    hands: (runDir, redactor) =>
-      createHands({
+    createStepRunner: (runDir, redactor) =>
+      createStepRunner({
         ...{ engine, environment, keeper, runDir, redactor },
         outputLimit: parseSize(config.limits.output),
         circuits,
       }),
     secrets: () => ({ own: keys.secrets, shown: config.secrets.show }),
-    watchers: [audit, metrics, notices],
+    observers: [audit, metrics, notices],
     audit: () => chain.head,
     circuits,
     limit: config.limits.concurrent_runs,
   });
-  const judgesOf = (next: Config): Judges => ({
+  const createAuthContext = (next: Config): AuthContext => ({
     agent: config.agent,
     keys: trustedKeys(next),
     entries: next.trust,
     issuer: new Issuer(next.oidc, join(state_dir, 'oidc-keys.json'), circuits),
     identify: (from, rules) => identifyPeer(next.tailscale.socket, from, rules),
   });
-  let judges = judgesOf(config);
+  let judges = createAuthContext(config);
   let selftest: Selftest | undefined;
-  const refused = (refusal: Refusal, who: Refusing) => {
+  const refused = (refusal: Refusal, who: RefusedCommand) => {
     metrics.refused(refusal, who);
     notices.refused(refusal, who);
     try {
@@ -128,23 +128,29 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
       console.error('audit:', error);
     }
   };
-  const own = (): OwnRuns => ({
+  const hostRunDeps = (): HostRunDeps => ({
     ...{ config: () => config, site: () => siteOf(config) },
     ...{ store, runs, executors, audit, metrics, notices },
   });
   const server = new AgentServer({
     config: () => config,
-    judges: () => selftest?.beside(judges) ?? judges,
+    authContext: () => selftest?.beside(judges) ?? judges,
     site: () => siteOf(config),
     keys: () => keys.all,
     runs,
     executors,
     refused,
-    confirm: command => confirmWith(config, command, circuits),
+    confirm: command => confirmWithGitHub(config, command, circuits),
     answer({ question, origin }, key, address) {
       if (question.about !== 'run')
-        noted('asked', { about: question.about, address, key: key.id, trust: key.entry.name, actor: origin.actor });
-      return answer(question, key, {
+        writeAudit('asked', {
+          about: question.about,
+          address,
+          key: key.id,
+          trust: key.entry.name,
+          actor: origin.actor,
+        });
+      return answerQuestion(question, key, {
         ...{ file, config: () => config, runs, audit: chain, schedules: () => schedules.list() },
         notifyTest: channel => notifier.testAll(channel, config.agent),
       });
@@ -152,18 +158,18 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
     metrics: () => metrics.registry.metrics(),
     say,
     hooks: {
-      take: delivery => createHooks(own()).take(delivery),
+      take: delivery => createWebhookHandler(hostRunDeps()).handle(delivery),
       count: (hook, outcome) => metrics.hooked(hook, outcome),
     },
     ...(pingMs === undefined ? {} : { pingMs }),
     unready: async () => [
-      ...(await complaint(() => engine.ping())),
-      ...(await complaint(() => checkCompose(look, config.docker.command))),
-      ...(await complaint(async () => store.probe())),
+      ...(await collectProblem(() => engine.ping())),
+      ...(await collectProblem(() => checkCompose(look, config.docker.command))),
+      ...(await collectProblem(async () => store.probe())),
     ],
   });
   /** A full disk must not end the agent, nor keep it from what it was told. */
-  const noted = (event: string, facts: object) => {
+  const writeAudit = (event: string, facts: object) => {
     try {
       audit.write(event, facts);
     } catch (error) {
@@ -182,7 +188,7 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
       fixed = (Object.keys(kept) as (keyof typeof kept)[]).filter(
         name => JSON.stringify(written[name]) !== JSON.stringify(kept[name]),
       );
-      const nextJudges = judgesOf(next);
+      const nextJudges = createAuthContext(next);
       writePrograms(next, keeper);
       keys.reload();
       config = next;
@@ -190,7 +196,7 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
     } catch (error) {
       const code = error instanceof ConfigError ? error.code : 'fault';
       const why = error instanceof Error ? error.message : String(error);
-      noted('reload-refused', { by, code, message: why });
+      writeAudit('reload-refused', { by, code, message: why });
       const message = `configuration refused, the old one stays:\n${why}`;
       say(message);
       return { taken: false, message };
@@ -198,18 +204,18 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
     schedules.start();
     server.reload(config);
     for (const who of server.revoke(one => isStillTrusted(one, judges)))
-      noted('connection-revoked', { key: who.id, trust: who.entry.name });
+      writeAudit('connection-revoked', { key: who.id, trust: who.entry.name });
     const own = keys.all.map(({ public: { id } }) => id);
-    if (own.join() !== before.keys.join()) noted('agent-key-changed', { before: before.keys, now: own });
-    noted('reloaded', { by, ...changesOf(before.judges, judges), needs_restart: fixed });
+    if (own.join() !== before.keys.join()) writeAudit('agent-key-changed', { before: before.keys, now: own });
+    writeAudit('reloaded', { by, ...describeTrustChanges(before.judges, judges), needs_restart: fixed });
     const message = `configuration reloaded${fixed.length > 0 ? `; restart the agent for: ${fixed.join(', ')}` : ''}`;
     say(message);
     return { taken: true, message };
   };
-  const schedules = createSchedules(own());
+  const schedules = createScheduler(hostRunDeps());
   const { host, port } = parseListen(config.listen) ?? { host: '127.0.0.1', port: 0 };
   await server.listen(host, port);
-  const local = new LocalServer({
+  const local = new LocalApi({
     runs,
     executors,
     config: () => config,
@@ -221,26 +227,26 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
     reload: () => reload('local'),
     selftest(key) {
       selftest = new Selftest(key);
-      server.spare(host, SELFTEST_MS);
+      server.exemptFromLimit(host, SELFTEST_MS);
       audit.write('selftest', {});
     },
     signReport(report) {
       if (!selftest || selftest.isOver) throw new Refused(refusals.noSelftest());
       selftest = undefined;
       audit.write('selftest-ended', { ...report, results: undefined });
-      return sign(PAYLOAD_TYPES.selftest, Buffer.from(JSON.stringify(report)), keys.all);
+      return signPayload(PAYLOAD_TYPES.selftest, Buffer.from(JSON.stringify(report)), keys.all);
     },
   });
   await local.listen(join(state_dir, SOCKET));
-  const stopPruning = keepPruning(runs, () => config);
+  const stopPruning = startRetentionTimer(runs, () => config);
   audit.write('started', {
     agent: config.agent,
     version: VERSION,
     listen: config.listen,
     key: keys.current.public.id,
-    ...changesOf(judges, judges),
+    ...describeTrustChanges(judges, judges),
   });
-  const adopted = runs.adopt();
+  const adopted = runs.resumeAll();
   schedules.start();
   notifier.start();
   say(`chatops agent "${config.agent}" ${VERSION} listens on ${config.listen}`);
@@ -267,9 +273,9 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
 }
 
 /** Who is trusted now, and what of it has changed: for the audit. */
-function changesOf(before: Judges, now: Judges): object {
-  const ids = ({ keys }: Judges) => keys.map(({ id, entry }) => `${entry.name}:${id}`);
-  const policy = ({ entries }: Judges) => createHash('sha256').update(JSON.stringify(entries)).digest('hex');
+function describeTrustChanges(before: AuthContext, now: AuthContext): object {
+  const ids = ({ keys }: AuthContext) => keys.map(({ id, entry }) => `${entry.name}:${id}`);
+  const policy = ({ entries }: AuthContext) => createHash('sha256').update(JSON.stringify(entries)).digest('hex');
   return {
     keys: now.keys.map(({ id }) => id),
     keys_added: ids(now).filter(id => !ids(before).includes(id)),
@@ -282,7 +288,7 @@ function changesOf(before: Judges, now: Judges): object {
 const PRUNE_EVERY = 3_600_000;
 
 /** Takes out what `history` in agent.yaml does not keep: soon after the start, and then every hour. */
-function keepPruning(runs: Runs, config: () => Config): () => void {
+function startRetentionTimer(runs: RunRegistry, config: () => Config): () => void {
   const prune = () => {
     const { keep, max_runs, max_size } = config().history;
     const before = new Date(Date.now() - parseDuration(keep)).toISOString();
@@ -307,13 +313,13 @@ function makeStateDir(dir: string): void {
   }
 }
 
-async function checkCompose(look: ReturnType<typeof createLook>, docker: string): Promise<void> {
+async function checkCompose(look: ReturnType<typeof createHostReader>, docker: string): Promise<void> {
   const answer = await look.ask([docker, 'compose', 'version', '--short'], { keepFor: 60_000 });
   if (answer?.code !== 0)
-    throw new CannotPlan('program-missing', `"${docker} compose version" fails: ${answer?.stderr.trim()}`, '');
+    throw new Failure('program-missing', `"${docker} compose version" fails: ${answer?.stderr.trim()}`, '');
 }
 
-async function complaint(check: () => Promise<unknown>): Promise<string[]> {
+async function collectProblem(check: () => Promise<unknown>): Promise<string[]> {
   try {
     await check();
     return [];

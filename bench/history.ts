@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Database } from '../agent/store/database.ts';
-import { Store } from '../agent/store/runs.ts';
+import { RunStore } from '../agent/store/runs.ts';
 import { median } from './pairs.ts';
 
 const RUNS = 1_000_000;
@@ -11,7 +11,7 @@ const ROUNDS = 200;
 /** How long a page of the history takes where a million runs are kept. */
 export function history(dir: string): void {
   const file = join(dir, 'history.db');
-  new Store(new Database(file)).close();
+  new RunStore(new Database(file)).close();
   const db = new DatabaseSync(file);
   db.exec('BEGIN');
   const insert = db.prepare(
@@ -25,7 +25,7 @@ export function history(dir: string): void {
   }
   db.exec('COMMIT');
   db.close();
-  const store = new Store(new Database(file));
+  const store = new RunStore(new Database(file));
   const first: number[] = [];
   const deep: number[] = [];
   for (let round = 0; round < ROUNDS; round++) {

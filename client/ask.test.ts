@@ -4,8 +4,8 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { WebSocketServer } from 'ws';
 import { Command } from '../protocol/command.ts';
 import { generateKey, readSecretKey } from '../protocol/keys.ts';
-import { PAYLOAD_TYPES, sign } from '../protocol/signature.ts';
-import { ask, askAll } from './ask.ts';
+import { PAYLOAD_TYPES, signPayload } from '../protocol/signature.ts';
+import { askAgent, askAgentParts } from './ask.ts';
 
 const agentKeys = readSecretKey(generateKey().secret);
 const others = readSecretKey(generateKey().secret);
@@ -30,7 +30,7 @@ async function peer(reply: (command: Command) => object | object[] | undefined, 
   await once(server, 'listening');
   server.on('connection', socket => {
     const hello = { protocol: 1, agent: 'whitebox', version: '0', challenge: 'c', publicKey: agentKeys.public.text };
-    const signed = sign(PAYLOAD_TYPES.hello, Buffer.from(JSON.stringify(hello)), agentKeys);
+    const signed = signPayload(PAYLOAD_TYPES.hello, Buffer.from(JSON.stringify(hello)), agentKeys);
     socket.send(JSON.stringify({ type: 'hello', ...signed }));
     socket.on('message', data => {
       const { payload } = JSON.parse(String(data)) as { payload: string };
@@ -43,12 +43,12 @@ async function peer(reply: (command: Command) => object | object[] | undefined, 
   return { agent, key: others, connectTimeout: 5_000, timeout, say: () => undefined };
 }
 const asked = async (...script: Parameters<typeof peer>) =>
-  ask({ about: 'schedules' }, { origin }, await peer(...script));
+  askAgent({ about: 'schedules' }, { origin }, await peer(...script));
 /** The numbers of the rows of an audit that such parts bring. */
 async function rowsOf(parts: (id: string) => object[]): Promise<number[]> {
   const numbers: number[] = [];
   const delivery = await peer(({ id }) => parts(id), 1_000);
-  for await (const rows of askAll({ about: 'audit', after: 0 }, { origin }, delivery))
+  for await (const rows of askAgentParts({ about: 'audit', after: 0 }, { origin }, delivery))
     numbers.push(...rows.map(({ n }) => n));
   return numbers;
 }
@@ -56,7 +56,7 @@ const answer = (to: string, said: unknown, key = agentKeys, type: keyof typeof P
   part(to, { part: 1, last: true, answer: said }, key, type);
 const part = (to: string, said: object, key = agentKeys, type: keyof typeof PAYLOAD_TYPES = 'answer') => ({
   type: 'answer',
-  ...sign(PAYLOAD_TYPES[type], Buffer.from(JSON.stringify({ agent: 'whitebox', to, ...said })), key),
+  ...signPayload(PAYLOAD_TYPES[type], Buffer.from(JSON.stringify({ agent: 'whitebox', to, ...said })), key),
 });
 const rows = (...numbers: number[]) => numbers.map(n => ({ n, at: 't', body: '{}', digest: '' }));
 

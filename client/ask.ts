@@ -1,39 +1,39 @@
 import { randomUUID } from 'node:crypto';
 import type { Command } from '../protocol/command.ts';
-import { ANSWERS, type Answer, Answered, type Question } from '../protocol/question.ts';
+import { ANSWERS, type Answer, AnswerPart, type Question } from '../protocol/question.ts';
 import { Refused } from '../protocol/refusal.ts';
-import { PAYLOAD_TYPES, verify } from '../protocol/signature.ts';
+import { PAYLOAD_TYPES, verifySignature } from '../protocol/signature.ts';
 import { type AgentFrame, AnswerFrame, type RunsFrame } from '../protocol/wire.ts';
-import { type Binding, buildAsk, buildList, type Task } from './command.ts';
-import { type Delivery, firstLink, readFrame, sendSigned } from './deliver.ts';
-import { refusals } from './refusals.ts';
+import { type Binding, buildAsk, buildList, type CommandTask } from './command.ts';
+import { connectWithRetries, type DeliveryOptions, parseAgentFrame, sendSigned } from './deliver.ts';
+import { clientRefusals } from './refusals.ts';
 
 /** What an agent answers to a question that has one part, proved by its key to be the answer to this one. Throws `Refused`. */
-export async function ask<Q extends Question>(
+export async function askAgent<Q extends Question>(
   question: Q,
-  from: Pick<Task, 'origin'>,
-  delivery: Delivery,
+  from: Pick<CommandTask, 'origin'>,
+  delivery: DeliveryOptions,
 ): Promise<Answer<Q['about']>> {
-  for await (const answer of askAll(question, from, delivery)) return answer;
-  throw refusals.agentSilent(delivery.agent.url);
+  for await (const answer of askAgentParts(question, from, delivery)) return answer;
+  throw clientRefusals.agentSilent(delivery.agent.url);
 }
 
-/** The parts of an answer, in order and none missing, each as {@link ask} has it. Throws `Refused`. */
-export async function* askAll<Q extends Question>(
+/** The parts of an answer, in order and none missing, each as {@link askAgent} has it. Throws `Refused`. */
+export async function* askAgentParts<Q extends Question>(
   question: Q,
-  { origin }: Pick<Task, 'origin'>,
-  delivery: Delivery,
+  { origin }: Pick<CommandTask, 'origin'>,
+  delivery: DeliveryOptions,
 ): AsyncGenerator<Answer<Q['about']>> {
   const id = randomUUID();
   let parts = 0;
-  for await (const frame of frames('answer', binding => buildAsk(question, id, origin, binding), delivery)) {
-    const proof = verify(AnswerFrame.parse(frame), PAYLOAD_TYPES.answer, [delivery.agent.key]);
-    if (!proof) throw refusals.answerUnproved('another key than the pinned one signed it');
-    const answered = Answered.safeParse(JSON.parse(proof.body.toString('utf8'))).data;
-    if (answered?.to !== id) throw refusals.answerUnproved('it belongs to another question');
-    if (answered.part !== ++parts) throw refusals.answerUnproved('a part of it is missing');
+  for await (const frame of requestFrames('answer', binding => buildAsk(question, id, origin, binding), delivery)) {
+    const proof = verifySignature(AnswerFrame.parse(frame), PAYLOAD_TYPES.answer, [delivery.agent.key]);
+    if (!proof) throw clientRefusals.answerUnproved('another key than the pinned one signed it');
+    const answered = AnswerPart.safeParse(JSON.parse(proof.body.toString('utf8'))).data;
+    if (answered?.to !== id) throw clientRefusals.answerUnproved('it belongs to another question');
+    if (answered.part !== ++parts) throw clientRefusals.answerUnproved('a part of it is missing');
     const answer = ANSWERS[question.about].safeParse(answered.answer);
-    if (!answer.success) throw refusals.answerUnproved('it can’t be read');
+    if (!answer.success) throw clientRefusals.answerUnproved('it can’t be read');
     yield answer.data as Answer<Q['about']>;
     if (answered.last) return;
   }
@@ -41,26 +41,26 @@ export async function* askAll<Q extends Question>(
 
 /** The runs of the sender's own entry of trust at an agent, the newest first. Throws `Refused`. */
 export async function listRuns(
-  { limit, before, origin }: { limit: number; before?: string | undefined; origin: Task['origin'] },
-  delivery: Delivery,
+  { limit, before, origin }: { limit: number; before?: string | undefined; origin: CommandTask['origin'] },
+  delivery: DeliveryOptions,
 ): Promise<RunsFrame['runs']> {
-  const answered = frames('runs', binding => buildList(limit, before, randomUUID(), origin, binding), delivery);
+  const answered = requestFrames('runs', binding => buildList(limit, before, randomUUID(), origin, binding), delivery);
   for await (const frame of answered) return frame.runs as RunsFrame['runs'];
-  throw refusals.agentSilent(delivery.agent.url);
+  throw clientRefusals.agentSilent(delivery.agent.url);
 }
 
 /** Sends one command, and yields the frames of that type until the reader has enough. Throws `Refused`, also where they end before. */
-async function* frames<Type extends 'runs' | 'answer'>(
+async function* requestFrames<Type extends 'runs' | 'answer'>(
   type: Type,
   build: (binding: Binding) => Command,
-  delivery: Delivery,
+  delivery: DeliveryOptions,
 ): AsyncGenerator<Extract<AgentFrame, { type: Type }>> {
   const over = AbortSignal.timeout(delivery.timeout);
-  const link = await firstLink(delivery, over);
+  const link = await connectWithRetries(delivery, over);
   try {
     await sendSigned(link, delivery, build);
     for await (const text of link.frames()) {
-      const frame = readFrame(text);
+      const frame = parseAgentFrame(text);
       if (frame?.type === type) yield frame as Extract<AgentFrame, { type: Type }>;
       if (frame?.type === 'refusal')
         throw new Refused({ code: frame.code, message: frame.message, remedy: frame.remedy });
@@ -69,6 +69,6 @@ async function* frames<Type extends 'runs' | 'answer'>(
     link.close();
   }
   throw over.aborted
-    ? refusals.timedOut(undefined, delivery.timeout / 60_000)
-    : refusals.agentSilent(delivery.agent.url);
+    ? clientRefusals.timedOut(undefined, delivery.timeout / 60_000)
+    : clientRefusals.agentSilent(delivery.agent.url);
 }

@@ -2,19 +2,19 @@ import type { LoadedIntent } from '../intents/load.ts';
 import type { ParamValue } from '../intents/render.ts';
 import type {
   Approval,
-  Ask,
-  Cancel,
+  AskCommand,
+  CancelCommand,
   Deployment,
-  Follow,
-  Given,
-  List,
+  FinishedDocument,
+  FollowCommand,
+  ListCommand,
   Origin,
   ShippedFile,
 } from '../protocol/command.ts';
 import type { Question } from '../protocol/question.ts';
 
 /** What is sent to one agent: everything of a command but what each sending makes anew. */
-export interface Task {
+export interface CommandTask {
   type: 'run' | 'plan';
   id: string;
   origin: Origin;
@@ -28,7 +28,7 @@ export interface Task {
   planDigest?: string | undefined;
   /** Of a graph of which other commands carry the rest: the places of `intents`, and how others have ended. */
   places?: number[];
-  given?: Given[];
+  given?: FinishedDocument[];
   /** In place of carrying the intents out: undo these documents (from 1) of that run. */
   undo?: { run: string; documents: number[] };
 }
@@ -40,7 +40,7 @@ export interface Binding {
   now: Date;
 }
 
-export function buildCommand(task: Task, { agent, challenge, now }: Binding): Deployment {
+export function buildCommand(task: CommandTask, { agent, challenge, now }: Binding): Deployment {
   return {
     type: task.type,
     id: task.id,
@@ -70,12 +70,17 @@ export function buildFollow(
   id: string,
   origin: Origin,
   { agent, challenge, now }: Binding,
-): Follow {
+): FollowCommand {
   return { type: 'follow', id, agent, challenge, issued_at: now.toISOString(), origin, run, after };
 }
 
 /** Asks for the end of a run. */
-export function buildCancel(run: string, id: string, origin: Origin, { agent, challenge, now }: Binding): Cancel {
+export function buildCancel(
+  run: string,
+  id: string,
+  origin: Origin,
+  { agent, challenge, now }: Binding,
+): CancelCommand {
   return { type: 'cancel', id, agent, challenge, issued_at: now.toISOString(), origin, run };
 }
 
@@ -86,12 +91,17 @@ export function buildList(
   id: string,
   origin: Origin,
   { agent, challenge, now }: Binding,
-): List {
+): ListCommand {
   const page = before === undefined ? { limit } : { limit, before };
   return { type: 'runs', id, agent, challenge, issued_at: now.toISOString(), origin, ...page };
 }
 
 /** Asks about the host, or about a run of the sender's own entry. */
-export function buildAsk(question: Question, id: string, origin: Origin, { agent, challenge, now }: Binding): Ask {
+export function buildAsk(
+  question: Question,
+  id: string,
+  origin: Origin,
+  { agent, challenge, now }: Binding,
+): AskCommand {
   return { type: 'ask', id, agent, challenge, issued_at: now.toISOString(), origin, question };
 }

@@ -3,9 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import WebSocket, { type RawData } from 'ws';
 import { type PublicKey, readPublicKey, sameKey } from '../protocol/keys.ts';
 import { Refusal, Refused } from '../protocol/refusal.ts';
-import { PAYLOAD_TYPES, verify } from '../protocol/signature.ts';
+import { PAYLOAD_TYPES, verifySignature } from '../protocol/signature.ts';
 import { AgentFrame, Hello, MAX_FRAME_BYTES, PROTOCOL, SUBPROTOCOL, WIRE_PATH } from '../protocol/wire.ts';
-import { refusals } from './refusals.ts';
+import { clientRefusals } from './refusals.ts';
 
 /** How long an agent may take from the first packet to its hello, in milliseconds. */
 const HELLO_MS = 10_000;
@@ -15,7 +15,7 @@ const SILENCE_MS = 50_000;
 const ENOUGH_WAITING = 8;
 
 /** A connection whose agent has said a hello that its pinned key signed. */
-export interface Link {
+export interface AgentConnection {
   hello: Hello;
   send(text: string): void;
   /** Frames after the hello. Ends when the connection does; a slow reader makes the agent wait. */
@@ -24,7 +24,7 @@ export interface Link {
 }
 
 /** The connection did not come about, and another try may help. */
-export class NoConnection extends Error {
+export class ConnectionFailed extends Error {
   override name = 'NoConnection';
   /** HTTP status of what answered instead, and the seconds it asks to wait. */
   readonly status: number | undefined;
@@ -37,13 +37,13 @@ export class NoConnection extends Error {
   }
 }
 
-/** Connects once. Throws {@link NoConnection}, or `Refused` where trying again is no use. */
+/** Connects once. Throws {@link ConnectionFailed}, or `Refused` where trying again is no use. */
 export async function connect(
   url: string,
   pinned: PublicKey,
   signal: AbortSignal,
   silence = SILENCE_MS,
-): Promise<Link> {
+): Promise<AgentConnection> {
   const socket = new WebSocket(`${url}${WIRE_PATH}`, SUBPROTOCOL, {
     perMessageDeflate: false,
     maxPayload: MAX_FRAME_BYTES,
@@ -55,10 +55,10 @@ export async function connect(
   const abort = () => socket.terminate();
   signal.addEventListener('abort', abort);
   try {
-    await opened(socket);
+    await waitForOpen(socket);
     const first = await Promise.race([inbox.next(), sleep(HELLO_MS, 'silence' as const, { ref: false })]);
-    if (first === undefined) throw new NoConnection('the connection ended before the agent said hello');
-    if (first === 'silence') throw refusals.agentSilent(url);
+    if (first === undefined) throw new ConnectionFailed('the connection ended before the agent said hello');
+    if (first === 'silence') throw clientRefusals.agentSilent(url);
     const hello = readHello(first, url, pinned);
     return {
       hello,
@@ -129,7 +129,7 @@ class Inbox {
   }
 }
 
-async function opened(socket: WebSocket): Promise<void> {
+async function waitForOpen(socket: WebSocket): Promise<void> {
   const answered = new Promise<never>((_, fail) => {
     socket.once('unexpected-response', (_request, response) => {
       let body = '';
@@ -137,9 +137,11 @@ async function opened(socket: WebSocket): Promise<void> {
       response.on('data', chunk => {
         body = (body + chunk).slice(0, 4096);
       });
-      response.on('end', () => fail(answerOf(response.statusCode ?? 0, body, Number(response.headers['retry-after']))));
+      response.on('end', () =>
+        fail(readRejection(response.statusCode ?? 0, body, Number(response.headers['retry-after']))),
+      );
     });
-    socket.once('error', error => fail(new NoConnection(error.message)));
+    socket.once('error', error => fail(new ConnectionFailed(error.message)));
   });
   answered.catch(() => undefined);
   // Later troubles end the connection, which the reader sees.
@@ -148,16 +150,17 @@ async function opened(socket: WebSocket): Promise<void> {
 }
 
 /** An HTTP answer in place of a WebSocket: the agent's own refusal, or somebody else at that port. */
-function answerOf(status: number, body: string, retryAfter: number): Error {
+function readRejection(status: number, body: string, retryAfter: number): Error {
   let refusal: unknown;
   try {
     refusal = JSON.parse(body);
   } catch {
-    return new NoConnection(`something else than an agent answers there (HTTP ${status})`, status);
+    return new ConnectionFailed(`something else than an agent answers there (HTTP ${status})`, status);
   }
   const read = Refusal.safeParse(refusal);
-  if (!read.success) return new NoConnection(`something else than an agent answers there (HTTP ${status})`, status);
-  if (status === 429) return new NoConnection(read.data.message, status, Number.isFinite(retryAfter) ? retryAfter : 1);
+  if (!read.success) return new ConnectionFailed(`something else than an agent answers there (HTTP ${status})`, status);
+  if (status === 429)
+    return new ConnectionFailed(read.data.message, status, Number.isFinite(retryAfter) ? retryAfter : 1);
   return new Refused(read.data);
 }
 
@@ -166,15 +169,15 @@ function readHello(text: string, url: string, pinned: PublicKey): Hello {
   try {
     value = JSON.parse(text);
   } catch {
-    throw refusals.agentSilent(url);
+    throw clientRefusals.agentSilent(url);
   }
   const frame = AgentFrame.safeParse(value);
-  if (!frame.success || frame.data.type !== 'hello') throw refusals.agentSilent(url);
-  const proof = verify(frame.data, PAYLOAD_TYPES.hello, [pinned]);
-  if (!proof) throw refusals.agentKeyMismatch(url, pinned.text, claimedKey(frame.data.payload, pinned));
+  if (!frame.success || frame.data.type !== 'hello') throw clientRefusals.agentSilent(url);
+  const proof = verifySignature(frame.data, PAYLOAD_TYPES.hello, [pinned]);
+  if (!proof) throw clientRefusals.agentKeyMismatch(url, pinned.text, claimedKey(frame.data.payload, pinned));
   const hello = Hello.safeParse(JSON.parse(proof.body.toString('utf8')));
-  if (!hello.success) throw refusals.agentSilent(url);
-  if (hello.data.protocol !== PROTOCOL) throw refusals.protocolUnsupported(url, hello.data.protocol);
+  if (!hello.success) throw clientRefusals.agentSilent(url);
+  if (hello.data.protocol !== PROTOCOL) throw clientRefusals.protocolUnsupported(url, hello.data.protocol);
   return hello.data;
 }
 

@@ -6,9 +6,9 @@ import { Command, type Deployment } from '../protocol/command.ts';
 import { chainDigest, EMPTY_DIGEST, type Event, encodeEvent } from '../protocol/event.ts';
 import { generateKey, readPublicKey, readSecretKey } from '../protocol/keys.ts';
 import { Refused } from '../protocol/refusal.ts';
-import { PAYLOAD_TYPES, sign, verify } from '../protocol/signature.ts';
-import type { Task } from './command.ts';
-import { attach, cancel, type Delivery, deliver } from './deliver.ts';
+import { PAYLOAD_TYPES, signPayload, verifySignature } from '../protocol/signature.ts';
+import type { CommandTask } from './command.ts';
+import { cancelRun, type DeliveryOptions, deliver, rejoinRun } from './deliver.ts';
 
 const agentKeys = readSecretKey(generateKey().secret);
 const jobKeys = readSecretKey(generateKey().secret);
@@ -25,7 +25,7 @@ const origin = {
   actor: 'octocat',
   url: '',
 };
-const task: Task = {
+const task: CommandTask = {
   type: 'run',
   id: RUN,
   origin,
@@ -67,7 +67,7 @@ class Peer {
         publicKey: key.public.text,
       };
       socket.send(
-        JSON.stringify({ type: 'hello', ...sign(PAYLOAD_TYPES.hello, Buffer.from(JSON.stringify(said)), key) }),
+        JSON.stringify({ type: 'hello', ...signPayload(PAYLOAD_TYPES.hello, Buffer.from(JSON.stringify(said)), key) }),
       );
     };
     this.server.on('connection', socket => {
@@ -75,7 +75,7 @@ class Peer {
       this.hello(socket);
       socket.on('error', () => undefined);
       socket.on('message', data => {
-        const proof = verify(JSON.parse(String(data)), PAYLOAD_TYPES.command, [jobKeys.public]);
+        const proof = verifySignature(JSON.parse(String(data)), PAYLOAD_TYPES.command, [jobKeys.public]);
         const command = Command.parse(JSON.parse(String(proof?.body)));
         this.commands.push(command);
         const say = (frame: object | string) => socket.send(typeof frame === 'string' ? frame : JSON.stringify(frame));
@@ -103,7 +103,7 @@ function receipt(changes: object = {}, key = agentKeys): object {
     finished_at: '',
     ...changes,
   };
-  return { type: 'receipt', ...sign(PAYLOAD_TYPES.receipt, Buffer.from(JSON.stringify(said)), key) };
+  return { type: 'receipt', ...signPayload(PAYLOAD_TYPES.receipt, Buffer.from(JSON.stringify(said)), key) };
 }
 const whole: Conversation = ({ say }) => {
   say(accepted);
@@ -126,7 +126,7 @@ afterEach(() => {
   peers = [];
 });
 
-const delivery = (url: string, changes: Partial<Delivery> = {}): Delivery => ({
+const delivery = (url: string, changes: Partial<DeliveryOptions> = {}): DeliveryOptions => ({
   agent: { url, key: agentKeys.public },
   key: jobKeys,
   connectTimeout: 300,
@@ -135,7 +135,7 @@ const delivery = (url: string, changes: Partial<Delivery> = {}): Delivery => ({
   say: () => undefined,
   ...changes,
 });
-async function collect(to: Delivery): Promise<{ texts: unknown[]; outcome: string }> {
+async function collect(to: DeliveryOptions): Promise<{ texts: unknown[]; outcome: string }> {
   const texts: unknown[] = [];
   const work = deliver(task, to);
   try {
@@ -299,7 +299,10 @@ describe('an agent that is not there', () => {
     const said = { protocol: 9, agent: 'whitebox', version: '9', challenge: 'c', publicKey: agentKeys.public.text };
     to.hello = socket =>
       socket.send(
-        JSON.stringify({ type: 'hello', ...sign(PAYLOAD_TYPES.hello, Buffer.from(JSON.stringify(said)), agentKeys) }),
+        JSON.stringify({
+          type: 'hello',
+          ...signPayload(PAYLOAD_TYPES.hello, Buffer.from(JSON.stringify(said)), agentKeys),
+        }),
       );
     expect((await collect(delivery(to.url))).outcome).toBe('protocol-unsupported');
   });
@@ -308,16 +311,16 @@ describe('an agent that is not there', () => {
 describe('a cancel', () => {
   it('is signed, names the run, and hears whether the agent takes it', async () => {
     const to = await peer(({ say }) => say(accepted));
-    expect(await cancel(RUN, task, delivery(to.url), 2_000)).toBe(true);
+    expect(await cancelRun(RUN, task, delivery(to.url), 2_000)).toBe(true);
     expect(to.commands).toEqual([expect.objectContaining({ type: 'cancel', run: RUN, agent: 'whitebox' })]);
     const other = await peer(({ say }) => say({ type: 'refusal', code: 'run-ended', message: 'm', remedy: 'r' }));
-    await expect(cancel(RUN, task, delivery(other.url), 2_000)).rejects.toMatchObject({ code: 'run-ended' });
+    await expect(cancelRun(RUN, task, delivery(other.url), 2_000)).rejects.toMatchObject({ code: 'run-ended' });
   });
 
   it('comes back until it is heard, and gives up in time', async () => {
     const to = await peer(({ round, say, socket }) => (round === 1 ? socket.terminate() : say(accepted)));
-    expect(await cancel(RUN, task, delivery(to.url), 2_000)).toBe(true);
-    expect(await cancel(RUN, task, delivery('ws://127.0.0.1:1'), 300)).toBe(false);
+    expect(await cancelRun(RUN, task, delivery(to.url), 2_000)).toBe(true);
+    expect(await cancelRun(RUN, task, delivery('ws://127.0.0.1:1'), 300)).toBe(false);
   });
 });
 
@@ -347,7 +350,7 @@ it('a slow reader makes the agent wait, not the memory grow', async () => {
 
 it('coming back after the job was killed tells how the run ended', async () => {
   const to = await peer(whole);
-  expect((await attach(RUN, task, delivery(to.url), 2000))?.outcome).toBe('succeeded');
+  expect((await rejoinRun(RUN, task, delivery(to.url), 2000))?.outcome).toBe('succeeded');
   expect(to.commands[0]).toMatchObject({ type: 'follow', run: RUN, after: 0 });
   expect(readPublicKey(agentKeys.public.text).id).toBe(agentKeys.public.id);
 });

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { freePort } from '../test/stand/host.ts';
-import { NoConnection } from './connect.ts';
+import { ConnectionFailed } from './connect.ts';
 import { diagnose } from './diagnose.ts';
 
 const path = process.env.PATH;
@@ -28,13 +28,13 @@ function tailscale(status: string, ping: { says: string; code: number }): void {
 
 describe('the diagnosis of an agent that can’t be reached', () => {
   it('a name that does not resolve', async () => {
-    const text = await diagnose('ws://whitebox.invalid:8000', new NoConnection('x'));
+    const text = await diagnose('ws://whitebox.invalid:8000', new ConnectionFailed('x'));
     expect(text).toContain('✗ the name whitebox.invalid does not resolve');
     expect(text).toContain('MagicDNS');
   });
 
   it('a port that nobody listens on', async () => {
-    const text = await diagnose(`ws://127.0.0.1:${await freePort()}`, new NoConnection('x'));
+    const text = await diagnose(`ws://127.0.0.1:${await freePort()}`, new ConnectionFailed('x'));
     expect(text).toContain('✓ the name 127.0.0.1');
     expect(text).toContain('refuses connections');
     expect(text).toContain('systemctl status chatops-agent');
@@ -45,28 +45,28 @@ describe('the diagnosis of an agent that can’t be reached', () => {
     await once(server, 'listening');
     const url = `ws://127.0.0.1:${(server.address() as AddressInfo).port}`;
     expect(
-      await diagnose(url, new NoConnection('something else than an agent answers there (HTTP 200)', 200)),
+      await diagnose(url, new ConnectionFailed('something else than an agent answers there (HTTP 200)', 200)),
     ).toContain('not as an agent does');
-    expect(await diagnose(url, new NoConnection('socket hang up'))).toContain('is open');
+    expect(await diagnose(url, new ConnectionFailed('socket hang up'))).toContain('is open');
     server.close();
   });
 
   it('a tailnet that is not up', async () => {
     tailscale('{"BackendState":"NeedsLogin"}', { says: '', code: 1 });
-    expect(await diagnose('ws://127.0.0.1:1', new NoConnection('x'))).toContain('tailscale is NeedsLogin');
+    expect(await diagnose('ws://127.0.0.1:1', new ConnectionFailed('x'))).toContain('tailscale is NeedsLogin');
   });
 
   it('a tailnet on which the host does not answer, or does', async () => {
     tailscale('{"BackendState":"Running"}', { says: 'no matching peer', code: 1 });
-    expect(await diagnose('ws://127.0.0.1:1', new NoConnection('x'))).toContain(
+    expect(await diagnose('ws://127.0.0.1:1', new ConnectionFailed('x'))).toContain(
       '✗ tailscale ping fails: no matching peer',
     );
     tailscale('{"BackendState":"Running"}', { says: 'pong from whitebox (100.64.0.7) via DERP(fra) in 34ms', code: 0 });
-    expect(await diagnose('ws://127.0.0.1:1', new NoConnection('x'))).toContain('✓ tailscale ping: pong');
+    expect(await diagnose('ws://127.0.0.1:1', new ConnectionFailed('x'))).toContain('✓ tailscale ping: pong');
   });
 
   it('no tailscale at all', async () => {
     process.env.PATH = '/nonexistent';
-    expect(await diagnose('ws://127.0.0.1:1', new NoConnection('x'))).toContain('tailscale is not installed');
+    expect(await diagnose('ws://127.0.0.1:1', new ConnectionFailed('x'))).toContain('tailscale is not installed');
   });
 });

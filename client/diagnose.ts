@@ -1,13 +1,13 @@
 import { execFile } from 'node:child_process';
 import { lookup } from 'node:dns/promises';
 import { connect } from 'node:net';
-import type { NoConnection } from './connect.ts';
+import type { ConnectionFailed } from './connect.ts';
 
 const PORT_MS = 3_000;
 const TAILSCALE_MS = 8_000;
 
 /** Why an agent can't be reached, step by step: the name, the port, the tailnet. Lines that begin with ✓, ✗ or –. */
-export async function diagnose(url: string, error: NoConnection): Promise<string> {
+export async function diagnose(url: string, error: ConnectionFailed): Promise<string> {
   const { hostname, port, protocol } = new URL(url);
   const host = hostname.replace(/^\[|\]$/g, '');
   const number = Number(port || (protocol === 'wss:' ? 443 : 80));
@@ -31,7 +31,7 @@ async function checkName(host: string): Promise<string[]> {
   }
 }
 
-async function checkPort(host: string, port: number, error: NoConnection): Promise<string[]> {
+async function checkPort(host: string, port: number, error: ConnectionFailed): Promise<string[]> {
   if (error.status !== undefined) {
     return [
       `✗ port ${port} answers, but not as an agent does: ${error.message}`,
@@ -75,7 +75,7 @@ async function checkPort(host: string, port: number, error: NoConnection): Promi
 
 /** What the tailscale program says, where it is there. */
 async function checkTailscale(host: string): Promise<string[]> {
-  const status = await run('tailscale', ['status', '--json']);
+  const status = await runProgram('tailscale', ['status', '--json']);
   if (status === undefined) return ['– tailscale is not installed here: nothing to ask'];
   let state: string | undefined;
   try {
@@ -92,7 +92,7 @@ async function checkTailscale(host: string): Promise<string[]> {
       '    Put tailscale/github-action before this step, and check its OAuth client and tags.',
     ];
   }
-  const ping = await run('tailscale', ['ping', '--c=3', '--timeout=2s', host]);
+  const ping = await runProgram('tailscale', ['ping', '--c=3', '--timeout=2s', host]);
   if (ping?.code === 0) return ['✓ tailscale is running', `✓ tailscale ping: ${firstLine(ping.out)}`];
   return [
     '✓ tailscale is running',
@@ -102,7 +102,7 @@ async function checkTailscale(host: string): Promise<string[]> {
 }
 
 /** Undefined where there is no such program. */
-function run(program: string, args: string[]): Promise<{ code: number; out: string; err: string } | undefined> {
+function runProgram(program: string, args: string[]): Promise<{ code: number; out: string; err: string } | undefined> {
   return new Promise(done => {
     execFile(program, args, { timeout: TAILSCALE_MS, maxBuffer: 8 * 1024 * 1024 }, (error, out, err) => {
       if (error?.code === 'ENOENT') done(undefined);

@@ -1,5 +1,5 @@
 /** Keeps apart what documents say that are carried out at the same time: each line then names its document. */
-export class Lanes {
+export class EventLines {
   /** Its id, or what it is about. */
   readonly #labels = new Map<number, string>();
   readonly #going = new Set<number>();

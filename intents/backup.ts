@@ -1,11 +1,11 @@
 import { z } from 'zod';
 import { Duration } from './duration.ts';
-import { AbsolutePath, Container, common, Service, Stack, Storage } from './fields.ts';
+import { AbsolutePath, Container, commonFields, Service, Stack, Storage } from './fields.ts';
 
 /** What all backups share. */
 const retention_days = z.int().min(1).max(3650).optional().describe('For how many days backups are kept.');
 const notes = z.string().max(1024).optional().describe('A note that is kept with the backup.');
-export const Target = z
+export const BackupTarget = z
   .string()
   .min(1)
   .max(1024)
@@ -13,7 +13,7 @@ export const Target = z
     /^[^-\s][^\0\r\n]*$/,
     'Expected a folder, or an rsync target such as "rsync://nas/backup" or "backup@nas:/srv/backup"',
   );
-const Filter = z.string().min(1).max(512);
+const ExcludePattern = z.string().min(1).max(512);
 
 const Count = z.int().min(0).max(1000).optional();
 
@@ -26,7 +26,7 @@ export const Keep = z
   .describe('How many backups are kept by each rule. Without it and retention_days, all are.');
 export type Keep = z.infer<typeof Keep>;
 
-export const shared = {
+export const sharedBackupFields = {
   action: z.literal('backup'),
   stack: Stack.optional(),
   retention_days,
@@ -42,39 +42,39 @@ export const shared = {
     'How long another run on the same thing is waited for (of a guest also another backup of the node, by default 3h). Default: until it ends.',
   ),
   notes,
-  ...common,
+  ...commonFields,
 };
 
 /** A folder or file of the host, or a path inside a container. */
-interface From {
+interface SourceFields {
   source?: string | undefined;
   source_container?: string | undefined;
   source_path?: string | undefined;
 }
-export const hasOneSource = ({ source, source_container }: From) =>
+export const hasOneSource = ({ source, source_container }: SourceFields) =>
   (source === undefined) !== (source_container === undefined);
 export const ONE_SOURCE = {
   error: 'Expected either "source" or "source_container" with "source_path"',
   path: ['source'],
 };
-export const hasWholeSource = ({ source_container, source_path }: From) =>
+export const hasWholeSource = ({ source_container, source_path }: SourceFields) =>
   (source_container === undefined) === (source_path === undefined);
 export const WHOLE_SOURCE = { error: '"source_container" and "source_path" belong together', path: ['source_path'] };
 
 /** A copy of volumes or folders by rsync. */
 export const VolumesBackup = z
   .strictObject({
-    ...shared,
+    ...sharedBackupFields,
     backup_type: z.literal('docker_volumes'),
     source: AbsolutePath.optional().describe('The folder to back up, on the host.'),
     source_container: Container.optional().describe('The container whose path is backed up, with source_path.'),
     source_path: AbsolutePath.optional().describe('The path inside source_container.'),
-    destination: Target.optional().describe('Where to: a mounted folder, an rsync daemon or an ssh target.'),
+    destination: BackupTarget.optional().describe('Where to: a mounted folder, an rsync daemon or an ssh target.'),
     destination_container: Container.optional().describe(
       'The container into which the copy goes, with destination_path.',
     ),
     destination_path: AbsolutePath.optional().describe('The path inside destination_container.'),
-    exclude: z.array(Filter).max(100).optional().describe('Patterns that are left out.'),
+    exclude: z.array(ExcludePattern).max(100).optional().describe('Patterns that are left out.'),
     options: z
       .array(z.string().max(128))
       .max(20)
@@ -148,7 +148,7 @@ export const VolumesBackup = z
 /** A Proxmox guest, by vzdump. */
 export const VmBackup = z
   .strictObject({
-    ...shared,
+    ...sharedBackupFields,
     backup_type: z.literal('vm_proxmox'),
     vm_id: z.int().min(100).max(999_999_999).describe('The guest’s number on the Proxmox host.'),
     storage: Storage.describe('The Proxmox storage that takes the backup.'),

@@ -1,16 +1,16 @@
-import { findCycle, type GraphDocument, graphOf, isUnreachable, labelOf } from './graph.ts';
+import { canNeverBegin, findCycle, formatDocumentLabel, type GraphDocument, graphOf } from './graph.ts';
 import type { Intent } from './intent.ts';
 import type { Problem } from './problem.ts';
-import { nearest } from './suggest.ts';
+import { suggestNearest } from './suggest.ts';
 
 /** A document of a file, and the way to say where something of it is wrong. */
-export interface Checked extends GraphDocument {
+export interface CheckedDocument extends GraphDocument {
   intent: Intent;
   report(code: Problem['code'], path: readonly PropertyKey[], message: string, instead: string): void;
 }
 
 /** Reports what is wrong with a file's documents together: ids, cycles, and documents that can never begin. */
-export function checkGraph(documents: Checked[]): void {
+export function checkGraph(documents: CheckedDocument[]): void {
   const before = documents.map(reportIds(documents));
   for (const document of documents) reportFleet(document);
   // What can't be known yet, or is reported already, would be told as something else below.
@@ -19,7 +19,7 @@ export function checkGraph(documents: Checked[]): void {
   const cycle = findCycle(nodes);
   if (cycle) {
     const [first] = cycle.map(place => documents[place]);
-    const told = cycle.map(place => labelOf(documents[place] as Checked));
+    const told = cycle.map(place => formatDocumentLabel(documents[place] as CheckedDocument));
     first?.report(
       'cycle',
       ['needs'],
@@ -29,7 +29,7 @@ export function checkGraph(documents: Checked[]): void {
     return;
   }
   for (const [place, document] of documents.entries()) {
-    if (!isUnreachable(nodes, place)) continue;
+    if (!canNeverBegin(nodes, place)) continue;
     document.report(
       'unreachable',
       document.intent.if === undefined ? ['needs'] : ['if'],
@@ -48,14 +48,14 @@ export function checkGraph(documents: Checked[]): void {
 }
 
 /** Whether all that a document needs is known by now and there. */
-function reportIds(documents: Checked[]): (document: Checked) => boolean {
+function reportIds(documents: CheckedDocument[]): (document: CheckedDocument) => boolean {
   const ids = documents.flatMap(({ intent }) => intent.id ?? []);
   return ({ intent, report }) => {
     let isKnown = true;
     for (const [index, needed] of (intent.needs ?? []).entries()) {
       if (ids.includes(needed)) continue;
       const isOpen = needed.includes('{{');
-      const near = nearest(needed, ids);
+      const near = suggestNearest(needed, ids);
       isKnown &&= !isOpen;
       // A rollout may stand on a backup that the host knows of.
       if (isOpen || (intent.action === 'rollout' && near === undefined)) continue;
@@ -71,7 +71,7 @@ function reportIds(documents: Checked[]): (document: Checked) => boolean {
   };
 }
 
-function reportFleet({ intent, report }: Checked): void {
+function reportFleet({ intent, report }: CheckedDocument): void {
   if (intent.hosts !== undefined && intent.host !== undefined)
     report('wrong-value', ['hosts'], '"host" and "hosts" exclude each other.', 'Keep one of the two.');
   for (const key of ['max_unavailable', 'canary'] as const) {

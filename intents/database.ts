@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { hasOneSource, hasWholeSource, ONE_SOURCE, shared, Target, WHOLE_SOURCE } from './backup.ts';
+import { BackupTarget, hasOneSource, hasWholeSource, ONE_SOURCE, sharedBackupFields, WHOLE_SOURCE } from './backup.ts';
 import { AbsolutePath, Container } from './fields.ts';
 
 /** A name that no client takes for a connection string or an option. */
@@ -10,13 +10,13 @@ export const DatabaseName = z
 /** Plex's database, consistent while Plex runs. */
 export const PlexBackup = z
   .strictObject({
-    ...shared,
+    ...sharedBackupFields,
     database_type: z.literal('plex'),
     source_container: Container.describe('The container in which Plex runs.'),
     source_path: AbsolutePath.optional().describe(
       'The database’s folder inside the container, or its file. Default: where the usual images have it.',
     ),
-    destination: Target.optional().describe('The folder that takes the archive.'),
+    destination: BackupTarget.optional().describe('The folder that takes the archive.'),
     destination_container: Container.optional(),
     destination_path: AbsolutePath.optional().describe(
       'The folder that takes the archive, where "destination" is not given.',
@@ -36,12 +36,12 @@ export const PlexBackup = z
 /** A SQLite database, consistent while it is written to. */
 export const SqliteBackup = z
   .strictObject({
-    ...shared,
+    ...sharedBackupFields,
     database_type: z.literal('sqlite'),
     source: AbsolutePath.optional().describe('The database’s file, on the host.'),
     source_container: Container.optional().describe('The container in which it lies, with source_path.'),
     source_path: AbsolutePath.optional().describe('The database’s file inside source_container.'),
-    destination: Target.describe('The folder that takes the backups.'),
+    destination: BackupTarget.describe('The folder that takes the backups.'),
   })
   .refine(hasOneSource, ONE_SOURCE)
   .refine(hasWholeSource, WHOLE_SOURCE)
@@ -57,9 +57,9 @@ const server = {
 };
 
 const dump = {
-  ...shared,
+  ...sharedBackupFields,
   ...server,
-  destination: Target.describe('The folder that takes the backups.'),
+  destination: BackupTarget.describe('The folder that takes the backups.'),
   verify_level: z
     .enum(['read', 'drill'])
     .optional()
@@ -68,7 +68,7 @@ const dump = {
     ),
 };
 
-const onServer = {
+const serverFields = {
   error: 'Expected either "source_container" or "source"',
   path: ['source_container'],
 };
@@ -81,7 +81,7 @@ const drills = { error: 'Expected "source_container" beside verify_level: drill'
 /** A PostgreSQL database. */
 export const PostgresBackup = z
   .strictObject({ ...dump, database_type: z.literal('postgres') })
-  .refine(hasServer, onServer)
+  .refine(hasServer, serverFields)
   .refine(drillsInContainer, drills)
   .describe('A dump of a PostgreSQL database.');
 
@@ -92,6 +92,6 @@ export const MysqlBackup = z
     database_type: z.enum(['mysql', 'mariadb']),
     compress: z.enum(['zstd', 'gzip', '0']).optional().describe('zstd (the default), gzip, or "0" for none.'),
   })
-  .refine(hasServer, onServer)
+  .refine(hasServer, serverFields)
   .refine(drillsInContainer, drills)
   .describe('A dump of a MySQL or MariaDB database.');

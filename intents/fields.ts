@@ -41,7 +41,7 @@ const Fleet = z
   );
 
 /** Fields that every intent may have. */
-export const common = {
+export const commonFields = {
   id: name('document').optional().describe('A name for this document, unique in its file.'),
   label_required: z
     .string()

@@ -1,10 +1,10 @@
-import { nearest } from './suggest.ts';
+import { suggestNearest } from './suggest.ts';
 
 /** What a parameter can be. */
 export type ParamValue = string | number | boolean;
 
 /** One filter of a template: `default: "latest"`. */
-export interface Filter {
+export interface TemplateFilter {
   name: string;
   argument: string | number | undefined;
 }
@@ -12,7 +12,7 @@ export interface Filter {
 export const FILTERS = ['default', 'lower', 'upper', 'date'];
 
 /** `| default: "latest" | lower` as it is written after a name. */
-export function readFilters(written: string): Filter[] {
+export function readFilters(written: string): TemplateFilter[] {
   const each = /\|\s*([a-z]+)(?:\s*:\s*(?:"([^"]*)"|'([^']*)'|(-?\d+(?:\.\d+)?)))?/g;
   return [...written.matchAll(each)].map(([, name = '', double, single, number]) => ({
     name,
@@ -26,9 +26,9 @@ export function readFilters(written: string): Filter[] {
  */
 export function applyFilters(
   value: ParamValue | undefined,
-  filters: readonly Filter[],
+  filters: readonly TemplateFilter[],
   at: Date,
-): { value: ParamValue | undefined; wrong?: Filter } {
+): { value: ParamValue | undefined; wrong?: TemplateFilter } {
   let is = value;
   for (const filter of filters) {
     const { name, argument } = filter;
@@ -46,9 +46,9 @@ export function applyFilters(
   return { value: is };
 }
 
-export function whyNot({ name }: Filter): { message: string; instead: string } {
+export function explainFilterError({ name }: TemplateFilter): { message: string; instead: string } {
   if (!FILTERS.includes(name)) {
-    const near = nearest(name, FILTERS);
+    const near = suggestNearest(name, FILTERS);
     return {
       message: `The filter "${name}" is not known.`,
       instead: near ? `Did you mean "${near}"?` : `Known filters: ${FILTERS.join(', ')}.`,

@@ -1,14 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
-  decide,
-  type Ended,
+  canNeverBegin,
+  type DocumentOutcome,
+  decideNext,
   findCycle,
   type GraphDocument,
   graphLines,
   graphMermaid,
   graphOf,
-  isUnreachable,
 } from './graph.ts';
 import { loadIntents } from './load.ts';
 import { InvalidIntents } from './problem.ts';
@@ -28,8 +28,8 @@ const problems = (text: string) => {
 };
 const nodesOf = (...documents: string[]) => graphOf(load(file(...documents)));
 /** What is decided about each document that has not ended. */
-const decided = (nodes: ReturnType<typeof graphOf>, ...ended: (Ended | undefined)[]) =>
-  nodes.map((_, place) => (ended[place] === undefined ? decide(nodes, place, ended).do : ended[place]));
+const decided = (nodes: ReturnType<typeof graphOf>, ...ended: (DocumentOutcome | undefined)[]) =>
+  nodes.map((_, place) => (ended[place] === undefined ? decideNext(nodes, place, ended).do : ended[place]));
 
 describe('the graph of a file', () => {
   it('is the file’s order, where nothing is said', () => {
@@ -87,7 +87,7 @@ describe('the graph of a file', () => {
       if: fc.option(fc.constantFrom('always', 'failed', 'succeeded'), { nil: undefined }),
       on_failure: fc.option(fc.constantFrom('stop', 'rollback', 'continue'), { nil: undefined }),
     });
-    const outcomes = fc.array(fc.constantFrom<Ended>('succeeded', 'failed', 'rolled-back'), {
+    const outcomes = fc.array(fc.constantFrom<DocumentOutcome>('succeeded', 'failed', 'rolled-back'), {
       minLength: 8,
       maxLength: 8,
     });
@@ -102,18 +102,18 @@ describe('the graph of a file', () => {
         );
         const nodes = graphOf(documents);
         fc.pre(findCycle(nodes) === undefined);
-        const ended: (Ended | undefined)[] = documents.map(() => undefined);
+        const ended: (DocumentOutcome | undefined)[] = documents.map(() => undefined);
         const began = new Set<number>();
         for (let round = 0; round <= documents.length; round++) {
           for (const place of nodes.keys()) {
             if (ended[place] !== undefined) continue;
-            const next = decide(nodes, place, ended);
+            const next = decideNext(nodes, place, ended);
             if (next.do === 'begin') began.add(place);
             if (next.do !== 'wait') ended[place] = next.do === 'skip' ? 'skipped' : ends[place];
           }
         }
         expect(ended).not.toContain(undefined);
-        for (const place of began) expect(isUnreachable(nodes, place)).toBe(false);
+        for (const place of began) expect(canNeverBegin(nodes, place)).toBe(false);
       }),
       { numRuns: 2000 },
     );

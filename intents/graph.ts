@@ -11,9 +11,16 @@ export interface GraphDocument {
 }
 
 /** How a document has ended; undefined: it has not. */
-export type Ended = 'succeeded' | 'planned' | 'failed' | 'rolled-back' | 'cancelled' | 'interrupted' | 'skipped';
+export type DocumentOutcome =
+  | 'succeeded'
+  | 'planned'
+  | 'failed'
+  | 'rolled-back'
+  | 'cancelled'
+  | 'interrupted'
+  | 'skipped';
 
-export interface Node {
+export interface GraphNode {
   /** Places of the documents that must have ended before it begins, in order. */
   after: number[];
   /** Whether `after` is what it asks for by name, and not only the file's order. */
@@ -33,8 +40,8 @@ const MAX_PARALLEL = 4;
  * What comes after what. Files come one after another; in a file each document comes after all before it, unless it names
  * what it needs. A rollout's `needs` may name backups of the host as well: a name that is no id of the file is one.
  */
-export function graphOf(documents: readonly GraphDocument[]): Node[] {
-  const files = filesOf(documents);
+export function graphOf(documents: readonly GraphDocument[]): GraphNode[] {
+  const files = numberFiles(documents);
   return documents.map(({ intent }, place) => {
     const file = files[place] ?? 0;
     const mine = documents.flatMap((one, index) => (files[index] === file ? [{ ...one, index }] : []));
@@ -54,7 +61,7 @@ export function graphOf(documents: readonly GraphDocument[]): Node[] {
 }
 
 /** Another file begins where the name changes or the count begins again. */
-function filesOf(documents: readonly GraphDocument[]): number[] {
+function numberFiles(documents: readonly GraphDocument[]): number[] {
   let file = 0;
   return documents.map(({ name, document }, index) => {
     const before = documents[index - 1];
@@ -63,20 +70,20 @@ function filesOf(documents: readonly GraphDocument[]): number[] {
   });
 }
 
-const hasFailed = (ended: Ended | undefined) =>
+const hasFailed = (ended: DocumentOutcome | undefined) =>
   ended === 'failed' || ended === 'rolled-back' || ended === 'interrupted' || ended === 'cancelled';
-const hasSucceeded = (ended: Ended | undefined) => ended === 'succeeded' || ended === 'planned';
+const hasSucceeded = (ended: DocumentOutcome | undefined) => ended === 'succeeded' || ended === 'planned';
 
 /** Whether a failure has ended the run for what does not ask for failures. */
-export function isHalted(nodes: readonly Node[], ended: readonly (Ended | undefined)[]): boolean {
+export function isHalted(nodes: readonly GraphNode[], ended: readonly (DocumentOutcome | undefined)[]): boolean {
   return nodes.some(({ onFailure }, place) => onFailure !== 'continue' && hasFailed(ended[place]));
 }
 
 /** What is to be done about a document that has not begun. `skip` comes with the reason, for people. */
-export function decide(
-  nodes: readonly Node[],
+export function decideNext(
+  nodes: readonly GraphNode[],
   place: number,
-  ended: readonly (Ended | undefined)[],
+  ended: readonly (DocumentOutcome | undefined)[],
 ): { do: 'wait' } | { do: 'begin' } | { do: 'skip'; failed: number | undefined } {
   const node = nodes[place];
   if (!node) throw new RangeError(`No document ${place}`);
@@ -101,7 +108,7 @@ export function decide(
 }
 
 /** Everything that comes before a document, directly or not. */
-function ancestors(nodes: readonly Node[], place: number, found = new Set<number>()): Set<number> {
+function ancestors(nodes: readonly GraphNode[], place: number, found = new Set<number>()): Set<number> {
   for (const before of nodes[place]?.after ?? []) {
     if (found.has(before)) continue;
     found.add(before);
@@ -111,7 +118,7 @@ function ancestors(nodes: readonly Node[], place: number, found = new Set<number
 }
 
 /** The places of a cycle, in order, each coming after the next; undefined where there is none. */
-export function findCycle(nodes: readonly Node[]): number[] | undefined {
+export function findCycle(nodes: readonly GraphNode[]): number[] | undefined {
   const done = new Set<number>();
   const visit = (place: number, path: number[]): number[] | undefined => {
     if (path.includes(place)) return path.slice(path.indexOf(place));
@@ -131,7 +138,7 @@ export function findCycle(nodes: readonly Node[]): number[] | undefined {
 }
 
 /** Whether there is no way in which a document could begin: something would have to succeed and fail. Only for graphs without cycles. */
-export function isUnreachable(nodes: readonly Node[], place: number): boolean {
+export function canNeverBegin(nodes: readonly GraphNode[], place: number): boolean {
   const wanted = new Map<number, 'succeeded' | 'failed' | 'any'>();
   const open = [place];
   const want = (index: number, how: 'succeeded' | 'failed'): boolean => {
@@ -145,7 +152,7 @@ export function isUnreachable(nodes: readonly Node[], place: number): boolean {
   const begun: number[] = [];
   for (let next = open.pop(); next !== undefined; next = open.pop()) {
     begun.push(next);
-    const { when, named, after } = nodes[next] as Node;
+    const { when, named, after } = nodes[next] as GraphNode;
     const before = [...ancestors(nodes, next)];
     if (when === 'failed') {
       if (before.length === 0) return true;
@@ -156,7 +163,7 @@ export function isUnreachable(nodes: readonly Node[], place: number): boolean {
     }
   }
   return begun.some(index => {
-    const { when } = nodes[index] as Node;
+    const { when } = nodes[index] as GraphNode;
     const before = [...ancestors(nodes, index)];
     if (when === 'always') return false;
     if (when === 'failed') return before.every(one => wanted.get(one) === 'succeeded');
@@ -165,57 +172,63 @@ export function isUnreachable(nodes: readonly Node[], place: number): boolean {
 }
 
 /** How a document is called in a graph: its id, or its file and number. */
-export function labelOf({ name, document, intent }: GraphDocument): string {
+export function formatDocumentLabel({ name, document, intent }: GraphDocument): string {
   return intent.id ?? `${name} ${document}`;
 }
 
-interface Shown extends GraphDocument {
+interface ShownDocument extends GraphDocument {
   intent: Intent;
 }
 
 /** The graph as lines for people; none where there is nothing to tell. */
-export function graphLines(documents: readonly Shown[]): string[] {
+export function graphLines(documents: readonly ShownDocument[]): string[] {
   if (documents.length < 2) return [];
   const nodes = graphOf(documents);
   return documents.map((document, place) => {
-    const { when, onFailure } = nodes[place] as Node;
-    const before = nearestBefore(nodes, place).map(index => labelOf(documents[index] as Shown));
+    const { when, onFailure } = nodes[place] as GraphNode;
+    const before = directPredecessors(nodes, place).map(index =>
+      formatDocumentLabel(documents[index] as ShownDocument),
+    );
     const told = [
       ...(before.length > 0 ? [`after ${before.join(', ')}`] : []),
       ...(when === undefined ? [] : [`if ${when}`]),
       ...(document.intent.on_failure === undefined ? [] : [`on failure ${onFailure}`]),
     ];
-    const what = `${labelOf(document)}: ${describeIntent(document.intent)}${whereOf(document.intent)}`;
+    const what = `${formatDocumentLabel(document)}: ${describeIntent(document.intent)}${formatHosts(document.intent)}`;
     return `${place + 1}. ${what}${told.length > 0 ? ` (${told.join('; ')})` : ''}`;
   });
 }
 
-function whereOf({ host, hosts }: Intent): string {
+function formatHosts({ host, hosts }: Intent): string {
   const where = host ?? (Array.isArray(hosts) ? hosts.join(', ') : hosts);
   return where === undefined ? '' : ` at ${where}`;
 }
 
 /** What comes directly before: of `after` without what is before another one of it. */
-function nearestBefore(nodes: readonly Node[], place: number): number[] {
-  const { after } = nodes[place] as Node;
+function directPredecessors(nodes: readonly GraphNode[], place: number): number[] {
+  const { after } = nodes[place] as GraphNode;
   const farther = new Set(after.flatMap(index => [...ancestors(nodes, index)]));
   return after.filter(index => !farther.has(index));
 }
 
 /** The graph as Mermaid, with how each has ended where it is known. Holds no character of a document that Mermaid or Markdown reads. */
-export function graphMermaid(documents: readonly Shown[], ended: readonly (string | undefined)[] = []): string {
+export function graphMermaid(documents: readonly ShownDocument[], ended: readonly (string | undefined)[] = []): string {
   const nodes = graphOf(documents);
   const plain = (text: string) => text.replaceAll(/[^\w .:/,-]/g, ' ').slice(0, 80);
   const lines = ['flowchart LR'];
   for (const [place, document] of documents.entries()) {
     const outcome = ended[place];
-    const shown = [labelOf(document), `${describeIntent(document.intent)}${whereOf(document.intent)}`, outcome ?? ''];
+    const shown = [
+      formatDocumentLabel(document),
+      `${describeIntent(document.intent)}${formatHosts(document.intent)}`,
+      outcome ?? '',
+    ];
     const text = shown.filter(Boolean).map(plain).join('<br/>');
     lines.push(`  d${place}["${text}"]${classOf(outcome)}`);
   }
   for (const place of documents.keys()) {
-    const { when } = nodes[place] as Node;
-    for (const before of nearestBefore(nodes, place))
+    const { when } = nodes[place] as GraphNode;
+    for (const before of directPredecessors(nodes, place))
       lines.push(`  d${before} -->${when === undefined ? '' : `|${when}|`} d${place}`);
   }
   lines.push(

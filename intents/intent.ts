@@ -70,7 +70,7 @@ export function schemaFor(value: Record<string, unknown>) {
 }
 
 /** What a restore or a drill is of: docker_volumes where only a name is said. */
-export function subjectOf(of: string | { kind: string; name: string }): { kind: string; name: string } {
+export function parseBackupSubject(of: string | { kind: string; name: string }): { kind: string; name: string } {
   return typeof of === 'string' ? { kind: 'docker_volumes', name: of } : of;
 }
 
@@ -78,7 +78,7 @@ export function subjectOf(of: string | { kind: string; name: string }): { kind: 
 export function describeIntent(intent: Intent): string {
   if (intent.action === 'restore' || intent.action === 'drill') {
     const { of } = intent;
-    return `${intent.action} of ${typeof of === 'object' && 'vm_id' in of ? `VM ${of.vm_id}` : subjectOf(of).name}`;
+    return `${intent.action} of ${typeof of === 'object' && 'vm_id' in of ? `VM ${of.vm_id}` : parseBackupSubject(of).name}`;
   }
   if (intent.action !== 'backup') return `${intent.action} on ${intent.stack}`;
   if ('vm_id' in intent) return `backup of VM ${intent.vm_id}`;

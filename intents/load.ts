@@ -9,12 +9,17 @@ import {
   type Document as YamlDocument,
 } from 'yaml';
 import type { z } from 'zod';
-import { type Checked, checkGraph } from './check-graph.ts';
+import { type CheckedDocument, checkGraph } from './check-graph.ts';
 import { ACTIONS, type Intent, schemaFor } from './intent.ts';
 import { InvalidIntents, type Problem } from './problem.ts';
-import { ParamDeclarations as Declarations, type ParamDeclarations, type ParamValue, render } from './render.ts';
-import { article, knownKeys } from './schema-keys.ts';
-import { nearest } from './suggest.ts';
+import {
+  ParamDeclarations as Declarations,
+  type ParamDeclarations,
+  type ParamValue,
+  renderTemplates,
+} from './render.ts';
+import { describeType, knownKeys } from './schema-keys.ts';
+import { suggestNearest } from './suggest.ts';
 import { yamlValue } from './yaml-value.ts';
 
 export const MAX_FILE_BYTES = 256 * 1024;
@@ -52,7 +57,7 @@ export function loadIntents(
   const declared = new Set(read.flatMap(result => result.declared));
   for (const name of Object.keys(given)) {
     if (declared.has(name)) continue;
-    const near = nearest(name, declared);
+    const near = suggestNearest(name, declared);
     problems.push({
       code: 'unknown-param',
       file: files[0]?.file ?? '',
@@ -68,19 +73,24 @@ export function loadIntents(
 }
 
 /** Checks files on their own: parameters that nobody gave yet are no problem. */
-export function checkIntents(files: IntentFile[]): ({ file: string } & Read)[] {
+export function checkIntents(files: IntentFile[]): ({ file: string } & ParsedFile)[] {
   return files.map(file => ({ file: file.file, ...readFile(file, {}, false, new Date()) }));
 }
 
-interface Read {
+interface ParsedFile {
   intents: LoadedIntent[];
   problems: Problem[];
   /** Names of parameters. */
   declared: string[];
 }
 
-function readFile({ file, text }: IntentFile, given: Record<string, ParamValue>, complete: boolean, at: Date): Read {
-  const whole = (code: Problem['code'], message: string, instead: string): Read => ({
+function readFile(
+  { file, text }: IntentFile,
+  given: Record<string, ParamValue>,
+  complete: boolean,
+  at: Date,
+): ParsedFile {
+  const whole = (code: Problem['code'], message: string, instead: string): ParsedFile => ({
     intents: [],
     problems: [{ code, file, document: 0, line: 1, column: 1, message, instead }],
     declared: [],
@@ -107,9 +117,9 @@ function readFile({ file, text }: IntentFile, given: Record<string, ParamValue>,
       'Split it into several files.',
     );
   }
-  const read: Read = { intents: [], problems: [], declared: [] };
+  const read: ParsedFile = { intents: [], problems: [], declared: [] };
   const ids = new Map<string, number>();
-  const checked: Checked[] = [];
+  const checked: CheckedDocument[] = [];
   for (const [index, document] of documents.entries()) {
     const reader = new DocumentReader(file, index + 1, document, lines, read.problems);
     const intent = reader.read(given, complete, at);
@@ -172,7 +182,7 @@ class DocumentReader {
     const declarations = this.#declarations(params);
     if (!declarations) return undefined;
     this.declared = Object.keys(declarations);
-    const rendered = render(asked, declarations, given, complete, at);
+    const rendered = renderTemplates(asked, declarations, given, complete, at);
     for (const problem of rendered.problems) this.report(problem.code, problem.path, problem.message, problem.instead);
     const schema = this.#schema(rendered.value);
     if (!schema) return undefined;
@@ -282,7 +292,7 @@ class DocumentReader {
   #schema(value: Record<string, unknown>): z.ZodType<Intent> | undefined {
     const { action } = value;
     if (action === undefined) {
-      const near = Object.keys(value).find(key => nearest(key, ['action']));
+      const near = Object.keys(value).find(key => suggestNearest(key, ['action']));
       const instead = near
         ? `Write "action" instead of "${near}".`
         : `Write "action:" with one of: ${ACTIONS.join(', ')}.`;
@@ -301,7 +311,7 @@ class DocumentReader {
       );
       return undefined;
     }
-    const near = typeof action === 'string' ? nearest(action, ACTIONS) : undefined;
+    const near = typeof action === 'string' ? suggestNearest(action, ACTIONS) : undefined;
     this.report(
       'unknown-action',
       ['action'],
@@ -315,7 +325,7 @@ class DocumentReader {
     if (issue.code === 'unrecognized_keys') {
       const known = knownKeys(schema, issue.path);
       for (const key of issue.keys) {
-        const near = nearest(key, known);
+        const near = suggestNearest(key, known);
         this.report(
           'unknown-key',
           [...issue.path, key],
@@ -340,7 +350,7 @@ class DocumentReader {
         'missing-key',
         issue.path.slice(0, -1),
         `The key "${where}" is missing.`,
-        `Add "${where}:" with ${article(issue.expected)}.`,
+        `Add "${where}:" with ${describeType(issue.expected)}.`,
         true,
       );
       return;
@@ -349,7 +359,7 @@ class DocumentReader {
       issue.code === 'invalid_value'
         ? `Write one of: ${issue.values.map(String).join(', ')}.`
         : issue.code === 'invalid_type'
-          ? `Write ${article(issue.expected)}.`
+          ? `Write ${describeType(issue.expected)}.`
           : 'See docs/intents.md for what this key takes.';
     this.report('wrong-value', issue.path, `${where}: ${issue.message}.`, instead);
   }

@@ -1,14 +1,14 @@
 import { z } from 'zod';
-import { applyFilters, FILTERS, type ParamValue, readFilters, whyNot } from './filters.ts';
-import { nearest } from './suggest.ts';
+import { applyFilters, explainFilterError, FILTERS, type ParamValue, readFilters } from './filters.ts';
+import { suggestNearest } from './suggest.ts';
 
 export type { ParamValue };
 
-const Pattern = z.string().max(200).refine(isSafePattern, {
+const ParamPattern = z.string().max(200).refine(isSafePattern, {
   error: 'Expected a regular expression without groups that repeat ("(a+)+"), lookarounds or backreferences',
 });
 
-const Name = z
+const ParamName = z
   .string()
   .regex(/^[a-z][a-z0-9_]{0,63}$/, 'Expected a parameter name: lower-case letters, digits and "_"');
 
@@ -16,7 +16,7 @@ const Name = z
 export const ParamDeclaration = z.union([
   z.strictObject({
     type: z.literal('string'),
-    pattern: Pattern.optional().describe('The whole value must match this regular expression.'),
+    pattern: ParamPattern.optional().describe('The whole value must match this regular expression.'),
     default: z.string().max(1024).optional(),
     required: z.boolean().optional(),
   }),
@@ -30,7 +30,7 @@ export const ParamDeclaration = z.union([
   }),
 ]);
 export type ParamDeclaration = z.infer<typeof ParamDeclaration>;
-export const ParamDeclarations = z.record(Name, ParamDeclaration);
+export const ParamDeclarations = z.record(ParamName, ParamDeclaration);
 export type ParamDeclarations = z.infer<typeof ParamDeclarations>;
 
 export interface RenderProblem {
@@ -51,7 +51,7 @@ const MAX_VALUE = 1024;
  * Puts parameters into scalar values, after parsing, so that a value can never add YAML. `complete: false` checks a file
  * on its own: a parameter that nobody gave stays as it is written, and its path is in `open`.
  */
-export function render(
+export function renderTemplates(
   value: Record<string, unknown>,
   declared: ParamDeclarations,
   given: Record<string, ParamValue>,
@@ -60,7 +60,7 @@ export function render(
 ): { value: Record<string, unknown>; problems: RenderProblem[]; open: Set<string> } {
   const problems: RenderProblem[] = [];
   const open = new Set<string>();
-  const values = valuesOf(declared, given, complete, problems, withDefaultsOf(value));
+  const values = valuesOf(declared, given, complete, problems, findDefaultedParams(value));
 
   const one = (expression: string, path: (string | number)[]): ParamValue | undefined => {
     const [, name, filters = ''] = EXPRESSION.exec(expression) ?? [];
@@ -69,13 +69,13 @@ export function render(
       const found = applyFilters(values.get(name), asked, at);
       const unknown = asked.find(filter => !FILTERS.includes(filter.name)) ?? found.wrong;
       if (unknown) {
-        problems.push({ code: 'wrong-filter', path, ...whyNot(unknown) });
+        problems.push({ code: 'wrong-filter', path, ...explainFilterError(unknown) });
         return undefined;
       }
       if (found.value === undefined) open.add(path.join('.'));
       return found.value;
     }
-    const near = name === undefined ? undefined : nearest(name, Object.keys(declared));
+    const near = name === undefined ? undefined : suggestNearest(name, Object.keys(declared));
     problems.push({
       code: 'unknown-param',
       path,
@@ -101,7 +101,7 @@ export function render(
 }
 
 /** Names of parameters that have a default wherever they are used. */
-function withDefaultsOf(value: unknown): Set<string> {
+function findDefaultedParams(value: unknown): Set<string> {
   const uses = new Map<string, boolean>();
   const walk = (node: unknown): void => {
     if (typeof node === 'object' && node !== null) for (const item of Object.values(node)) walk(item);

@@ -1,17 +1,17 @@
 import { z } from 'zod';
 import { DatabaseName } from './database.ts';
 import { Duration } from './duration.ts';
-import { AbsolutePath, Container, common, Service, Stack, Storage } from './fields.ts';
+import { AbsolutePath, Container, commonFields, Service, Stack, Storage } from './fields.ts';
 import { Verify } from './verify.ts';
 
-const Name = z
+const BackupName = z
   .string()
   .regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/, 'Expected the name of a backup')
   .describe('The backup’s name: its "id", or the name of its file.');
-const of = <K extends string>(kind: K) => z.strictObject({ kind: z.literal(kind), name: Name });
+const of = <K extends string>(kind: K) => z.strictObject({ kind: z.literal(kind), name: BackupName });
 /** A kind of backup and its name; the name alone means docker_volumes. */
 const OfVolumes = z
-  .union([Name, of('docker_volumes')])
+  .union([BackupName, of('docker_volumes')])
   .describe('The backup’s kind and name; a name alone: docker_volumes.');
 
 const from = z
@@ -34,8 +34,14 @@ const confirm_overwrite = z
   .boolean()
   .optional()
   .describe('What is there now may be replaced. It is kept beside, see docs/backups.md.');
-const shared = { action: z.literal('restore'), from, at, stall_timeout: Duration.optional(), ...common };
-const aroundIt = {
+const sharedRestoreFields = {
+  action: z.literal('restore'),
+  from,
+  at,
+  stall_timeout: Duration.optional(),
+  ...commonFields,
+};
+const serviceFields = {
   stack: Stack.optional().describe('The stack of stop_services.'),
   stop_services: z
     .array(Service)
@@ -47,12 +53,12 @@ const aroundIt = {
   confirm_overwrite,
 };
 
-interface Around {
+interface ServiceFields {
   stop_services?: unknown;
   verify?: unknown;
   stack?: unknown;
 }
-const hasStack = (intent: Around) =>
+const hasStack = (intent: ServiceFields) =>
   (intent.stop_services === undefined && intent.verify === undefined) || intent.stack !== undefined;
 const STACK = { error: 'Expected "stack" beside "stop_services" and "verify"', path: ['stack'] };
 
@@ -61,19 +67,20 @@ const place = {
   to_container: Container.optional(),
   to_path: AbsolutePath.optional().describe('The path inside to_container.'),
 };
-interface Place {
+interface RestoreDestination {
   to?: string | undefined;
   to_container?: string | undefined;
   to_path?: string | undefined;
 }
-const hasPlace = (intent: Place) => (intent.to === undefined) !== (intent.to_container === undefined);
+const hasPlace = (intent: RestoreDestination) => (intent.to === undefined) !== (intent.to_container === undefined);
 const PLACE = { error: 'Expected either "to" or "to_container" with "to_path"', path: ['to'] };
-const hasWholePlace = (intent: Place) => (intent.to_container === undefined) === (intent.to_path === undefined);
+const hasWholePlace = (intent: RestoreDestination) =>
+  (intent.to_container === undefined) === (intent.to_path === undefined);
 const WHOLE_PLACE = { error: '"to_container" and "to_path" belong together', path: ['to_path'] };
 
 /** Brings a folder or volume back from a backup. */
 export const RestoreVolumes = z
-  .strictObject({ ...shared, of: OfVolumes, ...place, ...aroundIt })
+  .strictObject({ ...sharedRestoreFields, of: OfVolumes, ...place, ...serviceFields })
   .refine(hasPlace, PLACE)
   .refine(hasWholePlace, WHOLE_PLACE)
   .refine(hasStack, STACK)
@@ -81,7 +88,7 @@ export const RestoreVolumes = z
 
 /** Brings a SQLite database's file back. */
 export const RestoreSqlite = z
-  .strictObject({ ...shared, of: of('sqlite'), ...place, ...aroundIt })
+  .strictObject({ ...sharedRestoreFields, of: of('sqlite'), ...place, ...serviceFields })
   .refine(hasPlace, PLACE)
   .refine(hasWholePlace, WHOLE_PLACE)
   .refine(hasStack, STACK)
@@ -90,18 +97,18 @@ export const RestoreSqlite = z
 /** Brings Plex's databases back, while Plex is stopped. */
 export const RestorePlex = z
   .strictObject({
-    ...shared,
+    ...sharedRestoreFields,
     of: of('plex'),
     to_container: Container.describe('The container in which Plex runs. It is stopped meanwhile.'),
     to_path: AbsolutePath.optional().describe(
       'The databases’ folder inside it. Default: where the usual images have it.',
     ),
-    ...aroundIt,
+    ...serviceFields,
   })
   .refine(hasStack, STACK)
   .describe('Brings Plex’s databases back.');
 
-const intoServer = {
+const serverFields = {
   to_container: Container.describe('The container in which the server runs.'),
   database: DatabaseName.optional().describe('The database. Default: the one that was backed up.'),
   user: DatabaseName.optional().describe(
@@ -111,18 +118,18 @@ const intoServer = {
 
 /** Loads a dump into a new database, which then takes the old one's name. */
 export const RestorePostgres = z
-  .strictObject({ ...shared, of: of('postgres'), ...intoServer, ...aroundIt })
+  .strictObject({ ...sharedRestoreFields, of: of('postgres'), ...serverFields, ...serviceFields })
   .refine(hasStack, STACK)
   .describe('Brings a PostgreSQL database back.');
 
 /** Loads a dump, after a safety copy of what is there. */
 export const RestoreMysql = z
   .strictObject({
-    ...shared,
+    ...sharedRestoreFields,
     of: of('mysql'),
-    to_container: intoServer.to_container,
-    user: intoServer.user,
-    ...aroundIt,
+    to_container: serverFields.to_container,
+    user: serverFields.user,
+    ...serviceFields,
   })
   .refine(hasStack, STACK)
   .describe('Brings a MySQL or MariaDB database back.');
@@ -132,7 +139,7 @@ const VmId = z.int().min(100).max(999_999_999);
 /** Makes a new guest out of a backup. */
 export const RestoreVm = z
   .strictObject({
-    ...shared,
+    ...sharedRestoreFields,
     from: Storage.describe('The Proxmox storage that holds the backup.'),
     of: z.strictObject({ kind: z.literal('vm_proxmox'), vm_id: VmId.describe('The guest that was backed up.') }),
     to_vm_id: VmId.describe('The number of the new guest; it must be free.'),
@@ -161,14 +168,14 @@ export const Drill = z
     action: z.literal('drill'),
     of: z
       .union([
-        Name,
-        z.strictObject({ kind: z.enum(['docker_volumes', 'sqlite', 'plex', 'postgres', 'mysql']), name: Name }),
+        BackupName,
+        z.strictObject({ kind: z.enum(['docker_volumes', 'sqlite', 'plex', 'postgres', 'mysql']), name: BackupName }),
       ])
       .describe('The backup’s kind and name; a name alone: docker_volumes.'),
     from,
     at,
     stall_timeout: Duration.optional(),
-    ...common,
+    ...commonFields,
   })
   .describe('Tries whether a backup can be restored: into a throw-away folder or container without network.');
 export type Drill = z.infer<typeof Drill>;

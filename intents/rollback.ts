@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ComposePath, common, Stack } from './fields.ts';
+import { ComposePath, commonFields, Stack } from './fields.ts';
 import { Verify } from './verify.ts';
 
 /** Brings a stack back to what an earlier run left. */
@@ -20,7 +20,7 @@ export const Rollback = z
       ),
     compose: ComposePath,
     verify: Verify.optional(),
-    ...common,
+    ...commonFields,
   })
   .describe('Brings a stack back to what an earlier run left: files and images.');
 export type Rollback = z.infer<typeof Rollback>;

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { Duration } from './duration.ts';
-import { AbsolutePath, ComposePath, common, RelativePath, Service, Stack } from './fields.ts';
+import { AbsolutePath, ComposePath, commonFields, RelativePath, Service, Stack } from './fields.ts';
 import { Verify } from './verify.ts';
 
 const Switch = z
@@ -52,7 +52,7 @@ export const Rollout = z
     ),
     max_age: Duration.optional().describe('How old a backup of "needs" may be. Default: 24h.'),
     verify: Verify.optional(),
-    ...common,
+    ...commonFields,
   })
   .superRefine((intent, context) => {
     const problem = (path: string, message: string) => context.addIssue({ code: 'custom', path: [path], message });

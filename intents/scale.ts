@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ComposePath, common, Service, Stack } from './fields.ts';
+import { ComposePath, commonFields, Service, Stack } from './fields.ts';
 import { Verify } from './verify.ts';
 
 /** Sets how many containers one service has, and leaves the others alone. */
@@ -11,7 +11,7 @@ export const Scale = z
     replicas: z.int().min(0).max(100).describe('How many containers: 0 to 100. 0 stops the service.'),
     compose: ComposePath,
     verify: Verify.optional(),
-    ...common,
+    ...commonFields,
   })
   .describe('Sets how many containers one service has, and leaves the others alone.');
 export type Scale = z.infer<typeof Scale>;

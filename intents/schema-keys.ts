@@ -17,7 +17,7 @@ export function knownKeys(schema: z.ZodType, path: readonly PropertyKey[]): stri
 }
 
 /** What a value of a type is called: `a text`. */
-export function article(type: string): string {
+export function describeType(type: string): string {
   return (
     (
       {

@@ -1,5 +1,5 @@
 /** The candidate that is nearest to what was written (at most a third of it changed), or undefined. */
-export function nearest(written: string, candidates: Iterable<string>): string | undefined {
+export function suggestNearest(written: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined;
   let least = Math.max(1, Math.floor(written.length / 3)) + 1;
   for (const candidate of candidates) {

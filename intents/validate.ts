@@ -4,16 +4,20 @@ import { checkIntents, type IntentFile } from './load.ts';
 import { formatProblem, type Problem } from './problem.ts';
 
 /** A document that is right: `rollout on stack-media`. */
-export interface Validated {
+export interface ValidDocument {
   file: string;
   document: number;
   what: string;
 }
 
 /** The list that `mode: validate` and `chatops validate` print, and every problem found. */
-export function validateFiles(files: IntentFile[]): { lines: string[]; problems: Problem[]; documents: Validated[] } {
+export function validateFiles(files: IntentFile[]): {
+  lines: string[];
+  problems: Problem[];
+  documents: ValidDocument[];
+} {
   const lines: string[] = [];
-  const sound: Validated[] = [];
+  const sound: ValidDocument[] = [];
   const all: Problem[] = [];
   for (const { file, intents, problems } of checkIntents(files)) {
     for (const { document, documents, intent } of intents) {

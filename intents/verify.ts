@@ -67,7 +67,7 @@ export const Verify = z
 export type Verify = z.infer<typeof Verify>;
 
 /** Hosts that the checks name, for a policy to judge. */
-export function hostsOf(verify: Verify): string[] {
+export function listVerifyHosts(verify: Verify): string[] {
   const http = [verify.http ?? []].flat().map(({ url }) => new URL(url).hostname);
   const tcp = [verify.tcp ?? []].flat().map(({ address }) => address.slice(0, address.lastIndexOf(':')));
   return [...http, ...tcp].map(host => host.replace(/^\[|\]$/g, ''));

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { common } from '../intents/fields.ts';
+import { commonFields } from '../intents/fields.ts';
 import { ACTIONS, Intent } from '../intents/intent.ts';
 import { OUTCOMES } from './event.ts';
 import { Question } from './question.ts';
@@ -69,7 +69,7 @@ export type ShippedFile = z.infer<typeof ShippedFile>;
 export const MAX_SHIPPED_BYTES = 8 * 1024 * 1024;
 
 /** One intent with where it stood: `name` is the file's name without folder and ending; `document` counts from 1. */
-export const Document = z.strictObject({
+export const IntentDocument = z.strictObject({
   name: z.string().regex(/^[\w.-]{1,128}$/),
   document: z.int().positive(),
   documents: z.int().positive(),
@@ -77,24 +77,24 @@ export const Document = z.strictObject({
   place: z.int().nonnegative().optional(),
   intent: Intent,
 });
-export type Document = z.infer<typeof Document>;
+export type IntentDocument = z.infer<typeof IntentDocument>;
 
 /** How a document of the same graph has ended that another command carried. */
-export const Given = z.strictObject({
-  ...Document.omit({ intent: true, documents: true }).shape,
+export const FinishedDocument = z.strictObject({
+  ...IntentDocument.omit({ intent: true, documents: true }).shape,
   place: z.int().nonnegative(),
   outcome: z.enum([...OUTCOMES, 'skipped']),
   intent: z.strictObject({
     action: z.enum(ACTIONS),
-    id: common.id,
-    host: common.host,
-    hosts: common.hosts,
-    on_failure: common.on_failure,
+    id: commonFields.id,
+    host: commonFields.host,
+    hosts: commonFields.hosts,
+    on_failure: commonFields.on_failure,
   }),
 });
-export type Given = z.infer<typeof Given>;
+export type FinishedDocument = z.infer<typeof FinishedDocument>;
 
-const envelope = {
+const envelopeFields = {
   id: RunId,
   /** Audience: the name of the agent that is meant. */
   agent: z.string(),
@@ -107,11 +107,11 @@ const envelope = {
 
 const Deployment = z.strictObject({
   type: z.enum(['run', 'plan']),
-  ...envelope,
+  ...envelopeFields,
   approval: Approval.nullable(),
-  intents: z.array(Document).min(1).max(100),
+  intents: z.array(IntentDocument).min(1).max(100),
   /** Documents of the same graph that have ended elsewhere. */
-  given: z.array(Given).max(500).optional(),
+  given: z.array(FinishedDocument).max(500).optional(),
   /** In place of carrying the intents out, undoes what these documents (from 1) of an earlier run of the same intents changed. */
   undo: z.strictObject({ run: RunId, documents: z.array(z.int().positive()).min(1).max(100) }).optional(),
   files: z.array(ShippedFile).max(5000),
@@ -126,33 +126,39 @@ const Deployment = z.strictObject({
     .optional(),
 });
 
-const Follow = z.strictObject({
+const FollowCommand = z.strictObject({
   type: z.literal('follow'),
-  ...envelope,
+  ...envelopeFields,
   run: RunId,
   /** Number of the last event the follower has; 0 for all. */
   after: z.int().nonnegative(),
 });
 
-const Cancel = z.strictObject({ type: z.literal('cancel'), ...envelope, run: RunId });
+const CancelCommand = z.strictObject({ type: z.literal('cancel'), ...envelopeFields, run: RunId });
 
 /** Asks for the runs of the sender's own entry of trust, the newest first. */
-const List = z.strictObject({
+const ListCommand = z.strictObject({
   type: z.literal('runs'),
-  ...envelope,
+  ...envelopeFields,
   limit: z.int().min(1).max(500),
   before: RunId.optional(),
 });
 
 /** Asks the host about itself, or the agent about one run of the sender's own entry. It begins no run. */
-const Ask = z.strictObject({ type: z.literal('ask'), ...envelope, question: Question });
+const AskCommand = z.strictObject({ type: z.literal('ask'), ...envelopeFields, question: Question });
 
 /** What a signature covers. The agent reads it strictly: an unknown field is refused. */
-export const Command = z.discriminatedUnion('type', [Deployment, Follow, Cancel, List, Ask]);
+export const Command = z.discriminatedUnion('type', [
+  Deployment,
+  FollowCommand,
+  CancelCommand,
+  ListCommand,
+  AskCommand,
+]);
 export type Command = z.infer<typeof Command>;
 /** A command that makes a run (`run` or `plan`). */
 export type Deployment = z.infer<typeof Deployment>;
-export type Follow = z.infer<typeof Follow>;
-export type Cancel = z.infer<typeof Cancel>;
-export type List = z.infer<typeof List>;
-export type Ask = z.infer<typeof Ask>;
+export type FollowCommand = z.infer<typeof FollowCommand>;
+export type CancelCommand = z.infer<typeof CancelCommand>;
+export type ListCommand = z.infer<typeof ListCommand>;
+export type AskCommand = z.infer<typeof AskCommand>;

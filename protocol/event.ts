@@ -24,7 +24,7 @@ export interface Change {
 }
 
 /** What can happen in a run. `document` counts from 1 and is the place in the command; `step` is the step's name. */
-export type Happening =
+export type EventBody =
   | { kind: 'waiting'; for: string; what: string }
   | {
       kind: 'planned';
@@ -52,7 +52,7 @@ export type Happening =
   | { kind: 'document-finished'; document: number; outcome: Outcome; code?: string; message?: string };
 
 /** A happening with its place in the run: `n` counts from 1 without a gap, `at` is the host's clock (ISO 8601). */
-export type Event = { type: 'event'; n: number; at: string } & Happening;
+export type Event = { type: 'event'; n: number; at: string } & EventBody;
 
 /** The action reads events gently: an unknown kind is shown as text, because action and agent age apart. */
 export const AnyEvent = z.looseObject({

@@ -70,6 +70,6 @@ export function approvalsOf(reviews: ReviewEntry[], head: string): Omit<Review, 
 const PERMISSIONS = ['admin', 'maintain', 'write', 'triage', 'read', 'none'] as const;
 
 /** A permission as GitHub names it; what is not known counts as none. */
-export function permissionNamed(told: string): Label['permission'] {
+export function parsePermission(told: string): Label['permission'] {
   return PERMISSIONS.find(known => known === told) ?? 'none';
 }

@@ -1,4 +1,4 @@
-import { type Ended, graphOf, type Node } from '../intents/graph.ts';
+import { type DocumentOutcome, type GraphNode, graphOf } from '../intents/graph.ts';
 import type { Deployment } from './command.ts';
 
 /**
@@ -6,9 +6,9 @@ import type { Deployment } from './command.ts';
  * each of the command's own, `ended` how the others have ended.
  */
 export function graphOfCommand({ intents, given = [] }: Pick<Deployment, 'intents' | 'given'>): {
-  nodes: Node[];
+  nodes: GraphNode[];
   mine: number[];
-  ended: (Ended | undefined)[];
+  ended: (DocumentOutcome | undefined)[];
 } {
   const all = [
     ...intents.map((document, index) => ({ document, at: document.place ?? index, own: index, ended: undefined })),

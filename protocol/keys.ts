@@ -40,7 +40,7 @@ export function readPublicKey(text: string): PublicKey {
   const der = trimmed.startsWith('-----BEGIN')
     ? undefined
     : Buffer.concat([SPKI_PREFIX, bytes32(trimmed, 'ed25519:', 'public key')]);
-  return describe(
+  return describeKey(
     readKey(() => (der ? createPublicKey({ key: der, format: 'der', type: 'spki' }) : createPublicKey(trimmed))),
   );
 }
@@ -54,14 +54,14 @@ export function readSecretKey(text: string): SecretKey {
   const key = readKey(() =>
     der ? createPrivateKey({ key: der, format: 'der', type: 'pkcs8' }) : createPrivateKey(trimmed),
   );
-  return { key, public: describe(createPublicKey(key)) };
+  return { key, public: describeKey(createPublicKey(key)) };
 }
 
 /** Makes a fresh pair. `secret` is the one-line text form, to be kept 0600 or in a secret store. */
 export function generateKey(): { secret: string; public: string; id: string } {
   const { privateKey } = generateKeyPairSync('ed25519');
   const der = privateKey.export({ format: 'der', type: 'pkcs8' });
-  const publicKey = describe(createPublicKey(privateKey));
+  const publicKey = describeKey(createPublicKey(privateKey));
   return {
     secret: `ed25519-secret:${der.subarray(PKCS8_PREFIX.length).toString('base64')}`,
     public: publicKey.text,
@@ -74,7 +74,7 @@ export function sameKey(a: PublicKey, b: PublicKey): boolean {
   return timingSafeEqual(rawBytes(a.key), rawBytes(b.key));
 }
 
-function describe(key: KeyObject): PublicKey {
+function describeKey(key: KeyObject): PublicKey {
   if (key.asymmetricKeyType !== 'ed25519') {
     throw new KeyError(
       `Expected an Ed25519 key, got ${key.asymmetricKeyType ?? 'another kind'}. Make one with "chatops keygen".`,

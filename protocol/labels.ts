@@ -8,7 +8,7 @@ const MAY_APPROVE = new Set(['admin', 'maintain', 'write']);
  * write, on every pull request of the evidence. The action asks early, so that a hopeless command makes no connection; the
  * host asks again.
  */
-export function judgeLabel(approval: Approval, wanted: string): Refusal | undefined {
+export function checkLabel(approval: Approval, wanted: string): Refusal | undefined {
   for (const { labels, pull_request } of [approval, ...(approval.with ?? [])]) {
     const label = labels.find(({ name }) => name.toLowerCase() === wanted.toLowerCase());
     if (!label) {
@@ -37,7 +37,7 @@ export function judgeLabel(approval: Approval, wanted: string): Refusal | undefi
 }
 
 /** Why a merge has not been approved by enough people, or undefined where it has: on every pull request of the evidence. */
-export function judgeApprovals(approval: Approval, wanted: number): Refusal | undefined {
+export function checkApprovals(approval: Approval, wanted: number): Refusal | undefined {
   for (const { approvals = [], pull_request } of [approval, ...(approval.with ?? [])]) {
     const people = new Set(
       approvals.filter(one => one.on_head && MAY_APPROVE.has(one.permission)).map(({ by }) => by.toLowerCase()),

@@ -4,10 +4,10 @@ import { Refusal } from './refusal.ts';
 import { RunId } from './run-id.ts';
 
 /** What a trust entry can be let ask of the host beside its own runs: `may_ask` in agent.yaml. */
-export const SUBJECTS = ['audit', 'doctor', 'notify', 'policy', 'schedules'] as const;
+export const QUESTION_TOPICS = ['audit', 'doctor', 'notify', 'policy', 'schedules'] as const;
 
 /** An intent, and under which circumstances the policy is to judge it. */
-export const Supposed = z.strictObject({
+export const PolicyCase = z.strictObject({
   entry: z.string().max(128).describe('The name of an entry under trust.'),
   intent: Intent,
   event: z.string().max(64),
@@ -18,7 +18,7 @@ export const Supposed = z.strictObject({
   /** ISO 8601; absent: the agent's now. */
   at: z.iso.datetime().optional(),
 });
-export type Supposed = z.infer<typeof Supposed>;
+export type PolicyCase = z.infer<typeof PolicyCase>;
 
 export const Question = z.discriminatedUnion('about', [
   z.strictObject({ about: z.literal('run'), run: RunId }),
@@ -28,21 +28,21 @@ export const Question = z.discriminatedUnion('about', [
   z.strictObject({ about: z.literal('doctor') }),
   /** Sends a notice for a trial: to the named channel, or to each. */
   z.strictObject({ about: z.literal('notify'), channel: z.string().max(128).optional() }),
-  z.strictObject({ about: z.literal('policy'), supposed: z.array(Supposed).min(1).max(500) }),
+  z.strictObject({ about: z.literal('policy'), supposed: z.array(PolicyCase).min(1).max(500) }),
 ]);
 export type Question = z.infer<typeof Question>;
 
 /** What the agent signs: a part of its answer (from 1), whether it is the last, and the id of the command that asked. */
-export const Answered = z.looseObject({
+export const AnswerPart = z.looseObject({
   agent: z.string(),
   to: z.string(),
   part: z.int().positive(),
   last: z.boolean(),
   answer: z.unknown(),
 });
-export type Answered = z.infer<typeof Answered>;
+export type AnswerPart = z.infer<typeof AnswerPart>;
 
-const Verdict = { rule: z.string().optional(), refusal: Refusal.optional() };
+const verdictFields = { rule: z.string().optional(), refusal: Refusal.optional() };
 
 /** What each part of the answer to a question is; all but the audit have one. Times are ISO 8601. */
 export const ANSWERS = {
@@ -79,6 +79,6 @@ export const ANSWERS = {
   /** `problem` is null where the notice was sent. */
   notify: z.array(z.object({ channel: z.string(), problem: z.string().nullable() })),
   /** A judgement for each of `supposed`, in their order. */
-  policy: z.array(z.object({ ...Verdict, findings: z.array(z.object({ ...Verdict, rule: z.string() })) })),
+  policy: z.array(z.object({ ...verdictFields, findings: z.array(z.object({ ...verdictFields, rule: z.string() })) })),
 } satisfies Record<Question['about'], z.ZodType>;
 export type Answer<About extends Question['about']> = z.infer<(typeof ANSWERS)[About]>;

@@ -10,14 +10,14 @@ export const ImageChange = z.looseObject({
 });
 export type ImageChange = z.infer<typeof ImageChange>;
 
-export const StepResult = z.looseObject({
+export const ReceiptStep = z.looseObject({
   name: z.string(),
   outcome: z.string(),
   ms: z.number(),
 });
-export type StepResult = z.infer<typeof StepResult>;
+export type ReceiptStep = z.infer<typeof ReceiptStep>;
 
-export const DocumentResult = z.looseObject({
+export const ReceiptDocument = z.looseObject({
   document: z.number(),
   /** Its id in its file. */
   id: z.string().optional(),
@@ -28,11 +28,11 @@ export const DocumentResult = z.looseObject({
   /** The allow rule of the host's policy by which it was let in. */
   rule: z.string().optional(),
   outcome: z.union([Outcome, z.literal('skipped')]),
-  steps: z.array(StepResult),
+  steps: z.array(ReceiptStep),
   images: z.array(ImageChange),
   files: z.looseObject({ written: z.array(z.string()), removed: z.array(z.string()) }),
 });
-export type DocumentResult = z.infer<typeof DocumentResult>;
+export type ReceiptDocument = z.infer<typeof ReceiptDocument>;
 
 /** The last word on a run, signed by the agent. The action reads it gently (unknown fields pass). */
 export const Receipt = z.looseObject({
@@ -45,7 +45,7 @@ export const Receipt = z.looseObject({
   remedy: z.string().optional(),
   failed_step: z.looseObject({ document: z.number(), step: z.string() }).optional(),
   changed: z.boolean(),
-  documents: z.array(DocumentResult),
+  documents: z.array(ReceiptDocument),
   /** How many events the run had, and the head of their chain (see `chainDigest`). */
   events: z.int().nonnegative(),
   events_digest: z.string(),

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { generateKey, readSecretKey } from './keys.ts';
-import { PAYLOAD_TYPES, type PayloadType, preAuthEncoding, sign, verify } from './signature.ts';
+import { PAYLOAD_TYPES, type PayloadType, preAuthEncoding, signPayload, verifySignature } from './signature.ts';
 
 const ours = readSecretKey(generateKey().secret);
 const theirs = readSecretKey(generateKey().secret);
@@ -17,7 +17,7 @@ describe('a signature', () => {
     const secret = readSecretKey(`ed25519-secret:${Buffer.alloc(32, 7).toString('base64')}`);
     const payload = 'eyJ2IjoxLCJpZCI6IjAxSkQwMDAwMDAwMDAwMDAwMDAwMDBURVNUIiwiYXVkIjoiYWdlbnQ6aG9tZWxhYi0xIn0=';
     const type = 'application/vnd.shiplabel.command.v1+json' as PayloadType;
-    expect(sign(type, Buffer.from(payload, 'base64'), secret)).toEqual({
+    expect(signPayload(type, Buffer.from(payload, 'base64'), secret)).toEqual({
       payloadType: type,
       payload,
       signatures: [
@@ -30,18 +30,20 @@ describe('a signature', () => {
   });
 
   it('gives back the exact bytes and the key that signed, among several', () => {
-    const signed = sign(PAYLOAD_TYPES.command, body, ours);
-    const proof = verify(signed, PAYLOAD_TYPES.command, [theirs.public, ours.public]);
+    const signed = signPayload(PAYLOAD_TYPES.command, body, ours);
+    const proof = verifySignature(signed, PAYLOAD_TYPES.command, [theirs.public, ours.public]);
     expect(proof?.body.equals(body)).toBe(true);
     expect(proof?.key.id).toBe(ours.public.id);
   });
 
   it('holds for no other key, type or payload, and for no single flipped bit', () => {
-    const signed = sign(PAYLOAD_TYPES.command, body, ours);
+    const signed = signPayload(PAYLOAD_TYPES.command, body, ours);
     const keys = [ours.public];
-    expect(verify(signed, PAYLOAD_TYPES.command, [theirs.public])).toBeUndefined();
-    expect(verify(signed, PAYLOAD_TYPES.receipt, keys)).toBeUndefined();
-    expect(verify({ ...signed, payloadType: PAYLOAD_TYPES.receipt }, PAYLOAD_TYPES.receipt, keys)).toBeUndefined();
+    expect(verifySignature(signed, PAYLOAD_TYPES.command, [theirs.public])).toBeUndefined();
+    expect(verifySignature(signed, PAYLOAD_TYPES.receipt, keys)).toBeUndefined();
+    expect(
+      verifySignature({ ...signed, payloadType: PAYLOAD_TYPES.receipt }, PAYLOAD_TYPES.receipt, keys),
+    ).toBeUndefined();
     const sig = Buffer.from(signed.signatures[0]?.sig ?? '', 'base64');
     const payload = Buffer.from(signed.payload, 'base64');
     for (const [bytes, rebuild] of [
@@ -51,15 +53,17 @@ describe('a signature', () => {
       for (let bit = 0; bit < bytes.length * 8; bit++) {
         const flipped = Buffer.from(bytes);
         flipped[bit >> 3] = (flipped[bit >> 3] ?? 0) ^ (1 << (bit & 7));
-        expect(verify(rebuild(flipped), PAYLOAD_TYPES.command, keys)).toBeUndefined();
+        expect(verifySignature(rebuild(flipped), PAYLOAD_TYPES.command, keys)).toBeUndefined();
       }
     }
   });
 
   it('is not found in an empty, short or malformed one', () => {
-    const signed = sign(PAYLOAD_TYPES.command, body, ours);
+    const signed = signPayload(PAYLOAD_TYPES.command, body, ours);
     for (const sig of ['', 'AAAA', '!!!!', Buffer.alloc(64).toString('base64')]) {
-      expect(verify({ ...signed, signatures: [{ sig }] }, PAYLOAD_TYPES.command, [ours.public])).toBeUndefined();
+      expect(
+        verifySignature({ ...signed, signatures: [{ sig }] }, PAYLOAD_TYPES.command, [ours.public]),
+      ).toBeUndefined();
     }
   });
 });

@@ -33,12 +33,16 @@ export function audienceOf(agent: string, payloadType: PayloadType, body: Uint8A
 }
 
 /** An envelope that nobody has signed: a token beside it vouches for it. */
-export function envelope(payloadType: PayloadType, body: Uint8Array): Signed {
+export function createEnvelope(payloadType: PayloadType, body: Uint8Array): Signed {
   return { payloadType, payload: Buffer.from(body).toString('base64'), signatures: [] };
 }
 
 /** Signs the exact bytes of `body`, with each of the keys where there are several. */
-export function sign(payloadType: PayloadType, body: Uint8Array, secret: SecretKey | readonly SecretKey[]): Signed {
+export function signPayload(
+  payloadType: PayloadType,
+  body: Uint8Array,
+  secret: SecretKey | readonly SecretKey[],
+): Signed {
   const encoded = preAuthEncoding(payloadType, body);
   return {
     payloadType,
@@ -54,7 +58,7 @@ export function sign(payloadType: PayloadType, body: Uint8Array, secret: SecretK
  * Returns the payload's bytes and the key that signed them, or undefined where no given key did.
  * The envelope's `keyid` is only a hint, so every key is tried; callers parse the returned bytes and nothing else.
  */
-export function verify<K extends PublicKey>(
+export function verifySignature<K extends PublicKey>(
   signed: Signed,
   payloadType: PayloadType,
   keys: readonly K[],

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { DocumentResult } from '../protocol/receipt.ts';
+import type { ReceiptDocument } from '../protocol/receipt.ts';
 import { freePort } from './stand/host.ts';
 import { docker, LABEL, World, webStack } from './stand/world.ts';
 
@@ -53,7 +53,7 @@ async function stoppingJob(stack: string) {
 }
 
 const stepsOf = (result: string | undefined): [string, string][] =>
-  (JSON.parse(result ?? '').receipts[0].documents as DocumentResult[]).flatMap(({ steps }) =>
+  (JSON.parse(result ?? '').receipts[0].documents as ReceiptDocument[]).flatMap(({ steps }) =>
     steps.map(({ name, outcome }): [string, string] => [name, outcome]),
   );
 const running = (stack: string) =>

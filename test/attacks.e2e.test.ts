@@ -5,11 +5,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Config } from '../agent/config/load.ts';
 import { siteOf } from '../agent/config/site.ts';
 import { executors } from '../agent/executors/index.ts';
-import { Engine } from '../agent/outbound/docker.ts';
-import { CannotPlan } from '../agent/plan/failure.ts';
-import type { Http, Plan } from '../agent/plan/plan.ts';
-import { probe } from '../agent/steps/probe.ts';
-import { blindLook } from '../agent/system/host-reader.ts';
+import { DockerEngine } from '../agent/outbound/docker.ts';
+import { Failure } from '../agent/plan/failure.ts';
+import type { HttpStep, Plan } from '../agent/plan/plan.ts';
+import { runProbe } from '../agent/steps/probe.ts';
+import { blindHostReader } from '../agent/system/host-reader.ts';
 import { Intent } from '../intents/intent.ts';
 import { loadIntents } from '../intents/load.ts';
 import { InvalidIntents } from '../intents/problem.ts';
@@ -121,10 +121,10 @@ async function planOf(intent: Intent): Promise<Plan | undefined> {
     return await executor?.plan(
       intent,
       { document, run: 'aaaaaaaa', at: '2026-11-21T10:00:00.000Z', site, files: [], compare: false },
-      blindLook,
+      blindHostReader,
     );
   } catch (error) {
-    if (error instanceof CannotPlan) return undefined;
+    if (error instanceof Failure) return undefined;
     throw error;
   }
 }
@@ -280,8 +280,8 @@ describe('"verify" as a way into the network', () => {
     server.closeAllConnections();
     server.close();
   });
-  const verify = async (path: string, changes: Partial<Http> = {}) => {
-    const step: Http = {
+  const verify = async (path: string, changes: Partial<HttpStep> = {}) => {
+    const step: HttpStep = {
       ...{ do: 'http', name: 'answers', url: `http://127.0.0.1:${(server.address() as AddressInfo).port}${path}` },
       ...{
         status: [200],
@@ -293,7 +293,7 @@ describe('"verify" as a way into the network', () => {
       },
       ...changes,
     };
-    const work = probe(new Engine('/nonexistent.sock'), step, new AbortController().signal);
+    const work = runProbe(new DockerEngine('/nonexistent.sock'), step, new AbortController().signal);
     let next = await work.next();
     while (!next.done) next = await work.next();
     return next.value;

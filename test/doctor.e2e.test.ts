@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { COMMANDS } from '../agent/cli/completion.ts';
 import { PAGES } from '../agent/cli/man.ts';
-import type { Finding } from '../agent/diagnostics/doctor.ts';
+import type { CheckResult } from '../agent/diagnostics/doctor.ts';
 import { IssuerDouble } from './doubles/issuer.ts';
 import { Host } from './stand/host.ts';
 
@@ -37,9 +37,9 @@ const well = () => {
     ],
   };
 };
-async function look(): Promise<{ code: number | null; found: Map<string, Finding> }> {
+async function look(): Promise<{ code: number | null; found: Map<string, CheckResult> }> {
   const { code, stdout } = await host.chatops(['doctor', '--json']);
-  return { code, found: new Map((JSON.parse(stdout) as Finding[]).map(one => [one.check, one])) };
+  return { code, found: new Map((JSON.parse(stdout) as CheckResult[]).map(one => [one.check, one])) };
 }
 
 describe('chatops doctor', () => {

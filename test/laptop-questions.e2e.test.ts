@@ -2,9 +2,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { AuditChain } from '../agent/store/audit-log.ts';
+import { AuditLog } from '../agent/store/audit-log.ts';
 import { Database } from '../agent/store/database.ts';
-import { SUBJECTS } from '../protocol/question.ts';
+import { QUESTION_TOPICS } from '../protocol/question.ts';
 import { Receiver } from './doubles/receiver.ts';
 import { Host } from './stand/host.ts';
 import { Laptop } from './stand/laptop.ts';
@@ -28,7 +28,7 @@ beforeAll(async () => {
   ];
   // More rows than one answer holds.
   const database = new Database(join(host.state, 'chatops.db'));
-  const chain = new AuditChain(database);
+  const chain = new AuditLog(database);
   database.transaction(() => {
     for (let n = 1; n <= ROWS; n++) chain.append('2026-11-20T00:00:00.000Z', { event: 'earlier', n });
   });
@@ -43,7 +43,7 @@ beforeAll(async () => {
     intents_dir: dir,
     trust: [
       { name: 'nightly', local: 'schedule', allow: [{ actions: ['rollout'], stacks: ['*'] }] },
-      { ...anna.entry, allow, may_ask: SUBJECTS },
+      { ...anna.entry, allow, may_ask: QUESTION_TOPICS },
       { ...bert.entry, allow, may_ask: ['schedules'] },
       { ...cleo.entry, allow },
     ],
@@ -164,14 +164,14 @@ describe('from a laptop, where its entry may ask', () => {
 });
 
 describe('from a laptop, nothing of the host is told', () => {
-  const questions: Record<(typeof SUBJECTS)[number], string[]> = {
+  const questions: Record<(typeof QUESTION_TOPICS)[number], string[]> = {
     audit: ['audit', 'export'],
     doctor: ['doctor'],
     notify: ['notify', 'test'],
     policy: ['policy', 'explain', 'it.yaml', '--entry', 'laptop-anna'],
     schedules: ['schedule'],
   };
-  it.each(SUBJECTS)('about %s where its entry may not ask', async about => {
+  it.each(QUESTION_TOPICS)('about %s where its entry may not ask', async about => {
     const before = trials();
     const { code, stdout, stderr } = await cleo.chatops([...questions[about], '--json']);
     expect([code, stdout, JSON.parse(stderr)]).toEqual([

@@ -2,9 +2,9 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ask } from '../agent/cli/local-client.ts';
+import { requestAgent } from '../agent/cli/local-client.ts';
 import { generateKey, readPublicKey } from '../protocol/keys.ts';
-import { PAYLOAD_TYPES, type Signed, verify } from '../protocol/signature.ts';
+import { PAYLOAD_TYPES, type Signed, verifySignature } from '../protocol/signature.ts';
 import { Host } from './stand/host.ts';
 import { Client, command } from './stand/signer.ts';
 
@@ -27,7 +27,7 @@ interface Report {
 }
 const reportIn = (file: string): Report | undefined => {
   const signed = JSON.parse(readFileSync(file, 'utf8')) as Signed;
-  const proof = verify(signed, PAYLOAD_TYPES.selftest, [readPublicKey(host.agentKey)]);
+  const proof = verifySignature(signed, PAYLOAD_TYPES.selftest, [readPublicKey(host.agentKey)]);
   return proof && (JSON.parse(proof.body.toString()) as Report);
 };
 
@@ -66,7 +66,9 @@ describe('chatops selftest --attack', () => {
   it('signs nothing that nobody began, and begins nothing without being asked', async () => {
     const socket = join(host.state, 'agent.sock');
     const report = { agent: 'x', version: 'x', at: 'x', attacks: 0, failed: 0, results: [] };
-    await expect(ask(socket, 'POST', '/selftest/report', report)).rejects.toMatchObject({ code: 'no-selftest' });
+    await expect(requestAgent(socket, 'POST', '/selftest/report', report)).rejects.toMatchObject({
+      code: 'no-selftest',
+    });
     expect((await host.chatops(['selftest'])).code).toBe(2);
     const key = generateKey();
     const client = new Client(host.url);

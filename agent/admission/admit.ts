@@ -11,21 +11,21 @@ import type { Question } from '../../protocol/question.ts';
 import { Refused } from '../../protocol/refusal.ts';
 import type { Config } from '../config/load.ts';
 import type { TrustEntry } from '../config/trust.ts';
-import type { Executor, Site } from '../executors/executor.ts';
+import type { Executor, HostSite } from '../executors/executor.ts';
 import { refusals } from '../refusals.ts';
-import { rangesOf } from '../steps/probe.ts';
+import { createAllowList } from '../steps/probe.ts';
 import type { StoredRun } from '../store/runs.ts';
 import { isFolder } from '../system/file-changes.ts';
-import { holdUnder } from '../system/paths.ts';
-import type { Admitted, Sender } from './admitted.ts';
-import type { Trusted } from './authenticate.ts';
-import { type Facts, type Judgement, judge } from './rules.ts';
+import { requireUnder } from '../system/paths.ts';
+import type { AdmittedCommand, CommandSender } from './admitted.ts';
+import type { AuthenticatedSender } from './authenticate.ts';
+import { evaluateRules, type PolicyDecision, type PolicyInput } from './rules.ts';
 
 /** What the guard judges by. */
-export interface Guard {
+export interface AdmissionContext {
   config: Config;
   executors: Executor[];
-  site: Site;
+  site: HostSite;
   now?: () => Date;
 }
 
@@ -35,13 +35,13 @@ export interface Guard {
  */
 export async function admit(
   command: Deployment,
-  key: Trusted,
+  key: AuthenticatedSender,
   address: string,
-  { config, executors, site, now = () => new Date() }: Guard,
-): Promise<Admitted> {
+  { config, executors, site, now = () => new Date() }: AdmissionContext,
+): Promise<AdmittedCommand> {
   checkSender(command, key, config);
   const looksOnly = command.type === 'plan' || command.dry_run;
-  const facts: Facts = {
+  const facts: PolicyInput = {
     event: command.origin.event,
     approval: command.approval,
     looksOnly,
@@ -50,18 +50,19 @@ export async function admit(
     ...(key.peer?.capabilities ? { capabilities: key.peer.capabilities } : {}),
   };
   // What no rule is about is told before what a rule wants beside: both are asked of all documents.
-  for (const { intent } of command.intents) refuseWhere(judge(intent, { ...facts, looksOnly: true }, key.entry));
-  const rules = command.intents.map(({ intent }) => refuseWhere(judge(intent, facts, key.entry)));
-  checkGraph(command);
-  const documents = executorsFor(command, executors);
-  for (const entry of documents) await checkPlaces(entry, command.dry_run, site);
+  for (const { intent } of command.intents)
+    requireAllowed(evaluateRules(intent, { ...facts, looksOnly: true }, key.entry));
+  const rules = command.intents.map(({ intent }) => requireAllowed(evaluateRules(intent, facts, key.entry)));
+  checkCommandGraph(command);
+  const documents = assignExecutors(command, executors);
+  for (const entry of documents) await checkPaths(entry, command.dry_run, site);
   checkFiles(command);
-  const sender: Sender = { trust: key.entry.name, keyId: key.id, address, rules };
-  return { command, sender, documents } as unknown as Admitted;
+  const sender: CommandSender = { trust: key.entry.name, keyId: key.id, address, rules };
+  return { command, sender, documents } as unknown as AdmittedCommand;
 }
 
 /** The rule that allows it. Throws `Refused`. */
-function refuseWhere({ rule, refusal }: Judgement): string {
+function requireAllowed({ rule, refusal }: PolicyDecision): string {
   if (refusal || rule === undefined) throw new Refused(refusal ?? refusals.denied(''));
   return rule;
 }
@@ -73,37 +74,37 @@ function refuseWhere({ rule, refusal }: Judgement): string {
 export async function admitLocal(
   command: Deployment,
   user: string,
-  { executors, site }: { executors: Executor[]; site: Site },
-): Promise<Admitted> {
-  checkGraph(command);
-  const documents = executorsFor(command, executors);
-  for (const entry of documents) await checkPlaces(entry, command.dry_run, site);
+  { executors, site }: { executors: Executor[]; site: HostSite },
+): Promise<AdmittedCommand> {
+  checkCommandGraph(command);
+  const documents = assignExecutors(command, executors);
+  for (const entry of documents) await checkPaths(entry, command.dry_run, site);
   checkFiles(command);
-  const sender: Sender = { trust: LOCAL, keyId: '', address: user, rules: [] };
-  return { command, sender, documents } as unknown as Admitted;
+  const sender: CommandSender = { trust: LOCAL, keyId: '', address: user, rules: [] };
+  return { command, sender, documents } as unknown as AdmittedCommand;
 }
 
 /**
  * A command that this host makes itself, by its schedules: judged by the entry of agent.yaml that is for them, but for
  * approvals, which it has none of. Throws `Refused`.
  */
-export async function admitOwn(
+export async function admitHostRun(
   command: Deployment,
   entry: TrustEntry,
-  { executors, site, now = () => new Date() }: Omit<Guard, 'config'>,
-): Promise<Admitted> {
-  const facts: Facts = { event: command.origin.event, approval: null, looksOnly: false, isOwn: true, at: now() };
-  const rules = command.intents.map(({ intent }) => refuseWhere(judge(intent, facts, entry)));
-  const documents = executorsFor(command, executors);
-  for (const one of documents) await checkPlaces(one, false, site);
-  const sender: Sender = { trust: entry.name, keyId: '', address: LOCAL, rules };
-  return { command, sender, documents } as unknown as Admitted;
+  { executors, site, now = () => new Date() }: Omit<AdmissionContext, 'config'>,
+): Promise<AdmittedCommand> {
+  const facts: PolicyInput = { event: command.origin.event, approval: null, looksOnly: false, isOwn: true, at: now() };
+  const rules = command.intents.map(({ intent }) => requireAllowed(evaluateRules(intent, facts, entry)));
+  const documents = assignExecutors(command, executors);
+  for (const one of documents) await checkPaths(one, false, site);
+  const sender: CommandSender = { trust: entry.name, keyId: '', address: LOCAL, rules };
+  return { command, sender, documents } as unknown as AdmittedCommand;
 }
 
 /** In place of a trust entry's name: the agent's own socket. */
 export const LOCAL = 'local';
 
-function executorsFor(command: Deployment, executors: Executor[]): Admitted['documents'] {
+function assignExecutors(command: Deployment, executors: Executor[]): AdmittedCommand['documents'] {
   return command.intents.map(document => {
     const executor = executors.find(one => one.takes(document.intent));
     if (!executor) throw new Error(`No executor takes ${document.intent.action}`);
@@ -111,12 +112,12 @@ function executorsFor(command: Deployment, executors: Executor[]): Admitted['doc
   });
 }
 
-async function checkPlaces(
-  { document, executor }: Admitted['documents'][number],
+async function checkPaths(
+  { document, executor }: AdmittedCommand['documents'][number],
   isDryRun: boolean,
-  site: Site,
+  site: HostSite,
 ): Promise<void> {
-  for (const claim of executor.claims(document.intent, site)) await holdUnder(claim.path, claim.root);
+  for (const claim of executor.claims(document.intent, site)) await requireUnder(claim.path, claim.root);
   // A dry run answers from nothing, also about folders and names.
   if (isDryRun) return;
   for (const host of executor.asks(document.intent)) await checkHost(host, site);
@@ -124,7 +125,7 @@ async function checkPlaces(
 }
 
 /** What a document needs comes with it, or has been carried by another command, and nothing waits for itself. Throws `Refused`. */
-function checkGraph(command: Deployment): void {
+function checkCommandGraph(command: Deployment): void {
   const { intents, given = [] } = command;
   for (const { name, document, intent } of intents) {
     // A rollout may need backups of this host.
@@ -144,11 +145,11 @@ function checkGraph(command: Deployment): void {
 }
 
 /** A name without a dot may be a service of the stack, which only the step can know. Throws `Refused`. */
-async function checkHost(host: string, site: Site): Promise<void> {
+async function checkHost(host: string, site: HostSite): Promise<void> {
   const isLiteral = isIP(host) !== 0;
   if (!isLiteral && !host.includes('.') && host !== 'localhost') return;
   const addresses = isLiteral ? [{ address: host }] : await lookup(host, { all: true }).catch(() => []);
-  const allowed = rangesOf(site.verify);
+  const allowed = createAllowList(site.verify);
   for (const { address } of addresses) {
     if (!allowed.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4'))
       throw new Refused(refusals.verifyAddressNotAllowed(isLiteral ? host : `${host} (${address})`));
@@ -156,7 +157,7 @@ async function checkHost(host: string, site: Site): Promise<void> {
 }
 
 /** A run that an earlier agent admitted, as it was; undefined where this version can't read or carry out its command. */
-export function readmit(stored: StoredRun, executors: Executor[]): Admitted | undefined {
+export function readmit(stored: StoredRun, executors: Executor[]): AdmittedCommand | undefined {
   const { files, ...rest } = JSON.parse(stored.command) as { files: object[] };
   // The store holds no contents: they lie in the run's folder.
   const command = Command.safeParse({ ...rest, files: files.map(file => ({ ...file, content: '' })) }).data;
@@ -166,12 +167,12 @@ export function readmit(stored: StoredRun, executors: Executor[]): Admitted | un
     return executor ? [{ document, executor }] : [];
   });
   if (documents.length !== command.intents.length) return undefined;
-  const sender: Sender = { trust: stored.trust, keyId: stored.keyId, address: stored.address, rules: [] };
-  return { command, sender, documents } as unknown as Admitted;
+  const sender: CommandSender = { trust: stored.trust, keyId: stored.keyId, address: stored.address, rules: [] };
+  return { command, sender, documents } as unknown as AdmittedCommand;
 }
 
 /** Audience and repository, for every kind of command. Throws `Refused`. */
-export function checkSender(command: Command, key: Trusted, config: Config): void {
+export function checkSender(command: Command, key: AuthenticatedSender, config: Config): void {
   if (command.agent !== config.agent) throw new Refused(refusals.audienceMismatch(command.agent, config.agent));
   const { repository, repository_id } = command.origin;
   const named = key.entry.repository?.toLowerCase() === repository.toLowerCase();
@@ -180,12 +181,12 @@ export function checkSender(command: Command, key: Trusted, config: Config): voi
 }
 
 /** What a sender may ask: about runs of its own entry always, about the host what the entry says. Throws `Refused`. */
-export function checkQuestion({ about }: Question, { entry }: Trusted): void {
+export function checkQuestion({ about }: Question, { entry }: AuthenticatedSender): void {
   if (about !== 'run' && !entry.may_ask?.includes(about))
     throw new Refused(refusals.questionNotAllowed(entry.name, about));
 }
 
-async function checkStack(intent: Intent, site: Site): Promise<void> {
+async function checkStack(intent: Intent, site: HostSite): Promise<void> {
   const stack = stackOf(intent);
   if (!stack) return;
   const folder = join(site.stacksRoot, stack);
@@ -204,7 +205,7 @@ function checkFiles(command: Deployment): void {
   for (const file of command.files) {
     const refuse = (why: string) => new Refused(refusals.fileNotAllowed(file.path, why));
     if (!stacks.has(file.stack)) throw refuse('no rollout of this command ships files to its stack');
-    const why = unsafePath(file.path);
+    const why = explainUnsafePath(file.path);
     if (why) throw refuse(why);
     if (seen.has(`${file.stack}/${file.path}`)) throw refuse('it is there twice');
     seen.add(`${file.stack}/${file.path}`);
@@ -216,7 +217,7 @@ function checkFiles(command: Deployment): void {
   }
 }
 
-function unsafePath(path: string): string | undefined {
+function explainUnsafePath(path: string): string | undefined {
   if (path.startsWith('/')) return 'its path is absolute';
   if (path.includes('\\') || [...path].some(char => char < ' ' || char === '\u007f'))
     return 'its path holds a control character or a backslash';

@@ -1,10 +1,10 @@
-import type { Deployment, Document } from '../../protocol/command.ts';
+import type { Deployment, IntentDocument } from '../../protocol/command.ts';
 import type { Executor } from '../executors/executor.ts';
 
 declare const brand: unique symbol;
 
 /** Who sent a command: the trust entry of agent.yaml and the key that signed. */
-export interface Sender {
+export interface CommandSender {
   trust: string;
   keyId: string;
   address: string;
@@ -13,10 +13,10 @@ export interface Sender {
 }
 
 /** A command that passed the guard. Only `admit` makes one. */
-export interface Admitted {
+export interface AdmittedCommand {
   readonly [brand]: true;
   command: Deployment;
-  sender: Sender;
+  sender: CommandSender;
   /** In order; `executor.takes(document.intent)` holds. */
-  documents: { document: Document; executor: Executor }[];
+  documents: { document: IntentDocument; executor: Executor }[];
 }

@@ -1,24 +1,24 @@
 import { Command } from '../../protocol/command.ts';
 import { type PublicKey, readPublicKey } from '../../protocol/keys.ts';
 import { Refused } from '../../protocol/refusal.ts';
-import { audienceOf, PAYLOAD_TYPES, type Signed, verify } from '../../protocol/signature.ts';
+import { audienceOf, PAYLOAD_TYPES, type Signed, verifySignature } from '../../protocol/signature.ts';
 import { CHALLENGE_MS } from '../../protocol/wire.ts';
 import type { Config } from '../config/load.ts';
 import type { GithubClaims, TailscaleRules, TrustEntry } from '../config/trust.ts';
-import type { Peer, PeerAddress } from '../outbound/tailscale.ts';
+import type { PeerAddress, TailscalePeer } from '../outbound/tailscale.ts';
 import { refusals } from '../refusals.ts';
 import type { Claims, Issuer } from './oidc.ts';
 
 /** Who vouches for a command: a key of agent.yaml or a job's token, with the entry it stands in. */
-export interface Trusted {
+export interface AuthenticatedSender {
   id: string;
   entry: TrustEntry;
   /** What the tailnet says of the sender, where the entry asks. */
-  peer?: Peer | undefined;
+  peer?: TailscalePeer | undefined;
 }
 
 /** A key of agent.yaml with the entry it stands in. */
-export interface TrustedKey extends PublicKey, Trusted {}
+export interface TrustedKey extends PublicKey, AuthenticatedSender {}
 
 /** A challenge as the agent gave it out, on one connection. */
 export interface Challenge {
@@ -35,13 +35,13 @@ export function trustedKeys(config: Config): TrustedKey[] {
 }
 
 /** What commands are judged by: keys, entries, and the issuer of tokens. */
-export interface Judges {
+export interface AuthContext {
   agent: string;
   keys: readonly TrustedKey[];
   entries: readonly TrustEntry[];
   issuer: Pick<Issuer, 'verify'>;
   /** Says who a peer is by the tailnet. Throws `Refused`. */
-  identify: (from: PeerAddress, rules: TailscaleRules) => Promise<Peer>;
+  identify: (from: PeerAddress, rules: TailscaleRules) => Promise<TailscalePeer>;
 }
 
 /**
@@ -50,20 +50,20 @@ export interface Judges {
  */
 export async function authenticate(
   signed: Signed & { oidc?: string | undefined },
-  judges: Judges,
+  judges: AuthContext,
   challenge: Challenge,
   from: PeerAddress,
   now = () => performance.now(),
-): Promise<{ command: Command; key: Trusted }> {
-  const proof = verify(signed, PAYLOAD_TYPES.command, judges.keys);
+): Promise<{ command: Command; key: AuthenticatedSender }> {
+  const proof = verifySignature(signed, PAYLOAD_TYPES.command, judges.keys);
   if (
     !proof &&
     (signed.signatures.length > 0 || signed.oidc === undefined || signed.payloadType !== PAYLOAD_TYPES.command)
   )
     throw new Refused(refusals.signatureInvalid());
   const body = proof?.body ?? Buffer.from(signed.payload, 'base64');
-  const claims = await claimsOf(signed.oidc, body, judges, proof?.key.entry);
-  const vouched = proof?.key ?? keyless(claims, judges.entries);
+  const claims = await verifyToken(signed.oidc, body, judges, proof?.key.entry);
+  const vouched = proof?.key ?? findKeylessEntry(claims, judges.entries);
   const command = readCommand(body);
   if (claims) checkClaims(claims, command);
   if (command.challenge !== challenge.text) throw new Refused(refusals.challengeStale());
@@ -76,7 +76,10 @@ export async function authenticate(
 }
 
 /** Whether somebody who was trusted still is: the entry is there, and the key is in it, or the token's rules are. */
-export function isStillTrusted({ id, entry }: Trusted, { keys, entries }: Pick<Judges, 'keys' | 'entries'>): boolean {
+export function isStillTrusted(
+  { id, entry }: AuthenticatedSender,
+  { keys, entries }: Pick<AuthContext, 'keys' | 'entries'>,
+): boolean {
   const now = entries.find(({ name }) => name === entry.name);
   if (!now) return false;
   if (entry.key !== undefined) return keys.some(key => key.id === id && key.entry.name === entry.name);
@@ -84,34 +87,34 @@ export function isStillTrusted({ id, entry }: Trusted, { keys, entries }: Pick<J
 }
 
 /** The token's claims, where one is wanted. What an entry does not ask for is not looked at. */
-async function claimsOf(
+async function verifyToken(
   token: string | undefined,
   body: Buffer,
-  { agent, issuer }: Judges,
+  { agent, issuer }: AuthContext,
   entry: TrustEntry | undefined,
 ): Promise<Claims | undefined> {
   if (entry && !entry.github) return undefined;
   if (token === undefined) throw new Refused(refusals.tokenMissing(entry?.name ?? ''));
   const claims = await issuer.verify(token, audienceOf(agent, PAYLOAD_TYPES.command, body));
-  const claim = entry?.github && unlike(entry.github, claims);
-  if (claim) throw new Refused(refusals.tokenNotAllowed(claim, told(claims[claim])));
+  const claim = entry?.github && findMismatch(entry.github, claims);
+  if (claim) throw new Refused(refusals.tokenNotAllowed(claim, formatClaim(claims[claim])));
   return claims;
 }
 
 /** The entry without a key whose claims fit; the last one's first misfit is told. */
-function keyless(claims: Claims | undefined, entries: readonly TrustEntry[]): Trusted {
+function findKeylessEntry(claims: Claims | undefined, entries: readonly TrustEntry[]): AuthenticatedSender {
   let misfit: keyof GithubClaims = 'repository_id';
   for (const entry of entries) {
     if (entry.key !== undefined || !entry.github || !claims) continue;
-    const claim = unlike(entry.github, claims);
+    const claim = findMismatch(entry.github, claims);
     if (!claim) return { id: `github:${claims.repository_id}`, entry };
     misfit = claim;
   }
-  throw new Refused(refusals.tokenNotAllowed(misfit, told(claims?.[misfit])));
+  throw new Refused(refusals.tokenNotAllowed(misfit, formatClaim(claims?.[misfit])));
 }
 
 /** The first claim that is none of the wanted values. */
-function unlike(wanted: GithubClaims, claims: Claims): keyof GithubClaims | undefined {
+function findMismatch(wanted: GithubClaims, claims: Claims): keyof GithubClaims | undefined {
   const names = Object.keys(wanted) as (keyof GithubClaims)[];
   return names.find(name => wanted[name] !== undefined && ![wanted[name]].flat().includes(String(claims[name] ?? '')));
 }
@@ -131,7 +134,7 @@ function checkClaims(claims: Claims, { origin }: Command): void {
   if (claim) throw new Refused(refusals.tokenMismatch(claim));
 }
 
-function told(value: unknown): string {
+function formatClaim(value: unknown): string {
   return value === undefined ? 'not there' : JSON.stringify(value).slice(0, 200);
 }
 

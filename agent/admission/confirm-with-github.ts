@@ -3,18 +3,18 @@ import { basename } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { Intent } from '../../intents/intent.ts';
 import { checkIntents, loadIntents } from '../../intents/load.ts';
-import type { Approval, Deployment, Evidence, Given, Label } from '../../protocol/command.ts';
+import type { Approval, Deployment, Evidence, FinishedDocument, Label } from '../../protocol/command.ts';
 import {
   approvalsOf,
   labelsAtMerge,
   type PullRequest,
-  permissionNamed,
+  parsePermission,
   type ReviewEntry,
   type TimelineEntry,
 } from '../../protocol/evidence.ts';
 import { Refused } from '../../protocol/refusal.ts';
 import type { Config } from '../config/load.ts';
-import { CircuitOpen, type Circuits, circuitOpen } from '../outbound/circuit-breaker.ts';
+import { type CircuitBreakers, CircuitOpen, circuitOpenRefusal } from '../outbound/circuit-breaker.ts';
 import { GitHubReader } from '../outbound/github.ts';
 import { refusals } from '../refusals.ts';
 import { readSecretFile } from '../system/secret-file.ts';
@@ -36,9 +36,9 @@ interface TreeEntry {
 }
 
 /** A run that has not ended: its job may be speaking. */
-const LIVING = new Set(['in_progress', 'queued', 'pending', 'waiting', 'requested']);
+const ACTIVE_STATUSES = new Set(['in_progress', 'queued', 'pending', 'waiting', 'requested']);
 /** The run of these events has the command's commit as its own. */
-const OF_COMMIT = new Set(['push', 'workflow_dispatch', 'schedule']);
+const COMMIT_EVENTS = new Set(['push', 'workflow_dispatch', 'schedule']);
 
 /**
  * Asks GitHub whether what a command says of itself is so: its workflow run is under way, intents and files are those of its
@@ -52,10 +52,10 @@ async function confirm(command: Deployment, github: GitHubReader): Promise<Appro
 }
 
 /** The evidence of a command as GitHub has it. Throws `Refused`. */
-export async function confirmWith(
+export async function confirmWithGitHub(
   { github }: Config,
   command: Deployment,
-  circuits: Circuits,
+  circuits: CircuitBreakers,
 ): Promise<Approval | null> {
   if (!github) throw new Refused(refusals.githubUnreachable('agent.yaml names no github.token_file'));
   let token: string;
@@ -66,32 +66,35 @@ export async function confirmWith(
   }
   const reader = new GitHubReader(github.api_url, command.origin.repository, token);
   try {
-    return await circuits.through('github', () => confirm(command, reader), isUnreachable);
+    return await circuits.execute('github', () => confirm(command, reader), isGitHubUnreachable);
   } catch (error) {
-    if (error instanceof CircuitOpen) throw new Refused(circuitOpen(error.open));
+    if (error instanceof CircuitOpen) throw new Refused(circuitOpenRefusal(error.open));
     throw error;
   }
 }
 
 /** GitHub did not answer, in contrast to an answer that nobody likes. */
-function isUnreachable(error: unknown): boolean {
+function isGitHubUnreachable(error: unknown): boolean {
   return error instanceof Refused && error.code === 'github-unconfirmed';
 }
 
 async function confirmRun({ origin }: Deployment, github: GitHubReader): Promise<void> {
   const run = await github.get<WorkflowRun>(`/actions/runs/${encodeURIComponent(origin.run_id)}`);
-  if (!run) throw no(`there is no workflow run ${origin.run_id}`);
-  if (String(run.repository.id) !== origin.repository_id) throw no('the workflow run is another repository’s');
-  if (run.event !== origin.event) throw no(`the workflow run is of the event ${run.event}`);
-  if (String(run.run_attempt) !== origin.run_attempt) throw no(`the workflow run is at attempt ${run.run_attempt}`);
-  if (OF_COMMIT.has(origin.event) && run.head_sha !== origin.sha) throw no('the workflow run is of another commit');
-  if (!LIVING.has(run.status)) throw no(`the workflow run is ${run.status}`);
+  if (!run) throw notConfirmed(`there is no workflow run ${origin.run_id}`);
+  if (String(run.repository.id) !== origin.repository_id)
+    throw notConfirmed('the workflow run is another repository’s');
+  if (run.event !== origin.event) throw notConfirmed(`the workflow run is of the event ${run.event}`);
+  if (String(run.run_attempt) !== origin.run_attempt)
+    throw notConfirmed(`the workflow run is at attempt ${run.run_attempt}`);
+  if (COMMIT_EVENTS.has(origin.event) && run.head_sha !== origin.sha)
+    throw notConfirmed('the workflow run is of another commit');
+  if (!ACTIVE_STATUSES.has(run.status)) throw notConfirmed(`the workflow run is ${run.status}`);
 }
 
 async function confirmContent(command: Deployment, github: GitHubReader): Promise<void> {
   const { sha } = command.origin;
   const listed = await github.get<{ tree: TreeEntry[]; truncated: boolean }>(`/git/trees/${sha}?recursive=1`);
-  if (!listed) throw no(`there is no commit ${sha}`);
+  if (!listed) throw notConfirmed(`there is no commit ${sha}`);
   if (listed.truncated) throw new Refused(refusals.githubUnreachable('the commit has too many files to be listed'));
   // What is undone takes nothing from the command but the names of its documents.
   if (!command.undo) confirmFiles(command, listed.tree);
@@ -111,15 +114,15 @@ function confirmFiles(command: Deployment, tree: TreeEntry[]): void {
   }
   for (const { stack, path, mode, content } of command.files) {
     const key = `${stack}/${path}`;
-    if (wanted.get(key) !== `${blobOf(Buffer.from(content, 'base64'))} ${mode === 0o755}`)
-      throw no(`the file ${JSON.stringify(path)} is not what the commit has`);
+    if (wanted.get(key) !== `${gitBlobId(Buffer.from(content, 'base64'))} ${mode === 0o755}`)
+      throw notConfirmed(`the file ${JSON.stringify(path)} is not what the commit has`);
     wanted.delete(key);
   }
   const [missing] = wanted.keys();
-  if (missing !== undefined) throw no(`the commit's file ${JSON.stringify(missing)} is not shipped`);
+  if (missing !== undefined) throw notConfirmed(`the commit's file ${JSON.stringify(missing)} is not shipped`);
 }
 
-function blobOf(content: Buffer): string {
+function gitBlobId(content: Buffer): string {
   return createHash('sha1').update(`blob ${content.length}\0`).update(content).digest('hex');
 }
 
@@ -129,36 +132,37 @@ async function confirmIntents(command: Deployment, tree: TreeEntry[], github: Gi
   for (const name of new Set([...intents, ...given].map(document => document.name))) {
     const documents = intents.filter(document => document.name === name);
     const elsewhere = given.filter(document => document.name === name);
-    const files = tree.filter(({ path, type }) => type === 'blob' && nameOf(path) === name);
+    const files = tree.filter(({ path, type }) => type === 'blob' && intentNameOf(path) === name);
     let isThere = false;
     for (const { path, sha } of files) {
       const blob = await github.get<{ content: string }>(`/git/blobs/${sha}`);
       const text = Buffer.from(blob?.content ?? '', 'base64').toString();
       const at = command.rendered_at === undefined ? new Date() : new Date(command.rendered_at);
-      const loaded = load(path, text, command.params, at);
+      const loaded = loadDeclared(path, text, command.params, at);
       const has = (document: number, isIt: (intent: Intent) => boolean) =>
         loaded.some(one => one.document === document && isIt(one.intent));
       isThere ||=
         documents.every(one => has(one.document, intent => isDeepStrictEqual(intent, one.intent))) &&
-        elsewhere.every(one => has(one.document, intent => isGiven(intent, one.intent)));
+        elsewhere.every(one => has(one.document, intent => matchesFinishedDocument(intent, one.intent)));
     }
-    if (!isThere) throw no(`no file of the commit has the intent "${name}" as the command says it`);
+    if (!isThere) throw notConfirmed(`no file of the commit has the intent "${name}" as the command says it`);
   }
 }
 
 /** Whether that is what a command tells of a document which it does not carry. */
-function isGiven(intent: Intent, told: Given['intent']): boolean {
+function matchesFinishedDocument(intent: Intent, told: FinishedDocument['intent']): boolean {
   const { action, id, host, hosts, on_failure } = intent;
-  const plain = (one: Given['intent']) => JSON.stringify([one.action, one.id, one.host, one.hosts, one.on_failure]);
+  const plain = (one: FinishedDocument['intent']) =>
+    JSON.stringify([one.action, one.id, one.host, one.hosts, one.on_failure]);
   return plain({ action, id, host, hosts, on_failure }) === plain(told);
 }
 
-function nameOf(path: string): string {
+function intentNameOf(path: string): string {
   return basename(path).replace(/\.ya?ml$/, '');
 }
 
 /** Of the given params those that this file declares: they are all files' together. */
-function load(file: string, text: string, params: Deployment['params'], at: Date) {
+function loadDeclared(file: string, text: string, params: Deployment['params'], at: Date) {
   try {
     const [checked] = checkIntents([{ file, text }]);
     const declared = checked?.declared ?? [];
@@ -182,10 +186,10 @@ async function confirmApproval(approval: Approval, command: Deployment, github: 
     const isOf = claimed.some(
       one => one.merge_sha === origin.sha || pulls.some(pull => pull.number === one.pull_request),
     );
-    if (!isOf) throw no('none of the pull requests brought this commit');
+    if (!isOf) throw notConfirmed('none of the pull requests brought this commit');
   }
   const [first, ...others] = confirmed;
-  if (!first) throw no('there is no pull request');
+  if (!first) throw notConfirmed('there is no pull request');
   return { ...first, ...(others.length > 0 ? { with: others } : {}) };
 }
 
@@ -195,12 +199,13 @@ async function confirmEvidence(
   github: GitHubReader,
 ): Promise<Evidence> {
   const pull = await github.get<PullRequest>(`/pulls/${pull_request}`);
-  if (!pull || pull.merged_at === null) throw no(`pull request #${pull_request} is not merged`);
-  if (pull.merge_commit_sha !== merge_sha) throw no(`pull request #${pull_request} was merged as another commit`);
+  if (!pull || pull.merged_at === null) throw notConfirmed(`pull request #${pull_request} is not merged`);
+  if (pull.merge_commit_sha !== merge_sha)
+    throw notConfirmed(`pull request #${pull_request} was merged as another commit`);
   if (merge_sha !== origin.sha) {
     const compared = await github.get<{ status: string }>(`/compare/${merge_sha}...${origin.sha}?per_page=1`);
     if (compared?.status !== 'ahead' && compared?.status !== 'identical')
-      throw no(`pull request #${pull_request} is not in the history of the commit`);
+      throw notConfirmed(`pull request #${pull_request} is not in the history of the commit`);
   }
   const standing = labelsAtMerge(await github.all<TimelineEntry>(`/issues/${pull_request}/timeline`));
   const approving = approvalsOf(await github.all<ReviewEntry>(`/pulls/${pull_request}/reviews`), pull.head.sha);
@@ -209,7 +214,7 @@ async function confirmEvidence(
     const found = await github.get<{ permission: string; role_name?: string }>(
       `/collaborators/${encodeURIComponent(login)}/permission`,
     );
-    permissions.set(login, permissionNamed(found?.role_name ?? found?.permission ?? 'none'));
+    permissions.set(login, parsePermission(found?.role_name ?? found?.permission ?? 'none'));
   }
   const withPermission = <T extends { by: string }>(one: T) => ({
     ...one,
@@ -225,6 +230,6 @@ async function confirmEvidence(
   };
 }
 
-function no(what: string): Refused {
+function notConfirmed(what: string): Refused {
   return new Refused(refusals.notConfirmed(what));
 }

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import type { JSONWebKeySet, JWTPayload, JWTVerifyGetKey } from 'jose';
 import { Refused } from '../../protocol/refusal.ts';
 import { type Config, ConfigError } from '../config/load.ts';
-import { CircuitOpen, Circuits } from '../outbound/circuit-breaker.ts';
+import { CircuitBreakers, CircuitOpen } from '../outbound/circuit-breaker.ts';
 import { refusals } from '../refusals.ts';
 import { writeDurably } from '../system/durable-files.ts';
 
@@ -35,7 +35,7 @@ const MAX_STALE_MS = 24 * 3_600_000;
 type KeySet = JWTVerifyGetKey & { jwks?: () => JSONWebKeySet | undefined };
 
 /** Keys as they lie in `state_dir`. */
-interface Kept {
+interface CachedKeys {
   issuer: string;
   at: number;
   keys: JSONWebKeySet;
@@ -45,7 +45,7 @@ interface Kept {
 export class Issuer {
   readonly #config: Config['oidc'];
   readonly #cache: string;
-  readonly #circuits: Circuits;
+  readonly #circuits: CircuitBreakers;
   /** Of `jwks_file`. */
   readonly #given: JSONWebKeySet | undefined;
   #keys: KeySet | undefined;
@@ -54,11 +54,11 @@ export class Issuer {
   #written = '';
 
   /** `cache`: the file in which fetched keys are kept. Throws `ConfigError` where `jwks_file` can't be read. */
-  constructor(config: Config['oidc'], cache: string, circuits = new Circuits()) {
+  constructor(config: Config['oidc'], cache: string, circuits = new CircuitBreakers()) {
     this.#circuits = circuits;
     this.#config = config;
     this.#cache = cache;
-    this.#given = config.jwks_file === undefined ? undefined : keysIn(config.jwks_file);
+    this.#given = config.jwks_file === undefined ? undefined : readKeySet(config.jwks_file);
   }
 
   #keySet({ createLocalJWKSet, createRemoteJWKSet }: Jose): KeySet {
@@ -79,14 +79,14 @@ export class Issuer {
    * `token-replayed`, `token-keys-unreachable`.
    */
   async verify(token: string, audience: string): Promise<Claims> {
-    const claims = await this.#judge(token, audience);
+    const claims = await this.#verifyClaims(token, audience);
     // jose takes a list that holds the audience; a token that serves others as well is not ours.
     if (claims.aud !== audience) throw new Refused(refusals.tokenInvalid('it is for several audiences'));
-    this.#once(claims);
+    this.#claimToken(claims);
     return claims;
   }
 
-  async #judge(token: string, audience: string): Promise<Claims> {
+  async #verifyClaims(token: string, audience: string): Promise<Claims> {
     const rules = {
       algorithms: ['RS256'],
       issuer: this.#config.issuer,
@@ -97,37 +97,37 @@ export class Issuer {
     };
     const jose = await loadJose();
     try {
-      const { payload } = await this.#circuits.through(
+      const { payload } = await this.#circuits.execute(
         'oidc',
         () => jose.jwtVerify<Claims>(token, this.#keySet(jose), rules),
-        error => isUnreachable(error, jose),
+        error => isIssuerUnreachable(error, jose),
       );
-      await this.#keep();
+      await this.#cacheKeys();
       return payload;
     } catch (error) {
-      if (!(error instanceof CircuitOpen || isUnreachable(error, jose))) throw refusedFor(error, jose);
-      const kept = await this.#kept();
-      if (!kept) throw new Refused(refusals.tokenKeysUnreachable(this.#config.issuer, said(error)));
+      if (!(error instanceof CircuitOpen || isIssuerUnreachable(error, jose))) throw toTokenRefusal(error, jose);
+      const kept = await this.#readCachedKeys();
+      if (!kept) throw new Refused(refusals.tokenKeysUnreachable(this.#config.issuer, messageOf(error)));
       try {
         return (await jose.jwtVerify<Claims>(token, jose.createLocalJWKSet(kept), rules)).payload;
       } catch (second) {
-        throw refusedFor(second, jose);
+        throw toTokenRefusal(second, jose);
       }
     }
   }
 
   /** Fetched keys go to the disk, for times without internet. */
-  async #keep(): Promise<void> {
+  async #cacheKeys(): Promise<void> {
     const keys = this.#keys?.jwks?.();
     if (!keys || JSON.stringify(keys) === this.#written) return;
     this.#written = JSON.stringify(keys);
-    const text = JSON.stringify({ issuer: this.#config.issuer, at: Date.now(), keys } satisfies Kept);
+    const text = JSON.stringify({ issuer: this.#config.issuer, at: Date.now(), keys } satisfies CachedKeys);
     await writeDurably(this.#cache, text).catch(() => undefined);
   }
 
-  async #kept(): Promise<JSONWebKeySet | undefined> {
+  async #readCachedKeys(): Promise<JSONWebKeySet | undefined> {
     try {
-      const { issuer, at, keys } = JSON.parse(await readFile(this.#cache, 'utf8')) as Kept;
+      const { issuer, at, keys } = JSON.parse(await readFile(this.#cache, 'utf8')) as CachedKeys;
       const age = Date.now() - at;
       return issuer === this.#config.issuer && age >= 0 && age < MAX_STALE_MS ? keys : undefined;
     } catch {
@@ -135,7 +135,7 @@ export class Issuer {
     }
   }
 
-  #once({ jti = '', exp = 0 }: Claims): void {
+  #claimToken({ jti = '', exp = 0 }: Claims): void {
     const now = Date.now() / 1000 - SKEW_SECONDS;
     for (const [id, until] of this.#used) if (until < now) this.#used.delete(id);
     if (this.#used.has(jti)) throw new Refused(refusals.tokenReplayed());
@@ -151,31 +151,31 @@ function loadJose(): Promise<Jose> {
 }
 
 /** Throws {@link ConfigError}. */
-function keysIn(file: string): JSONWebKeySet {
+function readKeySet(file: string): JSONWebKeySet {
   const text = 'Write the issuer’s key set there, as JSON.';
   let value: unknown;
   try {
     value = JSON.parse(readFileSync(file, 'utf8'));
   } catch (error) {
-    throw new ConfigError(`oidc.jwks_file: ${file}: ${said(error)}. ${text}`);
+    throw new ConfigError(`oidc.jwks_file: ${file}: ${messageOf(error)}. ${text}`);
   }
   if (!Array.isArray((value as { keys?: unknown } | null)?.keys))
     throw new ConfigError(`oidc.jwks_file: ${file}: it has no "keys". ${text}`);
   return value as JSONWebKeySet;
 }
 
-function isUnreachable(error: unknown, { errors }: Jose): boolean {
+function isIssuerUnreachable(error: unknown, { errors }: Jose): boolean {
   if (error instanceof errors.JWKSTimeout) return true;
   // What fetch throws, and an answer that is no key set.
   return error instanceof TypeError || (error instanceof errors.JOSEError && error.code === 'ERR_JOSE_GENERIC');
 }
 
-function refusedFor(error: unknown, { errors }: Jose): unknown {
-  if (error instanceof errors.JWTExpired) return new Refused(refusals.tokenExpired(said(error)));
-  if (error instanceof errors.JOSEError) return new Refused(refusals.tokenInvalid(said(error)));
+function toTokenRefusal(error: unknown, { errors }: Jose): unknown {
+  if (error instanceof errors.JWTExpired) return new Refused(refusals.tokenExpired(messageOf(error)));
+  if (error instanceof errors.JOSEError) return new Refused(refusals.tokenInvalid(messageOf(error)));
   return error;
 }
 
-function said(error: unknown): string {
+function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

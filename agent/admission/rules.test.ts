@@ -4,7 +4,7 @@ import { Intent } from '../../intents/intent.ts';
 import type { Approval } from '../../protocol/command.ts';
 import { isWithin, parseWindow } from '../config/time-windows.ts';
 import { TrustEntry } from '../config/trust.ts';
-import { type Facts, judge, overRate } from './rules.ts';
+import { checkRunRate, evaluateRules, type PolicyInput } from './rules.ts';
 
 const KEY = 'ed25519:6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw=';
 const entry = (allow: object[], more: object = {}) =>
@@ -27,21 +27,21 @@ const merged = (changes: object = {}) =>
 const review = (by: string, changes: object = {}) => ({ by, permission: 'write', on_head: true, ...changes });
 // A Monday, 09:30 in Berlin.
 const MONDAY = new Date('2026-11-23T08:30:00Z');
-const facts = (changes: Partial<Facts> = {}): Facts => ({
+const facts = (changes: Partial<PolicyInput> = {}): PolicyInput => ({
   event: 'push',
   approval: merged(),
   looksOnly: false,
   at: MONDAY,
   ...changes,
 });
-const answer = (...args: Parameters<typeof judge>) => {
-  const { rule, refusal } = judge(...args);
+const answer = (...args: Parameters<typeof evaluateRules>) => {
+  const { rule, refusal } = evaluateRules(...args);
   return refusal?.code ?? rule;
 };
 
 describe('a policy', () => {
   const rule = { actions: ['rollout'], stacks: ['stack-*'] };
-  it.each<[string, object, Partial<Facts>, string]>([
+  it.each<[string, object, Partial<PolicyInput>, string]>([
     ['allows what a rule allows', rule, {}, 'allow.1'],
     ['names the rule', { ...rule, name: 'media' }, {}, 'media'],
     ['wants labels', { ...rule, require_labels: ['other'] }, {}, 'label-missing'],
@@ -160,7 +160,7 @@ describe('a policy', () => {
       { actions: ['backup'], stacks: ['*'] },
       { name: 'media', actions: ['rollout'], stacks: ['stack-media'], require_labels: ['other'] },
     ]);
-    const { refusal, findings } = judge(rollout, facts(), rules);
+    const { refusal, findings } = evaluateRules(rollout, facts(), rules);
     expect(refusal?.code).toBe('label-missing');
     expect(findings.map(one => [one.rule, one.refusal?.code])).toEqual([
       ['allow.1', 'action-not-allowed'],
@@ -177,7 +177,7 @@ describe('a policy', () => {
     const what = fc.constantFrom('a', 'b', 'stack-a').map(stack => intent({ action: 'rollout', stack }));
     fc.assert(
       fc.property(fc.array(scope, { minLength: 2, maxLength: 5 }), scope, what, (allow, deny, about) => {
-        const isAllowed = (rules: TrustEntry) => judge(about, facts(), rules).refusal === undefined;
+        const isAllowed = (rules: TrustEntry) => evaluateRules(about, facts(), rules).refusal === undefined;
         const all = entry(allow);
         if (isAllowed(entry(allow, { deny: [deny] }))) expect(isAllowed(all)).toBe(true);
         if (isAllowed(entry(allow.slice(1)))) expect(isAllowed(all)).toBe(true);
@@ -204,10 +204,10 @@ describe('a policy', () => {
       asked.push(since);
       return count;
     };
-    expect(overRate(limited, begun(1), MONDAY)).toBeUndefined();
-    expect(overRate(limited, begun(2), MONDAY)?.code).toBe('run-rate-reached');
+    expect(checkRunRate(limited, begun(1), MONDAY)).toBeUndefined();
+    expect(checkRunRate(limited, begun(2), MONDAY)?.code).toBe('run-rate-reached');
     expect(asked).toEqual(['2026-11-23T07:30:00.000Z', '2026-11-23T07:30:00.000Z']);
-    expect(overRate(entry([rule]), begun(1e9), MONDAY)).toBeUndefined();
+    expect(checkRunRate(entry([rule]), begun(1e9), MONDAY)).toBeUndefined();
   });
 });
 

@@ -1,12 +1,12 @@
 import type { Approval } from '../../protocol/command.ts';
-import type { Supposed } from '../../protocol/question.ts';
+import type { PolicyCase } from '../../protocol/question.ts';
 import { Refused } from '../../protocol/refusal.ts';
 import type { TrustEntry } from '../config/trust.ts';
 import { refusals } from '../refusals.ts';
-import { type Judgement, judge } from './rules.ts';
+import { evaluateRules, type PolicyDecision } from './rules.ts';
 
 /** What the policy would say to an intent under such circumstances. Throws `Refused` where there is no such entry. */
-export function suppose(supposed: Supposed, trust: readonly TrustEntry[]): Judgement {
+export function simulatePolicy(supposed: PolicyCase, trust: readonly TrustEntry[]): PolicyDecision {
   const entry = trust.find(({ name }) => name === supposed.entry);
   if (!entry)
     throw new Refused(
@@ -22,11 +22,11 @@ export function suppose(supposed: Supposed, trust: readonly TrustEntry[]): Judge
     at: supposed.at === undefined ? new Date() : new Date(supposed.at),
     ...(supposed.plan_digest ? { planDigest: '0'.repeat(64) } : {}),
   };
-  return judge(supposed.intent, facts, entry);
+  return evaluateRules(supposed.intent, facts, entry);
 }
 
 /** Labels and approvals as they are wanted: what a rule says to late or foreign ones, the refusals tell. */
-function evidenceFor({ labels, approvals }: Supposed): Approval {
+function evidenceFor({ labels, approvals }: PolicyCase): Approval {
   return {
     pull_request: 1,
     head_sha: '1'.repeat(40),

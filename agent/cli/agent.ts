@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util';
 import { startAgent } from '../main.ts';
 
 /** Runs until SIGTERM or SIGINT; SIGHUP reads the configuration again. */
-export async function agent(args: string[]): Promise<number> {
+export async function agentCommand(args: string[]): Promise<number> {
   const { values } = parseArgs({ args, options: { config: { type: 'string', default: '/etc/chatops/agent.yaml' } } });
   const program = realpathSync(process.argv[1] ?? '');
   const running = await startAgent(values.config, { keeper: [process.execPath, program, 'keeper'] });

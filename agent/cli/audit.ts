@@ -2,18 +2,18 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { readConfig } from '../config/load.ts';
-import { AuditChain, type AuditRow, ChainCheck } from '../store/audit-log.ts';
+import { AuditLog, type AuditRow, AuditVerifier } from '../store/audit-log.ts';
 import { Database } from '../store/database.ts';
-import { AGENT_OPTIONS, lines, socketOf } from './local-client.ts';
-import { refusals } from './refusals.ts';
-import { REMOTE_OPTIONS, remoteOf } from './remote.ts';
+import { AGENT_OPTIONS, findSocket, requestLines } from './local-client.ts';
+import { cliRefusals } from './refusals.ts';
+import { createRemoteAgent, REMOTE_OPTIONS } from './remote.ts';
 
 const USAGE =
   'usage: chatops audit export | verify [--expect N:DIGEST …] [--receipt FILE …] [--json] [--config FILE | --socket PATH | --agent …]\n';
 const PAGE = 500;
 
 /** `export` prints the audit as JSON lines; `verify` follows its chain, and says where it is broken. */
-export async function audit(args: string[]): Promise<number> {
+export async function auditCommand(args: string[]): Promise<number> {
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
@@ -26,12 +26,12 @@ export async function audit(args: string[]): Promise<number> {
   });
   const [verb, ...rest] = positionals;
   if ((verb !== 'export' && verb !== 'verify') || rest.length > 0) {
-    throw refusals.wrongCall(USAGE);
+    throw cliRefusals.wrongCall(USAGE);
   }
-  const check = new ChainCheck(new Map([...values.expect.map(anchorOf), ...values.receipt.flatMap(anchorsIn)]));
-  for await (const row of remoteOf(values)?.audit() ?? rowsOf(values)) {
+  const check = new AuditVerifier(new Map([...values.expect.map(anchorOf), ...values.receipt.flatMap(anchorsIn)]));
+  for await (const row of createRemoteAgent(values)?.audit() ?? readRows(values)) {
     check.take(row);
-    if (verb === 'export') console.log(lineOf(row));
+    if (verb === 'export') console.log(formatRow(row));
   }
   if (verb === 'export') return 0;
   check.end();
@@ -44,30 +44,30 @@ export async function audit(args: string[]): Promise<number> {
 }
 
 /** From the agent where one runs, else from its database. */
-async function* rowsOf(values: { config: string; socket?: string | undefined }): AsyncGenerator<AuditRow> {
-  const socket = socketOf(values);
+async function* readRows(values: { config: string; socket?: string | undefined }): AsyncGenerator<AuditRow> {
+  const socket = findSocket(values);
   try {
-    yield* lines<AuditRow>(socket, '/audit');
+    yield* requestLines<AuditRow>(socket, '/audit');
     return;
   } catch (error) {
     if (values.socket !== undefined || !existsSync(values.config)) throw error;
   }
   const database = new Database(join(readConfig(values.config).state_dir, 'chatops.db'));
   try {
-    const chain = new AuditChain(database);
+    const chain = new AuditLog(database);
     for (let page = chain.rows(0, PAGE); page.length > 0; page = chain.rows(page.at(-1)?.n ?? 0, PAGE)) yield* page;
   } finally {
     database.close();
   }
 }
 
-function lineOf({ n, at, body, digest }: AuditRow): string {
+function formatRow({ n, at, body, digest }: AuditRow): string {
   return JSON.stringify({ n, at, ...(JSON.parse(body) as object), digest });
 }
 
 function anchorOf(text: string): [number, string] {
   const [, n = '', digest = ''] = /^(\d+):([0-9a-f]{64})$/.exec(text) ?? [];
-  if (digest === '') throw refusals.optionInvalid(`--expect ${text}`, 'Write a row’s number, ":" and its digest.');
+  if (digest === '') throw cliRefusals.optionInvalid(`--expect ${text}`, 'Write a row’s number, ":" and its digest.');
   return [Number(n), digest];
 }
 

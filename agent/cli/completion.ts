@@ -1,4 +1,4 @@
-import { refusals } from './refusals.ts';
+import { cliRefusals } from './refusals.ts';
 
 const REMOTE = ['--agent', '--agent-key', '--signing-key-file', '--as', '--timeout'];
 
@@ -53,10 +53,10 @@ export const COMMANDS: Record<string, string[]> = {
 };
 
 /** Prints what a shell takes in to complete `chatops`. */
-export function completion([shell, ...rest]: string[]): number {
+export function completionCommand([shell, ...rest]: string[]): number {
   const text = rest.length === 0 && shell !== undefined ? SHELLS[shell]?.() : undefined;
   if (text === undefined) {
-    throw refusals.wrongCall('usage: chatops completion bash | zsh | fish');
+    throw cliRefusals.wrongCall('usage: chatops completion bash | zsh | fish');
   }
   process.stdout.write(text);
   return 0;

@@ -1,8 +1,8 @@
 import { parseArgs } from 'node:util';
 import { readConfig } from '../config/load.ts';
-import { refusals } from './refusals.ts';
+import { cliRefusals } from './refusals.ts';
 
-export function config(args: string[]): number {
+export function configCommand(args: string[]): number {
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
@@ -10,7 +10,7 @@ export function config(args: string[]): number {
   });
   const [verb, file] = positionals;
   if (verb !== 'check' || file === undefined) {
-    throw refusals.wrongCall('usage: chatops config check FILE [--json]');
+    throw cliRefusals.wrongCall('usage: chatops config check FILE [--json]');
   }
   const { agent, trust } = readConfig(file);
   if (values.json) console.log(JSON.stringify({ file, agent, entries: trust.map(({ name }) => name) }));

@@ -3,12 +3,12 @@ import { chownSync, readFileSync, renameSync, statSync, writeFileSync } from 'no
 import { parseArgs } from 'node:util';
 import { readConfig } from '../config/load.ts';
 import { readSecrets } from '../system/secret-file.ts';
-import { refusals } from './refusals.ts';
+import { cliRefusals } from './refusals.ts';
 
 const USAGE = 'usage: chatops hook rotate NAME [--finish] [--json] [--config FILE]\n';
 
 /** The change of a hook's secret: first another is added, and both are good; with `--finish` the old ones go. */
-export function hook(args: string[]): number {
+export function hookCommand(args: string[]): number {
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
@@ -20,23 +20,23 @@ export function hook(args: string[]): number {
   });
   const [verb, name, ...rest] = positionals;
   if (verb !== 'rotate' || name === undefined || rest.length > 0) {
-    throw refusals.wrongCall(USAGE);
+    throw cliRefusals.wrongCall(USAGE);
   }
   const { hooks } = readConfig(values.config);
   const found = hooks.find(one => one.name === name);
   if (!found)
-    throw refusals.hookUnknown(
+    throw cliRefusals.hookUnknown(
       name,
       values.config,
       hooks.map(one => one.name),
     );
   const file = found.hmac_file ?? found.token_file ?? found.path_file ?? '';
-  if (file.startsWith('credential:')) throw refusals.credentialKept(file);
+  if (file.startsWith('credential:')) throw cliRefusals.credentialKept(file);
   if (values.finish) {
     const secrets = readSecrets(file);
     const last = secrets.at(-1);
     if (secrets.length < 2 || last === undefined)
-      throw refusals.notBegun('There is one secret only.', `chatops hook rotate ${name}`);
+      throw cliRefusals.notBegun('There is one secret only.', `chatops hook rotate ${name}`);
     replace(file, `${last}\n`);
     console.log(
       values.json ? JSON.stringify({ hook: name, finished: true }) : 'the new secret has taken the old one’s place',

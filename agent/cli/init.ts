@@ -5,8 +5,8 @@ import { parseArgs } from 'node:util';
 import { generateKey } from '../../protocol/keys.ts';
 import { DEFAULT_PORT } from '../../protocol/wire.ts';
 import { parseConfig } from '../config/load.ts';
-import { addressList } from '../system/address-ranges.ts';
-import { refusals } from './refusals.ts';
+import { parseAddressRanges } from '../system/address-ranges.ts';
+import { cliRefusals } from './refusals.ts';
 
 const USAGE = `usage: chatops init --repository OWNER/NAME [--profile dual | keyless | offline] [--agent NAME] [--listen ADDRESS:PORT]
                [--repository-id N --owner-id N] [--label NAME] [--stacks PATTERN] [--dir FOLDER] [--json]
@@ -16,7 +16,7 @@ type Profile = (typeof PROFILES)[number];
 const TIMEOUT_MS = 10_000;
 
 /** Numbers of a repository and its owner at GitHub. */
-interface Ids {
+interface RepositoryIds {
   repository: string;
   owner: string;
 }
@@ -25,7 +25,7 @@ interface Ids {
  * Writes a first agent.yaml, and for a profile with a key the signing key beside it, both for nobody else to read; and says
  * what comes next. Nothing that is there is replaced.
  */
-export async function init(args: string[]): Promise<number> {
+export async function initCommand(args: string[]): Promise<number> {
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
@@ -45,22 +45,22 @@ export async function init(args: string[]): Promise<number> {
   });
   const profile = PROFILES.find(one => one === values.profile);
   if (values.repository === undefined || profile === undefined || positionals.length > 0) {
-    throw refusals.wrongCall(USAGE);
+    throw cliRefusals.wrongCall(USAGE);
   }
   const { repository, dir } = values;
   const [file, keyFile] = [join(dir, 'agent.yaml'), join(dir, 'signing.key')];
   for (const path of [file, ...(profile === 'keyless' ? [] : [keyFile])])
-    if (existsSync(path)) throw refusals.fileExists(path);
+    if (existsSync(path)) throw cliRefusals.fileExists(path);
   const given = values['repository-id'];
   const ids =
     profile === 'offline'
       ? undefined
       : given !== undefined && values['owner-id'] !== undefined
         ? { repository: given, owner: values['owner-id'] }
-        : await askIds(values['github-api'], repository);
+        : await fetchIds(values['github-api'], repository);
   const key = profile === 'keyless' ? undefined : generateKey();
-  const listen = values.listen ?? `${tailnetAddress() ?? '127.0.0.1'}:${DEFAULT_PORT}`;
-  const text = yamlOf({ ...values, repository, profile, listen, ids, key: key?.public });
+  const listen = values.listen ?? `${findTailnetAddress() ?? '127.0.0.1'}:${DEFAULT_PORT}`;
+  const text = renderYaml({ ...values, repository, profile, listen, ids, key: key?.public });
   // What is written is read before.
   parseConfig(text, file);
   mkdirSync(dir, { recursive: true, mode: 0o755 });
@@ -77,12 +77,12 @@ export async function init(args: string[]): Promise<number> {
   return 0;
 }
 
-function yamlOf(of: {
+function renderYaml(of: {
   agent: string;
   listen: string;
   repository: string;
   profile: Profile;
-  ids: Ids | undefined;
+  ids: RepositoryIds | undefined;
   key: string | undefined;
   label: string;
   stacks: string;
@@ -140,7 +140,7 @@ Next:
 }
 
 /** Throws `Refused`. */
-async function askIds(api: string, repository: string): Promise<Ids> {
+async function fetchIds(api: string, repository: string): Promise<RepositoryIds> {
   let response: Response;
   try {
     response = await fetch(`${api}/repos/${repository}`, {
@@ -148,17 +148,18 @@ async function askIds(api: string, repository: string): Promise<Ids> {
       signal: AbortSignal.timeout(TIMEOUT_MS),
     });
   } catch (error) {
-    throw refusals.numbersUnknown(error instanceof Error ? error.message : String(error), repository);
+    throw cliRefusals.numbersUnknown(error instanceof Error ? error.message : String(error), repository);
   }
   if (!response.ok)
-    throw refusals.numbersUnknown(`it answered ${response.status}, and shows private ones to nobody`, repository);
+    throw cliRefusals.numbersUnknown(`it answered ${response.status}, and shows private ones to nobody`, repository);
   const { id, owner } = (await response.json()) as { id?: number; owner?: { id?: number } };
-  if (id === undefined || owner?.id === undefined) throw refusals.numbersUnknown('its answer names none', repository);
+  if (id === undefined || owner?.id === undefined)
+    throw cliRefusals.numbersUnknown('its answer names none', repository);
   return { repository: String(id), owner: String(owner.id) };
 }
 
-function tailnetAddress(): string | undefined {
-  const tailnet = addressList(['100.64.0.0/10']);
+function findTailnetAddress(): string | undefined {
+  const tailnet = parseAddressRanges(['100.64.0.0/10']);
   return Object.values(networkInterfaces())
     .flatMap(found => found ?? [])
     .find(({ address, family }) => family === 'IPv4' && tailnet.check(address))?.address;

@@ -7,8 +7,8 @@ import { Refused } from '../../protocol/refusal.ts';
 import { KEY_FILE, makeKey, NEXT_KEY_FILE } from '../config/agent-keys.ts';
 import { parseConfig, readConfig } from '../config/load.ts';
 import { refusals as agentRefusals } from '../refusals.ts';
-import { ask, socketOf } from './local-client.ts';
-import { refusals } from './refusals.ts';
+import { findSocket, requestAgent } from './local-client.ts';
+import { cliRefusals } from './refusals.ts';
 
 const USAGE = `usage: chatops key fingerprint KEY | FILE [--json]
        chatops key add PUBLIC-KEY --entry NAME [--json] [--config FILE]
@@ -17,7 +17,7 @@ const USAGE = `usage: chatops key fingerprint KEY | FILE [--json]
 `;
 
 /** What was done: facts for programs, lines for people. */
-interface Done {
+interface KeyCommandResult {
   facts: object;
   lines: string[];
   /** Exit code. */
@@ -25,7 +25,7 @@ interface Done {
 }
 
 /** Keys: what they are called, which of them an entry of agent.yaml trusts, and the change of the agent's own. */
-export async function key(args: string[]): Promise<number> {
+export async function keyCommand(args: string[]): Promise<number> {
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
@@ -36,9 +36,9 @@ export async function key(args: string[]): Promise<number> {
       json: { type: 'boolean', default: false },
     },
   });
-  const done = await keyed(positionals, values);
+  const done = await runKeyCommand(positionals, values);
   if (!done) {
-    throw refusals.wrongCall(USAGE);
+    throw cliRefusals.wrongCall(USAGE);
   }
   const { facts, lines, code = 0 } = done;
   for (const line of values.json ? [JSON.stringify(facts)] : lines) console.log(line);
@@ -46,23 +46,23 @@ export async function key(args: string[]): Promise<number> {
 }
 
 /** Undefined where that is no call. */
-async function keyed(
+async function runKeyCommand(
   [verb, subject, ...rest]: string[],
   { config, entry, finish }: { config: string; entry?: string | undefined; finish: boolean },
-): Promise<Done | undefined> {
+): Promise<KeyCommandResult | undefined> {
   if (rest.length === 0) {
     if (verb === 'fingerprint' && subject !== undefined) return fingerprint(subject);
     if (verb === 'rotate' && subject === undefined) return rotate(config, finish);
     if (verb === 'add' && subject !== undefined && entry !== undefined) {
       const added = readPublicKey(subject);
-      change(config, entry, keys => (keys.some(({ id }) => id === added.id) ? keys : [...keys, added]));
-      return reload(config, { key: added.id, entry }, [`the key ${added.id} is trusted under "${entry}"`]);
+      changeEntryKeys(config, entry, keys => (keys.some(({ id }) => id === added.id) ? keys : [...keys, added]));
+      return reloadAgent(config, { key: added.id, entry }, [`the key ${added.id} is trusted under "${entry}"`]);
     }
     if (verb === 'remove' && subject !== undefined && entry !== undefined) {
-      change(config, entry, keys => {
+      changeEntryKeys(config, entry, keys => {
         const left = keys.filter(({ id }) => id !== subject);
         if (left.length === keys.length)
-          throw refusals.keyUnknown(
+          throw cliRefusals.keyUnknown(
             entry,
             subject,
             keys.map(({ id }) => id),
@@ -70,14 +70,14 @@ async function keyed(
         return left;
       });
       const told = `the key ${subject} is not trusted under "${entry}" any more`;
-      return reload(config, { key: subject, entry }, [told]);
+      return reloadAgent(config, { key: subject, entry }, [told]);
     }
   }
   return undefined;
 }
 
 /** Of a key as text or in a file, secret or public: what the audit and the log call it. */
-function fingerprint(subject: string): Done {
+function fingerprint(subject: string): KeyCommandResult {
   const text = existsSync(subject) ? readFileSync(subject, 'utf8') : subject;
   const isSecret = text.includes('ed25519-secret:') || text.includes('PRIVATE KEY');
   const { id, text: shown } = isSecret ? readSecretKey(text).public : readPublicKey(text);
@@ -88,13 +88,13 @@ function fingerprint(subject: string): Done {
  * First a key is made that is to follow, and the agent signs with both; with `finish` it takes the old one's place. In
  * between every workflow is given the new one, each when it suits.
  */
-async function rotate(config: string, isLast: boolean): Promise<Done> {
+async function rotate(config: string, isLast: boolean): Promise<KeyCommandResult> {
   const { state_dir } = readConfig(config);
   const [file, next] = [join(state_dir, KEY_FILE), join(state_dir, NEXT_KEY_FILE)];
   if (isLast) {
-    if (!existsSync(next)) throw refusals.notBegun('There is no key that is to follow.', 'chatops key rotate');
+    if (!existsSync(next)) throw cliRefusals.notBegun('There is no key that is to follow.', 'chatops key rotate');
     renameSync(next, file);
-    return reload(config, { finished: true }, ['the new key has taken the old one’s place']);
+    return reloadAgent(config, { finished: true }, ['the new key has taken the old one’s place']);
   }
   const then = 'Put this one into the workflows, then: chatops key rotate --finish';
   if (existsSync(next)) {
@@ -102,11 +102,11 @@ async function rotate(config: string, isLast: boolean): Promise<Done> {
     return { facts: { agent_key: text }, lines: [`agent-key: ${text}`, `This key is to follow already. ${then}`] };
   }
   const made = makeKey(next);
-  return reload(config, { agent_key: made }, [`agent-key: ${made}`, `The agent signs with both keys. ${then}`]);
+  return reloadAgent(config, { agent_key: made }, [`agent-key: ${made}`, `The agent signs with both keys. ${then}`]);
 }
 
 /** Changes the keys of one entry, and leaves everything else of the file (comments too) as it is. Throws `Refused` or a ConfigError. */
-function change(file: string, entry: string, edit: (keys: PublicKey[]) => PublicKey[]): void {
+function changeEntryKeys(file: string, entry: string, edit: (keys: PublicKey[]) => PublicKey[]): void {
   const text = readFileSync(file, 'utf8');
   const document = parseDocument(text, { uniqueKeys: true, strict: true, schema: 'core' });
   const trust = document.get('trust');
@@ -128,13 +128,13 @@ function change(file: string, entry: string, edit: (keys: PublicKey[]) => Public
 }
 
 /** Tells the agent of this host, where one runs. */
-async function reload(config: string, facts: object, lines: string[]): Promise<Done> {
-  const socket = socketOf({ config });
+async function reloadAgent(config: string, facts: object, lines: string[]): Promise<KeyCommandResult> {
+  const socket = findSocket({ config });
   if (!existsSync(socket))
     return {
       facts: { ...facts, reloaded: false },
       lines: [...lines, 'No agent runs here; it takes this over at its start.'],
     };
-  const { taken, message } = await ask<{ taken: boolean; message: string }>(socket, 'POST', '/reload', {});
+  const { taken, message } = await requestAgent<{ taken: boolean; message: string }>(socket, 'POST', '/reload', {});
   return { facts: { ...facts, reloaded: taken, message }, lines: [...lines, message], code: taken ? 0 : 1 };
 }

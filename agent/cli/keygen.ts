@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { generateKey } from '../../protocol/keys.ts';
 
-export function keygen(args: string[]): number {
+export function keygenCommand(args: string[]): number {
   const { values } = parseArgs({
     args,
     options: { out: { type: 'string' }, json: { type: 'boolean', default: false } },

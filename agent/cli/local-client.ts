@@ -5,7 +5,7 @@ import { createInterface } from 'node:readline';
 import { Refusal, Refused } from '../../protocol/refusal.ts';
 import { Config, readConfig } from '../config/load.ts';
 import { SOCKET } from '../server/local-api.ts';
-import { refusals } from './refusals.ts';
+import { cliRefusals } from './refusals.ts';
 
 /** Options of every command that speaks with the agent of this host. */
 export const AGENT_OPTIONS = {
@@ -15,7 +15,7 @@ export const AGENT_OPTIONS = {
 } as const;
 
 /** The agent's socket: named, or where agent.yaml says. */
-export function socketOf(values: { config: string; socket?: string | undefined }): string {
+export function findSocket(values: { config: string; socket?: string | undefined }): string {
   if (values.socket !== undefined) return values.socket;
   const known = existsSync(values.config)
     ? readConfig(values.config).state_dir
@@ -24,20 +24,20 @@ export function socketOf(values: { config: string; socket?: string | undefined }
 }
 
 /** Asks the agent and returns its answer, parsed. Throws `Refused`. */
-export async function ask<T>(socket: string, method: 'GET' | 'POST', path: string, body?: object): Promise<T> {
-  const response = await open(socket, method, path, body);
+export async function requestAgent<T>(socket: string, method: 'GET' | 'POST', path: string, body?: object): Promise<T> {
+  const response = await openRequest(socket, method, path, body);
   let text = '';
   for await (const chunk of response.setEncoding('utf8')) text += chunk;
   return JSON.parse(text) as T;
 }
 
 /** Asks the agent for JSON lines, and yields each as it comes. Throws `Refused`. */
-export async function* lines<T>(socket: string, path: string): AsyncGenerator<T> {
-  const response = await open(socket, 'GET', path);
+export async function* requestLines<T>(socket: string, path: string): AsyncGenerator<T> {
+  const response = await openRequest(socket, 'GET', path);
   for await (const line of createInterface(response)) yield JSON.parse(line) as T;
 }
 
-function open(socket: string, method: string, path: string, body?: object): Promise<IncomingMessage> {
+function openRequest(socket: string, method: string, path: string, body?: object): Promise<IncomingMessage> {
   return new Promise((done, fail) => {
     const asked = request({ socketPath: socket, method, path, headers: { host: 'agent' } }, response => {
       if ((response.statusCode ?? 0) < 300) return done(response);
@@ -45,15 +45,15 @@ function open(socket: string, method: string, path: string, body?: object): Prom
       response.setEncoding('utf8').on('data', chunk => {
         text += chunk;
       });
-      response.on('end', () => fail(saidIn(text)));
+      response.on('end', () => fail(readRefusal(text)));
     });
-    asked.on('error', error => fail(refusals.agentUnreachable(socket, error.message)));
+    asked.on('error', error => fail(cliRefusals.agentUnreachable(socket, error.message)));
     asked.end(body === undefined ? undefined : JSON.stringify(body));
   });
 }
 
 /** The agent's own refusal, or whatever else it said. */
-function saidIn(text: string): Error {
+function readRefusal(text: string): Error {
   try {
     return new Refused(Refusal.parse(JSON.parse(text)));
   } catch {

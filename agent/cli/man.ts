@@ -1,9 +1,9 @@
 import { VERSION } from '../../protocol/version.ts';
 import { COMMANDS } from './completion.ts';
-import { refusals } from './refusals.ts';
+import { cliRefusals } from './refusals.ts';
 
 /** When the page's words were last changed. */
-const WRITTEN = '2026-11-21';
+const MAN_DATE = '2026-11-21';
 
 /** What each command is called with, and what it does. */
 export const PAGES: Record<string, [synopsis: string, text: string]> = {
@@ -88,39 +88,39 @@ export const OPTIONS: Record<string, [value: string, text: string]> = {
 };
 
 /** Prints the manual page, in the words of man(7). */
-export function man(args: string[]): number {
+export function manCommand(args: string[]): number {
   if (args.length > 0) {
-    throw refusals.wrongCall('usage: chatops man | man -l -');
+    throw cliRefusals.wrongCall('usage: chatops man | man -l -');
   }
-  process.stdout.write(page());
+  process.stdout.write(renderPage());
   return 0;
 }
 
-function page(): string {
+function renderPage(): string {
   const commands = Object.keys(COMMANDS).flatMap(name => {
     const [synopsis, text] = PAGES[name] ?? [name, ''];
     const options = (COMMANDS[name] ?? []).filter(word => word.startsWith('--'));
     return [
       '.TP',
-      `.B ${plain(synopsis)}`,
-      plain(text),
-      ...(options.length > 0 ? ['.br', `Options: ${plain(options.join(', '))}`] : []),
+      `.B ${escapeRoff(synopsis)}`,
+      escapeRoff(text),
+      ...(options.length > 0 ? ['.br', `Options: ${escapeRoff(options.join(', '))}`] : []),
     ];
   });
   const options = Object.entries(OPTIONS).flatMap(([name, [value, text]]) => [
     '.TP',
-    `.B ${plain(name)}${value === '' ? '' : ` ${plain(value)}`}`,
-    plain(text),
+    `.B ${escapeRoff(name)}${value === '' ? '' : ` ${escapeRoff(value)}`}`,
+    escapeRoff(text),
   ]);
   return `${[
-    `.TH CHATOPS 1 ${WRITTEN} "chatops ${VERSION}"`,
+    `.TH CHATOPS 1 ${MAN_DATE} "chatops ${VERSION}"`,
     '.SH NAME',
-    plain('chatops - deployments on machines you own'),
+    escapeRoff('chatops - deployments on machines you own'),
     '.SH SYNOPSIS',
     '.B chatops',
-    plain('COMMAND [OPTION …]'),
+    escapeRoff('COMMAND [OPTION …]'),
     '.SH DESCRIPTION',
-    plain(
+    escapeRoff(
       'One program is the agent of a host and its command line. The commands that speak with the agent find it by its configuration or its socket, which is for its owner alone. run, plan, rollback, runs, logs and cancel also speak with an agent elsewhere on the tailnet, as the owner of a signing key: its agent.yaml has an entry of trust for the repository laptop/NAME whose rules name the event laptop under without_approval. schedule, doctor, notify, policy and audit do so too, where that entry names them under may_ask.',
     ),
     '.SH COMMANDS',
@@ -130,21 +130,21 @@ function page(): string {
     '.SH ENVIRONMENT',
     '.TP',
     '.B CHATOPS_AGENT, CHATOPS_AGENT_KEY, CHATOPS_SIGNING_KEY_FILE, CHATOPS_AS',
-    plain('In place of --agent, --agent-key, --signing-key-file and --as.'),
+    escapeRoff('In place of --agent, --agent-key, --signing-key-file and --as.'),
     '.SH EXIT STATUS',
-    plain('0: done. 1: not valid, refused or failed. 2: the call itself was wrong.'),
+    escapeRoff('0: done. 1: not valid, refused or failed. 2: the call itself was wrong.'),
     '.SH FILES',
     '.TP',
     '.I /etc/chatops/agent.yaml',
     'The host policy.',
     '.TP',
     '.I /var/lib/chatops',
-    plain('The agent’s key, its database, its runs and its socket, agent.sock.'),
+    escapeRoff('The agent’s key, its database, its runs and its socket, agent.sock.'),
   ].join('\n')}\n`;
 }
 
 /** Text that roff reads as itself. */
-function plain(text: string): string {
+function escapeRoff(text: string): string {
   return text
     .replaceAll('\\', '\\e')
     .replaceAll('-', '\\-')

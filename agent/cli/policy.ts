@@ -4,12 +4,12 @@ import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import { loadIntents } from '../../intents/load.ts';
 import { yamlValue } from '../../intents/yaml-value.ts';
-import type { Answer, Supposed } from '../../protocol/question.ts';
-import { suppose } from '../admission/simulate.ts';
+import type { Answer, PolicyCase } from '../../protocol/question.ts';
+import { simulatePolicy } from '../admission/simulate.ts';
 import { readConfig } from '../config/load.ts';
-import { paramsOf } from './params.ts';
-import { refusals } from './refusals.ts';
-import { REMOTE_OPTIONS, remoteOf } from './remote.ts';
+import { parseParams } from './params.ts';
+import { cliRefusals } from './refusals.ts';
+import { createRemoteAgent, REMOTE_OPTIONS } from './remote.ts';
 
 const USAGE = `usage: chatops policy test CASES.yaml… [--json] [--config FILE | --agent …]
        chatops policy explain INTENT.yaml --entry NAME [--event push] [--label NAME …] [--approvals N] [--plan-digest]
@@ -18,7 +18,7 @@ const USAGE = `usage: chatops policy test CASES.yaml… [--json] [--config FILE 
 `;
 
 /** One expectation: what an entry says to an intent. */
-const Case = z.strictObject({
+const PolicyTest = z.strictObject({
   name: z.string().min(1),
   entry: z.string().describe('The name of an entry under trust.'),
   intent: z.looseObject({ action: z.string() }),
@@ -32,15 +32,15 @@ const Case = z.strictObject({
   plan_digest: z.boolean().default(false),
   at: z.coerce.date().optional(),
 });
-const Cases = z.strictObject({ cases: z.array(Case).min(1) });
-type Case = z.infer<typeof Case>;
+const Cases = z.strictObject({ cases: z.array(PolicyTest).min(1) });
+type PolicyTest = z.infer<typeof PolicyTest>;
 
-type Judgements = Answer<'policy'>;
+type PolicyDecisions = Answer<'policy'>;
 /** Has the policy of an agent judge: of this host's, or of one elsewhere. Throws `Refused`. */
-type Judge = (supposed: Supposed[]) => Promise<Judgements>;
+type EvaluatePolicy = (supposed: PolicyCase[]) => Promise<PolicyDecisions>;
 
 /** `test` holds agent.yaml against expectations; `explain` tells what each rule of an entry says to an intent. */
-export async function policy(args: string[]): Promise<number> {
+export async function policyCommand(args: string[]): Promise<number> {
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
@@ -59,18 +59,18 @@ export async function policy(args: string[]): Promise<number> {
     },
   });
   const [verb, ...files] = positionals;
-  const remote = remoteOf(values);
-  const judge: Judge = async supposed => {
+  const remote = createRemoteAgent(values);
+  const judge: EvaluatePolicy = async supposed => {
     if (remote) return remote.ask({ about: 'policy', supposed });
     const { trust } = readConfig(values.config);
-    return supposed.map(one => suppose(one, trust));
+    return supposed.map(one => simulatePolicy(one, trust));
   };
-  if (verb === 'test' && files.length > 0) return test(files, judge, values.json);
+  if (verb === 'test' && files.length > 0) return runTests(files, judge, values.json);
   if (verb !== 'explain' || files.length !== 1 || values.entry === undefined) {
-    throw refusals.wrongCall(USAGE);
+    throw cliRefusals.wrongCall(USAGE);
   }
   const [file = ''] = files;
-  const loaded = loadIntents([{ file, text: readFileSync(file, 'utf8') }], paramsOf(values.param));
+  const loaded = loadIntents([{ file, text: readFileSync(file, 'utf8') }], parseParams(values.param));
   const circumstances = {
     entry: values.entry,
     event: values.event,
@@ -92,17 +92,17 @@ export async function policy(args: string[]): Promise<number> {
 
 function numberOf(text: string): number {
   if (/^(1?\d|20)$/.test(text)) return Number(text);
-  throw refusals.optionInvalid(`--approvals ${text}`, 'Write a number from 0 to 20.');
+  throw cliRefusals.optionInvalid(`--approvals ${text}`, 'Write a number from 0 to 20.');
 }
 
 function timeOf(text: string): string {
   const at = new Date(text);
   if (Number.isNaN(at.getTime()))
-    throw refusals.optionInvalid(`--at ${text}`, 'Write a time such as 2026-11-23T10:00:00+01:00.');
+    throw cliRefusals.optionInvalid(`--at ${text}`, 'Write a time such as 2026-11-23T10:00:00+01:00.');
   return at.toISOString();
 }
 
-function explain({ document, rule, refusal, findings }: Judgements[number] & { document: number }): void {
+function explain({ document, rule, refusal, findings }: PolicyDecisions[number] & { document: number }): void {
   console.log(
     refusal === undefined
       ? `document ${document}: ✓ allowed by ${rule}`
@@ -118,9 +118,9 @@ function explain({ document, rule, refusal, findings }: Judgements[number] & { d
   }
 }
 
-async function test(files: string[], judge: Judge, json: boolean): Promise<number> {
+async function runTests(files: string[], judge: EvaluatePolicy, json: boolean): Promise<number> {
   const cases = files.flatMap(readCases);
-  const judgements = await judge(cases.map(supposedOf));
+  const judgements = await judge(cases.map(toPolicyCase));
   const results = cases.map((one, index) => resultOf(one, judgements[index]));
   if (json) console.log(JSON.stringify(results, null, 2));
   else {
@@ -132,13 +132,13 @@ async function test(files: string[], judge: Judge, json: boolean): Promise<numbe
   return results.every(({ passed }) => passed) ? 0 : 1;
 }
 
-function supposedOf({ name, intent, at, expect, code, rule, ...circumstances }: Case): Supposed {
+function toPolicyCase({ name, intent, at, expect, code, rule, ...circumstances }: PolicyTest): PolicyCase {
   const [loaded] = loadIntents([{ file: name, text: JSON.stringify(intent) }]);
-  if (!loaded) throw refusals.casesInvalid(name, 'no intent');
+  if (!loaded) throw cliRefusals.casesInvalid(name, 'no intent');
   return { ...circumstances, intent: loaded.intent, ...(at === undefined ? {} : { at: at.toISOString() }) };
 }
 
-function resultOf({ name, expect, code, rule }: Case, judgement: Judgements[number] | undefined) {
+function resultOf({ name, expect, code, rule }: PolicyTest, judgement: PolicyDecisions[number] | undefined) {
   const refusal = judgement?.refusal;
   const said = refusal === undefined ? 'allowed' : 'refused';
   const passed =
@@ -150,13 +150,13 @@ function resultOf({ name, expect, code, rule }: Case, judgement: Judgements[numb
   return { name, passed, said, rule: judgement?.rule ?? null, code: refusal?.code ?? null, why, wanted };
 }
 
-function readCases(file: string): Case[] {
+function readCases(file: string): PolicyTest[] {
   const document = parseDocument(readFileSync(file, 'utf8'), { uniqueKeys: true, strict: true, schema: 'core' });
   const [broken] = document.errors;
-  if (broken) throw refusals.casesInvalid(file, broken.message);
+  if (broken) throw cliRefusals.casesInvalid(file, broken.message);
   const read = Cases.safeParse(yamlValue(document, 20));
   if (read.success) return read.data.cases;
-  throw refusals.casesInvalid(
+  throw cliRefusals.casesInvalid(
     file,
     read.error.issues.map(issue => `${issue.path.join('.')}: ${issue.message}`).join('; '),
   );

@@ -1,9 +1,9 @@
-import { Lanes } from '../../client/event-lines.ts';
+import { EventLines } from '../../client/event-lines.ts';
 import type { AnyEvent, Event } from '../../protocol/event.ts';
 import type { Receipt } from '../../protocol/receipt.ts';
-import { lines } from './local-client.ts';
+import { requestLines } from './local-client.ts';
 
-type Line = Event | { type: 'receipt'; payload: string };
+type LogLine = Event | { type: 'receipt'; payload: string };
 
 /**
  * Shows a run as it goes on, or as far as it has come. Returns its receipt, or undefined where it has not ended. What a
@@ -15,7 +15,7 @@ export async function showLog(
   { follow, json }: { follow: boolean; json: boolean },
 ): Promise<Receipt | undefined> {
   const printer = new EventPrinter(json);
-  for await (const line of lines<Line>(socket, `/runs/${run}/log${follow ? '?follow=1' : ''}`)) {
+  for await (const line of requestLines<LogLine>(socket, `/runs/${run}/log${follow ? '?follow=1' : ''}`)) {
     if (line.type === 'receipt') {
       const receipt = JSON.parse(Buffer.from(line.payload, 'base64').toString()) as Receipt;
       printer.receipt(receipt);
@@ -29,7 +29,7 @@ export async function showLog(
 /** Shows the events of a run, one after another: for people, or as JSON lines. */
 export class EventPrinter {
   readonly #json: boolean;
-  readonly #lanes = new Lanes();
+  readonly #lanes = new EventLines();
 
   constructor(json: boolean) {
     this.#json = json;
@@ -42,9 +42,9 @@ export class EventPrinter {
     }
     const event = given as Event;
     this.#lanes.heard(event);
-    if (event.kind === 'step-finished') process.stdout.write(harmless(this.#lanes.rest(event.document)));
-    const text = textOf(event) ?? `${JSON.stringify(event)}\n`;
-    process.stdout.write(harmless('document' in event ? this.#lanes.piece(event.document, text) : text));
+    if (event.kind === 'step-finished') process.stdout.write(stripControl(this.#lanes.rest(event.document)));
+    const text = formatEvent(event) ?? `${JSON.stringify(event)}\n`;
+    process.stdout.write(stripControl('document' in event ? this.#lanes.piece(event.document, text) : text));
   }
 
   receipt(receipt: Receipt): void {
@@ -55,29 +55,31 @@ export class EventPrinter {
 
 export function showReceipt({ outcome, reason, message, remedy, documents }: Receipt): void {
   for (const { id, action, stack, name, outcome, images } of documents) {
-    console.log(`${markOf(outcome)} ${action} on ${stack || name}${id === undefined ? '' : ` (${id})`}: ${outcome}`);
+    console.log(
+      `${outcomeMark(outcome)} ${action} on ${stack || name}${id === undefined ? '' : ` (${id})`}: ${outcome}`,
+    );
     for (const { service, before, after } of images) {
       if (before !== after)
         console.log(`    ${service}: ${before?.slice(0, 19) ?? 'none'} → ${after?.slice(0, 19) ?? 'none'}`);
     }
   }
   const why = [reason, message, remedy].filter(Boolean).join('. ').replaceAll('..', '.');
-  console.log(harmless(`${markOf(outcome)} ${outcome}${why ? `: ${why}` : ''}`));
+  console.log(stripControl(`${outcomeMark(outcome)} ${outcome}${why ? `: ${why}` : ''}`));
 }
 
 /** Undefined for what a newer agent tells. */
-function textOf(event: Event): string | undefined {
+function formatEvent(event: Event): string | undefined {
   switch (event.kind) {
     case 'waiting':
       return `waiting for run ${event.for}, which holds ${event.what}\n`;
     case 'planned':
-      return planOf(event);
+      return formatPlan(event);
     case 'step-started':
       return `── ${event.phase === 'do' ? '' : `${event.phase}: `}${event.step}: ${event.text}\n`;
     case 'output':
       return event.text;
     case 'step-finished':
-      return `${markOf(event.outcome)} ${event.step} (${(event.ms / 1000).toFixed(1)} s)${event.message ? `: ${event.message}` : ''}\n`;
+      return `${outcomeMark(event.outcome)} ${event.step} (${(event.ms / 1000).toFixed(1)} s)${event.message ? `: ${event.message}` : ''}\n`;
     case 'note':
       return `${event.text}\n`;
     case 'document-finished':
@@ -86,7 +88,7 @@ function textOf(event: Event): string | undefined {
 }
 
 /** The plan as a person reads it; where it is carried out the steps tell themselves. */
-function planOf({ title, summary, changes }: Extract<Event, { kind: 'planned' }>): string {
+function formatPlan({ title, summary, changes }: Extract<Event, { kind: 'planned' }>): string {
   const told = changes.map(({ subject, change, details }) => {
     const why = details.length > 0 ? ` (${details.join(', ')})` : '';
     return `  ${subject}: ${change}${why}`;
@@ -94,11 +96,11 @@ function planOf({ title, summary, changes }: Extract<Event, { kind: 'planned' }>
   return [title, ...(summary ? [`  ${summary}`] : []), ...told, ''].join('\n');
 }
 
-function markOf(outcome: string): string {
+function outcomeMark(outcome: string): string {
   return outcome === 'succeeded' || outcome === 'planned' ? '✓' : outcome === 'skipped' ? '–' : '✗';
 }
 
-function harmless(text: string): string {
+function stripControl(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '');
 }

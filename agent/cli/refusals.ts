@@ -1,54 +1,64 @@
 import { type Refusal, Refused } from '../../protocol/refusal.ts';
 
-function refused(code: string, message: string, remedy: string): Refused {
+function createRefused(code: string, message: string, remedy: string): Refused {
   return new Refused({ code, message, remedy });
 }
 
 /** Every way in which the command line itself turns a call down. */
-export const refusals = {
+export const cliRefusals = {
   /** `usage` tells how the command is called. */
-  wrongCall: (usage: string) => refused('wrong-call', usage.trimEnd(), 'Call it like that; "chatops man" tells more.'),
-  optionInvalid: (option: string, remedy: string) => refused('option-invalid', `${option} can’t be used.`, remedy),
+  wrongCall: (usage: string) =>
+    createRefused('wrong-call', usage.trimEnd(), 'Call it like that; "chatops man" tells more.'),
+  optionInvalid: (option: string, remedy: string) =>
+    createRefused('option-invalid', `${option} can’t be used.`, remedy),
   agentUnreachable: (socket: string, why: string) =>
-    refused(
+    createRefused(
       'agent-unreachable',
       `The agent does not answer at ${socket}: ${why}.`,
       'Start it, name its configuration with --config, and run this as its user or root.',
     ),
   goesOn: () =>
-    refused(
+    createRefused(
       'agent-unreachable',
       'The agent can’t be reached: the run goes on at the host.',
       'Try again when it can be reached.',
     ),
-  noRuns: () => refused('run-unknown', 'There are no runs yet.', 'Begin one: chatops run FILE.'),
+  noRuns: () => createRefused('run-unknown', 'There are no runs yet.', 'Begin one: chatops run FILE.'),
   severalHosts: () =>
-    refused(
+    createRefused(
       'several-hosts',
       'These intents are for several hosts, which the action drives.',
       'Here one agent is spoken with: give it a file of its own.',
     ),
   fileExists: (path: string) =>
-    refused('file-exists', `${path} is there already, and is left as it is.`, 'Move it away, or name another place.'),
+    createRefused(
+      'file-exists',
+      `${path} is there already, and is left as it is.`,
+      'Move it away, or name another place.',
+    ),
   numbersUnknown: (why: string, repository: string) =>
-    refused(
+    createRefused(
       'numbers-unknown',
       `The numbers of ${repository} can’t be had from GitHub: ${why}.`,
       `Give --repository-id and --owner-id: gh api repos/${repository} --jq '.id, .owner.id'. Or take --profile offline, which needs none.`,
     ),
   casesInvalid: (file: string, why: string) =>
-    refused('cases-invalid', `${file}: ${why}`, 'Correct it; docs/policy.md shows such a file.'),
+    createRefused('cases-invalid', `${file}: ${why}`, 'Correct it; docs/policy.md shows such a file.'),
   keyUnknown: (entry: string, id: string, ids: readonly string[]) =>
-    refused('key-unknown', `"${entry}" has no key ${id}. It has: ${ids.join(', ') || 'none'}.`, 'Name one of those.'),
+    createRefused(
+      'key-unknown',
+      `"${entry}" has no key ${id}. It has: ${ids.join(', ') || 'none'}.`,
+      'Name one of those.',
+    ),
   hookUnknown: (name: string, file: string, names: readonly string[]) =>
-    refused(
+    createRefused(
       'hook-unknown',
       `There is no hook "${name}" in ${file}. There are: ${names.join(', ') || 'none'}.`,
       'Name one of those.',
     ),
-  notBegun: (what: string, begin: string) => refused('not-begun', what, `Begin with: ${begin}`),
+  notBegun: (what: string, begin: string) => createRefused('not-begun', what, `Begin with: ${begin}`),
   credentialKept: (file: string) =>
-    refused(
+    createRefused(
       'credential-kept',
       `${file}: systemd gives it to the agent.`,
       'Add the new secret as a further line to the file of LoadCredential=, and restart the agent; take the old line out when nobody uses it any more.',
@@ -56,7 +66,7 @@ export const refusals = {
 } satisfies Record<string, (...args: never[]) => Refused>;
 
 /** What a person (or a program, with --json) is told of whatever ended a command: errors of the system and of files too. */
-export function refusalOf(error: unknown): Refusal {
+export function toRefusal(error: unknown): Refusal {
   if (error instanceof Refused) return error.refusal;
   const {
     message,

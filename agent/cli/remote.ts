@@ -1,15 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
-import { ask, askAll, listRuns } from '../../client/ask.ts';
-import type { Task } from '../../client/command.ts';
-import { cancel, type Delivery, deliver, type Following } from '../../client/deliver.ts';
+import { askAgent, askAgentParts, listRuns } from '../../client/ask.ts';
+import type { CommandTask } from '../../client/command.ts';
+import { cancelRun, type DeliveryOptions, deliver, type FollowRequest } from '../../client/deliver.ts';
 import { parseDuration } from '../../intents/duration.ts';
 import { readPublicKey, readSecretKey } from '../../protocol/keys.ts';
 import type { Answer, Question } from '../../protocol/question.ts';
 import type { Receipt } from '../../protocol/receipt.ts';
 import { EventPrinter } from './print-run.ts';
-import { refusals } from './refusals.ts';
+import { cliRefusals } from './refusals.ts';
 
 /** Options of the commands that also speak with an agent elsewhere, over the tailnet. */
 export const REMOTE_OPTIONS = {
@@ -35,17 +35,17 @@ const CONNECT_MS = 10_000;
 const CANCEL_MS = 30_000;
 
 /** An agent elsewhere, spoken with as the owner of a signing key. */
-export class Remote {
-  readonly #delivery: Delivery;
+export class RemoteAgent {
+  readonly #delivery: DeliveryOptions;
   readonly #json: boolean;
-  readonly origin: Task['origin'];
+  readonly origin: CommandTask['origin'];
 
   constructor(values: RemoteValues & { agent: string; key: string; file: string; as: string }) {
     const { agent, key, file, as } = values;
     if (!/^wss?:\/\/[^/?#@\s]+\/?$/.test(agent) || !URL.canParse(agent))
-      throw refusals.optionInvalid(`--agent ${agent}`, 'Write ws://name:8000 or wss://name:8000.');
+      throw cliRefusals.optionInvalid(`--agent ${agent}`, 'Write ws://name:8000 or wss://name:8000.');
     if (!/^[A-Za-z0-9][\w.-]{0,63}$/.test(as))
-      throw refusals.optionInvalid(`--as ${as}`, 'Say who you are: --as NAME.');
+      throw cliRefusals.optionInvalid(`--as ${as}`, 'Say who you are: --as NAME.');
     this.#json = values.json;
     this.#delivery = {
       agent: { url: agent.replace(/\/$/, ''), key: readPublicKey(key) },
@@ -61,8 +61,8 @@ export class Remote {
   }
 
   /** Sends what is to be done, or follows a run, and shows it to its end. Throws `Refused`. */
-  async show(what: Omit<Task, 'id' | 'origin' | 'approval'> | { follow: string }): Promise<Receipt> {
-    const task: Task | Following =
+  async show(what: Omit<CommandTask, 'id' | 'origin' | 'approval'> | { follow: string }): Promise<Receipt> {
+    const task: CommandTask | FollowRequest =
       'follow' in what
         ? { ...what, origin: this.origin }
         : { ...what, id: randomUUID(), origin: this.origin, approval: null };
@@ -76,8 +76,8 @@ export class Remote {
   }
 
   /** Sends what is to be done and does not wait for its end. Returns the run's id. Throws `Refused`. */
-  async begin(what: Omit<Task, 'id' | 'origin' | 'approval'>): Promise<string> {
-    const task: Task = { ...what, id: randomUUID(), origin: this.origin, approval: null };
+  async begin(what: Omit<CommandTask, 'id' | 'origin' | 'approval'>): Promise<string> {
+    const task: CommandTask = { ...what, id: randomUUID(), origin: this.origin, approval: null };
     const events = deliver(task, this.#delivery);
     await events.next();
     await events.return(undefined as never);
@@ -85,7 +85,7 @@ export class Remote {
   }
 
   async cancel(run: string): Promise<Receipt> {
-    if (!(await cancel(run, { origin: this.origin }, this.#delivery, CANCEL_MS))) throw refusals.goesOn();
+    if (!(await cancelRun(run, { origin: this.origin }, this.#delivery, CANCEL_MS))) throw cliRefusals.goesOn();
     return this.show({ follow: run });
   }
 
@@ -95,12 +95,13 @@ export class Remote {
 
   /** Throws `Refused`. */
   ask<Q extends Question>(question: Q): Promise<Answer<Q['about']>> {
-    return ask(question, { origin: this.origin }, this.#delivery);
+    return askAgent(question, { origin: this.origin }, this.#delivery);
   }
 
   /** All rows of the audit that there are when it begins. Throws `Refused`. */
   async *audit(): AsyncGenerator<Answer<'audit'>[number]> {
-    for await (const rows of askAll({ about: 'audit', after: 0 }, { origin: this.origin }, this.#delivery)) yield* rows;
+    for await (const rows of askAgentParts({ about: 'audit', after: 0 }, { origin: this.origin }, this.#delivery))
+      yield* rows;
   }
 }
 
@@ -108,16 +109,16 @@ export class Remote {
  * The agent that options or environment name (CHATOPS_AGENT, CHATOPS_AGENT_KEY, CHATOPS_SIGNING_KEY_FILE, CHATOPS_AS);
  * undefined where the one of this host is meant. Throws `Refused`.
  */
-export function remoteOf(values: RemoteValues): Remote | undefined {
+export function createRemoteAgent(values: RemoteValues): RemoteAgent | undefined {
   const agent = values.agent ?? (values.socket === undefined ? process.env.CHATOPS_AGENT : undefined);
   if (agent === undefined || agent === '') return undefined;
   const need = (value: string | undefined, option: string, variable: string): string => {
     const found = value ?? process.env[variable];
     if (!found)
-      throw refusals.optionInvalid('--agent alone', `Name --${option} too, or ${variable} in the environment.`);
+      throw cliRefusals.optionInvalid('--agent alone', `Name --${option} too, or ${variable} in the environment.`);
     return found;
   };
-  return new Remote({
+  return new RemoteAgent({
     ...values,
     agent,
     key: need(values['agent-key'], 'agent-key', 'CHATOPS_AGENT_KEY'),

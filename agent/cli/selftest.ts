@@ -3,16 +3,16 @@ import { parseArgs } from 'node:util';
 import { generateKey, readSecretKey } from '../../protocol/keys.ts';
 import { VERSION } from '../../protocol/version.ts';
 import { parseListen, readConfig } from '../config/load.ts';
-import type { Ground } from '../diagnostics/attacker.ts';
-import { AFTERWARDS, ATTACKS, type Attack } from '../diagnostics/attacks.ts';
-import { ask, socketOf } from './local-client.ts';
-import { refusals } from './refusals.ts';
+import type { AttackTarget } from '../diagnostics/attacker.ts';
+import { ATTACKS, type Attack, FINAL_ATTACKS } from '../diagnostics/attacks.ts';
+import { findSocket, requestAgent } from './local-client.ts';
+import { cliRefusals } from './refusals.ts';
 
 const USAGE = 'usage: chatops selftest --attack [--out REPORT.json] [--json] [--config FILE]\n';
 /** So many attacks go on side by side. */
-const LANES = 4;
+const PARALLEL_ATTACKS = 4;
 
-interface Result {
+interface AttackResult {
   name: string;
   right: string[];
   got: string;
@@ -20,7 +20,7 @@ interface Result {
 }
 
 /** Attacks the agent of this host, and writes down what became of each attack; the agent signs that report. */
-export async function selftest(args: string[]): Promise<number> {
+export async function selftestCommand(args: string[]): Promise<number> {
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
@@ -32,29 +32,29 @@ export async function selftest(args: string[]): Promise<number> {
     },
   });
   if (!values.attack || positionals.length > 0) {
-    throw refusals.wrongCall(USAGE);
+    throw cliRefusals.wrongCall(USAGE);
   }
   const config = readConfig(values.config);
   const key = generateKey();
-  const socket = socketOf(values);
-  await ask(socket, 'POST', '/selftest', { key: key.public });
+  const socket = findSocket(values);
+  await requestAgent(socket, 'POST', '/selftest', { key: key.public });
   const { host, port } = parseListen(config.listen) ?? { host: '127.0.0.1', port: 0 };
-  const ground: Ground = {
+  const ground: AttackTarget = {
     ...{ host, port, tls: config.tls !== undefined, agent: config.agent },
     ...{ key: readSecretKey(key.secret), stranger: readSecretKey(generateKey().secret) },
   };
-  const results: Result[] = [];
-  const tell = (result: Result) => {
+  const results: AttackResult[] = [];
+  const tell = (result: AttackResult) => {
     results.push(result);
     const expected = result.passed ? '' : `, expected ${result.right.join(' or ')}`;
     if (!values.json) console.log(`${result.passed ? '✓' : '✗'} ${result.name}: ${result.got}${expected}`);
   };
   const waiting = [...ATTACKS];
   const lane = async () => {
-    for (let next = waiting.shift(); next; next = waiting.shift()) tell(await carry(next, ground));
+    for (let next = waiting.shift(); next; next = waiting.shift()) tell(await runAttack(next, ground));
   };
-  await Promise.all(Array.from({ length: LANES }, lane));
-  for (const last of AFTERWARDS) tell(await carry(last, ground));
+  await Promise.all(Array.from({ length: PARALLEL_ATTACKS }, lane));
+  for (const last of FINAL_ATTACKS) tell(await runAttack(last, ground));
   const failed = results.filter(({ passed }) => !passed).length;
   const report = {
     agent: config.agent,
@@ -64,7 +64,7 @@ export async function selftest(args: string[]): Promise<number> {
     failed,
     results,
   };
-  const signed = await ask<object>(socket, 'POST', '/selftest/report', report);
+  const signed = await requestAgent<object>(socket, 'POST', '/selftest/report', report);
   if (values.out !== undefined) writeFileSync(values.out, `${JSON.stringify(signed, null, 1)}\n`, { mode: 0o644 });
   if (values.json) console.log(JSON.stringify(signed));
   else
@@ -74,7 +74,7 @@ export async function selftest(args: string[]): Promise<number> {
   return failed === 0 ? 0 : 1;
 }
 
-async function carry({ name, right, run }: Attack, ground: Ground): Promise<Result> {
+async function runAttack({ name, right, run }: Attack, ground: AttackTarget): Promise<AttackResult> {
   const got = await run(ground).catch((error: unknown) => `fault: ${error instanceof Error ? error.message : error}`);
   return { name, right, got, passed: right.includes(got) };
 }

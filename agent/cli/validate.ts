@@ -1,16 +1,16 @@
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { validateFiles } from '../../intents/validate.ts';
-import { refusals } from './refusals.ts';
+import { cliRefusals } from './refusals.ts';
 
-export function validate(args: string[]): number {
+export function validateCommand(args: string[]): number {
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
     options: { json: { type: 'boolean', default: false } },
   });
   if (positionals.length === 0) {
-    throw refusals.wrongCall('usage: chatops validate FILE… [--json]');
+    throw cliRefusals.wrongCall('usage: chatops validate FILE… [--json]');
   }
   const files = positionals.map(file => ({ file, text: readFileSync(file, 'utf8') }));
   const { lines, problems, documents } = validateFiles(files);

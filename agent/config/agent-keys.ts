@@ -8,7 +8,7 @@ export const KEY_FILE = 'agent.key';
 export const NEXT_KEY_FILE = 'agent.key.next';
 
 /** The keys with which the agent signs its hellos and receipts: both of them while its key is being changed. */
-export class OwnKeys {
+export class AgentKeys {
   readonly #folder: string;
   #texts: string[] = [];
   #keys: [SecretKey, ...SecretKey[]];

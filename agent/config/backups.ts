@@ -15,7 +15,7 @@ export const SecretFile = z
 
 /** A path that is given to ssh as part of a line: no spaces, no quotes. */
 const Word = z.string().regex(/^\/[\w./@+-]+$/, 'Expected an absolute path of letters, digits and "._@+-"');
-const BackupRemote = z.strictObject({
+const BackupRemoteSchema = z.strictObject({
   target: z
     .string()
     .regex(
@@ -83,7 +83,7 @@ export const BackupsConfig = z
       )
       .default([])
       .describe('Where backups may be written. Without one there are none.'),
-    remotes: z.array(BackupRemote).default([]).describe('Other hosts that take backups by rsync.'),
+    remotes: z.array(BackupRemoteSchema).default([]).describe('Other hosts that take backups by rsync.'),
     databases: z
       .array(
         z.strictObject({

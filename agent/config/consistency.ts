@@ -1,14 +1,14 @@
-import { cronTrouble } from './schedules.ts';
-import { type AllowRule, type DenyRule, matches, type TrustEntry } from './trust.ts';
+import { explainInvalidCron } from './schedules.ts';
+import { type AllowRule, type DenyRule, matchesPattern, type TrustEntry } from './trust.ts';
 
 /** A part of agent.yaml that can't be meant: where, and why. */
-export interface Contradiction {
+export interface Inconsistency {
   path: (string | number)[];
   message: string;
 }
 
 /** What of agent.yaml is looked at. */
-interface Checked {
+interface ConsistencyInput {
   trust: TrustEntry[];
   github?: object | undefined;
   proxmox: { api?: object | undefined; programs?: string | undefined };
@@ -20,14 +20,21 @@ interface Checked {
 const ABOUT_BACKUPS = ['guests', 'kinds', 'destinations'] as const;
 
 /** Rules that can never admit anything, and rules that contradict each other. */
-export function contradictionsOf({ trust, github, proxmox, schedules, notify, hooks }: Checked): Contradiction[] {
-  const both: Contradiction[] =
+export function findInconsistencies({
+  trust,
+  github,
+  proxmox,
+  schedules,
+  notify,
+  hooks,
+}: ConsistencyInput): Inconsistency[] {
+  const both: Inconsistency[] =
     proxmox.api && proxmox.programs !== undefined
       ? [{ path: ['proxmox', 'programs'], message: 'Expected either "programs" or "api"' }]
       : [];
   const ofEntries = trust.flatMap((entry, index) => {
     const at = (...rest: (string | number)[]) => ['trust', index, ...rest];
-    const found: Contradiction[] = [];
+    const found: Inconsistency[] = [];
     if (entry.local !== undefined) {
       const vouched = (['key', 'github', 'tailscale', 'repository', 'confirm_with_github', 'may_ask'] as const).find(
         key => entry[key] !== undefined,
@@ -51,11 +58,12 @@ export function contradictionsOf({ trust, github, proxmox, schedules, notify, ho
     if (entry.confirm_with_github && !github)
       found.push({ path: at('confirm_with_github'), message: 'Expected github.token_file beside it' });
     for (const [number, rule] of entry.allow.entries())
-      for (const { path, message } of ofRule(rule, entry)) found.push({ path: at('allow', number, ...path), message });
+      for (const { path, message } of checkRule(rule, entry))
+        found.push({ path: at('allow', number, ...path), message });
     return found;
   });
-  const ofSchedules = schedules.flatMap(({ name, cron, timezone }, index): Contradiction[] => {
-    const why = cronTrouble(cron, timezone);
+  const ofSchedules = schedules.flatMap(({ name, cron, timezone }, index): Inconsistency[] => {
+    const why = explainInvalidCron(cron, timezone);
     return [
       ...(why === undefined
         ? []
@@ -75,7 +83,7 @@ export function contradictionsOf({ trust, github, proxmox, schedules, notify, ho
   });
   const names = notify.channels.map(({ name }) => name);
   const ofNotices = [
-    ...names.flatMap((name, index): Contradiction[] =>
+    ...names.flatMap((name, index): Inconsistency[] =>
       names.indexOf(name) === index
         ? []
         : [
@@ -85,7 +93,7 @@ export function contradictionsOf({ trust, github, proxmox, schedules, notify, ho
             },
           ],
     ),
-    ...notify.rules.flatMap(({ channels }, index): Contradiction[] =>
+    ...notify.rules.flatMap(({ channels }, index): Inconsistency[] =>
       channels
         .filter(name => !names.includes(name))
         .map(name => ({
@@ -94,7 +102,7 @@ export function contradictionsOf({ trust, github, proxmox, schedules, notify, ho
         })),
     ),
   ];
-  const ofHooks = hooks.flatMap(({ name }, index): Contradiction[] => [
+  const ofHooks = hooks.flatMap(({ name }, index): Inconsistency[] => [
     ...(hooks.findIndex(one => one.name === name) === index
       ? []
       : [{ path: ['hooks', index, 'name'], message: `Expected a name of its own; "${name}" is used twice` }]),
@@ -110,8 +118,8 @@ export function contradictionsOf({ trust, github, proxmox, schedules, notify, ho
   return [...both, ...ofHooks, ...ofSchedules, ...ofNotices, ...ofEntries];
 }
 
-function ofRule(rule: AllowRule, entry: TrustEntry): Contradiction[] {
-  const found: Contradiction[] = [];
+function checkRule(rule: AllowRule, entry: TrustEntry): Inconsistency[] {
+  const found: Inconsistency[] = [];
   const isOfBackups = rule.actions.some(action => ['backup', 'restore', 'drill'].includes(action));
   for (const key of ABOUT_BACKUPS)
     if (rule[key] && !isOfBackups)
@@ -150,5 +158,5 @@ function covers(deny: DenyRule, allow: AllowRule): boolean {
 /** As far as patterns can be compared without knowing all names. */
 function coversAll(denied: string[] | undefined, allowed: string[] | undefined): boolean {
   if (denied === undefined) return true;
-  return allowed?.every(name => denied.some(pattern => matches(pattern, name))) ?? false;
+  return allowed?.every(name => denied.some(pattern => matchesPattern(pattern, name))) ?? false;
 }

@@ -1,7 +1,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { isNode, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
-import { nearest } from '../../intents/suggest.ts';
+import { suggestNearest } from '../../intents/suggest.ts';
 import { yamlValue } from '../../intents/yaml-value.ts';
 import { Config } from './schema.ts';
 
@@ -72,10 +72,10 @@ export function parseConfig(text: string, file: string): Config {
     const where = at(isNode(node) ? (node.range?.[0] ?? 0) : 0);
     const path = issue.path.join('.');
     if (issue.code !== 'unrecognized_keys') return `${where}: ${path}: ${issue.message}`;
-    const known = knownKeys(issue.path);
+    const known = knownConfigKeys(issue.path);
     return issue.keys
       .map(key => {
-        const near = nearest(key, known);
+        const near = suggestNearest(key, known);
         return `${where}: ${path ? `${path}: ` : ''}the key "${key}" is not known. ${near ? `Did you mean "${near}"?` : `Known keys: ${known.join(', ')}.`}`;
       })
       .join('\n');
@@ -89,7 +89,7 @@ export function configJsonSchema(): object {
 }
 
 /** The keys that the object at `path` may have, read from the schema. */
-function knownKeys(path: readonly PropertyKey[]): string[] {
+function knownConfigKeys(path: readonly PropertyKey[]): string[] {
   let schema: unknown = configJsonSchema();
   for (const part of path) {
     const node = schema as { properties?: Record<string, unknown>; items?: unknown };

@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import { FILTERS, readFilters } from '../../intents/filters.ts';
-import { nearest } from '../../intents/suggest.ts';
+import { suggestNearest } from '../../intents/suggest.ts';
 import { SecretFile } from './backups.ts';
-import { cronTrouble } from './schedules.ts';
-import { Name } from './trust.ts';
+import { explainInvalidCron } from './schedules.ts';
+import { ConfigName } from './trust.ts';
 
 /** What people may want to hear of. */
 export const NOTICE_EVENTS = [
@@ -43,7 +43,7 @@ export type Field = (typeof FIELDS)[number];
 export const EACH = /\{\{\s*(.*?)\s*\}\}/g;
 
 export const EXPRESSION = /^([a-z]+)((?:\s*\|\s*[a-z]+(?:\s*:\s*(?:"[^"{}]*"|'[^'{}]*'|-?\d+(?:\.\d+)?))?)*)$/;
-export const Text = z
+export const TemplateText = z
   .string()
   .min(1)
   .max(2000)
@@ -53,7 +53,7 @@ export const Text = z
       const isField = FIELDS.some(field => field === name);
       const wrong = readFilters(filters).find(filter => !FILTERS.includes(filter.name));
       if (isField && !wrong) continue;
-      const near = isField ? undefined : nearest(name, FIELDS);
+      const near = isField ? undefined : suggestNearest(name, FIELDS);
       context.addIssue({
         code: 'custom',
         message: near
@@ -64,7 +64,10 @@ export const Text = z
   });
 /** Other words for a notice: `{{ agent }}`, `{{ stack | default: "this host" }}`. */
 export const Template = z
-  .strictObject({ title: Text.optional().describe('In place of "AGENT: TITLE".'), text: Text.optional() })
+  .strictObject({
+    title: TemplateText.optional().describe('In place of "AGENT: TITLE".'),
+    text: TemplateText.optional(),
+  })
   .describe(
     'Other words: {{ event }}, {{ severity }}, {{ agent }}, {{ title }}, {{ text }}, {{ code }}, {{ stack }}, {{ run }}, {{ schedule }}, {{ url }}, {{ count }}, {{ at }}.',
   );
@@ -75,12 +78,12 @@ export const Digest = z
     cron: z.string().min(1).max(200).describe('"0 8 * * *": minute, hour, day, month, weekday.'),
     timezone: z.string().default('UTC'),
   })
-  .refine(({ cron, timezone }) => cronTrouble(cron, timezone) === undefined, {
+  .refine(({ cron, timezone }) => explainInvalidCron(cron, timezone) === undefined, {
     error: 'Expected a time that comes, such as {cron: "0 8 * * *", timezone: Europe/Berlin}',
   })
   .describe('In place of each notice by itself: all of them together, at these times.');
 export type Digest = z.infer<typeof Digest>;
-const name = Name.describe('For the rules.');
+const name = ConfigName.describe('For the rules.');
 
 /** What every channel that people read can have. */
 export const readable = { name, template: Template.optional(), digest: Digest.optional() };

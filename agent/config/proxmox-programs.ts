@@ -6,7 +6,7 @@ import { secretPath } from '../system/secret-file.ts';
 import type { Config } from './load.ts';
 
 /** What stands in for Proxmox's own programs where agent.yaml names its API. */
-export const PROGRAMS = ['vzdump', 'pvesh', 'pvesm', 'qm', 'pct', 'qmrestore'] as const;
+export const PROXMOX_PROGRAMS = ['vzdump', 'pvesh', 'pvesm', 'qm', 'pct', 'qmrestore'] as const;
 
 const FOLDER = 'proxmox';
 
@@ -31,7 +31,7 @@ export function writePrograms(
   const api: ApiFile = { ...proxmox.api, token_file: secretPath(proxmox.api.token_file) };
   writeFileSync(file, JSON.stringify(api), { mode: 0o600 });
   const [node = process.execPath, program = ''] = self;
-  for (const name of PROGRAMS) {
+  for (const name of PROXMOX_PROGRAMS) {
     const path = join(folder, name);
     const text = `#!${node}\nprocess.argv.splice(2, 0, 'proxmox', ${JSON.stringify(name)}, ${JSON.stringify(file)});\nawait import(${JSON.stringify(pathToFileURL(program).href)});\n`;
     writeFileSync(path, text, { mode: 0o700 });

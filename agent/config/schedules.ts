@@ -16,7 +16,7 @@ export function cronOf({ cron, timezone }: Pick<Schedule, 'cron' | 'timezone'>):
 }
 
 /** Why the text is no cron that ever fires; undefined where it is one. */
-export function cronTrouble(cron: string, timezone: string): string | undefined {
+export function explainInvalidCron(cron: string, timezone: string): string | undefined {
   try {
     return cronOf({ cron, timezone }).nextRun() ? undefined : 'it never comes';
   } catch (error) {

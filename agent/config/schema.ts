@@ -4,11 +4,11 @@ import { Duration } from '../../intents/duration.ts';
 import { DEFAULT_PORT } from '../../protocol/wire.ts';
 import { COMPOSE_GRANTS } from '../plan/plan.ts';
 import { Absolute, BackupsConfig, SecretFile } from './backups.ts';
-import { contradictionsOf } from './consistency.ts';
+import { findInconsistencies } from './consistency.ts';
 import { PRESETS } from './hooks.ts';
 import { Channel, NOTICE_EVENTS, SEVERITIES } from './notify.ts';
 import { isZone, parseWindow } from './time-windows.ts';
-import { Name, Pattern, TailscaleRules, TrustEntry } from './trust.ts';
+import { ConfigName, NamePattern, TailscaleRules, TrustEntry } from './trust.ts';
 
 const Address = z.string().refine(isAddressRange, { error: 'Expected an address or a range such as "100.64.0.0/10"' });
 
@@ -18,7 +18,7 @@ const JsonPath = z.string().regex(/^[\w-]+(\.[\w-]+){0,9}$/, 'Expected a path su
 /** agent.yaml: whom this host trusts, and what it lets them touch. */
 export const Config = z
   .strictObject({
-    agent: Name.describe('This agent’s name: the audience of commands and the prefix of the log.'),
+    agent: ConfigName.describe('This agent’s name: the audience of commands and the prefix of the log.'),
     listen: z
       .string()
       .refine(text => parseListen(text) !== undefined, { error: 'Expected one address and port: "100.64.0.7:8000"' })
@@ -61,7 +61,7 @@ export const Config = z
         grants: z
           .array(
             z.strictObject({
-              stack: Pattern,
+              stack: NamePattern,
               allow: z.array(z.enum(COMPOSE_GRANTS)).min(1).describe('What its compose file may do beyond the rules.'),
             }),
           )
@@ -94,7 +94,7 @@ export const Config = z
     secrets: z
       .strictObject({
         show: z
-          .array(Pattern)
+          .array(NamePattern)
           .default([])
           .describe('Names in env files whose values may be told in logs. The others become stars.'),
       })
@@ -107,7 +107,7 @@ export const Config = z
         api: z
           .strictObject({
             url: z.url({ protocol: /^https$/ }).describe('https://127.0.0.1:8006'),
-            node: Name.describe('This node’s name.'),
+            node: ConfigName.describe('This node’s name.'),
             token_file: SecretFile.describe('Its first line: USER@REALM!NAME=UUID.'),
             ca_file: Absolute.optional().describe('Usually /etc/pve/pve-root-ca.pem.'),
           })
@@ -179,7 +179,7 @@ export const Config = z
     schedules: z
       .array(
         z.strictObject({
-          name: Name,
+          name: ConfigName,
           cron: z.string().min(1).max(200).describe('"0 3 * * *": minute, hour, day, month, weekday.'),
           timezone: z
             .string()
@@ -188,7 +188,7 @@ export const Config = z
             .describe(
               'Summer time is kept: a time that there is not comes at the first one there is, one that comes twice once.',
             ),
-          intent: Name.describe('A file in intents_dir, without its ending.'),
+          intent: ConfigName.describe('A file in intents_dir, without its ending.'),
           params: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).default({}),
           jitter: Duration.optional().describe('Up to so much later, always the same for the same time.'),
           catch_up: z
@@ -203,8 +203,8 @@ export const Config = z
       .array(
         z
           .strictObject({
-            name: Name,
-            intent: Name.describe('A file in intents_dir, without its ending.'),
+            name: ConfigName,
+            intent: ConfigName.describe('A file in intents_dir, without its ending.'),
             preset: z
               .enum(Object.keys(PRESETS) as [keyof typeof PRESETS])
               .default('generic')
@@ -261,9 +261,9 @@ export const Config = z
         rules: z
           .array(
             z.strictObject({
-              channels: z.array(Name).min(1),
+              channels: z.array(ConfigName).min(1),
               on: z.array(z.enum(NOTICE_EVENTS)).min(1).optional().describe('Which events. Default: all.'),
-              stacks: z.array(Pattern).min(1).optional().describe('Only what is about one of these stacks.'),
+              stacks: z.array(NamePattern).min(1).optional().describe('Only what is about one of these stacks.'),
               min_severity: z.enum(SEVERITIES).optional(),
             }),
           )
@@ -280,7 +280,7 @@ export const Config = z
     trust: z.array(TrustEntry).min(1).describe('Who may send commands, and what they may do.'),
   })
   .superRefine((config, context) => {
-    for (const { path, message } of contradictionsOf(config)) context.addIssue({ code: 'custom', path, message });
+    for (const { path, message } of findInconsistencies(config)) context.addIssue({ code: 'custom', path, message });
   });
 export type Config = z.infer<typeof Config>;
 

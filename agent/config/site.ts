@@ -1,13 +1,13 @@
 import { join } from 'node:path';
-import type { Site } from '../executors/executor.ts';
+import type { HostSite } from '../executors/executor.ts';
 import { secretPath } from '../system/secret-file.ts';
 import { parseSize } from './load.ts';
 import { proxmoxFolder } from './proxmox-programs.ts';
 import type { Config } from './schema.ts';
-import { matches } from './trust.ts';
+import { matchesPattern } from './trust.ts';
 
 /** What agent.yaml says of this machine, for executors. */
-export function siteOf(config: Config): Site {
+export function siteOf(config: Config): HostSite {
   return {
     stacksRoot: config.stacks.root,
     memory: join(config.state_dir, 'stacks'),
@@ -19,7 +19,7 @@ export function siteOf(config: Config): Site {
       ports: config.compose.ports.split('-').map(Number) as [number, number],
       socket: config.docker.socket,
       grantsOf: stack =>
-        config.compose.grants.filter(grant => matches(grant.stack, stack)).flatMap(({ allow }) => allow),
+        config.compose.grants.filter(grant => matchesPattern(grant.stack, stack)).flatMap(({ allow }) => allow),
     },
     backups: {
       sources: [...config.backups.sources, config.stacks.root],

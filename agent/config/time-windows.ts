@@ -1,5 +1,5 @@
 /** A time of the week, in a zone: `Mon-Fri 07:00-22:00 Europe/Berlin`. */
-export interface Window {
+export interface TimeWindow {
   /** 0 is Sunday. */
   days: ReadonlySet<number>;
   /** Minutes since midnight. `to` before `from`: over midnight, counted to the day on which it began. */
@@ -12,7 +12,7 @@ const DAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'];
 const FORM = /^(?:([a-z,-]+)\s+)?([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)(?:\s+(\S+))?$/i;
 
 /** Undefined where the text is none. Without days: each; without a zone: UTC. */
-export function parseWindow(text: string): Window | undefined {
+export function parseWindow(text: string): TimeWindow | undefined {
   const [, days, hour, minute, endHour, endMinute, zone = 'UTC'] = FORM.exec(text.trim()) ?? [];
   if (hour === undefined || !isZone(zone)) return undefined;
   const from = Number(hour) * 60 + Number(minute);
@@ -22,7 +22,7 @@ export function parseWindow(text: string): Window | undefined {
 }
 
 /** Whether it is that time. */
-export function isWithin({ days, from, to, zone }: Window, at: Date): boolean {
+export function isWithin({ days, from, to, zone }: TimeWindow, at: Date): boolean {
   const { day, minutes } = localTime(at, zone);
   if (from < to) return days.has(day) && minutes >= from && minutes < to;
   return (days.has(day) && minutes >= from) || (days.has((day + 6) % 7) && minutes < to);
@@ -31,7 +31,7 @@ export function isWithin({ days, from, to, zone }: Window, at: Date): boolean {
 const MINUTE = 60_000;
 
 /** How long it still is that time, in milliseconds: to a minute's end, at most a week. */
-export function untilOver(window: Window, at: Date): number {
+export function remainingTime(window: TimeWindow, at: Date): number {
   let minutes = 0;
   while (minutes < 7 * 24 * 60 && isWithin(window, new Date(at.getTime() + minutes * MINUTE))) minutes++;
   return minutes === 0 ? 0 : minutes * MINUTE - (at.getTime() % MINUTE);

@@ -2,13 +2,13 @@ import { z } from 'zod';
 import { Duration } from '../../intents/duration.ts';
 import { ACTIONS } from '../../intents/intent.ts';
 import { KeyError, readPublicKey } from '../../protocol/keys.ts';
-import { SUBJECTS } from '../../protocol/question.ts';
+import { QUESTION_TOPICS } from '../../protocol/question.ts';
 import { parseWindow } from './time-windows.ts';
 
-export const Name = z
+export const ConfigName = z
   .string()
   .regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/, 'Expected letters, digits, "_", "." and "-"');
-export const Pattern = z
+export const NamePattern = z
   .string()
   .regex(/^[A-Za-z0-9_.*-]+$/, 'Expected a name, with "*" for any letters')
   .describe('A name; "*" stands for any letters: "stack-*".');
@@ -19,11 +19,11 @@ const KINDS = ['docker_volumes', 'vm_proxmox', 'plex', 'sqlite', 'postgres', 'my
 const scope = {
   actions: z.array(z.enum(ACTIONS)).min(1).describe('Which verbs.'),
   stacks: z
-    .array(Pattern)
+    .array(NamePattern)
     .min(1)
     .describe('On which stacks. "*" also takes in what belongs to no stack, such as a backup of a folder.'),
-  services: z.array(Pattern).min(1).optional().describe('Only intents that name one of these services.'),
-  guests: z.array(Pattern).min(1).optional().describe('Only intents about one of these Proxmox guests: "10*".'),
+  services: z.array(NamePattern).min(1).optional().describe('Only intents that name one of these services.'),
+  guests: z.array(NamePattern).min(1).optional().describe('Only intents about one of these Proxmox guests: "10*".'),
   kinds: z.array(z.enum(KINDS)).min(1).optional().describe('Only backups, restores and drills of these kinds.'),
   destinations: z
     .array(z.string().min(1).max(1024))
@@ -33,7 +33,9 @@ const scope = {
 };
 
 export const AllowRule = z.strictObject({
-  name: Name.optional().describe('For the audit and for "chatops policy". Default: "allow.1", counted in the entry.'),
+  name: ConfigName.optional().describe(
+    'For the audit and for "chatops policy". Default: "allow.1", counted in the entry.',
+  ),
   ...scope,
   require_labels: z
     .array(z.string().min(1).max(50))
@@ -71,7 +73,7 @@ export type AllowRule = z.infer<typeof AllowRule>;
 
 const DenyRule = z
   .strictObject({
-    name: Name.optional(),
+    name: ConfigName.optional(),
     actions: scope.actions.optional(),
     stacks: scope.stacks.optional(),
     services: scope.services,
@@ -127,7 +129,7 @@ const GithubClaims = z
 export type GithubClaims = z.infer<typeof GithubClaims>;
 
 export const TrustEntry = z.strictObject({
-  name: Name.describe('For the log, the audit and the metrics.'),
+  name: ConfigName.describe('For the log, the audit and the metrics.'),
   key: z
     .union([Key, z.array(Key).min(1).max(10)])
     .optional()
@@ -151,7 +153,7 @@ export const TrustEntry = z.strictObject({
     .optional()
     .describe('Ask GitHub, with the token of github.token_file, whether what the command says of itself is so.'),
   may_ask: z
-    .array(z.enum(SUBJECTS))
+    .array(z.enum(QUESTION_TOPICS))
     .min(1)
     .optional()
     .describe('What its owner may ask about this host from elsewhere ("chatops audit --agent …"). Default: nothing.'),
@@ -175,7 +177,7 @@ function isPublicKey(text: string): boolean {
 }
 
 /** `*` stands for any letters, also none; everything else for itself. */
-export function matches(pattern: string, name: string): boolean {
+export function matchesPattern(pattern: string, name: string): boolean {
   const [first = '', ...rest] = pattern.split('*');
   if (rest.length === 0) return first === name;
   if (!name.startsWith(first)) return false;

@@ -4,11 +4,11 @@ import { request as httpsRequest } from 'node:https';
 import { connect } from 'node:net';
 import WebSocket from 'ws';
 import type { SecretKey } from '../../protocol/keys.ts';
-import { PAYLOAD_TYPES, type PayloadType, sign } from '../../protocol/signature.ts';
+import { PAYLOAD_TYPES, type PayloadType, signPayload } from '../../protocol/signature.ts';
 import { SUBPROTOCOL, WIRE_PATH } from '../../protocol/wire.ts';
 
 /** The agent that is attacked, and who attacks. */
-export interface Ground {
+export interface AttackTarget {
   host: string;
   port: number;
   tls: boolean;
@@ -22,17 +22,17 @@ export interface Ground {
 /** For how long an answer is waited for, in milliseconds. */
 const PATIENCE = 15_000;
 
-type Frame = Record<string, unknown> & { type: string };
+type ReceivedFrame = Record<string, unknown> & { type: string };
 
 /** One connection to the agent's WebSocket that says what no action would. */
 export class Attacker {
   readonly socket: WebSocket;
-  readonly #frames: Frame[] = [];
+  readonly #frames: ReceivedFrame[] = [];
   #closed: string | undefined;
   #wake = () => {};
 
   constructor(
-    { host, port, tls }: Ground,
+    { host, port, tls }: AttackTarget,
     options: WebSocket.ClientOptions = {},
     protocol: string[] = [SUBPROTOCOL],
     path = WIRE_PATH,
@@ -63,7 +63,7 @@ export class Attacker {
     return (JSON.parse(Buffer.from(String(hello.payload), 'base64').toString()) as { challenge: string }).challenge;
   }
 
-  async hello(): Promise<Frame | undefined> {
+  async hello(): Promise<ReceivedFrame | undefined> {
     return this.#until(frames => frames.find(({ type }) => type === 'hello'));
   }
 
@@ -77,7 +77,7 @@ export class Attacker {
 
   #took(text: string): void {
     try {
-      this.#frames.push(JSON.parse(text.split('\n', 1)[0] ?? '') as Frame);
+      this.#frames.push(JSON.parse(text.split('\n', 1)[0] ?? '') as ReceivedFrame);
     } catch {
       // Not ours to judge.
     }
@@ -89,7 +89,7 @@ export class Attacker {
     this.#wake();
   }
 
-  async #until(find: (frames: Frame[]) => Frame | undefined): Promise<Frame | undefined> {
+  async #until(find: (frames: ReceivedFrame[]) => ReceivedFrame | undefined): Promise<ReceivedFrame | undefined> {
     const deadline = performance.now() + PATIENCE;
     for (;;) {
       const found = find(this.#frames);
@@ -122,26 +122,26 @@ export interface Forgery {
 }
 
 /** Sends a command that is signed as said, on a connection of its own, and returns what became of it. */
-export async function send(ground: Ground, body: object, forgery: Forgery = {}): Promise<string> {
+export async function sendSignedCommand(ground: AttackTarget, body: object, forgery: Forgery = {}): Promise<string> {
   const attacker = new Attacker(ground);
   const challenge = await attacker.challenge();
   if (challenge === undefined) return attacker.answer();
-  attacker.socket.send(framed(ground, { ...body, challenge: forgery.challenge ?? challenge }, forgery));
+  attacker.socket.send(signFrame(ground, { ...body, challenge: forgery.challenge ?? challenge }, forgery));
   return attacker.answer();
 }
 
 /** The text of a signed frame. */
-export function framed(
-  { key }: Ground,
+export function signFrame(
+  { key }: AttackTarget,
   body: object,
   { as = PAYLOAD_TYPES.command, by = key, frame }: Forgery = {},
 ): string {
-  const signed = { type: 'signed', ...sign(as, Buffer.from(JSON.stringify(body)), by) };
+  const signed = { type: 'signed', ...signPayload(as, Buffer.from(JSON.stringify(body)), by) };
   return JSON.stringify(frame ? frame(signed) : signed);
 }
 
 /** Sends what is no signed frame. */
-export async function raw(ground: Ground, say: (socket: WebSocket) => void): Promise<string> {
+export async function sendUnsigned(ground: AttackTarget, say: (socket: WebSocket) => void): Promise<string> {
   const attacker = new Attacker(ground);
   if ((await attacker.hello()) === undefined) return attacker.answer();
   say(attacker.socket);
@@ -149,8 +149,8 @@ export async function raw(ground: Ground, say: (socket: WebSocket) => void): Pro
 }
 
 /** The status of a plain request; `closed` where the connection ends instead. */
-export function ask(
-  { host, port, tls }: Ground,
+export function sendHttpRequest(
+  { host, port, tls }: AttackTarget,
   path: string,
   options: { method?: string; headers?: Record<string, string> } = {},
 ): Promise<string> {
@@ -169,7 +169,7 @@ export function ask(
 }
 
 /** A request whose head never ends: `closed` where the agent ends it in time. */
-export function drip({ host, port }: Ground): Promise<string> {
+export function sendSlowRequest({ host, port }: AttackTarget): Promise<string> {
   return new Promise(done => {
     const socket = connect(port, host);
     const feeding = setInterval(() => socket.write('X: y\r\n'), 300);
@@ -187,7 +187,7 @@ export function drip({ host, port }: Ground): Promise<string> {
 }
 
 /** A command for `chatops-selftest`, as the action would make it, that changes nothing. */
-export function commandFor({ agent }: Ground, changes: Record<string, unknown> = {}): Record<string, unknown> {
+export function commandFor({ agent }: AttackTarget, changes: Record<string, unknown> = {}): Record<string, unknown> {
   return {
     type: 'run',
     id: randomUUID(),

@@ -1,13 +1,22 @@
 import { randomUUID } from 'node:crypto';
 import { PAYLOAD_TYPES } from '../../protocol/signature.ts';
 import { MAX_FRAME_BYTES } from '../../protocol/wire.ts';
-import { Attacker, ask, commandFor, drip, framed, type Ground, raw, send } from './attacker.ts';
+import {
+  Attacker,
+  type AttackTarget,
+  commandFor,
+  sendHttpRequest,
+  sendSignedCommand,
+  sendSlowRequest,
+  sendUnsigned,
+  signFrame,
+} from './attacker.ts';
 
 /** One thing that somebody may try, and the answers that are right. */
 export interface Attack {
   name: string;
   right: string[];
-  run: (ground: Ground) => Promise<string>;
+  run: (ground: AttackTarget) => Promise<string>;
 }
 
 type Body = Record<string, unknown>;
@@ -35,7 +44,7 @@ const file = (changes: object) => ({
 const asks = (question: object) => ({ type: 'ask', question });
 const ships = (changes: object) => ({ ...intent({ source_dir: 'x' }), files: [file(changes)] });
 
-const knocking: Attack[] = [
+const connectionAttacks: Attack[] = [
   {
     name: 'a browser’s Origin',
     right: ['origin-not-allowed'],
@@ -49,7 +58,7 @@ const knocking: Attack[] = [
   {
     name: 'another’s name at /metrics',
     right: ['status 421'],
-    run: ground => ask(ground, '/metrics', { headers: { Host: 'rebound.example.org' } }),
+    run: ground => sendHttpRequest(ground, '/metrics', { headers: { Host: 'rebound.example.org' } }),
   },
   {
     name: 'another path',
@@ -61,13 +70,17 @@ const knocking: Attack[] = [
     right: ['frame-malformed'],
     run: ground => new Attacker(ground, {}, ['chat']).answer(),
   },
-  { name: 'a request that writes', right: ['status 405'], run: ground => ask(ground, '/metrics', { method: 'POST' }) },
+  {
+    name: 'a request that writes',
+    right: ['status 405'],
+    run: ground => sendHttpRequest(ground, '/metrics', { method: 'POST' }),
+  },
   {
     name: 'headers of 64 KiB',
     right: ['status 431', 'closed'],
-    run: ground => ask(ground, '/healthz', { headers: { 'X-Large': 'x'.repeat(65_536) } }),
+    run: ground => sendHttpRequest(ground, '/healthz', { headers: { 'X-Large': 'x'.repeat(65_536) } }),
   },
-  { name: 'a head that never ends', right: ['closed'], run: drip },
+  { name: 'a head that never ends', right: ['closed'], run: sendSlowRequest },
   {
     name: 'compression',
     right: ['none'],
@@ -81,66 +94,74 @@ const knocking: Attack[] = [
   },
 ];
 
-const babbling: Attack[] = [
-  { name: 'no JSON', right: ['frame-malformed'], run: ground => raw(ground, socket => socket.send('{"type":')) },
+const frameAttacks: Attack[] = [
+  {
+    name: 'no JSON',
+    right: ['frame-malformed'],
+    run: ground => sendUnsigned(ground, socket => socket.send('{"type":')),
+  },
   {
     name: 'JSON of another shape',
     right: ['frame-malformed'],
-    run: ground => raw(ground, socket => socket.send('[1]')),
+    run: ground => sendUnsigned(ground, socket => socket.send('[1]')),
   },
   {
     name: 'deep JSON',
     right: ['frame-malformed'],
-    run: ground => raw(ground, socket => socket.send(`${'['.repeat(1e5)}${']'.repeat(1e5)}`)),
+    run: ground => sendUnsigned(ground, socket => socket.send(`${'['.repeat(1e5)}${']'.repeat(1e5)}`)),
   },
   {
     name: 'an unknown key',
     right: ['frame-malformed'],
-    run: ground => send(ground, commandFor(ground), { frame: frame => ({ ...frame, sudo: true }) }),
+    run: ground => sendSignedCommand(ground, commandFor(ground), { frame: frame => ({ ...frame, sudo: true }) }),
   },
   {
     name: 'a prototype',
     right: ['frame-malformed'],
-    run: ground => raw(ground, socket => socket.send('{"__proto__":{"type":"signed"}}')),
+    run: ground => sendUnsigned(ground, socket => socket.send('{"__proto__":{"type":"signed"}}')),
   },
-  { name: 'binary', right: ['frame-malformed'], run: ground => raw(ground, socket => socket.send(Buffer.of(0, 1, 2))) },
+  {
+    name: 'binary',
+    right: ['frame-malformed'],
+    run: ground => sendUnsigned(ground, socket => socket.send(Buffer.of(0, 1, 2))),
+  },
   {
     name: 'text that is not UTF-8',
     right: ['closed 1007'],
-    run: ground => raw(ground, socket => socket.send(Buffer.of(0xff, 0xfe), { binary: false })),
+    run: ground => sendUnsigned(ground, socket => socket.send(Buffer.of(0xff, 0xfe), { binary: false })),
   },
   {
     name: 'a frame over the limit',
     right: ['closed 1009'],
-    run: ground => raw(ground, socket => socket.send('x'.repeat(MAX_FRAME_BYTES + 1))),
+    run: ground => sendUnsigned(ground, socket => socket.send('x'.repeat(MAX_FRAME_BYTES + 1))),
   },
   {
     name: 'fragments without end',
     right: ['closed 1006', 'closed 1008', 'closed 1009', 'closed'],
     run: ground =>
-      raw(ground, socket => {
+      sendUnsigned(ground, socket => {
         for (let n = 0; n < 40_000; n++) socket.send('x', { fin: false });
       }),
   },
-  { name: 'silence', right: ['hello-timeout'], run: ground => raw(ground, () => undefined) },
+  { name: 'silence', right: ['hello-timeout'], run: ground => sendUnsigned(ground, () => undefined) },
 ];
 
-const forging: Attack[] = [
+const forgeryAttacks: Attack[] = [
   {
     name: 'no signature',
     right: ['signature-invalid'],
-    run: ground => send(ground, commandFor(ground), { frame: frame => ({ ...frame, signatures: [] }) }),
+    run: ground => sendSignedCommand(ground, commandFor(ground), { frame: frame => ({ ...frame, signatures: [] }) }),
   },
   {
     name: 'a stranger’s key',
     right: ['signature-invalid'],
-    run: ground => send(ground, commandFor(ground), { by: ground.stranger }),
+    run: ground => sendSignedCommand(ground, commandFor(ground), { by: ground.stranger }),
   },
   {
     name: 'a stranger’s key with the name of a trusted one',
     right: ['signature-invalid'],
     run: ground =>
-      send(ground, commandFor(ground), {
+      sendSignedCommand(ground, commandFor(ground), {
         by: ground.stranger,
         frame: frame => ({
           ...frame,
@@ -152,7 +173,7 @@ const forging: Attack[] = [
     name: 'a changed payload',
     right: ['signature-invalid'],
     run: ground =>
-      send(ground, commandFor(ground), {
+      sendSignedCommand(ground, commandFor(ground), {
         frame: frame => ({
           ...frame,
           payload: Buffer.from(
@@ -164,31 +185,32 @@ const forging: Attack[] = [
   {
     name: 'a flipped bit of the signature',
     right: ['signature-invalid'],
-    run: ground => send(ground, commandFor(ground), { frame: flipped }),
+    run: ground => sendSignedCommand(ground, commandFor(ground), { frame: flipped }),
   },
   {
     name: 'half a signature',
     right: ['signature-invalid'],
-    run: ground => send(ground, commandFor(ground), { frame: frame => ({ ...frame, signatures: [{ sig: 'AAAA' }] }) }),
+    run: ground =>
+      sendSignedCommand(ground, commandFor(ground), { frame: frame => ({ ...frame, signatures: [{ sig: 'AAAA' }] }) }),
   },
   {
     name: 'five signatures',
     right: ['frame-malformed'],
     run: ground =>
-      send(ground, commandFor(ground), {
+      sendSignedCommand(ground, commandFor(ground), {
         frame: frame => ({ ...frame, signatures: Array(5).fill((frame.signatures as object[])[0]) }),
       }),
   },
   {
     name: 'a receipt in place of a command',
     right: ['signature-invalid'],
-    run: ground => send(ground, commandFor(ground), { as: PAYLOAD_TYPES.receipt }),
+    run: ground => sendSignedCommand(ground, commandFor(ground), { as: PAYLOAD_TYPES.receipt }),
   },
   {
     name: 'a receipt that says it is a command',
     right: ['signature-invalid'],
     run: ground =>
-      send(ground, commandFor(ground), {
+      sendSignedCommand(ground, commandFor(ground), {
         as: PAYLOAD_TYPES.receipt,
         frame: frame => ({ ...frame, payloadType: PAYLOAD_TYPES.command }),
       }),
@@ -207,7 +229,7 @@ const forging: Attack[] = [
     name: 'a token without a signature (alg: none)',
     right: ['token-invalid', 'token-not-allowed', 'token-keys-unreachable'],
     run: ground =>
-      send(ground, commandFor(ground), {
+      sendSignedCommand(ground, commandFor(ground), {
         frame: frame => ({ ...frame, signatures: [], oidc: `${encoded({ alg: 'none' })}.${encoded({ iss: 'x' })}.` }),
       }),
   },
@@ -216,10 +238,10 @@ const forging: Attack[] = [
     right: ['challenge-stale'],
     async run(ground) {
       const first = new Attacker(ground);
-      const text = framed(ground, { ...commandFor(ground), challenge: await first.challenge() });
+      const text = signFrame(ground, { ...commandFor(ground), challenge: await first.challenge() });
       first.socket.send(text);
       if ((await first.answer()) !== 'accepted') return 'the first was not accepted';
-      return raw(ground, socket => socket.send(text));
+      return sendUnsigned(ground, socket => socket.send(text));
     },
   },
   {
@@ -228,7 +250,7 @@ const forging: Attack[] = [
     async run(ground) {
       const other = new Attacker(ground);
       const challenge = (await other.challenge()) ?? '';
-      const answer = await send(ground, commandFor(ground), { challenge });
+      const answer = await sendSignedCommand(ground, commandFor(ground), { challenge });
       other.socket.terminate();
       return answer;
     },
@@ -236,12 +258,12 @@ const forging: Attack[] = [
   {
     name: 'no challenge',
     right: ['challenge-stale'],
-    run: ground => send(ground, commandFor(ground), { challenge: '' }),
+    run: ground => sendSignedCommand(ground, commandFor(ground), { challenge: '' }),
   },
 ];
 
 /** Well signed, and not allowed. */
-const reaching: [string, string[], (ground: Ground) => Body][] = [
+const scopeAttacks: [string, string[], (ground: AttackTarget) => Body][] = [
   ['another agent’s command', ['audience-mismatch'], () => ({ agent: 'somebody-else' })],
   [
     'another repository',
@@ -288,7 +310,7 @@ const reaching: [string, string[], (ground: Ground) => Body][] = [
     }),
   ],
 ];
-const peeping: [string, string[], Body][] = [
+const queryAttacks: [string, string[], Body][] = [
   ['to follow a run that is not there', ['run-unknown'], { type: 'follow', run: randomUUID(), after: 0 }],
   ['to cancel a run that is not there', ['run-unknown'], { type: 'cancel', run: randomUUID() }],
   ['to see a run that is not there', ['run-unknown'], asks({ about: 'run', run: randomUUID() })],
@@ -300,30 +322,34 @@ const peeping: [string, string[], Body][] = [
 ];
 
 /** At the end: it is alive, and who may is still served. */
-const living: Attack[] = [
-  { name: 'afterwards it is alive', right: ['status 200'], run: ground => ask(ground, '/healthz') },
-  { name: 'afterwards it takes what is allowed', right: ['accepted'], run: ground => send(ground, commandFor(ground)) },
+const livenessAttacks: Attack[] = [
+  { name: 'afterwards it is alive', right: ['status 200'], run: ground => sendHttpRequest(ground, '/healthz') },
+  {
+    name: 'afterwards it takes what is allowed',
+    right: ['accepted'],
+    run: ground => sendSignedCommand(ground, commandFor(ground)),
+  },
 ];
 
 export const ATTACKS: readonly Attack[] = [
-  ...knocking,
-  ...babbling,
-  ...forging,
-  ...reaching.map(([name, right, change]) => ({
+  ...connectionAttacks,
+  ...frameAttacks,
+  ...forgeryAttacks,
+  ...scopeAttacks.map(([name, right, change]) => ({
     name,
     right,
-    run: (ground: Ground) => send(ground, commandFor(ground, change(ground))),
+    run: (ground: AttackTarget) => sendSignedCommand(ground, commandFor(ground, change(ground))),
   })),
-  ...peeping.map(([name, right, body]) => ({
+  ...queryAttacks.map(([name, right, body]) => ({
     name,
     right,
-    run(ground: Ground) {
+    run(ground: AttackTarget) {
       const { agent, challenge, issued_at, origin, id } = commandFor(ground);
-      return send(ground, { ...body, agent, challenge, issued_at, origin, id });
+      return sendSignedCommand(ground, { ...body, agent, challenge, issued_at, origin, id });
     },
   })),
 ];
-export const AFTERWARDS: readonly Attack[] = living;
+export const FINAL_ATTACKS: readonly Attack[] = livenessAttacks;
 
 function flipped(frame: Record<string, unknown>): Record<string, unknown> {
   const [first] = frame.signatures as { sig: string }[];

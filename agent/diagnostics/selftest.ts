@@ -1,5 +1,5 @@
 import { type PublicKey, readPublicKey } from '../../protocol/keys.ts';
-import type { Judges } from '../admission/authenticate.ts';
+import type { AuthContext } from '../admission/authenticate.ts';
 import { TrustEntry } from '../config/trust.ts';
 
 /** How long the agent trusts the key of a selftest, in milliseconds. */
@@ -29,7 +29,7 @@ export class Selftest {
   }
 
   /** Who is trusted, and beside them the key of this test. */
-  beside(judges: Judges): Judges {
+  beside(judges: AuthContext): AuthContext {
     if (this.isOver) return judges;
     return {
       ...judges,

@@ -1,20 +1,20 @@
 import { describe, expect, it } from 'vitest';
-import type { Look, Plan } from '../plan/plan.ts';
-import { blindLook } from '../system/host-reader.ts';
-import type { Context, Executor, Intent } from './executor.ts';
+import type { HostReader, Plan } from '../plan/plan.ts';
+import { blindHostReader } from '../system/host-reader.ts';
+import type { Executor, Intent, PlanContext } from './executor.ts';
 
 /** One question of the exam: an intent with what it is planned from, and a look that answers. */
-export interface Question {
+export interface ContractCase {
   name: string;
   intent: Intent;
-  context: Context;
-  look: Look;
+  context: PlanContext;
+  look: HostReader;
 }
 
 /** The contract that every executor sits. */
-export function examine(executor: Executor, questions: Question[]): void {
+export function testExecutorContract(executor: Executor, questions: ContractCase[]): void {
   describe.each(questions)(`the executor ${executor.kind} sits the exam: $name`, ({ intent, context, look }) => {
-    const plan = (with_: Look = look) => executor.plan(intent, context, with_);
+    const plan = (with_: HostReader = look) => executor.plan(intent, context, with_);
 
     it('takes the intent, and names what it locks', () => {
       expect(executor.takes(intent)).toBe(true);
@@ -67,7 +67,7 @@ export function examine(executor: Executor, questions: Question[]): void {
 
     it('plans blind too, with steps that are among those of a look, in their order', async () => {
       const names = (made: Plan) => made.steps.map(step => step.name);
-      const blind = names(await plan(blindLook));
+      const blind = names(await plan(blindHostReader));
       expect(names(await plan()).filter(name => blind.includes(name))).toEqual(blind);
     });
   });

@@ -1,16 +1,16 @@
 import type { Intent } from '../../intents/intent.ts';
-import type { Document } from '../../protocol/command.ts';
-import type { ComposeGrant, Look, Plan } from '../plan/plan.ts';
+import type { IntentDocument } from '../../protocol/command.ts';
+import type { ComposeGrant, HostReader, Plan } from '../plan/plan.ts';
 
 export type { Keep } from '../../intents/backup.ts';
 export { parseDuration } from '../../intents/duration.ts';
-export { type Intent, subjectOf } from '../../intents/intent.ts';
+export { type Intent, parseBackupSubject } from '../../intents/intent.ts';
 export type { Switch } from '../../intents/rollout.ts';
-export { hostsOf, type Verify } from '../../intents/verify.ts';
+export { listVerifyHosts, type Verify } from '../../intents/verify.ts';
 export type { Change } from '../../protocol/event.ts';
 
 /** A file of the command, without its content: the plan refers to it by `sha256`. `path` is relative to the stack's folder. */
-export interface Shipped {
+export interface ShippedFileRef {
   path: string;
   mode: number;
   sha256: string;
@@ -19,7 +19,7 @@ export interface Shipped {
 }
 
 /** What the host tells an executor: folders and programs of this machine, from agent.yaml. */
-export interface Site {
+export interface HostSite {
   /** Stacks' folders are `<stacksRoot>/<stack>`. Absolute, links resolved. */
   stacksRoot: string;
   /** Where the agent keeps what it must remember of a stack: `<state_dir>/stacks`. */
@@ -81,14 +81,14 @@ export interface KnownBackup {
 }
 
 /** What a plan is made from, beside the intent. */
-export interface Context {
-  document: Document;
+export interface PlanContext {
+  document: IntentDocument;
   /** The run's id, and the time of planning by the host's clock (ISO 8601). */
   run: string;
   at: string;
-  site: Site;
+  site: HostSite;
   /** The files that the command ships to the intent's stack. */
-  files: Shipped[];
+  files: ShippedFileRef[];
   /** What is known of backups; absent where nothing is carried out. */
   backups?: KnownBackup[];
   /** Ids of documents of the same file that make no backup here: of `needs` these are no names of backups. */
@@ -98,7 +98,7 @@ export interface Context {
 }
 
 /** A path that an intent names, and the folder that must hold it after links are resolved. */
-export interface Claim {
+export interface PathClaim {
   path: string;
   root: string;
 }
@@ -113,11 +113,11 @@ export interface Executor<I extends Intent = Intent> {
   /** Whether this executor carries out that intent. */
   takes(intent: Intent): intent is I;
   /** What is locked while it runs: two runs that share a subject go one after the other. */
-  subjects(intent: I, document: Document): string[];
+  subjects(intent: I, document: IntentDocument): string[];
   /** Every path of the host that the intent reaches by name. The guard resolves and judges them before a run exists. */
-  claims(intent: I, site: Site): Claim[];
+  claims(intent: I, site: HostSite): PathClaim[];
   /** Hosts that the intent has the agent ask. The guard judges addresses and names that it can look up; the step judges all. */
   asks(intent: I): string[];
   /** Throws `CannotPlan`. */
-  plan(intent: I, context: Context, look: Look): Promise<Plan>;
+  plan(intent: I, context: PlanContext, look: HostReader): Promise<Plan>;
 }

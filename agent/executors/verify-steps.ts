@@ -1,4 +1,4 @@
-import type { AwaitHealthy, ComposeProject, Milliseconds, Step } from '../plan/plan.ts';
+import type { AwaitHealthyStep, ComposeProject, Milliseconds, Step } from '../plan/plan.ts';
 import { parseDuration, type Verify } from './executor.ts';
 
 /** How long a container without a health check must have been running to count. */
@@ -7,17 +7,17 @@ const TIMEOUT = '5s';
 const RETRIES = 10;
 const PAUSE = 1_000;
 
-export function healthStep(
+export function planHealthCheck(
   name: string,
   project: ComposeProject,
   timeout: Milliseconds,
-  more: Pick<AwaitHealthy, 'replicas' | 'checked' | 'revive'> = {},
-): AwaitHealthy {
+  more: Pick<AwaitHealthyStep, 'replicas' | 'checked' | 'revive'> = {},
+): AwaitHealthyStep {
   return { do: 'await-healthy', name, project, settle: SETTLE, timeout, ...more };
 }
 
 /** The checks of an intent as steps. `again`: the same ones after an undo, under other names. */
-export function verifySteps(
+export function planVerify(
   verify: Verify | undefined,
   project: ComposeProject,
   { allow, healthy, again = false }: { allow: string[]; healthy: number; again?: boolean },
@@ -33,7 +33,7 @@ export function verifySteps(
   });
   const checked = verify.healthy;
   const steps: Step[] = [
-    ...(checked ? [healthStep(name('healthy'), { ...project, services: checked }, healthy, { checked })] : []),
+    ...(checked ? [planHealthCheck(name('healthy'), { ...project, services: checked }, healthy, { checked })] : []),
     ...(verify.settle === undefined
       ? []
       : [{ do: 'settle' as const, name: name('settle'), project, for: parseDuration(verify.settle) }]),

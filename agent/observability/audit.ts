@@ -2,13 +2,13 @@ import { stackOf } from '../../intents/intent.ts';
 import type { Event } from '../../protocol/event.ts';
 import type { Receipt } from '../../protocol/receipt.ts';
 import type { Refusal } from '../../protocol/refusal.ts';
-import type { Admitted } from '../admission/admitted.ts';
+import type { AdmittedCommand } from '../admission/admitted.ts';
 import type { Plan } from '../plan/plan.ts';
-import type { Watcher } from '../runs/observer.ts';
-import type { AuditChain } from '../store/audit-log.ts';
+import type { RunObserver } from '../runs/observer.ts';
+import type { AuditLog } from '../store/audit-log.ts';
 
 /** What is known of a sender when a command is refused; what could not be read is absent. */
-export interface Refusing {
+export interface RefusedCommand {
   address: string;
   keyId?: string;
   trust?: string;
@@ -23,8 +23,8 @@ const MINUTE = 60_000;
 const MOST_REFUSALS = 120;
 
 /** The audit: each event a row of the chain, durable before anything is told. */
-export class Audit implements Watcher {
-  readonly #chain: AuditChain;
+export class AuditObserver implements RunObserver {
+  readonly #chain: AuditLog;
   readonly #now: () => Date;
   /** argv of the steps of runs in flight, by run, document and step. */
   readonly #argv = new Map<string, readonly string[]>();
@@ -33,7 +33,7 @@ export class Audit implements Watcher {
   #written = 0;
   #uncounted = 0;
 
-  constructor(chain: AuditChain, now = () => new Date()) {
+  constructor(chain: AuditLog, now = () => new Date()) {
     this.#chain = chain;
     this.#now = now;
   }
@@ -43,7 +43,7 @@ export class Audit implements Watcher {
   }
 
   /** Strangers' knocking is written down up to a limit a minute, and beyond it counted. */
-  refused({ code, message }: Refusal, { address, keyId, ...known }: Refusing): void {
+  refused({ code, message }: Refusal, { address, keyId, ...known }: RefusedCommand): void {
     const now = this.#now().getTime();
     if (now - this.#since >= MINUTE) {
       this.countRefusals();
@@ -63,7 +63,7 @@ export class Audit implements Watcher {
     this.#uncounted = 0;
   }
 
-  begun(run: string, admitted: Admitted): void {
+  begun(run: string, admitted: AdmittedCommand): void {
     const { command } = admitted;
     this.write('run-begun', {
       run,
@@ -79,7 +79,7 @@ export class Audit implements Watcher {
     });
   }
 
-  resumed(run: string, admitted: Admitted): void {
+  resumed(run: string, admitted: AdmittedCommand): void {
     this.write('run-resumed', { run, ...whoOf(admitted) });
   }
 
@@ -93,7 +93,7 @@ export class Audit implements Watcher {
     }
   }
 
-  happened(run: string, event: Event, admitted: Admitted): void {
+  eventStored(run: string, event: Event, admitted: AdmittedCommand): void {
     if (event.kind !== 'step-started' && event.kind !== 'step-finished') return;
     const document = admitted.documents[event.document - 1]?.document;
     this.write(event.kind, {
@@ -108,7 +108,7 @@ export class Audit implements Watcher {
     });
   }
 
-  ended(run: string, receipt: Receipt, admitted: Admitted): void {
+  ended(run: string, receipt: Receipt, admitted: AdmittedCommand): void {
     for (const key of this.#argv.keys()) if (key.startsWith(`${run} `)) this.#argv.delete(key);
     this.write('run-ended', {
       run,
@@ -123,7 +123,7 @@ export class Audit implements Watcher {
   }
 }
 
-function whoOf({ sender }: Admitted): object {
+function whoOf({ sender }: AdmittedCommand): object {
   return { address: sender.address, key: sender.keyId, trust: sender.trust };
 }
 

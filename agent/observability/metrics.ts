@@ -4,16 +4,16 @@ import { type Event, OUTCOMES } from '../../protocol/event.ts';
 import type { Receipt } from '../../protocol/receipt.ts';
 import type { Refusal } from '../../protocol/refusal.ts';
 import { VERSION } from '../../protocol/version.ts';
-import type { Admitted } from '../admission/admitted.ts';
+import type { AdmittedCommand } from '../admission/admitted.ts';
 import { AUTH_REASONS } from '../admission/auth-reasons.ts';
 import type { Plan } from '../plan/plan.ts';
-import type { Watcher } from '../runs/observer.ts';
-import type { KnownBackup } from '../store/backup-index.ts';
+import type { RunObserver } from '../runs/observer.ts';
+import type { BackupIndexEntry } from '../store/backup-index.ts';
 import type { ListedSchedule } from '../store/schedules.ts';
-import type { Refusing } from './audit.ts';
+import type { RefusedCommand } from './audit.ts';
 
 /** Steps that are worth a number of their own. */
-const VERBS = new Set([
+const MEASURED_STEPS = new Set([
   'write files',
   'check config',
   'pull',
@@ -26,7 +26,7 @@ const VERBS = new Set([
 const UNKNOWN = [{ intent: 'unknown', action: 'unknown', stack: 'unknown' }];
 
 /** Prometheus metrics. Label values come from admitted or at least well-signed intents; what is not known is `unknown`. */
-export class Metrics implements Watcher {
+export class Metrics implements RunObserver {
   readonly registry = new Registry();
   readonly #began = new Map<string, number>();
   readonly #requests = new Counter({
@@ -104,7 +104,7 @@ export class Metrics implements Watcher {
       schedules?: () => ListedSchedule[];
       circuits?: () => { name: string; state: number }[];
     },
-    backups: () => KnownBackup[] = () => [],
+    backups: () => BackupIndexEntry[] = () => [],
     audit: () => { n: number; digest: string } = () => ({ n: 0, digest: '' }),
   ) {
     new Gauge({
@@ -119,8 +119,8 @@ export class Metrics implements Watcher {
       },
     });
     const seconds = (at: string | undefined) => (at === undefined || at === '' ? undefined : Date.parse(at) / 1000);
-    const made = (one: KnownBackup, value: number) => (one.at === '' ? undefined : value);
-    const gauges: [string, string, (one: KnownBackup) => number | undefined][] = [
+    const made = (one: BackupIndexEntry, value: number) => (one.at === '' ? undefined : value);
+    const gauges: [string, string, (one: BackupIndexEntry) => number | undefined][] = [
       ['chatops_backup_last_success_timestamp_seconds', 'When the last backup was made.', one => seconds(one.at)],
       [
         'chatops_backup_last_verified_timestamp_seconds',
@@ -220,7 +220,7 @@ export class Metrics implements Watcher {
     this.#scheduled.inc({ schedule, outcome });
   }
 
-  refused({ code }: Refusal, { intents = UNKNOWN }: Refusing): void {
+  refused({ code }: Refusal, { intents = UNKNOWN }: RefusedCommand): void {
     const reason = AUTH_REASONS[code];
     if (reason !== undefined) this.#authFailures.inc({ reason });
     for (const { intent, action, stack } of intents) {
@@ -228,7 +228,7 @@ export class Metrics implements Watcher {
     }
   }
 
-  begun(_: string, admitted: Admitted): void {
+  begun(_: string, admitted: AdmittedCommand): void {
     const dry_run = String(admitted.command.dry_run);
     for (const { document } of admitted.documents) {
       this.#requests.inc({
@@ -242,11 +242,11 @@ export class Metrics implements Watcher {
 
   planned(run: string, document: number, plan: Plan): void {
     for (const step of [...plan.steps, ...plan.undo, ...plan.cleanup, ...(plan.late ?? [])]) {
-      this.#kinds.set(`${run} ${document} ${step.name}`, VERBS.has(step.name) ? step.name : step.do);
+      this.#kinds.set(`${run} ${document} ${step.name}`, MEASURED_STEPS.has(step.name) ? step.name : step.do);
     }
   }
 
-  happened(run: string, event: Event, admitted: Admitted): void {
+  eventStored(run: string, event: Event, admitted: AdmittedCommand): void {
     if (event.kind === 'step-finished') this.#stepFinished(run, event, admitted);
     if (event.kind !== 'planned' && event.kind !== 'document-finished') return;
     const key = `${run} ${event.document}`;
@@ -265,7 +265,7 @@ export class Metrics implements Watcher {
     }
   }
 
-  ended(run: string, receipt: Receipt, admitted: Admitted): void {
+  ended(run: string, receipt: Receipt, admitted: AdmittedCommand): void {
     for (const index of admitted.documents.keys()) this.#began.delete(`${run} ${index + 1}`);
     for (const key of this.#kinds.keys()) if (key.startsWith(`${run} `)) this.#kinds.delete(key);
     this.#runs.inc({ outcome: receipt.outcome });
@@ -283,8 +283,8 @@ export class Metrics implements Watcher {
   #backupGauge(
     name: string,
     help: string,
-    known: () => KnownBackup[],
-    of: (one: KnownBackup) => number | undefined,
+    known: () => BackupIndexEntry[],
+    of: (one: BackupIndexEntry) => number | undefined,
   ): void {
     new Gauge({
       name,
@@ -301,7 +301,7 @@ export class Metrics implements Watcher {
     });
   }
 
-  #stepFinished(run: string, event: Extract<Event, { kind: 'step-finished' }>, admitted: Admitted): void {
+  #stepFinished(run: string, event: Extract<Event, { kind: 'step-finished' }>, admitted: AdmittedCommand): void {
     const step = this.#kinds.get(`${run} ${event.document} ${event.step}`) ?? 'unknown';
     const action = admitted.documents[event.document - 1]?.document.intent.action ?? 'unknown';
     this.#steps.observe({ action, step, outcome: event.outcome }, event.ms / 1000);

@@ -1,13 +1,13 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { CircuitOpen, Circuits, isOutside, isRegistryDown, registriesOf } from './circuit-breaker.ts';
+import { CircuitBreakers, CircuitOpen, isExternalHost, isRegistryDown, listRegistries } from './circuit-breaker.ts';
 
 beforeEach(() => vi.useFakeTimers({ toFake: ['Date'] }));
 afterEach(() => vi.useRealTimers());
 
 const broken = new Error('broken');
-const fails = (circuits: Circuits, error: unknown = broken) =>
+const fails = (circuits: CircuitBreakers, error: unknown = broken) =>
   circuits
-    .through(
+    .execute(
       'github',
       () => Promise.reject(error),
       one => one === broken,
@@ -16,7 +16,7 @@ const fails = (circuits: Circuits, error: unknown = broken) =>
 
 describe('a circuit', () => {
   it('opens after five failures in a row, and lets one through after a minute', async () => {
-    const circuits = new Circuits();
+    const circuits = new CircuitBreakers();
     for (let n = 0; n < 5; n++) expect(await fails(circuits)).toBe(broken);
     const open = await fails(circuits);
     expect(open).toBeInstanceOf(CircuitOpen);
@@ -32,7 +32,7 @@ describe('a circuit', () => {
     expect(await fails(circuits)).toBeInstanceOf(CircuitOpen);
     vi.setSystemTime(Date.now() + 60_000);
     expect(
-      await circuits.through(
+      await circuits.execute(
         'github',
         async () => 'works',
         () => true,
@@ -42,11 +42,11 @@ describe('a circuit', () => {
   });
 
   it('stays closed for what is no fault of the other side, and after a success begins to count again', async () => {
-    const circuits = new Circuits();
+    const circuits = new CircuitBreakers();
     for (let n = 0; n < 9; n++) await fails(circuits, new Error('not found'));
     expect(circuits.states()).toEqual([]);
     for (let n = 0; n < 4; n++) await fails(circuits);
-    await circuits.through(
+    await circuits.execute(
       'github',
       async () => undefined,
       () => true,
@@ -56,7 +56,7 @@ describe('a circuit', () => {
   });
 
   it('is one of its own for each name, and there are not endlessly many', async () => {
-    const circuits = new Circuits();
+    const circuits = new CircuitBreakers();
     for (let n = 0; n < 600; n++) await circuits.failed(`registry ${n}`);
     expect(circuits.states()).toHaveLength(500);
     expect(circuits.open('registry 1')).toBeUndefined();
@@ -65,7 +65,7 @@ describe('a circuit', () => {
 
 describe('what a circuit is for', () => {
   it('is a registry, by the images that are pulled', () => {
-    expect(registriesOf(['nginx', 'library/nginx:1', 'ghcr.io/a/b@sha256:1', 'localhost/x', 'r:5000/x'])).toEqual([
+    expect(listRegistries(['nginx', 'library/nginx:1', 'ghcr.io/a/b@sha256:1', 'localhost/x', 'r:5000/x'])).toEqual([
       'docker.io',
       'ghcr.io',
       'localhost',
@@ -74,7 +74,7 @@ describe('what a circuit is for', () => {
   });
 
   it('is an address outside of this host', () => {
-    expect(['127.0.0.1', '::1', 'web', 'localhost', '10.0.0.5', 'example.org', 'fd7a::1'].map(isOutside)).toEqual([
+    expect(['127.0.0.1', '::1', 'web', 'localhost', '10.0.0.5', 'example.org', 'fd7a::1'].map(isExternalHost)).toEqual([
       ...[false, false, false, false],
       ...[true, true, true],
     ]);

@@ -1,16 +1,16 @@
 import type { CircuitBreakerPolicy } from 'cockatiel';
 import type { Refusal } from '../../protocol/refusal.ts';
-import { CannotPlan } from '../plan/failure.ts';
+import { Failure } from '../plan/failure.ts';
 
 /** After so many failures in a row somebody is left alone for that long; then one try decides. */
-const BREAKS_AFTER = 5;
+const OPEN_AFTER = 5;
 const HALF_OPEN_AFTER = 60_000;
 
 /** More names than any host has registries and addresses that it asks. */
 const MOST = 500;
 
 /** Who is left alone, and until when. */
-export interface Open {
+export interface OpenCircuit {
   name: string;
   failures: number;
   until: Date;
@@ -19,15 +19,15 @@ export interface Open {
 /** Somebody is left alone for now. */
 export class CircuitOpen extends Error {
   override name = 'CircuitOpen';
-  readonly open: Open;
+  readonly open: OpenCircuit;
 
-  constructor(open: Open) {
-    super(saidOf(open));
+  constructor(open: OpenCircuit) {
+    super(describeCircuit(open));
     this.open = open;
   }
 }
 
-interface Circuit {
+interface CircuitBreaker {
   policy: CircuitBreakerPolicy;
   failures: number;
   /** Milliseconds since 1970. */
@@ -38,11 +38,11 @@ interface Circuit {
  * Breakers for what this host asks of others: GitHub (`github`), its keys (`oidc`), registries (`registry NAME`) and
  * addresses of `verify` outside of the host (`verify HOST`). A name has one from its first failure on.
  */
-export class Circuits {
-  readonly #circuits = new Map<string, Circuit>();
+export class CircuitBreakers {
+  readonly #circuits = new Map<string, CircuitBreaker>();
 
   /** Undefined where it may be asked. */
-  open(name: string): Open | undefined {
+  open(name: string): OpenCircuit | undefined {
     const found = this.#circuits.get(name);
     // 1: open. It stays so until somebody tries.
     if (found?.policy.state !== 1) return undefined;
@@ -69,7 +69,7 @@ export class Circuits {
   }
 
   /** Does it, unless that is left alone: then throws {@link CircuitOpen}. Only what `isFault` says counts as a failure. */
-  async through<T>(name: string, work: () => Promise<T>, isFault: (error: unknown) => boolean): Promise<T> {
+  async execute<T>(name: string, work: () => Promise<T>, isFault: (error: unknown) => boolean): Promise<T> {
     const open = this.open(name);
     if (open) throw new CircuitOpen(open);
     try {
@@ -91,11 +91,11 @@ export class Circuits {
   }
 
   /** Not worth its memory where everything works. */
-  async #make(name: string): Promise<Circuit | undefined> {
+  async #make(name: string): Promise<CircuitBreaker | undefined> {
     const { circuitBreaker, ConsecutiveBreaker, handleAll } = await import(/* webpackMode: "eager" */ 'cockatiel');
     const known = this.#circuits.get(name);
     if (known || this.#circuits.size >= MOST) return known;
-    const breaker = new ConsecutiveBreaker(BREAKS_AFTER);
+    const breaker = new ConsecutiveBreaker(OPEN_AFTER);
     const circuit = {
       policy: circuitBreaker(handleAll, { halfOpenAfter: HALF_OPEN_AFTER, breaker }),
       failures: 0,
@@ -106,36 +106,36 @@ export class Circuits {
   }
 }
 
-function saidOf({ name, failures, until }: Open): string {
+function describeCircuit({ name, failures, until }: OpenCircuit): string {
   return `${name} has failed ${failures} times in a row, and is left alone until ${until.toISOString()}.`;
 }
 
 /** The refusal, or the failure, for somebody who is left alone. */
-export function circuitOpen(open: Open): Refusal {
+export function circuitOpenRefusal(open: OpenCircuit): Refusal {
   return {
     code: 'circuit-open',
-    message: `${saidOf(open)} Nothing was changed.`,
+    message: `${describeCircuit(open)} Nothing was changed.`,
     remedy: 'Find out why it does not work (chatops_circuit_state tells which), and try again after that time.',
   };
 }
 
 /** What an intent has this host ask outside of itself is not left alone right now. Throws CannotPlan `circuit-open`. */
-export function checkCircuits(circuits: Circuits | undefined, hosts: string[]): void {
+export function checkCircuits(circuits: CircuitBreakers | undefined, hosts: string[]): void {
   for (const host of hosts) {
-    const open = isOutside(host) ? circuits?.open(`verify ${host}`) : undefined;
+    const open = isExternalHost(host) ? circuits?.open(`verify ${host}`) : undefined;
     if (!open) continue;
-    const { code, message, remedy } = circuitOpen(open);
-    throw new CannotPlan(code, message, remedy);
+    const { code, message, remedy } = circuitOpenRefusal(open);
+    throw new Failure(code, message, remedy);
   }
 }
 
 /** Whether a host of `verify` is neither this one nor a service: an address or a name with a dot. */
-export function isOutside(host: string): boolean {
+export function isExternalHost(host: string): boolean {
   return /[.:]/.test(host) && !/^(127\.|::1$|0\.0\.0\.0$|::$)/.test(host);
 }
 
 /** The registries that images are pulled from. */
-export function registriesOf(images: string[]): string[] {
+export function listRegistries(images: string[]): string[] {
   const hosts = images.map(image => {
     const [first = '', ...rest] = image.split('/');
     return rest.length > 0 && /[.:]|^localhost$/.test(first) ? first : 'docker.io';

@@ -1,6 +1,6 @@
 import { request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CannotPlan } from '../plan/failure.ts';
+import { Failure } from '../plan/failure.ts';
 import type { ComposeProject } from '../plan/plan.ts';
 
 const TIMEOUT_MS = 15_000;
@@ -10,7 +10,7 @@ const CLOCK_TOLERANCE_MS = 5_000;
 const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
 
 /** The Docker Engine API, for looking only: GET over the unix socket. */
-export class Engine {
+export class DockerEngine {
   readonly socket: string;
   /** How far the engine's clock is ahead of ours, in milliseconds, as far as that can't be the way. */
   #ahead = 0;
@@ -19,7 +19,7 @@ export class Engine {
     this.socket = socket;
   }
 
-  /** Parsed JSON, or null for 404. Throws {@link CannotPlan} `docker-unreachable`. */
+  /** Parsed JSON, or null for 404. Throws {@link Failure} `docker-unreachable`. */
   async get(path: string): Promise<unknown> {
     const { status, body } = await this.#ask(path);
     if (status === 404) return null;
@@ -34,24 +34,24 @@ export class Engine {
       `/containers/${encodeURIComponent(container)}/logs?stdout=1&stderr=1&tail=${count}`,
     );
     if (status !== 200) return [];
-    return withoutHeads(body).split('\n').filter(Boolean);
+    return stripFrameHeaders(body).split('\n').filter(Boolean);
   }
 
-  /** Whether the engine answers. Throws {@link CannotPlan} `docker-unreachable`. */
+  /** Whether the engine answers. Throws {@link Failure} `docker-unreachable`. */
   async ping(): Promise<void> {
     const { status } = await this.#ask('/_ping');
     if (status !== 200) throw this.#unreachable(`it answered ${status} to a ping`);
   }
 
   /** Whether it answers within that time (milliseconds). */
-  async answers(patience: number, signal: AbortSignal): Promise<boolean> {
+  async waitUntilReady(patience: number, signal: AbortSignal): Promise<boolean> {
     const deadline = performance.now() + patience;
     while (performance.now() < deadline && !signal.aborted) {
       try {
         await this.ping();
         return true;
       } catch (error) {
-        if (!(error instanceof CannotPlan)) throw error;
+        if (!(error instanceof Failure)) throw error;
         await sleep(500, undefined, { signal }).catch(() => undefined);
       }
     }
@@ -87,8 +87,8 @@ export class Engine {
     });
   }
 
-  #unreachable(why: string): CannotPlan {
-    return new CannotPlan(
+  #unreachable(why: string): Failure {
+    return new Failure(
       'docker-unreachable',
       `The Docker engine can't be asked at ${this.socket}: ${why}.`,
       'Start Docker on the host, let the agent’s user read and write the socket, or correct docker.socket in agent.yaml.',
@@ -97,7 +97,7 @@ export class Engine {
 }
 
 /** What containers without a terminal print comes in pieces with a head of 8 bytes: stream, three zeros, length (big-endian). */
-function withoutHeads(body: Buffer): string {
+function stripFrameHeaders(body: Buffer): string {
   const pieces: Buffer[] = [];
   let at = 0;
   while (at + 8 <= body.length && (body[at] ?? 9) <= 2 && body.readUIntBE(at + 1, 3) === 0) {
@@ -138,7 +138,7 @@ export interface InspectedContainer {
 }
 
 /** Path of the list of a compose project's containers (also stopped ones), found by the folder that compose labels them with. */
-export function projectContainers({ dir, name }: Pick<ComposeProject, 'dir' | 'name'>): string {
+export function projectContainersPath({ dir, name }: Pick<ComposeProject, 'dir' | 'name'>): string {
   const label = [`com.docker.compose.project.working_dir=${dir}`, 'com.docker.compose.oneoff=False'];
   if (name !== undefined) label.push(`com.docker.compose.project=${name}`);
   return `/containers/json?all=1&filters=${encodeURIComponent(JSON.stringify({ label }))}`;
@@ -146,7 +146,7 @@ export function projectContainers({ dir, name }: Pick<ComposeProject, 'dir' | 'n
 
 /** Looks at each container; one that is gone meanwhile is left out. */
 export async function inspectAll(
-  engine: Engine,
+  engine: DockerEngine,
   containers: ListedContainer[],
 ): Promise<{ listed: ListedContainer; inspected: InspectedContainer }[]> {
   const all = await Promise.all(
@@ -158,6 +158,6 @@ export async function inspectAll(
   return all.filter((one): one is { listed: ListedContainer; inspected: InspectedContainer } => one.inspected !== null);
 }
 
-export function serviceOf(container: ListedContainer): string {
+export function serviceLabelOf(container: ListedContainer): string {
   return container.Labels['com.docker.compose.service'] ?? '';
 }

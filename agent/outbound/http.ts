@@ -4,7 +4,7 @@ import { request as httpsRequest } from 'node:https';
 const MAX_ANSWER_BYTES = 64 * 1024;
 
 /** An HTTP request to somebody whom agent.yaml names. */
-export interface Request {
+export interface HttpRequest {
   url: string;
   method: 'GET' | 'POST' | 'PUT';
   headers?: Record<string, string>;
@@ -12,13 +12,13 @@ export interface Request {
 }
 
 /** Its answer, as far as anybody looks at it. `retryAfter` in seconds. */
-export interface Answer {
+export interface HttpResponse {
   status: number;
   retryAfter: number | undefined;
 }
 
 /** Sends it and follows nothing. Throws an Error whose message holds no part of the address, which may be a secret. */
-export function send({ url, method, headers = {}, body }: Request, timeout: number): Promise<Answer> {
+export function sendRequest({ url, method, headers = {}, body }: HttpRequest, timeout: number): Promise<HttpResponse> {
   const to = new URL(url);
   return new Promise((done, fail) => {
     const asked = (to.protocol === 'https:' ? httpsRequest : httpRequest)(

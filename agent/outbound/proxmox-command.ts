@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ApiFile } from './proxmox.ts';
-import { ProxmoxApi, ProxmoxSays } from './proxmox.ts';
+import { ProxmoxApi, ProxmoxError } from './proxmox.ts';
 
 /** What vzdump ends with where it fails. */
 const FAILED = 255;
@@ -12,22 +12,22 @@ const LOG_PAGE = 500;
 const MOST_MISSED = 60;
 
 /** One of Proxmox's programs by its API: `chatops proxmox PROGRAM API-FILE ARGUMENT…`. As far as the agent calls it. */
-export async function proxmox([program = '', file = '', ...args]: string[]): Promise<number> {
+export async function proxmoxCommand([program = '', file = '', ...args]: string[]): Promise<number> {
   try {
     const api = new ProxmoxApi(JSON.parse(readFileSync(file, 'utf8')) as ApiFile);
-    const options = optionsOf(args);
+    const options = parseOptions(args);
     switch (program) {
       case 'vzdump':
-        return await vzdump(api, args[0] ?? '', options);
+        return await runVzdump(api, args[0] ?? '', options);
       case 'pvesh':
-        return await pvesh(api, args, options);
+        return await runPvesh(api, args, options);
       case 'pvesm':
-        return await pvesm(api, args, options);
+        return await runPvesm(api, args, options);
       case 'qm':
       case 'pct':
         if (args[0] === 'config') return await guestConfig(api, program === 'qm' ? 'qemu' : 'lxc', args[1] ?? '');
     }
-    throw new ProxmoxSays(
+    throw new ProxmoxError(
       `"${program} ${args[0] ?? ''}" is not done by the API: a restore makes a guest, which this token may not. Run the agent as root on the node for that.`,
     );
   } catch (error) {
@@ -37,7 +37,7 @@ export async function proxmox([program = '', file = '', ...args]: string[]): Pro
 }
 
 /** `--name value` and `--name=value`. */
-function optionsOf(args: string[]): Map<string, string> {
+function parseOptions(args: string[]): Map<string, string> {
   const found = new Map<string, string>();
   for (let at = 0; at < args.length; at++) {
     const [, name, value] = /^--([\w-]+)(?:=(.*))?$/s.exec(args[at] ?? '') ?? [];
@@ -47,7 +47,7 @@ function optionsOf(args: string[]): Map<string, string> {
 }
 
 /** Begins the task, tells its log as it goes on, and has it stopped where this process is. */
-async function vzdump(api: ProxmoxApi, id: string, options: Map<string, string>): Promise<number> {
+async function runVzdump(api: ProxmoxApi, id: string, options: Map<string, string>): Promise<number> {
   const task = await api.call<string>('POST', `/nodes/${api.node}/vzdump`, {
     vmid: id,
     ...Object.fromEntries(options),
@@ -83,14 +83,14 @@ async function vzdump(api: ProxmoxApi, id: string, options: Map<string, string>)
         return FAILED;
       }
     } catch (error) {
-      if (!(error instanceof ProxmoxSays) || ++missed > MOST_MISSED) throw error;
+      if (!(error instanceof ProxmoxError) || ++missed > MOST_MISSED) throw error;
     }
     await sleep(POLL_MS);
   }
 }
 
-async function pvesh(api: ProxmoxApi, [verb, path = '']: string[], options: Map<string, string>): Promise<number> {
-  if (verb !== 'get') throw new ProxmoxSays('Only "pvesh get" is done by the API.');
+async function runPvesh(api: ProxmoxApi, [verb, path = '']: string[], options: Map<string, string>): Promise<number> {
+  if (verb !== 'get') throw new ProxmoxError('Only "pvesh get" is done by the API.');
   const { 'output-format': _format, ...params } = Object.fromEntries(options);
   // Asking the cluster wants more rights than a backup; which node this is, agent.yaml says.
   const data =
@@ -99,7 +99,7 @@ async function pvesh(api: ProxmoxApi, [verb, path = '']: string[], options: Map<
   return 0;
 }
 
-async function pvesm(api: ProxmoxApi, [verb, second = '']: string[], options: Map<string, string>): Promise<number> {
+async function runPvesm(api: ProxmoxApi, [verb, second = '']: string[], options: Map<string, string>): Promise<number> {
   if (verb === 'status') {
     const storage = options.get('storage') ?? '';
     const { active, type } = await api.call<{ active?: number; type?: string }>(
@@ -123,7 +123,7 @@ async function pvesm(api: ProxmoxApi, [verb, second = '']: string[], options: Ma
     await api.call('DELETE', path, params);
     return 0;
   }
-  throw new ProxmoxSays(`"pvesm ${verb}" is not done by the API: it has no files.`);
+  throw new ProxmoxError(`"pvesm ${verb}" is not done by the API: it has no files.`);
 }
 
 async function guestConfig(api: ProxmoxApi, type: string, id: string): Promise<number> {

@@ -6,7 +6,7 @@ const TIMEOUT_MS = 30_000;
 const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
 
 /** Proxmox did not do what was asked, or can't be asked. */
-export class ProxmoxSays extends Error {
+export class ProxmoxError extends Error {
   override name = 'ProxmoxSays';
 }
 
@@ -25,7 +25,7 @@ export class ProxmoxApi {
     this.#ca = ca_file === undefined ? undefined : readFileSync(ca_file);
   }
 
-  /** The `data` of the answer. Throws {@link ProxmoxSays}. */
+  /** The `data` of the answer. Throws {@link ProxmoxError}. */
   call<T>(method: 'GET' | 'POST' | 'DELETE', path: string, params: Record<string, string> = {}): Promise<T> {
     const query = new URLSearchParams(params).toString();
     const inUrl = method !== 'POST' && query !== '';
@@ -55,25 +55,25 @@ export class ProxmoxApi {
             const { statusCode = 0, statusMessage = '' } = response;
             if (statusCode >= 300)
               return fail(
-                new ProxmoxSays(`${method} ${path}: ${statusCode} ${statusMessage} ${errorsIn(text)}`.trim()),
+                new ProxmoxError(`${method} ${path}: ${statusCode} ${statusMessage} ${readErrors(text)}`.trim()),
               );
             try {
               done((JSON.parse(text) as { data: T }).data);
             } catch {
-              fail(new ProxmoxSays(`${method} ${path}: its answer is not JSON`));
+              fail(new ProxmoxError(`${method} ${path}: its answer is not JSON`));
             }
           });
-          response.on('error', error => fail(new ProxmoxSays(`${method} ${path}: ${error.message}`)));
+          response.on('error', error => fail(new ProxmoxError(`${method} ${path}: ${error.message}`)));
         },
       );
       asked.on('timeout', () => asked.destroy(new Error(`no answer within ${TIMEOUT_MS / 1000} s`)));
-      asked.on('error', error => fail(new ProxmoxSays(`${method} ${path}: ${error.message}`)));
+      asked.on('error', error => fail(new ProxmoxError(`${method} ${path}: ${error.message}`)));
       asked.end(method === 'POST' ? query : undefined);
     });
   }
 }
 
-function errorsIn(text: string): string {
+function readErrors(text: string): string {
   try {
     const { errors } = JSON.parse(text) as { errors?: Record<string, string> };
     return Object.entries(errors ?? {})

@@ -4,7 +4,7 @@ import { Refused } from '../../protocol/refusal.ts';
 import { refusals } from '../refusals.ts';
 
 /** What the tailnet says of the sender. */
-export interface Peer {
+export interface TailscalePeer {
   /** The node's name. */
   node: string;
   /** What a grant lets it do here; absent where the entry asks for no capability. */
@@ -44,8 +44,8 @@ const CapabilityValue = z.strictObject({
  * The sender by the tailnet, where it is whom the entry wants. Asked anew for each connection. Throws `Refused`:
  * `tailnet-unreachable`, `peer-unknown`, `peer-not-allowed`.
  */
-export async function identifyPeer(socket: string, from: PeerAddress, rules: PeerRules): Promise<Peer> {
-  const found = await whoIs(socket, from);
+export async function identifyPeer(socket: string, from: PeerAddress, rules: PeerRules): Promise<TailscalePeer> {
+  const found = await fetchWhoIs(socket, from);
   const node = found.Node.Name.replace(/\.$/, '');
   const tags = found.Node.Tags ?? [];
   // A tagged node belongs to nobody: its profile is a stand-in.
@@ -68,9 +68,9 @@ function readCapability(value: unknown, node: string, name: string): Capability 
   throw new Refused(refusals.peerNotAllowed(node, `with values of ${name} that can't be read`));
 }
 
-async function whoIs(socket: string, { address, port }: PeerAddress): Promise<WhoIs> {
+async function fetchWhoIs(socket: string, { address, port }: PeerAddress): Promise<WhoIs> {
   const host = address.includes(':') ? `[${address}]` : address;
-  const { status, body } = await ask(
+  const { status, body } = await requestTailscale(
     socket,
     `/localapi/v0/whois?proto=tcp&addr=${encodeURIComponent(`${host}:${port}`)}`,
   );
@@ -83,7 +83,7 @@ async function whoIs(socket: string, { address, port }: PeerAddress): Promise<Wh
   }
 }
 
-function ask(socket: string, path: string): Promise<{ status: number; body: string }> {
+function requestTailscale(socket: string, path: string): Promise<{ status: number; body: string }> {
   return new Promise((done, fail) => {
     const complain = (error: NodeJS.ErrnoException) => {
       const why = error.code === 'EACCES' ? 'the agent’s user may not open the socket' : error.message;

@@ -18,7 +18,7 @@ const path = z
   .max(4096)
   .regex(/^\/(?!.*(^|\/)\.\.?(\/|$))[^\0\r\n]*$/);
 
-const Manifest = z.looseObject({
+const BackupManifest = z.looseObject({
   kind: z.enum(['docker_volumes', 'sqlite', 'plex', 'postgres', 'mysql', 'mariadb', 'vm_proxmox']),
   name,
   run: z.string().regex(/^[A-Za-z0-9-]{0,64}$/),
@@ -55,14 +55,14 @@ const Manifest = z.looseObject({
 });
 
 /** What stands in a manifest; undefined for what is none, or could mislead. Of Plex alone `file` is a program's path. */
-export function parseManifest(text: string): z.infer<typeof Manifest> | undefined {
+export function parseManifest(text: string): z.infer<typeof BackupManifest> | undefined {
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch {
     return undefined;
   }
-  const read = Manifest.safeParse(value);
+  const read = BackupManifest.safeParse(value);
   if (!read.success || (read.data.file?.startsWith('/') && read.data.kind !== 'plex')) return undefined;
   return read.data;
 }

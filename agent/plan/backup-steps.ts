@@ -1,11 +1,11 @@
-import type { KeepRules } from './retention.ts';
-import type { Milliseconds, Named, Start } from './start-step.ts';
+import type { RetentionRules } from './retention.ts';
+import type { Milliseconds, StartStep, StepBase } from './start-step.ts';
 
 /**
  * The place of a backup is the one that is meant: mounted as said, marked, writable, with room. Throws nothing away and
  * makes `folder`.
  */
-export interface CheckTarget extends Named {
+export interface CheckTargetStep extends StepBase {
   do: 'check-target';
   /** As agent.yaml names it. */
   path: string;
@@ -20,7 +20,7 @@ export interface CheckTarget extends Named {
 }
 
 /** What is to be backed up is there, under one of the roots, not empty, and has not lost more than half since the last time. */
-export interface CheckSource extends Named {
+export interface CheckSourceStep extends StepBase {
   do: 'check-source';
   path: string;
   roots: string[];
@@ -32,7 +32,7 @@ export interface CheckSource extends Named {
 }
 
 /** What a manifest says of a backup beside what is found when it is read back. */
-export interface Taken {
+export interface BackupDescription {
   kind: string;
   name: string;
   run: string;
@@ -60,42 +60,42 @@ export interface Taken {
  * Reads a backup back (`partial`, a file or a folder in `folder`): each file's SHA-256, bytes, count. Then makes it durable, writes
  * its manifest `<name>.json`, and gives it its name.
  */
-export interface Seal extends Named {
+export interface SealStep extends StepBase {
   do: 'seal';
   folder: string;
   partial: string;
   as: string;
-  manifest: Taken;
+  manifest: BackupDescription;
 }
 
 /**
  * Writes the manifest of a snapshot that restic has made. `partial`, a folder in `folder`, holds what restic told of it:
  * `snapshots.json` and `stats.json`.
  */
-export interface NoteSnapshot extends Named {
+export interface NoteSnapshotStep extends StepBase {
   do: 'note-snapshot';
   folder: string;
   partial: string;
   as: string;
-  manifest: Taken;
+  manifest: BackupDescription;
 }
 
 /**
  * Adds up what rsync has listed (`<md5> <bytes> <itemized> <path>` a line) of a backup on another host. Writes its manifest
  * into `folder`, or where none is given compares with the one that is there.
  */
-export interface Tally extends Named {
+export interface TallyStep extends StepBase {
   do: 'tally';
   list: string;
   folder: string;
   as: string;
   /** Where it lies, for the receipt. */
   archive: string;
-  manifest?: Taken;
+  manifest?: BackupDescription;
 }
 
 /** A backup is read again whole, and must be what its manifest says. */
-export interface CheckBackup extends Named {
+export interface CheckBackupStep extends StepBase {
   do: 'check-backup';
   folder: string;
   backup: string;
@@ -104,7 +104,7 @@ export interface CheckBackup extends Named {
 }
 
 /** A folder takes another's place: what is at `path` goes to `aside`, what is at `next` to `path`. Back again: `back`. */
-export interface Swap extends Named {
+export interface SwapStep extends StepBase {
   do: 'swap';
   path: string;
   next: string;
@@ -117,14 +117,14 @@ export interface Swap extends Named {
 }
 
 /** Removes a folder or file and all that is in it, under `root`. */
-export interface Clear extends Named {
+export interface ClearStep extends StepBase {
   do: 'clear';
   path: string;
   root: string;
 }
 
 /** A backup has been restored for a trial: its manifest says so from now on, and how long it took. `since`: ISO 8601. */
-export interface NoteDrill extends Named {
+export interface NoteDrillStep extends StepBase {
   do: 'note-drill';
   folder: string;
   backup: string;
@@ -132,15 +132,15 @@ export interface NoteDrill extends Named {
 }
 
 /** A file's last 4 KiB hold that text: what wrote it came to its end. */
-export interface ExpectEnding extends Named {
+export interface ExpectEndingStep extends StepBase {
   do: 'expect-ending';
   path: string;
   text: string;
-  failure: Start['failure'];
+  failure: StartStep['failure'];
 }
 
 /** Runs a program that lists backups as JSON: one of them must be new (`ctime`, seconds, from `since` on) and not empty. */
-export interface ExpectListed extends Named {
+export interface ExpectListedStep extends StepBase {
   do: 'expect-listed';
   argv: [string, ...string[]];
   /** ISO 8601. */
@@ -152,15 +152,15 @@ export interface ExpectListed extends Named {
 }
 
 /** Takes backups away that the rules don't keep; see keep.ts. What was interrupted long ago goes too. */
-export interface Prune extends Named {
+export interface PruneStep extends StepBase {
   do: 'prune';
   folder: string;
-  rules: KeepRules;
+  rules: RetentionRules;
   minKeep: number;
   /**
    * Where they lie elsewhere (in restic's repository, on another host): what takes those away that are not kept. `each` is
    * added to its argv for each, with `{name}` and `{snapshot}` filled in, then `last`. `empty`: a folder that is made first.
    * `also`: names of what was left unfinished there.
    */
-  forget?: { step: Start; each: string[]; last: string[]; empty?: string; also?: string[] };
+  forget?: { step: StartStep; each: string[]; last: string[]; empty?: string; also?: string[] };
 }

@@ -1,5 +1,5 @@
 /** The plan can't be made: a person has to do something first. Ends the document as `failed` with this code. */
-export class CannotPlan extends Error {
+export class Failure extends Error {
   override name = 'CannotPlan';
   readonly code: string;
   readonly remedy: string;

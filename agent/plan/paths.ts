@@ -5,6 +5,6 @@ export function isUnder(path: string, root: string): boolean {
 }
 
 /** The root of a list that holds the path; where none does, one that the guard will refuse it by. */
-export function under(path: string, roots: string[]): string {
+export function findRoot(path: string, roots: string[]): string {
   return roots.find(root => path === root || path.startsWith(`${root}/`)) ?? roots[0] ?? '/nowhere';
 }

@@ -1,19 +1,19 @@
 import type { Change } from '../../protocol/event.ts';
 import type {
-  CheckBackup,
-  CheckSource,
-  CheckTarget,
-  Clear,
-  ExpectEnding,
-  ExpectListed,
-  NoteDrill,
-  NoteSnapshot,
-  Prune,
-  Seal,
-  Swap,
-  Tally,
+  CheckBackupStep,
+  CheckSourceStep,
+  CheckTargetStep,
+  ClearStep,
+  ExpectEndingStep,
+  ExpectListedStep,
+  NoteDrillStep,
+  NoteSnapshotStep,
+  PruneStep,
+  SealStep,
+  SwapStep,
+  TallyStep,
 } from './backup-steps.ts';
-import type { Milliseconds, Named, Start } from './start-step.ts';
+import type { Milliseconds, StartStep, StepBase } from './start-step.ts';
 
 export type * from './backup-steps.ts';
 export type * from './start-step.ts';
@@ -33,13 +33,13 @@ export type FileChange = {
  * Files, in order, each atomically (temporary name, fsync, rename, fsync of the folder). What was there before is kept in
  * the run's folder, for `restore` and for people.
  */
-export interface Write extends Named {
+export interface WriteStep extends StepBase {
   do: 'write';
   changes: FileChange[];
 }
 
 /** Puts back what the `write` step of that name replaced, removed or made. */
-export interface Restore extends Named {
+export interface RestoreStep extends StepBase {
   do: 'restore';
   of: string;
 }
@@ -57,12 +57,12 @@ export interface ComposeProject {
  * Takes containers away: where `keep` names some, all others of the project; else what a compose that was killed left
  * behind, those that were created under a temporary name (`<12 hex>_<name>`) and never started.
  */
-export interface Tidy extends Named {
+export interface TidyStep extends StepBase {
   do: 'tidy';
   project: ComposeProject;
   /** Ids. */
   keep?: string[];
-  /** As of {@link Start}. */
+  /** As of {@link StartStep}. */
   changes?: true;
   /** The docker client, as argv[0]. */
   docker: string;
@@ -73,7 +73,7 @@ export interface Tidy extends Named {
  * Waits until every container is running and healthy by its own health check, or has ended with 0 (a one-shot). One
  * without a health check counts once it has been running for `settle`.
  */
-export interface AwaitHealthy extends Named {
+export interface AwaitHealthyStep extends StepBase {
   do: 'await-healthy';
   project: ComposeProject;
   /** How many containers a service must have. */
@@ -84,19 +84,19 @@ export interface AwaitHealthy extends Named {
    * Carried out when a container is found stopped: a compose that was ended half-way leaves the engine stopping what the
    * next one takes for running. `ran`: ids of containers that ran before; one of those is no one-shot.
    */
-  revive?: { up: Start; ran: string[] };
+  revive?: { up: StartStep; ran: string[] };
   settle: Milliseconds;
   timeout: Milliseconds;
 }
 
 /** Watches for so long that every container stays as good as it is: none unhealthy, ended or started again. */
-export interface Settle extends Named {
+export interface SettleStep extends StepBase {
   do: 'settle';
   project: ComposeProject;
   for: Milliseconds;
 }
 
-interface Probe extends Named {
+interface ProbeStep extends StepBase {
   /** For each try. */
   timeout: Milliseconds;
   /** After the first try. */
@@ -109,7 +109,7 @@ interface Probe extends Named {
 }
 
 /** Asks an address and judges the answer. Redirects are not followed. */
-export interface Http extends Probe {
+export interface HttpStep extends ProbeStep {
   do: 'http';
   url: string;
   status: number[];
@@ -118,14 +118,14 @@ export interface Http extends Probe {
 }
 
 /** Opens a connection. */
-export interface Tcp extends Probe {
+export interface TcpStep extends ProbeStep {
   do: 'tcp';
   host: string;
   port: number;
 }
 
 /** Records each container's service, id and image. Two of them, `before` and `after`, make the receipt's image table. */
-export interface Measure extends Named {
+export interface MeasureStep extends StepBase {
   do: 'measure';
   what: 'images';
   as: 'before' | 'after';
@@ -168,7 +168,7 @@ export interface RestorePoint {
 }
 
 /** Adds what runs now, and from which files, to the stack's releases in `folder`. Keeps the newest `keep`. */
-export interface Remember extends Named {
+export interface RememberStep extends StepBase {
   do: 'remember';
   folder: string;
   project: ComposeProject;
@@ -196,7 +196,7 @@ export const COMPOSE_GRANTS = [
 export type ComposeGrant = (typeof COMPOSE_GRANTS)[number];
 
 /** Has compose render its config, as JSON, and judges it before anything of it is started. It is not kept. */
-export interface JudgeConfig extends Named {
+export interface JudgeConfigStep extends StepBase {
   do: 'judge-config';
   argv: [string, ...string[]];
   cwd: string;
@@ -207,29 +207,29 @@ export interface JudgeConfig extends Named {
 }
 
 export type Step =
-  | Start
-  | Tidy
-  | Write
-  | Restore
-  | AwaitHealthy
-  | Settle
-  | Http
-  | Tcp
-  | Measure
-  | Remember
-  | JudgeConfig
-  | CheckTarget
-  | CheckSource
-  | Seal
-  | NoteSnapshot
-  | Tally
-  | ExpectListed
-  | CheckBackup
-  | Swap
-  | Clear
-  | NoteDrill
-  | ExpectEnding
-  | Prune;
+  | StartStep
+  | TidyStep
+  | WriteStep
+  | RestoreStep
+  | AwaitHealthyStep
+  | SettleStep
+  | HttpStep
+  | TcpStep
+  | MeasureStep
+  | RememberStep
+  | JudgeConfigStep
+  | CheckTargetStep
+  | CheckSourceStep
+  | SealStep
+  | NoteSnapshotStep
+  | TallyStep
+  | ExpectListedStep
+  | CheckBackupStep
+  | SwapStep
+  | ClearStep
+  | NoteDrillStep
+  | ExpectEndingStep
+  | PruneStep;
 
 /** What would be done, as data: it can be shown, stored, compared and carried out after a restart. */
 export interface Plan {
@@ -250,19 +250,19 @@ export interface Plan {
 }
 
 /** `undefined`: not known (a dry run looks at nothing). `null`: known to be absent. */
-export type Answer<T> = T | null | undefined;
+export type ReadResult<T> = T | null | undefined;
 
 /** A read-only window on the host. A plan learns nothing in any other way. */
-export interface Look {
+export interface HostReader {
   /** Names in a folder; null where there is no such folder. */
-  list(folder: string): Promise<Answer<string[]>>;
+  list(folder: string): Promise<ReadResult<string[]>>;
   /** A file's text; null where there is none. Throws for one over 4 MiB. */
-  read(file: string): Promise<Answer<string>>;
+  read(file: string): Promise<ReadResult<string>>;
   /** Runs a program that changes nothing. Output is limited to 16 MiB. `keepFor`: an answer of at most this age will do. */
   ask(
     argv: [string, ...string[]],
     options?: { cwd?: string; keepFor?: Milliseconds },
-  ): Promise<Answer<{ code: number; stdout: string; stderr: string }>>;
+  ): Promise<ReadResult<{ code: number; stdout: string; stderr: string }>>;
   /** GET on the Docker Engine API (`/containers/json?…`), parsed; null for 404. Throws {@link CannotPlan} `docker-unreachable`. */
-  engine(path: string): Promise<Answer<unknown>>;
+  engine(path: string): Promise<ReadResult<unknown>>;
 }

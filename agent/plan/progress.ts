@@ -1,29 +1,29 @@
-import type { Happening, Outcome, StepOutcome } from '../../protocol/event.ts';
-import type { DocumentResult, ImageChange, StepResult } from '../../protocol/receipt.ts';
+import type { EventBody, Outcome, StepOutcome } from '../../protocol/event.ts';
+import type { ImageChange, ReceiptDocument, ReceiptStep } from '../../protocol/receipt.ts';
 import type { RestorePoint, Step } from './plan.ts';
 
 /** Where a piece of output stands: the same bytes always make the same frame. */
-export interface Source {
+export interface LogSlice {
   file: string;
   offset: number;
   length: number;
 }
 
 /** A piece of output: text, or UTF-8 bytes with the place where they are stored already. */
-export type Piece = { text: string } | { bytes: Buffer; source: Source };
+export type OutputChunk = { text: string } | { bytes: Buffer; source: LogSlice };
 export type Phase = 'do' | 'undo' | 'cleanup';
 /** What the store keeps of a step beside its events, so that the next agent can go on from there. */
 export type StepMark =
   | { document: number; index: number; step: string; phase: Phase }
-  | { document: number; index: number; ms: number; ending: StepEnding };
+  | { document: number; index: number; ms: number; ending: StepResult };
 /** A happening, where output may be a stored piece, and what is stored with it. */
-export type Told = (
-  | Exclude<Happening, { kind: 'output' }>
-  | ({ kind: 'output'; document: number; step: string } & Piece)
+export type ProgressEvent = (
+  | Exclude<EventBody, { kind: 'output' }>
+  | ({ kind: 'output'; document: number; step: string } & OutputChunk)
 ) & { mark?: StepMark };
 
 /** A container as a `measure` step saw it. `image` is the image's id (`sha256:…`). */
-export interface Seen {
+export interface ContainerImage {
   service: string;
   container: string;
   reference: string;
@@ -53,7 +53,7 @@ export interface DrillFacts {
 }
 
 /** How one step ended. A step that did not do it is data, not an exception. */
-export interface StepEnding {
+export interface StepResult {
   outcome: Exclude<StepOutcome, 'skipped'>;
   code?: string;
   message?: string;
@@ -61,7 +61,7 @@ export interface StepEnding {
   exit?: number | string;
   /** It was stopped, or ended by somebody else, before it was through. */
   cut?: true;
-  seen?: Seen[];
+  seen?: ContainerImage[];
   /** What a backup came to, for the receipt. */
   backup?: BackupFacts;
   drill?: DrillFacts;
@@ -69,25 +69,25 @@ export interface StepEnding {
 }
 
 /** A step of an earlier agent's: its end, or that it had only begun (with how many bytes of its output had been told). */
-export type Past = { ending: StepEnding; ms: number } | { offset: number };
+export type StepProgress = { ending: StepResult; ms: number } | { offset: number };
 /** What carries out one step of a kind. Yields output; throws only for a fault of ours. `resumed`: an earlier agent began it. */
-export interface Hands {
-  carry(
+export interface StepRunner {
+  run(
     step: Step,
     place: { document: number; index: number },
     signal: AbortSignal,
     resumed?: { offset: number },
-  ): AsyncGenerator<Piece, StepEnding>;
+  ): AsyncGenerator<OutputChunk, StepResult>;
 }
 
 /** How a plan ended. */
-export interface Ending {
+export interface PlanResult {
   outcome: Extract<Outcome, 'succeeded' | 'failed' | 'rolled-back' | 'cancelled'>;
   failedStep?: string;
   code?: string;
   message?: string;
   remedy?: string;
-  steps: StepResult[];
+  steps: ReceiptStep[];
   images: ImageChange[];
   files: { written: string[]; removed: string[] };
   backup?: BackupFacts;
@@ -96,7 +96,7 @@ export interface Ending {
 }
 
 /** What became of one document so far. */
-export type DocumentEnding = Omit<Partial<Ending>, 'outcome'> & {
-  outcome: DocumentResult['outcome'];
+export type DocumentResult = Omit<Partial<PlanResult>, 'outcome'> & {
+  outcome: ReceiptDocument['outcome'];
   restorePoints?: RestorePoint[];
 };

@@ -1,15 +1,20 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { judgeBackups, type KeepRules, type Kept } from './retention.ts';
+import { applyRetention, type RetentionCandidate, type RetentionRules } from './retention.ts';
 
 const NOW = new Date('2026-11-21T12:00:00Z');
-const taken = (at: string, changes: Partial<Kept> = {}): Kept => ({ name: at, at, verified: true, ...changes });
-const daily = (days: number, changes: Partial<Kept> = {}) =>
+const taken = (at: string, changes: Partial<RetentionCandidate> = {}): RetentionCandidate => ({
+  name: at,
+  at,
+  verified: true,
+  ...changes,
+});
+const daily = (days: number, changes: Partial<RetentionCandidate> = {}) =>
   Array.from({ length: days }, (_, n) =>
     taken(new Date(NOW.getTime() - n * 86_400_000 - 3_600_000).toISOString(), changes),
   );
-const kept = (backups: Kept[], rules: KeepRules, minKeep = 1, now = NOW) =>
-  judgeBackups(backups, rules, minKeep, now)
+const kept = (backups: RetentionCandidate[], rules: RetentionRules, minKeep = 1, now = NOW) =>
+  applyRetention(backups, rules, minKeep, now)
     .filter(({ keep }) => keep)
     .map(({ name }) => name);
 
@@ -17,7 +22,7 @@ describe('what is kept', () => {
   it('is what the rules say, one a bucket, and no bucket is counted twice', () => {
     const backups = daily(60);
     expect(kept(backups, { last: 3 })).toEqual(backups.slice(0, 3).map(({ name }) => name));
-    const verdicts = judgeBackups(backups, { last: 1, daily: 3, weekly: 2, monthly: 1 }, 1, NOW).filter(
+    const verdicts = applyRetention(backups, { last: 1, daily: 3, weekly: 2, monthly: 1 }, 1, NOW).filter(
       ({ keep }) => keep,
     );
     expect(verdicts.map(({ reason }) => reason.split(' ')[0])).toEqual([
@@ -42,7 +47,7 @@ describe('what is kept', () => {
     expect(kept(old, { daily: 3 })).toHaveLength(3);
   });
 
-  it.each<[string, Kept[], KeepRules, Date?]>([
+  it.each<[string, RetentionCandidate[], RetentionRules, Date?]>([
     ['without a rule', daily(5), {}],
     ['without a verified one', daily(5, { verified: false }), { last: 1 }],
     ['with a clock that is wrong', [...daily(5), taken('2027-01-01T00:00:00Z')], { last: 1 }],

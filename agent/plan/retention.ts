@@ -1,5 +1,5 @@
 /** A backup as the rules for keeping see it. */
-export interface Kept {
+export interface RetentionCandidate {
   name: string;
   /** When it was taken, ISO 8601. */
   at: string;
@@ -8,7 +8,7 @@ export interface Kept {
 }
 
 /** How many are kept by each rule. A bucket keeps its newest; one that an earlier rule keeps is not counted again. */
-export interface KeepRules {
+export interface RetentionRules {
   last?: number | undefined;
   daily?: number | undefined;
   weekly?: number | undefined;
@@ -16,7 +16,7 @@ export interface KeepRules {
   yearly?: number | undefined;
 }
 
-export interface Verdict {
+export interface RetentionDecision {
   name: string;
   keep: boolean;
   reason: string;
@@ -25,7 +25,7 @@ export interface Verdict {
 const HOUR = 3_600_000;
 
 /** In the order of Proxmox: each rule looks at what is left by the ones before it. Buckets are of UTC. */
-const BUCKETS: [keyof KeepRules, (at: Date) => string][] = [
+const BUCKETS: [keyof RetentionRules, (at: Date) => string][] = [
   ['last', at => at.toISOString()],
   ['daily', at => at.toISOString().slice(0, 10)],
   ['weekly', weekOf],
@@ -37,7 +37,12 @@ const BUCKETS: [keyof KeepRules, (at: Date) => string][] = [
  * Which backups stay, and why, the newest first. What guards: protected ones and the newest `minKeep` verified ones stay;
  * without any rule, without a verified backup, or where one bears a time that lies ahead, all stay.
  */
-export function judgeBackups(backups: Kept[], rules: KeepRules, minKeep: number, now: Date): Verdict[] {
+export function applyRetention(
+  backups: RetentionCandidate[],
+  rules: RetentionRules,
+  minKeep: number,
+  now: Date,
+): RetentionDecision[] {
   const newestFirst = backups.toSorted((a, b) => (a.at < b.at ? 1 : a.at > b.at ? -1 : 0));
   const all = (reason: string) => newestFirst.map(({ name }) => ({ name, keep: true, reason }));
   if (!Object.values(rules).some(count => count !== undefined && count > 0)) return all('there is no rule for keeping');

@@ -2,7 +2,7 @@
 export type Milliseconds = number;
 
 /** What every step has. */
-export interface Named {
+export interface StepBase {
   /** Unique in its plan; what the log, the receipt and the metrics call the step. */
   name: string;
   /**
@@ -15,14 +15,14 @@ export interface Named {
 }
 
 /** Starts a process and waits for it. `argv` goes to the kernel as it is: no shell reads it. */
-export interface Start extends Named {
+export interface StartStep extends StepBase {
   do: 'start';
   argv: [string, ...string[]];
   cwd?: string;
   /** Added to the clean environment that every child gets. */
   env?: Record<string, string>;
   /** Likewise, and read only when it is started: their values are in no plan and in no file of the run. */
-  secrets?: Record<string, Secret>;
+  secrets?: Record<string, SecretSource>;
   timeout: Milliseconds;
   /** Ends the process when it has printed nothing and not got on for so long. */
   stallTimeout?: Milliseconds;
@@ -56,10 +56,10 @@ export interface Start extends Named {
   /** What the failure is called when it ends otherwise, and what a person does about it. */
   failure: { code: string; remedy: string };
   /** More exactly: the first that fits its exit code and output (its last 4 KiB) is told in place of `failure`. */
-  reasons?: Reason[];
+  reasons?: FailureReason[];
 }
 
-export interface Reason {
+export interface FailureReason {
   exit?: number[];
   says?: string;
   code: string;
@@ -67,4 +67,4 @@ export interface Reason {
 }
 
 /** A file of the host, whose first line counts, or a variable of a container (the first that is there). What is not there is left out. */
-export type Secret = { file: string } | { container: string; variables: string[] };
+export type SecretSource = { file: string } | { container: string; variables: string[] };

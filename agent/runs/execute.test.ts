@@ -14,13 +14,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { planOf, program } from '../../test/stand/steps.ts';
-import { Engine } from '../outbound/docker.ts';
-import type { Plan, Step, Write } from '../plan/plan.ts';
-import type { Ending, Told } from '../plan/progress.ts';
-import { createHands } from '../steps/index.ts';
+import { DockerEngine } from '../outbound/docker.ts';
+import type { Plan, Step, WriteStep } from '../plan/plan.ts';
+import type { PlanResult, ProgressEvent } from '../plan/progress.ts';
+import { createStepRunner } from '../steps/index.ts';
 import { shippedPath } from '../steps/run-folder.ts';
 import { CHUNK_BYTES } from '../system/log-tail.ts';
-import { carryOut } from './execute.ts';
+import { executePlan } from './execute.ts';
 
 const NODE = process.execPath;
 let dir: string;
@@ -30,8 +30,8 @@ beforeEach(() => {
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
 const hands = () =>
-  createHands({
-    engine: new Engine(join(dir, 'none.sock')),
+  createStepRunner({
+    engine: new DockerEngine(join(dir, 'none.sock')),
     environment: { PATH: '/usr/bin:/bin', ONLY: 'this' },
     keeper: [NODE, join(import.meta.dirname, '../cli.ts'), 'keeper'],
     runDir: dir,
@@ -43,16 +43,16 @@ async function carry(
   steps: Step[],
   rest: Partial<Plan> = {},
   signal = new AbortController().signal,
-): Promise<{ told: Told[]; ending: Ending }> {
+): Promise<{ told: ProgressEvent[]; ending: PlanResult }> {
   const own = hands();
-  const work = carryOut(planOf(steps, rest), { document: 1, hands: own, signal });
-  const told: Told[] = [];
+  const work = executePlan(planOf(steps, rest), { document: 1, hands: own, signal });
+  const told: ProgressEvent[] = [];
   let next = await work.next();
   for (; !next.done; next = await work.next()) told.push(next.value);
   own.end();
   return { told, ending: next.value };
 }
-const outputOf = (told: Told[]) =>
+const outputOf = (told: ProgressEvent[]) =>
   told.map(one => (one.kind !== 'output' ? '' : 'text' in one ? one.text : one.bytes.toString())).join('');
 
 describe('a process', () => {
@@ -213,7 +213,7 @@ describe('undo', () => {
 });
 
 describe('files', () => {
-  const write = (files: Record<string, string | null>, root = join(dir, 'stack')): Write => ({
+  const write = (files: Record<string, string | null>, root = join(dir, 'stack')): WriteStep => ({
     do: 'write',
     name: 'write files',
     changes: Object.entries(files).map(([path, text]) =>

@@ -1,14 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { type Ended, type GraphDocument, graphOf } from '../../intents/graph.ts';
-import { carryGraph } from './graph.ts';
+import { type DocumentOutcome, type GraphDocument, graphOf } from '../../intents/graph.ts';
+import { executeGraph } from './graph.ts';
 
 type Keys = Partial<GraphDocument['intent']>;
 interface Trial {
   /** By id; succeeded otherwise. */
-  outcomes?: Record<string, Ended>;
+  outcomes?: Record<string, DocumentOutcome>;
   subjects?: Record<string, string[]>;
-  ended?: Record<string, Ended>;
+  ended?: Record<string, DocumentOutcome>;
   begun?: string[];
   cancelAfter?: string;
   broken?: string;
@@ -25,12 +25,12 @@ async function carry(documents: Record<string, Keys>, trial: Trial = {}) {
   let most = 0;
   let isCancelled = false;
   const ended = ids.map(id => trial.ended?.[id]);
-  await carryGraph(nodes, {
+  await executeGraph(nodes, {
     ended,
     begun: new Set((trial.begun ?? []).map(id => ids.indexOf(id))),
     subjects: ids.map(id => trial.subjects?.[id] ?? [id]),
     isCancelled: () => isCancelled,
-    async carry(place) {
+    async execute(place) {
       const id = ids[place] ?? '';
       told.push(id);
       most = Math.max(most, ++now);

@@ -1,18 +1,18 @@
-import { decide, type Ended, type Node } from '../../intents/graph.ts';
+import { type DocumentOutcome, decideNext, type GraphNode } from '../../intents/graph.ts';
 import type { graphOfCommand } from '../../protocol/graph.ts';
 
 /** What carries out a graph's documents, each by its place. */
-export interface Carrying {
+export interface GraphDeps {
   /** How each has ended so far; filled in. */
-  ended: (Ended | undefined)[];
+  ended: (DocumentOutcome | undefined)[];
   /** An earlier agent had begun these, and they have not ended. */
   begun: ReadonlySet<number>;
   /** What each locks: two with something in common never go on at the same time. */
   subjects: readonly (readonly string[])[];
   isCancelled(): boolean;
-  carry(place: number): Promise<Ended>;
+  execute(place: number): Promise<DocumentOutcome>;
   /** Brings back what a document changed that had succeeded. */
-  undo(place: number): Promise<Ended>;
+  undo(place: number): Promise<DocumentOutcome>;
 }
 
 /**
@@ -20,12 +20,12 @@ export interface Carrying {
  * After a failure of one that says "on_failure: rollback" what had succeeded in its file is brought back, the last
  * first, before what asks for failures begins. Throws what `carry` and `undo` throw.
  */
-export async function carryGraph(nodes: readonly Node[], how: Carrying): Promise<void> {
+export async function executeGraph(nodes: readonly GraphNode[], how: GraphDeps): Promise<void> {
   const { ended, subjects } = how;
   const going = new Map<number, Promise<void>>();
   const undone = new Set<number>();
   const begin = (place: number) => {
-    const work = how.carry(place).then(outcome => {
+    const work = how.execute(place).then(outcome => {
       ended[place] = outcome;
       going.delete(place);
     });
@@ -34,12 +34,12 @@ export async function carryGraph(nodes: readonly Node[], how: Carrying): Promise
     going.set(place, work);
   };
   const hasRoom = (place: number) =>
-    going.size < (nodes[place] as Node).maxParallel &&
+    going.size < (nodes[place] as GraphNode).maxParallel &&
     ![...going.keys()].some(other => subjects[other]?.some(one => subjects[place]?.includes(one)));
 
   for (const place of how.begun) begin(place);
   for (;;) {
-    const back = toUndo(nodes, ended).filter(place => !undone.has(place));
+    const back = listDocumentsToUndo(nodes, ended).filter(place => !undone.has(place));
     if (going.size === 0) {
       for (const place of back) {
         undone.add(place);
@@ -51,7 +51,7 @@ export async function carryGraph(nodes: readonly Node[], how: Carrying): Promise
       moved = false;
       for (const place of nodes.keys()) {
         if (ended[place] !== undefined || going.has(place)) continue;
-        const next = decide(nodes, place, ended);
+        const next = decideNext(nodes, place, ended);
         if (next.do === 'skip') {
           ended[place] = 'skipped';
           moved = true;
@@ -64,7 +64,10 @@ export async function carryGraph(nodes: readonly Node[], how: Carrying): Promise
 }
 
 /** What is to be brought back, the last first. What begins after failures, or always, is no part of it. */
-export function toUndo(nodes: readonly Node[], ended: readonly (Ended | undefined)[]): number[] {
+export function listDocumentsToUndo(
+  nodes: readonly GraphNode[],
+  ended: readonly (DocumentOutcome | undefined)[],
+): number[] {
   const files = new Set(
     nodes.flatMap(({ onFailure, file }, place) => {
       const outcome = ended[place];
@@ -72,16 +75,16 @@ export function toUndo(nodes: readonly Node[], ended: readonly (Ended | undefine
       return onFailure === 'rollback' && hasFailed ? [file] : [];
     }),
   );
-  return inOrder(nodes)
+  return sortTopologically(nodes)
     .filter(place => {
-      const { file, when } = nodes[place] as Node;
+      const { file, when } = nodes[place] as GraphNode;
       return files.has(file) && ended[place] === 'succeeded' && (when === undefined || when === 'succeeded');
     })
     .reverse();
 }
 
 /** Places so that each comes after everything it waits for. */
-export function inOrder(nodes: readonly Node[]): number[] {
+export function sortTopologically(nodes: readonly GraphNode[]): number[] {
   const order = new Set<number>();
   const seen = new Set<number>();
   const visit = (place: number) => {
@@ -95,7 +98,7 @@ export function inOrder(nodes: readonly Node[]): number[] {
 }
 
 /** One after another, until one fails. */
-export function sequence(length: number): ReturnType<typeof graphOfCommand> {
+export function createSequence(length: number): ReturnType<typeof graphOfCommand> {
   const mine = Array.from({ length }, (_, place) => place);
   const nodes = mine.map(place => ({
     after: mine.slice(0, place),

@@ -2,7 +2,7 @@
  * Who holds what, in order of arrival. A run takes its place in the queue of each of its subjects at once, so two runs
  * can never wait for each other. A limit holds how many go on side by side.
  */
-export class Locks {
+export class LockQueue {
   readonly #queues = new Map<string, string[]>();
   readonly #held = new Set<string>();
   readonly #waiting = new Map<string, { subjects: string[]; go: () => void }>();

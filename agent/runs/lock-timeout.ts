@@ -1,28 +1,28 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseDuration } from '../../intents/duration.ts';
-import type { Admitted } from '../admission/admitted.ts';
-import type { DocumentEnding } from '../plan/progress.ts';
+import type { AdmittedCommand } from '../admission/admitted.ts';
+import type { DocumentResult } from '../plan/progress.ts';
 
-export const PATIENCE_OVER = Symbol('patience over');
+export const LOCK_TIMED_OUT = Symbol('patience over');
 
 /** How long a run waits for its turn, in milliseconds: the shortest `lock_wait` of its intents; undefined: until it comes. */
-export function patienceOf(admitted: Admitted): number | undefined {
+export function lockTimeoutOf(admitted: AdmittedCommand): number | undefined {
   const waits = admitted.documents.flatMap(({ document: { intent } }) =>
     'lock_wait' in intent && intent.lock_wait !== undefined ? [parseDuration(intent.lock_wait)] : [],
   );
   return waits.length === 0 ? undefined : Math.min(...waits);
 }
 
-export async function patienceEnds(
+export async function waitForLockTimeout(
   patience: number | undefined,
   signal: AbortSignal,
-): Promise<typeof PATIENCE_OVER | undefined> {
+): Promise<typeof LOCK_TIMED_OUT | undefined> {
   if (patience === undefined) return new Promise(() => undefined);
   await sleep(patience, undefined, { signal, ref: false }).catch(() => undefined);
-  return PATIENCE_OVER;
+  return LOCK_TIMED_OUT;
 }
 
-export function stillLocked(by: { run: string; subject: string } | undefined): DocumentEnding {
+export function lockedResult(by: { run: string; subject: string } | undefined): DocumentResult {
   return {
     outcome: 'failed',
     code: 'locked',

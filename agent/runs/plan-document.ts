@@ -1,43 +1,51 @@
 import { join } from 'node:path';
-import type { Deployment, Document } from '../../protocol/command.ts';
-import type { Admitted } from '../admission/admitted.ts';
-import type { Site } from '../executors/executor.ts';
-import { type Circuits, checkCircuits } from '../outbound/circuit-breaker.ts';
+import type { Deployment, IntentDocument } from '../../protocol/command.ts';
+import type { AdmittedCommand } from '../admission/admitted.ts';
+import type { HostSite } from '../executors/executor.ts';
+import { type CircuitBreakers, checkCircuits } from '../outbound/circuit-breaker.ts';
 import { digestOfPlans } from '../plan/digest.ts';
-import { CannotPlan } from '../plan/failure.ts';
-import type { Look, Plan } from '../plan/plan.ts';
-import type { DocumentEnding } from '../plan/progress.ts';
-import { shippedFor, shippedPath } from '../steps/run-folder.ts';
-import type { Store } from '../store/runs.ts';
-import { blindLook } from '../system/host-reader.ts';
+import { Failure } from '../plan/failure.ts';
+import type { HostReader, Plan } from '../plan/plan.ts';
+import type { DocumentResult } from '../plan/progress.ts';
+import { listShippedFiles, shippedPath } from '../steps/run-folder.ts';
+import type { RunStore } from '../store/runs.ts';
+import { blindHostReader } from '../system/host-reader.ts';
 
 /** What plans are made with. */
-export interface Planner {
-  store: Store;
+export interface PlanningDeps {
+  store: RunStore;
   /** `<state_dir>/runs`: one folder a run. */
   folder: string;
-  site: () => Site;
-  look: Look;
+  site: () => HostSite;
+  look: HostReader;
   /** Who is left alone since it does not work. */
-  circuits?: Circuits;
+  circuits?: CircuitBreakers;
   now: () => string;
 }
 
 /** Whether a run only looks: a plan or a dry run. */
-export function looksOnly({ command }: Admitted): boolean {
+export function isReadOnlyRun({ command }: AdmittedCommand): boolean {
   return command.type === 'plan' || command.dry_run;
 }
 
 /** The plan of one document (its place, from 0), from what is true now. Throws CannotPlan. */
-export async function makePlan(context: Planner, admitted: Admitted, place: number, compare: boolean): Promise<Plan> {
+export async function makePlan(
+  context: PlanningDeps,
+  admitted: AdmittedCommand,
+  index: number,
+  compare: boolean,
+): Promise<Plan> {
   const { site, store, folder, now } = context;
-  const entry = admitted.documents[place];
-  if (!entry) throw new Error(`No document ${place}`);
+  const entry = admitted.documents[index];
+  if (!entry) throw new Error(`No document ${index}`);
   const { intent } = entry.document;
   const { command } = admitted;
-  if (!looksOnly(admitted)) checkCircuits(context.circuits, entry.executor.asks(intent));
+  if (!isReadOnlyRun(admitted)) checkCircuits(context.circuits, entry.executor.asks(intent));
   const runDir = join(folder, command.id);
-  const files = shippedFor(command.files, intent).map(file => ({ ...file, at: shippedPath(runDir, file.sha256) }));
+  const files = listShippedFiles(command.files, intent).map(file => ({
+    ...file,
+    at: shippedPath(runDir, file.sha256),
+  }));
   return entry.executor.plan(
     intent,
     {
@@ -47,15 +55,18 @@ export async function makePlan(context: Planner, admitted: Admitted, place: numb
       site: site(),
       files,
       compare,
-      notBackups: notBackups(command, entry.document),
-      ...(looksOnly(admitted) ? {} : { backups: store.backups() }),
+      notBackups: listNonBackupIds(command, entry.document),
+      ...(isReadOnlyRun(admitted) ? {} : { backups: store.backups() }),
     },
-    command.dry_run ? blindLook : context.look,
+    command.dry_run ? blindHostReader : context.look,
   );
 }
 
 /** What a rollout may need beside backups of this host: other documents, and those of other hosts, whose outcome its sender tells. */
-function notBackups({ intents, given = [] }: Deployment, { name, intent: { host, hosts } }: Document): string[] {
+function listNonBackupIds(
+  { intents, given = [] }: Deployment,
+  { name, intent: { host, hosts } }: IntentDocument,
+): string[] {
   const here = JSON.stringify([host, hosts]);
   return [...intents, ...given].flatMap(one => {
     const isElsewhere = 'outcome' in one && JSON.stringify([one.intent.host, one.intent.hosts]) !== here;
@@ -65,26 +76,26 @@ function notBackups({ intents, given = [] }: Deployment, { name, intent: { host,
 }
 
 /** Undefined where what would be done is what somebody has looked at, or nobody asks; or where it can't be planned, which its document tells. */
-export async function unlikeItsPlan(
-  context: Planner,
-  admitted: Admitted,
-  unlessLeft: <T>(work: Promise<T>) => Promise<T>,
-): Promise<DocumentEnding | undefined> {
+export async function checkPlanDigest(
+  context: PlanningDeps,
+  admitted: AdmittedCommand,
+  untilDetached: <T>(work: Promise<T>) => Promise<T>,
+): Promise<DocumentResult | undefined> {
   const { plan_digest } = admitted.command;
-  if (plan_digest === undefined || looksOnly(admitted)) return undefined;
+  if (plan_digest === undefined || isReadOnlyRun(admitted)) return undefined;
   try {
     const plans: Plan[] = [];
     for (const place of admitted.documents.keys())
-      plans.push(await unlessLeft(makePlan(context, admitted, place, true)));
+      plans.push(await untilDetached(makePlan(context, admitted, place, true)));
     const digest = digestOfPlans(admitted.command, plans);
-    return digest === plan_digest ? undefined : planChanged(plan_digest, digest);
+    return digest === plan_digest ? undefined : planChangedResult(plan_digest, digest);
   } catch (error) {
-    if (error instanceof CannotPlan) return undefined;
+    if (error instanceof Failure) return undefined;
     throw error;
   }
 }
 
-function planChanged(meant: string, is: string): DocumentEnding {
+function planChangedResult(meant: string, is: string): DocumentResult {
   return {
     outcome: 'failed',
     code: 'plan-changed',

@@ -1,19 +1,19 @@
 import { stackOf } from '../../intents/intent.ts';
 import type { Outcome } from '../../protocol/event.ts';
 import type { SecretKey } from '../../protocol/keys.ts';
-import type { DocumentResult, Receipt } from '../../protocol/receipt.ts';
-import { PAYLOAD_TYPES, sign } from '../../protocol/signature.ts';
-import type { Admitted } from '../admission/admitted.ts';
-import type { DocumentEnding } from '../plan/progress.ts';
-import { UNDONE } from './execute.ts';
+import type { Receipt, ReceiptDocument } from '../../protocol/receipt.ts';
+import { PAYLOAD_TYPES, signPayload } from '../../protocol/signature.ts';
+import type { AdmittedCommand } from '../admission/admitted.ts';
+import type { DocumentResult } from '../plan/progress.ts';
+import { UNDONE_CODE } from './execute.ts';
 
-const SKIPPED: DocumentEnding = { outcome: 'skipped' };
+const SKIPPED: DocumentResult = { outcome: 'skipped' };
 
 /** Puts together the last word on a run from what became of its documents. */
 export function makeReceipt(
-  admitted: Admitted,
+  admitted: AdmittedCommand,
   agent: string,
-  endings: readonly (DocumentEnding | undefined)[],
+  endings: readonly (DocumentResult | undefined)[],
   run: {
     events: number;
     head: string;
@@ -23,7 +23,7 @@ export function makeReceipt(
     planDigest?: string;
   },
 ): Receipt {
-  const documents: DocumentResult[] = admitted.documents.map(({ document }, index) => {
+  const documents: ReceiptDocument[] = admitted.documents.map(({ document }, index) => {
     const ending = endings[index] ?? SKIPPED;
     return {
       document: index + 1,
@@ -44,12 +44,12 @@ export function makeReceipt(
       ...(ending.restorePoints === undefined ? {} : { restore_points: ending.restorePoints }),
     };
   });
-  const failedAt = failureOf(endings);
+  const failedAt = findFailure(endings);
   const failed = endings[failedAt];
   return {
     run: admitted.command.id,
     agent,
-    outcome: outcomeOf(endings, failed),
+    outcome: runOutcomeOf(endings, failed),
     ...(failed?.code === undefined ? {} : { reason: failed.code }),
     ...(failed?.message === undefined ? {} : { message: failed.message }),
     ...(failed?.remedy === undefined ? {} : { remedy: failed.remedy }),
@@ -66,19 +66,19 @@ export function makeReceipt(
 }
 
 /** The place of the ending that the run is told by: what could not be undone before what failed first; -1 where nothing did. */
-function failureOf(endings: readonly (DocumentEnding | undefined)[]): number {
+function findFailure(endings: readonly (DocumentResult | undefined)[]): number {
   const broke = endings.findIndex(ending => ending?.code === 'undo-failed');
   if (broke >= 0) return broke;
   return endings.findIndex(
-    ending => ending && !['succeeded', 'planned', 'skipped'].includes(ending.outcome) && ending.code !== UNDONE,
+    ending => ending && !['succeeded', 'planned', 'skipped'].includes(ending.outcome) && ending.code !== UNDONE_CODE,
   );
 }
 
 /** How the run ended. Where everything that it had changed is as it was before, that is `rolled-back`. */
-function outcomeOf(endings: readonly (DocumentEnding | undefined)[], failed: DocumentEnding | undefined): Outcome {
+function runOutcomeOf(endings: readonly (DocumentResult | undefined)[], failed: DocumentResult | undefined): Outcome {
   const all = endings.flatMap(ending => (ending && ending.outcome !== 'skipped' ? [ending.outcome] : []));
   if (!failed) return all.includes('succeeded') ? 'succeeded' : (all[0] ?? 'cancelled');
-  const isUndone = endings.some(ending => ending?.code === UNDONE);
+  const isUndone = endings.some(ending => ending?.code === UNDONE_CODE);
   if (failed.outcome === 'failed' && isUndone && !endings.some(ending => ending?.changed === true))
     return 'rolled-back';
   return failed.outcome === 'skipped' ? 'cancelled' : failed.outcome;
@@ -88,22 +88,22 @@ function outcomeOf(endings: readonly (DocumentEnding | undefined)[], failed: Doc
 export function signReceipt(receipt: Receipt, keys: readonly SecretKey[]): string {
   return JSON.stringify({
     type: 'receipt',
-    ...sign(PAYLOAD_TYPES.receipt, Buffer.from(JSON.stringify(receipt)), keys),
+    ...signPayload(PAYLOAD_TYPES.receipt, Buffer.from(JSON.stringify(receipt)), keys),
   });
 }
 
 /** Cancelled before its turn came. */
-export const CANCELLED: DocumentEnding = {
+export const CANCELLED_BEFORE: DocumentResult = {
   outcome: 'cancelled',
   code: 'cancelled',
   message: 'Cancelled before this document.',
   changed: false,
 };
 
-export const CANCELLED_WAITING: DocumentEnding = { ...CANCELLED, message: 'Cancelled while it was waiting.' };
+export const CANCELLED_WAITING: DocumentResult = { ...CANCELLED_BEFORE, message: 'Cancelled while it was waiting.' };
 
 /** Something that should not happen did. */
-export function faultOf(error: unknown): DocumentEnding {
+export function faultResult(error: unknown): DocumentResult {
   return {
     outcome: 'interrupted',
     code: 'fault',

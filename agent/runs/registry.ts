@@ -6,17 +6,17 @@ import { describeIntent } from '../../intents/intent.ts';
 import type { Frame } from '../../protocol/event.ts';
 import { Refused } from '../../protocol/refusal.ts';
 import { readmit } from '../admission/admit.ts';
-import type { Admitted } from '../admission/admitted.ts';
+import type { AdmittedCommand } from '../admission/admitted.ts';
 import type { Executor } from '../executors/executor.ts';
-import { type ListedContainer, projectContainers } from '../outbound/docker.ts';
+import { type ListedContainer, projectContainersPath } from '../outbound/docker.ts';
 import { refusals } from '../refusals.ts';
 import { shippedPath } from '../steps/run-folder.ts';
-import type { ListedRun, Store, StoredRun } from '../store/runs.ts';
-import { Locks } from './lock-queue.ts';
+import type { ListedRun, RunStore, StoredRun } from '../store/runs.ts';
+import { LockQueue } from './lock-queue.ts';
 import { signReceipt } from './receipt.ts';
 import { Run, type RunContext } from './run.ts';
 
-export interface RunsOptions extends Omit<RunContext, 'locks' | 'now'> {
+export interface RunRegistryOptions extends Omit<RunContext, 'locks' | 'now'> {
   executors: Executor[];
   /** How many runs go on side by side. */
   limit: number;
@@ -24,7 +24,7 @@ export interface RunsOptions extends Omit<RunContext, 'locks' | 'now'> {
 }
 
 /** Who asks for a run's end: for the log and the audit. */
-export interface Canceller {
+export interface CancelRequester {
   /** The trust entry, or `local`. */
   trust: string;
   keyId: string;
@@ -43,32 +43,32 @@ export interface Retention {
 /** How many frames a follower reads from the store at once. */
 const PAGE = 8;
 /** How many runs are taken out at once: others must get a turn. */
-const MOST_FORGOTTEN = 100;
+const MAX_PRUNED = 100;
 
-interface Active {
+interface ActiveRun {
   run: Run;
   ended: Promise<void>;
 }
 
 /** Runs in flight, and the way to everything that the store knows of earlier ones. */
-export class Runs {
-  readonly #options: RunsOptions;
+export class RunRegistry {
+  readonly #options: RunRegistryOptions;
   readonly #context: RunContext;
-  readonly #store: Store;
-  readonly #active = new Map<string, Active>();
-  readonly #locks: Locks;
+  readonly #store: RunStore;
+  readonly #active = new Map<string, ActiveRun>();
+  readonly #locks: LockQueue;
   #stopping = false;
 
-  constructor(options: RunsOptions) {
+  constructor(options: RunRegistryOptions) {
     this.#options = options;
     this.#store = options.store;
-    this.#locks = new Locks(options.limit);
+    this.#locks = new LockQueue(options.limit);
     const now = options.now ?? (() => new Date());
     this.#context = { ...options, locks: this.#locks, now: () => now().toISOString() };
   }
 
   /** Takes up the runs that were in flight when an earlier agent ended, in their order: what ran holds its lock again. */
-  adopt(): string[] {
+  resumeAll(): string[] {
     const open = this.#store.open();
     const order = [
       ...open.filter(({ state }) => state === 'running'),
@@ -84,14 +84,14 @@ export class Runs {
         );
         continue;
       }
-      const run = this.#start(admitted, this.#store.past(stored.id));
+      const run = this.#start(admitted, this.#store.progress(stored.id));
       if (stored.cancel !== null) run.cancel();
     }
     return order.map(({ id }) => id);
   }
 
   /** Starts a run, or joins the one of the same command. Stored when this returns. Throws `Refused`: `id-reused`, `shutting-down`. */
-  begin(admitted: Admitted): { run: string; joined: boolean } {
+  begin(admitted: AdmittedCommand): { run: string; joined: boolean } {
     const { command, sender } = admitted;
     const digest = contentDigest(admitted);
     const known = this.#store.find(command.id);
@@ -110,13 +110,13 @@ export class Runs {
   }
 
   /** Asks a run to end. Durable when this returns. Throws `Refused`: `run-unknown`, `run-ended`, `state-unwritable`. */
-  cancel(id: string, by: Canceller): void {
+  cancel(id: string, by: CancelRequester): void {
     const stored = this.#store.find(id);
     if (!stored) throw new Refused(refusals.runUnknown(id));
     if (stored.state === 'ended') throw new Refused(refusals.runEnded(id, stored.outcome ?? ''));
     if (stored.cancel === null) {
-      this.#durably(() => this.#store.cancel(id, JSON.stringify(by)));
-      for (const watcher of this.#options.watchers) this.#bestEffort(() => watcher.cancelled?.(id, by));
+      this.#storeOrRefuse(() => this.#store.cancel(id, JSON.stringify(by)));
+      for (const watcher of this.#options.observers) this.#bestEffort(() => watcher.cancelled?.(id, by));
       this.#active.get(id)?.run.note('warning', `Cancelled by ${by.actor || 'somebody'} (${by.trust}).`);
     }
     this.#active.get(id)?.run.cancel();
@@ -128,7 +128,7 @@ export class Runs {
     while (!signal.aborted) {
       // Listening begins before reading, so that nothing falls between.
       const run = this.#active.get(id)?.run;
-      const news = run?.news(signal);
+      const news = run?.nextEvent(signal);
       const frames = run?.recentAfter(last) ?? this.#store.frames(id, last, PAGE);
       for (const { n, frame } of frames) {
         yield frame;
@@ -174,41 +174,41 @@ export class Runs {
   async prune(limits: Retention): Promise<number> {
     let count = 0;
     for (;;) {
-      const ids = this.#store.surplus(limits, MOST_FORGOTTEN);
+      const ids = this.#store.surplus(limits, MAX_PRUNED);
       for (const id of ids) {
         if (this.#stopping) return count;
         await rm(join(this.#options.folder, id), { recursive: true, force: true });
         this.#store.forget(id);
         count++;
       }
-      if (ids.length < MOST_FORGOTTEN) return count;
+      if (ids.length < MAX_PRUNED) return count;
     }
   }
 
   /** Takes no new runs and lets go of those in flight: their processes go on, and the next agent takes them up. */
   async stop(): Promise<void> {
     this.#stopping = true;
-    for (const { run } of this.#active.values()) run.leave();
+    for (const { run } of this.#active.values()) run.detach();
     await Promise.all([...this.#active.values()].map(active => active.ended));
   }
 
-  #start(admitted: Admitted, past?: Parameters<Run['carry']>[0]): Run {
+  #start(admitted: AdmittedCommand, past?: Parameters<Run['execute']>[0]): Run {
     const run = new Run(this.#context, admitted);
-    const active: Active = { run, ended: Promise.resolve() };
+    const active: ActiveRun = { run, ended: Promise.resolve() };
     this.#active.set(run.id, active);
     active.ended = run
-      .carry(past)
+      .execute(past)
       // Neither the run nor its end can be stored: the next agent takes it up from where the store is.
       .catch((error: unknown) => console.error(`run ${run.id}: given up by this agent:`, error))
       .finally(() => {
         this.#active.delete(run.id);
-        run.wakeAll();
+        run.wakeFollowers();
       });
     return run;
   }
 
   /** Puts a new run into the store, and the files that it ships into its folder. */
-  #record({ command, sender, documents }: Admitted, digest: string): void {
+  #record({ command, sender, documents }: AdmittedCommand, digest: string): void {
     const runDir = join(this.#options.folder, command.id);
     mkdirSync(join(runDir, 'shipped'), { recursive: true, mode: 0o700 });
     for (const file of command.files) {
@@ -239,7 +239,7 @@ export class Runs {
     }
   }
 
-  #durably(work: () => void): void {
+  #storeOrRefuse(work: () => void): void {
     try {
       work();
     } catch (error) {
@@ -250,7 +250,7 @@ export class Runs {
   /** The last word on a run that this agent can't take up: what the host is like now, as far as can be seen. */
   async #interrupt(run: StoredRun): Promise<void> {
     const { agent, keys } = this.#options;
-    const state = await this.#stateOf(run);
+    const state = await this.#describeHost(run);
     const now = this.#context.now();
     const text = `The agent ended while this run was in flight, and this version can’t take it up. ${state}`;
     this.#store.append(run.id, { kind: 'note', level: 'error', text }, now);
@@ -276,13 +276,13 @@ export class Runs {
   }
 
   /** Each container of the run's stacks, and how it is. */
-  async #stateOf(run: StoredRun): Promise<string> {
+  async #describeHost(run: StoredRun): Promise<string> {
     const { intents = [] } = JSON.parse(run.command) as { intents?: { intent?: { stack?: unknown } }[] };
     const stacks = new Set(intents.flatMap(({ intent }) => (typeof intent?.stack === 'string' ? [intent.stack] : [])));
     const told: string[] = [];
     for (const stack of stacks) {
       const listed = await this.#options.look
-        .engine(projectContainers({ dir: `${this.#options.site().stacksRoot}/${stack}` }))
+        .engine(projectContainersPath({ dir: `${this.#options.site().stacksRoot}/${stack}` }))
         .catch(() => undefined);
       const containers = (listed ?? []) as ListedContainer[];
       const each = containers.map(({ Names, Status }) => `${Names[0]?.slice(1)} (${Status})`);
@@ -293,7 +293,7 @@ export class Runs {
 }
 
 /** What makes two commands with the same id the same: all but what each sending of it makes anew. */
-function contentDigest({ command }: Admitted): string {
+function contentDigest({ command }: AdmittedCommand): string {
   const { challenge, issued_at, ...content } = command;
   return createHash('sha256').update(JSON.stringify(content)).digest('hex');
 }

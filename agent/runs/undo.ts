@@ -3,45 +3,53 @@ import type { Deployment } from '../../protocol/command.ts';
 import { graphOfCommand } from '../../protocol/graph.ts';
 import { Refused } from '../../protocol/refusal.ts';
 import type { Plan } from '../plan/plan.ts';
-import type { DocumentEnding, Ending, Hands, Told } from '../plan/progress.ts';
+import type { DocumentResult, PlanResult, ProgressEvent, StepRunner } from '../plan/progress.ts';
 import { refusals } from '../refusals.ts';
-import type { DocumentPast, Store, StoredRun } from '../store/runs.ts';
-import { undoLate } from './execute.ts';
-import { inOrder } from './graph.ts';
+import type { DocumentProgress, RunStore, StoredRun } from '../store/runs.ts';
+import { undoFinishedPlan } from './execute.ts';
+import { sortTopologically } from './graph.ts';
 
-export type Undo = NonNullable<Deployment['undo']>;
+export type UndoRequest = NonNullable<Deployment['undo']>;
 
-const NOTHING_TO_UNDO: DocumentEnding = { outcome: 'succeeded', changed: false };
+const NOTHING_TO_UNDO: DocumentResult = { outcome: 'succeeded', changed: false };
 
 /** What undoing needs of its run. */
-interface Undoing {
-  store: Store;
-  hands: Hands;
+interface UndoDeps {
+  store: RunStore;
+  stepRunner: StepRunner;
   /** How far an earlier agent had come with it. */
-  past: Map<number, DocumentPast>;
-  tellPlan(document: number, plan: Plan): Promise<void>;
-  hear(work: AsyncGenerator<Told, Ending>): Promise<DocumentEnding>;
-  finished(document: number, ending: DocumentEnding): Promise<DocumentEnding>;
-  surely<T>(work: () => T): Promise<T>;
+  past: Map<number, DocumentProgress>;
+  appendPlan(document: number, plan: Plan): Promise<void>;
+  appendAll(work: AsyncGenerator<ProgressEvent, PlanResult>): Promise<DocumentResult>;
+  finishDocument(document: number, ending: DocumentResult): Promise<DocumentResult>;
+  retryUntilStored<T>(work: () => T): Promise<T>;
 }
 
 /** Undoes documents of an earlier run, the last first, and stops where one can't be undone. What that run kept lies in its folder. */
-export async function undoRun(
+export async function undoEarlierRun(
   command: Deployment,
-  undo: Undo,
-  { store, hands, past, tellPlan, hear, finished, surely }: Undoing,
-): Promise<(DocumentEnding | undefined)[]> {
-  const earlier = store.past(undo.run);
-  const endings: (DocumentEnding | undefined)[] = [];
-  for (const index of backwards(command, undo)) {
+  undo: UndoRequest,
+  {
+    store,
+    stepRunner: hands,
+    past,
+    appendPlan: tellPlan,
+    appendAll: hear,
+    finishDocument: finished,
+    retryUntilStored: surely,
+  }: UndoDeps,
+): Promise<(DocumentResult | undefined)[]> {
+  const earlier = store.progress(undo.run);
+  const endings: (DocumentResult | undefined)[] = [];
+  for (const index of listUndoOrder(command, undo)) {
     const document = index + 1;
     const known = earlier.get(document);
     const mine = past.get(document);
     endings[index] = mine?.ending;
     if (mine?.ending || !known?.plan || known.ending?.outcome !== 'succeeded') continue;
-    if (!mine) await tellPlan(document, undoPlan(known.plan));
+    if (!mine) await tellPlan(document, describeUndoPlan(known.plan));
     const ended = { steps: [], images: [], files: { written: [], removed: [] }, ...known.ending };
-    const work = undoLate(known.plan, ended, { document, hands, ...(mine ? { past: mine.steps } : {}) });
+    const work = undoFinishedPlan(known.plan, ended, { document, hands, ...(mine ? { past: mine.steps } : {}) });
     const ending = await finished(document, work ? await hear(work) : NOTHING_TO_UNDO);
     endings[index] = ending;
     if (ending.outcome === 'rolled-back')
@@ -52,16 +60,16 @@ export async function undoRun(
 }
 
 /** The places of the documents to undo, the last first. */
-function backwards(command: Deployment, { documents }: Undo): number[] {
+function listUndoOrder(command: Deployment, { documents }: UndoRequest): number[] {
   const { nodes, mine } = graphOfCommand(command);
-  return inOrder(nodes)
+  return sortTopologically(nodes)
     .map(place => mine.indexOf(place))
     .filter(index => documents.includes(index + 1))
     .reverse();
 }
 
 /** What is told in place of the plan that is undone. */
-function undoPlan({ title, undo, late = [] }: Plan): Plan {
+function describeUndoPlan({ title, undo, late = [] }: Plan): Plan {
   return {
     title: `undo of: ${title}`,
     summary: 'What was there before comes back.',
@@ -79,9 +87,10 @@ export function checkUndo(command: Deployment, find: (run: string) => StoredRun 
   const run = find(undo.run);
   if (!run) throw new Refused(refusals.runUnknown(undo.run));
   if (run.trust !== trust) throw new Refused(refusals.notYourRun(undo.run));
-  const no = (why: string) => new Refused(refusals.undoNotPossible(undo.run, why));
-  if (run.type !== 'run' || run.state !== 'ended') throw no('it has not ended, or only looked');
+  const notPossible = (why: string) => new Refused(refusals.undoNotPossible(undo.run, why));
+  if (run.type !== 'run' || run.state !== 'ended') throw notPossible('it has not ended, or only looked');
   const carried = JSON.parse(run.command) as Deployment;
-  if (carried.undo) throw no('it undid another run');
-  if (!isDeepStrictEqual(carried.intents, JSON.parse(JSON.stringify(intents)))) throw no('its intents are others');
+  if (carried.undo) throw notPossible('it undid another run');
+  if (!isDeepStrictEqual(carried.intents, JSON.parse(JSON.stringify(intents))))
+    throw notPossible('its intents are others');
 }

@@ -16,7 +16,7 @@ export interface SecretSources {
 }
 
 /** Adds every secret of a run to the redactor. Returns one warning per file that could not be read. */
-export async function learnSecrets(
+export async function addRunSecrets(
   redactor: Redactor,
   { own, shown, params, stacks }: SecretSources,
 ): Promise<string[]> {

@@ -1,11 +1,11 @@
-import type { Told } from '../plan/progress.ts';
+import type { ProgressEvent } from '../plan/progress.ts';
 import type { Redactor } from '../system/redactor.ts';
 
 /** Words for people, without secrets; names and numbers stay. */
-export function redacted(told: Told, redactor: Redactor): Told {
+export function redactEvent(told: ProgressEvent, redactor: Redactor): ProgressEvent {
   if (redactor.isIdle) return told;
   const mark =
-    told.mark && 'ending' in told.mark ? { ...told.mark, ending: withWords(told.mark.ending, redactor) } : told.mark;
+    told.mark && 'ending' in told.mark ? { ...told.mark, ending: redactResult(told.mark.ending, redactor) } : told.mark;
   const rest = { ...told, ...(mark ? { mark } : {}) };
   switch (rest.kind) {
     case 'planned': {
@@ -24,14 +24,14 @@ export function redacted(told: Told, redactor: Redactor): Told {
       return 'text' in rest ? { ...rest, text: redactor.text(rest.text) } : rest;
     case 'step-finished':
     case 'document-finished':
-      return withWords(rest, redactor);
+      return redactResult(rest, redactor);
     default:
       return rest;
   }
 }
 
 /** An ending without secrets in its message and remedy. */
-export function withWords<T extends { message?: string; remedy?: string }>(ending: T, redactor: Redactor): T {
+export function redactResult<T extends { message?: string; remedy?: string }>(ending: T, redactor: Redactor): T {
   const { message, remedy } = ending;
   return {
     ...ending,

@@ -2,11 +2,11 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { parseAllDocuments } from 'yaml';
 import { yamlValue } from '../../intents/yaml-value.ts';
-import { matches } from '../config/trust.ts';
+import { matchesPattern } from '../config/trust.ts';
 import { isChanged, readEnvFile, unsetIn } from './env-file.ts';
 
 /** What is known of the secrets of a stack. */
-export interface Found {
+export interface StackSecrets {
   values: string[];
   /** Of values that compose changes. One line each, without the value. */
   warnings: string[];
@@ -39,8 +39,8 @@ export async function findSecrets(
   folder: string,
   shipped: ReadonlyMap<string, string>,
   shown: string[],
-): Promise<Found> {
-  const search = new Search(folder, shipped, shown);
+): Promise<StackSecrets> {
+  const search = new SecretSearch(folder, shipped, shown);
   await search.envFile(join(folder, '.env'));
   const names = await readdir(folder).catch(() => []);
   const paths = [...names.map(name => join(folder, name)), ...shipped.keys()];
@@ -48,7 +48,7 @@ export async function findSecrets(
   return search.found;
 }
 
-class Search {
+class SecretSearch {
   readonly #folder: string;
   readonly #shipped: ReadonlyMap<string, string>;
   readonly #shown: string[];
@@ -64,7 +64,7 @@ class Search {
     this.#shown = shown;
   }
 
-  get found(): Found {
+  get found(): StackSecrets {
     return { values: [...this.#values], warnings: this.#warnings };
   }
 
@@ -92,7 +92,7 @@ class Search {
   /** As it is, and as it will be. */
   async #textsOf(path: string): Promise<string[]> {
     const shipped = this.#shipped.get(path);
-    const texts = [await textOf(path), shipped === undefined ? undefined : await textOf(shipped)];
+    const texts = [await readText(path), shipped === undefined ? undefined : await readText(shipped)];
     return texts.filter(text => text !== undefined);
   }
 
@@ -133,7 +133,7 @@ class Search {
 
   /** `isPrivate`: every value is a secret that is not plainly none. */
   #variable(name: string, value: string, isPrivate: boolean): void {
-    if (this.#shown.some(pattern => matches(pattern, name))) return;
+    if (this.#shown.some(pattern => matchesPattern(pattern, name))) return;
     if (!looksSecret(name)) {
       if (!isPrivate || PLAIN_NAME.test(name) || PLAIN_VALUE.test(value)) return;
       if (value.toLowerCase() === basename(this.#folder).toLowerCase()) return;
@@ -147,7 +147,7 @@ class Search {
     // As compose hands it on.
     if (value.includes('$$')) this.#values.add(value.replaceAll('$$', '$'));
     const password = /^[a-z][\w+.-]*:\/\/[^/@\s:]*:([^/@\s]+)@/i.exec(value)?.[1];
-    if (password !== undefined) this.#values.add(decoded(password));
+    if (password !== undefined) this.#values.add(decodePercent(password));
   }
 }
 
@@ -185,7 +185,7 @@ function listOf(value: unknown): unknown[] {
   return Array.isArray(value) ? value : [value];
 }
 
-async function textOf(path: string): Promise<string | undefined> {
+async function readText(path: string): Promise<string | undefined> {
   try {
     const found = await stat(path);
     return found.isFile() && found.size <= LARGEST_FILE ? await readFile(path, 'utf8') : undefined;
@@ -194,7 +194,7 @@ async function textOf(path: string): Promise<string | undefined> {
   }
 }
 
-function decoded(text: string): string {
+function decodePercent(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {

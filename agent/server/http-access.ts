@@ -25,13 +25,14 @@ export function isOwnHost(header: string | undefined, { agent, doors }: Pick<Con
 }
 
 /** Why the asker may not read what a door tells; undefined where it may. With a token and a tailnet identity either will do. */
-export async function turnedAway(
+export async function checkReadAccess(
   request: IncomingMessage,
   from: PeerAddress,
   { doors, tailscale }: Pick<Config, 'doors' | 'tailscale'>,
 ): Promise<Refusal | undefined> {
   if (doors.token_file === undefined && !doors.tailscale) return undefined;
-  if (doors.token_file !== undefined && bears(request.headers.authorization, doors.token_file)) return undefined;
+  if (doors.token_file !== undefined && hasBearerToken(request.headers.authorization, doors.token_file))
+    return undefined;
   if (!doors.tailscale) return refusals.doorClosed();
   try {
     await identifyPeer(tailscale.socket, from, doors.tailscale);
@@ -43,7 +44,7 @@ export async function turnedAway(
 }
 
 /** In constant time. A token that can't be read opens nothing. */
-function bears(header: string | undefined, file: string): boolean {
+function hasBearerToken(header: string | undefined, file: string): boolean {
   const [scheme = '', token = ''] = (header ?? '').split(' ');
   if (scheme.toLowerCase() !== 'bearer' || token === '') return false;
   try {

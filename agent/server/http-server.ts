@@ -8,24 +8,24 @@ import { type WebSocket, WebSocketServer } from 'ws';
 import { parseDuration } from '../../intents/duration.ts';
 import { type Refusal, Refused } from '../../protocol/refusal.ts';
 import { MAX_FRAME_BYTES, SUBPROTOCOL, WIRE_PATH } from '../../protocol/wire.ts';
-import type { Trusted } from '../admission/authenticate.ts';
+import type { AuthenticatedSender } from '../admission/authenticate.ts';
 import type { Config } from '../config/load.ts';
 import { refusals } from '../refusals.ts';
-import { addressList } from '../system/address-ranges.ts';
-import { type Delivery, type HookAnswer, statusOf } from '../triggers/hooks.ts';
-import { isOwnHost, turnedAway } from './http-access.ts';
-import { type Conversation, converse } from './session.ts';
-import { keepRenewed, readTls } from './tls.ts';
+import { parseAddressRanges } from '../system/address-ranges.ts';
+import { type HookAnswer, type HookDelivery, statusOf } from '../triggers/hooks.ts';
+import { checkReadAccess, isOwnHost } from './http-access.ts';
+import { runSession, type SessionDeps } from './session.ts';
+import { readTls, watchCertificate } from './tls.ts';
 
 /** What the doors need beside what a conversation needs. */
-export interface Doors extends Conversation {
+export interface HttpServerDeps extends SessionDeps {
   /** The metrics as text. */
   metrics: () => Promise<string>;
   /** What is not ready, one line each; empty where all is. */
   unready: () => Promise<string[]>;
   say: (line: string) => void;
   /** Takes deliveries to /hooks; throws `Refused`. */
-  hooks: { take: (delivery: Delivery) => Promise<HookAnswer>; count: (hook: string, outcome: string) => void };
+  hooks: { take: (delivery: HookDelivery) => Promise<HookAnswer>; count: (hook: string, outcome: string) => void };
   pingMs?: number;
 }
 
@@ -41,7 +41,7 @@ const MAX_HEADER_BYTES = 16 * 1024;
 
 /** The HTTP server with its WebSocket door. Address, rate, Origin and path are judged before a socket exists. */
 export class AgentServer {
-  readonly #doors: Doors;
+  readonly #deps: HttpServerDeps;
   readonly #http: Server;
   readonly #sockets: WebSocketServer;
   readonly #pings: NodeJS.Timeout;
@@ -50,13 +50,13 @@ export class AgentServer {
   /** Open connections by address. */
   readonly #open = new Map<string, number>();
   /** Conversations whose sender somebody has vouched for. */
-  readonly #trusted = new Map<WebSocket, Trusted>();
-  #tls: ReturnType<typeof keepRenewed> | undefined;
-  #spared: { address: string; until: number } | undefined;
+  readonly #trusted = new Map<WebSocket, AuthenticatedSender>();
+  #tls: ReturnType<typeof watchCertificate> | undefined;
+  #exempted: { address: string; until: number } | undefined;
 
-  constructor(doors: Doors) {
-    this.#doors = doors;
-    this.#allowed = addressList(doors.config().allow_from);
+  constructor(doors: HttpServerDeps) {
+    this.#deps = doors;
+    this.#allowed = parseAddressRanges(doors.config().allow_from);
     this.#limiter = limiterOf(doors.config());
     const { tls, limits } = doors.config();
     const options = {
@@ -74,7 +74,7 @@ export class AgentServer {
     };
     if (tls) {
       const server = createTlsServer({ ...options, ...readTls(tls), handshakeTimeout: HEAD_MS }, answer);
-      this.#tls = keepRenewed(server, tls, doors.say);
+      this.#tls = watchCertificate(server, tls, doors.say);
       this.#http = server;
     } else this.#http = createServer(options, answer);
     this.#http.maxConnections = limits.connections;
@@ -117,20 +117,20 @@ export class AgentServer {
   }
 
   /** For this long (milliseconds) connections of that address are not counted: it attacks on request. */
-  spare(address: string, time: number): void {
-    this.#spared = { address, until: performance.now() + time };
+  exemptFromLimit(address: string, time: number): void {
+    this.#exempted = { address, until: performance.now() + time };
   }
 
   /** Takes over what a new configuration says of addresses and rates. */
   reload(config: Config): void {
-    this.#allowed = addressList(config.allow_from);
+    this.#allowed = parseAddressRanges(config.allow_from);
     this.#limiter = limiterOf(config);
     this.#http.maxConnections = config.limits.connections;
     this.#tls?.look();
   }
 
   /** Ends the conversations of senders whom nobody vouches for any more. Returns who they were. */
-  revoke(isTrusted: (who: Trusted) => boolean): Trusted[] {
+  revoke(isTrusted: (who: AuthenticatedSender) => boolean): AuthenticatedSender[] {
     const gone = [...this.#trusted].filter(([, who]) => !isTrusted(who));
     for (const [socket] of gone) socket.close(1008, 'revoked');
     return gone.map(([, who]) => who);
@@ -154,7 +154,7 @@ export class AgentServer {
     socket.on('error', () => socket.destroy());
     const address = addressOf(request.socket);
     const refuse = (status: number, refusal: Refusal, headers: Record<string, string> = {}) => {
-      this.#doors.refused(refusal, { address });
+      this.#deps.refused(refusal, { address });
       answerRaw(socket, status, refusal, headers);
     };
     if (!this.#isAllowed(address)) return refuse(403, refusals.addressNotAllowed(address));
@@ -162,7 +162,7 @@ export class AgentServer {
     if (wait > 0) return refuse(429, refusals.rateLimited(wait), { 'Retry-After': String(wait) });
     if (request.headers.origin !== undefined) return refuse(403, refusals.originNotAllowed());
     const { host } = request.headers;
-    if (!isOwnHost(host, this.#doors.config())) return refuse(421, refusals.hostNotOwn(host ?? ''));
+    if (!isOwnHost(host, this.#deps.config())) return refuse(421, refusals.hostNotOwn(host ?? ''));
     if (pathOf(request) !== WIRE_PATH) return refuse(404, refusals.frameMalformed(`the path is not ${WIRE_PATH}`));
     const offered = String(request.headers['sec-websocket-protocol'] ?? '').split(/\s*,\s*/);
     if (!offered.includes(SUBPROTOCOL))
@@ -174,8 +174,8 @@ export class AgentServer {
       });
       accepted.on('close', () => this.#trusted.delete(accepted));
       const from = { address, port: request.socket.remotePort ?? 0 };
-      const trusted = (who: Trusted) => this.#trusted.set(accepted, who);
-      converse(accepted, from, this.#doors, trusted).catch((error: unknown) => {
+      const trusted = (who: AuthenticatedSender) => this.#trusted.set(accepted, who);
+      runSession(accepted, from, this.#deps, trusted).catch((error: unknown) => {
         console.error('connection: fault:', error);
         accepted.close(1011);
       });
@@ -185,12 +185,12 @@ export class AgentServer {
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const address = addressOf(request.socket);
     const refuse = (status: number, refusal: Refusal) => {
-      this.#doors.refused(refusal, { address });
+      this.#deps.refused(refusal, { address });
       return sendJson(response, status, refusal);
     };
     if (!this.#isAllowed(address)) return refuse(403, refusals.addressNotAllowed(address));
     const { host } = request.headers;
-    if (!isOwnHost(host, this.#doors.config())) return refuse(421, refusals.hostNotOwn(host ?? ''));
+    if (!isOwnHost(host, this.#deps.config())) return refuse(421, refusals.hostNotOwn(host ?? ''));
     if (request.method === 'POST' && pathOf(request).startsWith('/hooks/'))
       return await this.#hook(request, response, address);
     if (request.method !== 'GET' && request.method !== 'HEAD') {
@@ -199,14 +199,14 @@ export class AgentServer {
     const path = pathOf(request);
     if (path === '/healthz') return sendJson(response, 200, { status: 'alive' });
     const from = { address, port: request.socket.remotePort ?? 0 };
-    const closed = await turnedAway(request, from, this.#doors.config());
+    const closed = await checkReadAccess(request, from, this.#deps.config());
     if (closed) {
       response.setHeader('WWW-Authenticate', 'Bearer');
       return refuse(401, closed);
     }
     switch (path) {
       case '/readyz': {
-        const unready = await this.#doors.unready();
+        const unready = await this.#deps.unready();
         return sendJson(response, unready.length === 0 ? 200 : 503, {
           status: unready.length === 0 ? 'ready' : 'not ready',
           unready,
@@ -214,7 +214,7 @@ export class AgentServer {
       }
       case '/metrics': {
         response.setHeader('Content-Type', 'text/plain; version=0.0.4; charset=utf-8');
-        response.end(await this.#doors.metrics());
+        response.end(await this.#deps.metrics());
         return;
       }
       default:
@@ -225,9 +225,9 @@ export class AgentServer {
   }
 
   async #hook(request: IncomingMessage, response: ServerResponse, address: string): Promise<void> {
-    const { hooks, refused } = this.#doors;
+    const { hooks, refused } = this.#deps;
     const [, , name = '', secret, ...rest] = pathOf(request).split('/');
-    const known = this.#doors.config().hooks.some(hook => hook.name === name) ? name : 'unknown';
+    const known = this.#deps.config().hooks.some(hook => hook.name === name) ? name : 'unknown';
     try {
       const wait = await this.#secondsToWait(address);
       if (wait > 0) throw new Refused(refusals.rateLimited(wait));
@@ -251,7 +251,7 @@ export class AgentServer {
   /** One address can't take all connections. */
   #count(socket: Socket): void {
     const address = addressOf(socket);
-    const limit = this.#doors.config().limits.connections_per_address;
+    const limit = this.#deps.config().limits.connections_per_address;
     const open = (this.#open.get(address) ?? 0) + 1;
     this.#open.set(address, open);
     socket.on('close', () => {
@@ -260,7 +260,7 @@ export class AgentServer {
       else this.#open.delete(address);
     });
     if (open <= limit) return;
-    this.#doors.refused(refusals.tooManyConnections(limit), { address });
+    this.#deps.refused(refusals.tooManyConnections(limit), { address });
     socket.destroy();
   }
 
@@ -269,7 +269,7 @@ export class AgentServer {
   }
 
   async #secondsToWait(address: string): Promise<number> {
-    if (address === this.#spared?.address && performance.now() < this.#spared.until) return 0;
+    if (address === this.#exempted?.address && performance.now() < this.#exempted.until) return 0;
     try {
       await this.#limiter.consume(address);
       return 0;

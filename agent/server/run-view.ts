@@ -1,7 +1,7 @@
 import type { StoredRun } from '../store/runs.ts';
 
 /** A run as it is told: without what the agent keeps for itself. */
-export function tellRun({ digest, head, command, receipt, ...run }: StoredRun) {
+export function toRunView({ digest, head, command, receipt, ...run }: StoredRun) {
   const { origin, approval, intents } = JSON.parse(command) as Record<string, unknown>;
   const payload = receipt === null ? undefined : (JSON.parse(receipt) as { payload: string }).payload;
   return {

@@ -1,66 +1,66 @@
 import { randomBytes } from 'node:crypto';
 import type { RawData, WebSocket } from 'ws';
 import { stackOf } from '../../intents/intent.ts';
-import type { Approval, Ask, Command, Deployment } from '../../protocol/command.ts';
+import type { Approval, AskCommand, Command, Deployment } from '../../protocol/command.ts';
 import type { Frame } from '../../protocol/event.ts';
 import type { SecretKey } from '../../protocol/keys.ts';
-import type { Answered } from '../../protocol/question.ts';
+import type { AnswerPart } from '../../protocol/question.ts';
 import { type Refusal, Refused } from '../../protocol/refusal.ts';
-import { PAYLOAD_TYPES, sign } from '../../protocol/signature.ts';
+import { PAYLOAD_TYPES, signPayload } from '../../protocol/signature.ts';
 import { VERSION } from '../../protocol/version.ts';
 import { FIRST_FRAME_MS, type Hello, PROTOCOL, type RunsFrame, SignedFrame } from '../../protocol/wire.ts';
-import { admit, checkQuestion, checkSender, type Guard } from '../admission/admit.ts';
-import { authenticate, type Challenge, type Judges, type Trusted } from '../admission/authenticate.ts';
-import { overRate } from '../admission/rules.ts';
+import { type AdmissionContext, admit, checkQuestion, checkSender } from '../admission/admit.ts';
+import { type AuthContext, type AuthenticatedSender, authenticate, type Challenge } from '../admission/authenticate.ts';
+import { checkRunRate } from '../admission/rules.ts';
 import type { Config } from '../config/load.ts';
-import type { Executor, Site } from '../executors/executor.ts';
-import type { Refusing } from '../observability/audit.ts';
+import type { Executor, HostSite } from '../executors/executor.ts';
+import type { RefusedCommand } from '../observability/audit.ts';
 import type { PeerAddress } from '../outbound/tailscale.ts';
 import { refusals } from '../refusals.ts';
-import type { Runs } from '../runs/registry.ts';
+import type { RunRegistry } from '../runs/registry.ts';
 import { checkUndo } from '../runs/undo.ts';
-import { ownRun } from './queries.ts';
+import { requireOwnRun } from './queries.ts';
 
 /** What a connection needs of its agent. `config` and `judges` are asked anew each time, so that a reload counts at once. */
-export interface Conversation {
+export interface SessionDeps {
   config: () => Config;
-  judges: () => Judges;
-  site: () => Site;
+  authContext: () => AuthContext;
+  site: () => HostSite;
   /** With which hellos are signed, the current one first. */
   keys: () => readonly SecretKey[];
-  runs: Runs;
+  runs: RunRegistry;
   executors: Executor[];
-  refused: (refusal: Refusal, who: Refusing) => void;
+  refused: (refusal: Refusal, who: RefusedCommand) => void;
   /** The evidence of a command as GitHub has it, where GitHub confirms what the command says. Throws `Refused`. */
   confirm: (command: Deployment) => Promise<Approval | null>;
   /** What a sender who may ask is told, part by part, as JSON's values. Throws `Refused`. */
-  answer: (asked: Ask, key: Trusted, address: string) => AsyncIterable<unknown>;
+  answer: (asked: AskCommand, key: AuthenticatedSender, address: string) => AsyncIterable<unknown>;
   firstFrameMs?: number;
 }
 
 /** A socket that holds more than this many bytes makes its follower wait. */
-const ENOUGH_BUFFERED = 512 * 1024;
+const MAX_BUFFERED_BYTES = 512 * 1024;
 
 /** One connection: hello, one signed command, its answer, and but for a cancel the run's events and receipt. */
-export async function converse(
+export async function runSession(
   socket: WebSocket,
   from: PeerAddress,
-  agent: Conversation,
-  trusted: (who: Trusted) => void,
+  agent: SessionDeps,
+  trusted: (who: AuthenticatedSender) => void,
 ): Promise<void> {
-  const who: Refusing = { address: from.address };
+  const who: RefusedCommand = { address: from.address };
   const closed = new AbortController();
   socket.on('close', () => closed.abort());
   // A frame over the limit or one that is no WebSocket frame: ws has ended the connection already.
   socket.on('error', error => agent.refused(refusals.frameMalformed(error.message), who));
   const challenge: Challenge = { text: randomBytes(32).toString('base64'), madeAt: performance.now(), answered: false };
-  socket.send(hello(agent, challenge));
+  socket.send(createHello(agent, challenge));
   try {
     const frame = await firstFrame(socket, closed.signal, agent.firstFrameMs ?? FIRST_FRAME_MS);
     if (frame === undefined) return;
-    const { command, key } = await authenticate(frame, agent.judges(), challenge, from);
+    const { command, key } = await authenticate(frame, agent.authContext(), challenge, from);
     trusted(key);
-    Object.assign(who, factsOf(command, key));
+    Object.assign(who, commandFacts(command, key));
     if (command.type === 'runs') {
       checkSender(command, key, agent.config());
       const runs = agent.runs.list(command.limit, command.before, key.entry.name);
@@ -70,14 +70,18 @@ export async function converse(
     if (command.type === 'ask') {
       checkSender(command, key, agent.config());
       checkQuestion(command.question, key);
-      await tell(socket, agent.answer(command, key, from.address), { agent, to: command.id, closed: closed.signal });
+      await sendAnswer(socket, agent.answer(command, key, from.address), {
+        agent,
+        to: command.id,
+        closed: closed.signal,
+      });
       return socket.close(1000);
     }
-    const answer = await begin(command, key, from.address, agent);
+    const answer = await startCommand(command, key, from.address, agent);
     socket.send(JSON.stringify({ type: 'accepted', ...answer.accepted }));
     if (answer.after !== undefined) {
       for await (const text of agent.runs.follow(answer.accepted.run, answer.after, closed.signal)) {
-        await send(socket, text);
+        await sendFrame(socket, text);
       }
     }
     socket.close(1000);
@@ -89,16 +93,16 @@ export async function converse(
   }
 }
 
-async function begin(
+async function startCommand(
   command: Exclude<Command, { type: 'runs' | 'ask' }>,
-  key: Trusted,
+  key: AuthenticatedSender,
   address: string,
-  agent: Conversation,
+  agent: SessionDeps,
 ): Promise<{ accepted: { run: string; joined: boolean }; after?: number }> {
   switch (command.type) {
     case 'run':
     case 'plan': {
-      const guard: Guard = { config: agent.config(), executors: agent.executors, site: agent.site() };
+      const guard: AdmissionContext = { config: agent.config(), executors: agent.executors, site: agent.site() };
       const admitted = await admit(command, key, address, guard);
       if (key.entry.confirm_with_github && command.type === 'run' && !command.dry_run) {
         // What GitHub has is judged again; what was sent stays what the run is known by.
@@ -112,7 +116,7 @@ async function begin(
     case 'follow':
     case 'cancel': {
       checkSender(command, key, agent.config());
-      const run = ownRun(command.run, key.entry.name, agent.runs);
+      const run = requireOwnRun(command.run, key.entry.name, agent.runs);
       const accepted = { run: command.run, joined: true };
       if (command.type === 'follow') return { accepted, after: command.after };
       agent.runs.cancel(command.run, { trust: run.trust, keyId: key.id, actor: command.origin.actor, address });
@@ -121,16 +125,16 @@ async function begin(
   }
 }
 
-function checkRate(command: Deployment, { entry }: Trusted, runs: Runs): void {
+function checkRate(command: Deployment, { entry }: AuthenticatedSender, runs: RunRegistry): void {
   if (command.type === 'plan' || command.dry_run || runs.find(command.id)) return;
-  const over = overRate(entry, since => runs.countSince(entry.name, since), new Date());
+  const over = checkRunRate(entry, since => runs.countSince(entry.name, since), new Date());
   if (over) throw new Refused(over);
 }
 
 /** The first frame, read; undefined where the connection ended without one. Throws `Refused`. */
-function firstFrame(socket: WebSocket, closed: AbortSignal, patience: number): Promise<SignedFrame | undefined> {
+function firstFrame(socket: WebSocket, closed: AbortSignal, timeout: number): Promise<SignedFrame | undefined> {
   return new Promise((done, fail) => {
-    const timer = setTimeout(() => fail(new Refused(refusals.helloTimeout(patience / 1000))), patience);
+    const timer = setTimeout(() => fail(new Refused(refusals.helloTimeout(timeout / 1000))), timeout);
     closed.addEventListener('abort', () => {
       clearTimeout(timer);
       done(undefined);
@@ -141,7 +145,7 @@ function firstFrame(socket: WebSocket, closed: AbortSignal, patience: number): P
       socket.on('message', () => socket.close(1008));
       if (isBinary) return fail(new Refused(refusals.frameMalformed('it is binary')));
       try {
-        done(readFrame(String(data)));
+        done(parseSignedFrame(String(data)));
       } catch (error) {
         fail(error);
       }
@@ -150,7 +154,7 @@ function firstFrame(socket: WebSocket, closed: AbortSignal, patience: number): P
 }
 
 /** What a client sent, read. Throws `Refused`. */
-export function readFrame(text: string): SignedFrame {
+export function parseSignedFrame(text: string): SignedFrame {
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -163,7 +167,7 @@ export function readFrame(text: string): SignedFrame {
   throw new Refused(refusals.frameMalformed(`${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'unknown'}`));
 }
 
-function hello(agent: Conversation, challenge: Challenge): string {
+function createHello(agent: SessionDeps, challenge: Challenge): string {
   const said: Hello = {
     protocol: PROTOCOL,
     agent: agent.config().agent,
@@ -173,20 +177,20 @@ function hello(agent: Conversation, challenge: Challenge): string {
   };
   return JSON.stringify({
     type: 'hello',
-    ...sign(PAYLOAD_TYPES.hello, Buffer.from(JSON.stringify(said)), agent.keys()),
+    ...signPayload(PAYLOAD_TYPES.hello, Buffer.from(JSON.stringify(said)), agent.keys()),
   });
 }
 
 /** Sends an answer, each part signed; the last one says that it is. */
-async function tell(
+async function sendAnswer(
   socket: WebSocket,
   answers: AsyncIterable<unknown>,
-  { agent, to, closed }: { agent: Conversation; to: string; closed: AbortSignal },
+  { agent, to, closed }: { agent: SessionDeps; to: string; closed: AbortSignal },
 ): Promise<void> {
   const say = (part: number, last: boolean, answer: unknown) => {
-    const said: Answered = { agent: agent.config().agent, to, part, last, answer };
-    const signed = sign(PAYLOAD_TYPES.answer, Buffer.from(JSON.stringify(said)), agent.keys());
-    return send(socket, JSON.stringify({ type: 'answer', ...signed }));
+    const said: AnswerPart = { agent: agent.config().agent, to, part, last, answer };
+    const signed = signPayload(PAYLOAD_TYPES.answer, Buffer.from(JSON.stringify(said)), agent.keys());
+    return sendFrame(socket, JSON.stringify({ type: 'answer', ...signed }));
   };
   let part = 0;
   let held: unknown;
@@ -199,9 +203,9 @@ async function tell(
   await say(part, true, held);
 }
 
-function send(socket: WebSocket, frame: Frame): Promise<void> | undefined {
+function sendFrame(socket: WebSocket, frame: Frame): Promise<void> | undefined {
   if (socket.readyState !== socket.OPEN) return undefined;
-  if (socket.bufferedAmount < ENOUGH_BUFFERED) {
+  if (socket.bufferedAmount < MAX_BUFFERED_BYTES) {
     socket.send(frame, { binary: false });
     return undefined;
   }
@@ -209,7 +213,7 @@ function send(socket: WebSocket, frame: Frame): Promise<void> | undefined {
   return new Promise(done => socket.send(frame, { binary: false }, () => done()));
 }
 
-function factsOf(command: Command, key: Trusted): Omit<Refusing, 'address'> {
+function commandFacts(command: Command, key: AuthenticatedSender): Omit<RefusedCommand, 'address'> {
   const intents = 'intents' in command ? command.intents : [];
   return {
     keyId: key.id,

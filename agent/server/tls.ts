@@ -22,14 +22,14 @@ export function readTls({ cert_file, key_file }: TlsFiles): { cert: Buffer; key:
 }
 
 /** Takes certificates over as they are renewed. What can't be used is told, and the old one stays. Returns how to end it. */
-export function keepRenewed(
+export function watchCertificate(
   server: Server,
   files: TlsFiles,
   say: (line: string) => void,
 ): { look(): void; end(): void } {
-  let known = stampOf(files);
+  let known = fileStampOf(files);
   const look = () => {
-    const now = stampOf(files);
+    const now = fileStampOf(files);
     if (now === known) return;
     known = now;
     try {
@@ -46,7 +46,7 @@ export function keepRenewed(
   return { look, end: () => clearInterval(timer) };
 }
 
-function stampOf({ cert_file, key_file }: TlsFiles): string {
+function fileStampOf({ cert_file, key_file }: TlsFiles): string {
   try {
     return [cert_file, key_file].map(file => `${statSync(file).mtimeMs} ${statSync(file).ino}`).join(' ');
   } catch {

@@ -2,14 +2,14 @@ import { readFileSync } from 'node:fs';
 import { lstat, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseManifest } from '../plan/backup-manifest.ts';
-import type { Taken } from '../plan/plan.ts';
-import type { Piece, StepEnding } from '../plan/progress.ts';
+import type { BackupDescription } from '../plan/plan.ts';
+import type { OutputChunk, StepResult } from '../plan/progress.ts';
 
 /** What all steps of backups share: manifests, walking, and how they fail. */
-export type Doing = AsyncGenerator<Piece, StepEnding>;
+export type StepExecution = AsyncGenerator<OutputChunk, StepResult>;
 
 /** Beside each backup, `<name>.json`. */
-export interface Manifest extends Taken {
+export interface BackupManifest extends BackupDescription {
   schema_version: 1;
   bytes: number;
   files: number;
@@ -24,28 +24,28 @@ export interface Manifest extends Taken {
   broken?: { at: string; why: string };
 }
 
-export function failed(code: string, message: string, remedy: string): StepEnding {
+export function failStep(code: string, message: string, remedy: string): StepResult {
   return { outcome: 'failed', code, message, remedy };
 }
 
 /** Undefined for what is none: such a backup is never taken away. */
-export function readManifest(file: string): Manifest | undefined {
+export function readManifest(file: string): BackupManifest | undefined {
   try {
-    return parseManifest(readFileSync(file, 'utf8')) as Manifest | undefined;
+    return parseManifest(readFileSync(file, 'utf8')) as BackupManifest | undefined;
   } catch {
     return undefined;
   }
 }
 
 /** Files, links and whatever else is no folder, below a folder. */
-export async function* walk(
+export async function* walkFiles(
   folder: string,
   below = '',
 ): AsyncGenerator<{ path: string; size: number; regular: boolean }> {
   const entries = await readdir(join(folder, below), { withFileTypes: true });
   for (const entry of entries) {
     const path = below === '' ? entry.name : `${below}/${entry.name}`;
-    if (entry.isDirectory()) yield* walk(folder, path);
+    if (entry.isDirectory()) yield* walkFiles(folder, path);
     else {
       // Gone between the list and the look: a source that lives.
       const found = await lstat(join(folder, path)).catch(() => undefined);
@@ -63,10 +63,10 @@ export async function syncFolder(path: string): Promise<void> {
   }
 }
 
-export function mib(bytes: number): string {
+export function formatMib(bytes: number): string {
   return `${(bytes / 2 ** 20).toFixed(bytes < 2 ** 20 ? 2 : 0)} MiB`;
 }
 
-export function said(error: unknown): string {
+export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { CheckTarget } from '../plan/plan.ts';
+import type { CheckTargetStep } from '../plan/plan.ts';
 
 let dir: string;
 beforeEach(() => {
@@ -12,8 +12,15 @@ beforeEach(() => {
 afterEach(() => rmSync(dir, { recursive: true }));
 
 /** Looks at a destination in a process whose root may not change owners, as on a share that squashes root. */
-function squashed(changes: Partial<CheckTarget>): { outcome: string; code?: string } {
-  const step: CheckTarget = { do: 'check-target', name: 't', path: dir, needs: 0, folder: join(dir, 'x'), ...changes };
+function squashed(changes: Partial<CheckTargetStep>): { outcome: string; code?: string } {
+  const step: CheckTargetStep = {
+    do: 'check-target',
+    name: 't',
+    path: dir,
+    needs: 0,
+    folder: join(dir, 'x'),
+    ...changes,
+  };
   const code = `
     import { checkTarget } from '${resolve('agent/steps/backup-preflight.ts')}';
     const work = checkTarget(${JSON.stringify(step)});

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { chown, mkdir, readFile, realpath, rm, stat, statfs } from 'node:fs/promises';
 import { join, sep } from 'node:path';
-import type { CheckSource, CheckTarget } from '../plan/plan.ts';
+import type { CheckSourceStep, CheckTargetStep } from '../plan/plan.ts';
 import { writeDurably } from '../system/durable-files.ts';
-import { type Doing, failed, mib, said, walk } from './backup-files.ts';
+import { failStep, formatMib, messageOf, type StepExecution, walkFiles } from './backup-files.ts';
 
 /** In a destination's folder: proof that it is the share that is meant. */
 export const MARKER = '.chatops-backup-target';
@@ -12,23 +12,23 @@ const NOBODY = 65_534;
 const yes = () => true;
 const no = () => false;
 
-export async function* checkTarget(step: CheckTarget): Doing {
+export async function* runTargetCheck(step: CheckTargetStep): StepExecution {
   const { path, mount, marker, folder, needs } = step;
   if (!(await stat(path).catch(() => undefined))?.isDirectory())
-    return failed(
+    return failStep(
       'destination-missing',
       `${path} is not a folder of this host.`,
       'Mount the share, or correct backups.destinations in agent.yaml.',
     );
   if (mount) {
-    const is = await mountAt(path);
+    const is = await findMount(path);
     if (!is)
-      return failed('destination-not-mounted', `Nothing is mounted at ${path}.`, `Mount the share: "mount ${path}".`);
+      return failStep('destination-not-mounted', `Nothing is mounted at ${path}.`, `Mount the share: "mount ${path}".`);
     if (
       (mount.source !== undefined && mount.source !== is.source) ||
       (mount.fstype !== undefined && mount.fstype !== is.fstype)
     )
-      return failed(
+      return failStep(
         'destination-not-mounted',
         `At ${path} is mounted ${is.source} (${is.fstype}), not ${mount.source ?? 'any source'} (${mount.fstype ?? 'any type'}).`,
         'Mount the right share, or correct backups.destinations in agent.yaml.',
@@ -38,7 +38,7 @@ export async function* checkTarget(step: CheckTarget): Doing {
   if (marker !== undefined) {
     const found = await readFile(join(path, MARKER), 'utf8').catch(() => undefined);
     if (found?.trim() !== marker)
-      return failed(
+      return failStep(
         'destination-unmarked',
         `${join(path, MARKER)} ${found === undefined ? 'is not there' : 'holds another text'}: this is not the share that is meant.`,
         `If it is, write the marker into it: echo ${marker} > ${join(path, MARKER)}`,
@@ -52,31 +52,31 @@ export async function* checkTarget(step: CheckTarget): Doing {
     const keeps = !step.owners || process.getuid?.() !== 0 || (await chown(probe, NOBODY, NOBODY).then(yes, no));
     await rm(probe);
     if (!keeps)
-      return failed(
+      return failStep(
         'destination-ownership',
         `Owners can't be set in ${folder}: the share squashes root.`,
         'Say ownership: drop or ownership: fake_super in the intent, or export the share with no_root_squash.',
       );
   } catch (error) {
-    return failed(
+    return failStep(
       'destination-unwritable',
-      `${folder} can't be written: ${said(error)}`,
+      `${folder} can't be written: ${messageOf(error)}`,
       'Let the agent’s user write there, and look for a full or read-only file system.',
     );
   }
   const room = await statfs(path);
   const free = room.bavail * room.bsize;
-  yield { text: `${mib(free)} free\n` };
+  yield { text: `${formatMib(free)} free\n` };
   if (free >= needs) return { outcome: 'succeeded' };
-  return failed(
+  return failStep(
     'destination-full',
-    `${path} has ${mib(free)} free; ${mib(needs)} are needed.`,
+    `${path} has ${formatMib(free)} free; ${formatMib(needs)} are needed.`,
     'Make room there, keep fewer backups, or lower min_free in agent.yaml.',
   );
 }
 
 /** What is mounted right at that path; undefined where it is no mount point. */
-async function mountAt(path: string): Promise<{ source: string; fstype: string } | undefined> {
+async function findMount(path: string): Promise<{ source: string; fstype: string } | undefined> {
   const real = await realpath(path);
   const plain = (text: string) =>
     text.replaceAll(/\\(\d{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
@@ -85,13 +85,13 @@ async function mountAt(path: string): Promise<{ source: string; fstype: string }
   return found ? { source: found[0] ?? '', fstype: found[2] ?? '' } : undefined;
 }
 
-export async function* checkSource(step: CheckSource): Doing {
+export async function* runSourceCheck(step: CheckSourceStep): StepExecution {
   const real = await realpath(step.path).catch(() => undefined);
   if (real === undefined || !(await stat(real)).isDirectory())
-    return failed('source-missing', `${step.path} is not a folder of this host.`, 'Mount it, or correct the intent.');
+    return failStep('source-missing', `${step.path} is not a folder of this host.`, 'Mount it, or correct the intent.');
   const roots = await Promise.all(step.roots.map(root => realpath(root).catch(() => root)));
   if (!roots.some(root => real === root || real.startsWith(root + sep)))
-    return failed(
+    return failStep(
       'path-outside',
       `${step.path} does not stay under the folders that backups may read.`,
       'Add its folder to backups.sources in agent.yaml.',
@@ -99,29 +99,29 @@ export async function* checkSource(step: CheckSource): Doing {
   let bytes = 0;
   let files = 0;
   const databases: string[] = [];
-  for await (const { path, size } of walk(real)) {
+  for await (const { path, size } of walkFiles(real)) {
     bytes += size;
     files++;
     if (isDatabase(path)) databases.push(path);
   }
-  yield { text: `${files} files, ${mib(bytes)}\n` };
+  yield { text: `${files} files, ${formatMib(bytes)}\n` };
   if (files === 0)
-    return failed(
+    return failStep(
       'source-empty',
       `${step.path} holds no file.`,
       'Look whether it is mounted. What is empty on purpose needs no backup.',
     );
   if (step.live && databases.length > 0)
-    return failed(
+    return failStep(
       'database-live',
       `${step.path} holds a database that is in use or may be (${databases.slice(0, 3).join(', ')}): copied while it is written to it is broken.`,
       'Back it up by database_type (sqlite, postgres, mysql, plex), or say consistency: stop; consistency: live if you mean it.',
     );
   const { last } = step;
   if (last && !step.acceptShrink && (files * 2 < last.files || bytes * 2 < last.bytes))
-    return failed(
+    return failStep(
       'source-shrank',
-      `${step.path} has ${files} files and ${mib(bytes)}; the last backup held ${last.files} and ${mib(last.bytes)}.`,
+      `${step.path} has ${files} files and ${formatMib(bytes)}; the last backup held ${last.files} and ${formatMib(last.bytes)}.`,
       'Look whether something is lost. If it is meant, say accept_shrink: true in the intent.',
     );
   return { outcome: 'succeeded' };

@@ -1,14 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
-  type Engine,
+  type DockerEngine,
   type InspectedContainer,
   inspectAll,
   type ListedContainer,
-  projectContainers,
-  serviceOf,
+  projectContainersPath,
+  serviceLabelOf,
 } from '../outbound/docker.ts';
-import { CannotPlan } from '../plan/failure.ts';
-import type { AwaitHealthy, ComposeProject, Milliseconds, Settle } from '../plan/plan.ts';
+import { Failure } from '../plan/failure.ts';
+import type { AwaitHealthyStep, ComposeProject, Milliseconds, SettleStep } from '../plan/plan.ts';
 
 const POLL_MS = 250;
 
@@ -16,9 +16,9 @@ const POLL_MS = 250;
 const LAST_LINES = 15;
 const MOST_TOLD = 4;
 
-type Verdict = { state: 'good' | 'waiting' | 'bad'; text: string; code?: string };
+type ContainerHealth = { state: 'good' | 'waiting' | 'bad'; text: string; code?: string };
 
-export interface HealthEnding {
+export interface HealthResult {
   ok: boolean;
   code?: string;
   message?: string;
@@ -26,9 +26,9 @@ export interface HealthEnding {
 }
 
 /** Containers of the project, only those of the named services where some are named. */
-export async function containersOf(engine: Engine, project: ComposeProject): Promise<ListedContainer[]> {
-  const all = ((await engine.get(projectContainers(project))) ?? []) as ListedContainer[];
-  return all.filter(container => !project.services || project.services.includes(serviceOf(container)));
+export async function listContainers(engine: DockerEngine, project: ComposeProject): Promise<ListedContainer[]> {
+  const all = ((await engine.get(projectContainersPath(project))) ?? []) as ListedContainer[];
+  return all.filter(container => !project.services || project.services.includes(serviceLabelOf(container)));
 }
 
 /**
@@ -37,29 +37,29 @@ export async function containersOf(engine: Engine, project: ComposeProject): Pro
  * stopped ends it with code `service-stopped`.
  */
 export async function* awaitHealthy(
-  engine: Engine,
-  step: AwaitHealthy,
+  engine: DockerEngine,
+  step: AwaitHealthyStep,
   signal: AbortSignal,
   mayRevive = false,
-): AsyncGenerator<string, HealthEnding> {
+): AsyncGenerator<string, HealthResult> {
   const deadline = performance.now() + step.timeout;
   const told = new Map<string, string>();
   for (;;) {
-    const verdicts = await askAll(engine, step, (container, settle, now) =>
+    const verdicts = await checkAllNow(engine, step, (container, settle, now) =>
       mayRevive && wasStopped(container, step.revive?.ran ?? [])
         ? { state: 'bad', text: `was stopped (exit code ${container.State.ExitCode})`, code: 'service-stopped' }
-        : judge(container, settle, now),
+        : checkContainer(container, settle, now),
     );
-    yield* news(verdicts, told);
+    yield* reportChanges(verdicts, told);
     const bad = [...verdicts].find(([, verdict]) => verdict.state === 'bad');
     if (bad) {
-      if (bad[1].code !== 'service-stopped') yield* lastWords(engine, [bad[0]]);
-      return unhealthy(bad);
+      if (bad[1].code !== 'service-stopped') yield* tailContainerLogs(engine, [bad[0]]);
+      return toFailedHealth(bad);
     }
     const waiting = [...verdicts].filter(([, verdict]) => verdict.state === 'waiting');
     if (waiting.length === 0) return { ok: true };
     if (performance.now() >= deadline) {
-      yield* lastWords(
+      yield* tailContainerLogs(
         engine,
         waiting.map(([name]) => name),
       );
@@ -72,42 +72,46 @@ export async function* awaitHealthy(
       };
     }
     await sleep(POLL_MS, undefined, { signal }).catch(() => undefined);
-    if (signal.aborted) return CANCELLED;
+    if (signal.aborted) return CANCELLED_HEALTH;
   }
 }
 
 /** As {@link awaitHealthy}, for as long as `step.for`: whatever stops being good, or was started again, ends it. */
-export async function* settle(engine: Engine, step: Settle, signal: AbortSignal): AsyncGenerator<string, HealthEnding> {
+export async function* settle(
+  engine: DockerEngine,
+  step: SettleStep,
+  signal: AbortSignal,
+): AsyncGenerator<string, HealthResult> {
   const deadline = performance.now() + step.for;
   const told = new Map<string, string>();
   const starts = new Map<string, string>();
   yield `watching for ${step.for / 1000} s\n`;
   for (;;) {
-    const verdicts = await askAll(engine, { ...step, settle: 0 }, (container, patience, now) => {
+    const verdicts = await checkAllNow(engine, { ...step, settle: 0 }, (container, patience, now) => {
       const start = `${container.State.StartedAt} ${container.RestartCount}`;
       const before = starts.get(container.Id) ?? start;
       starts.set(container.Id, before);
       if (before !== start) return { state: 'bad', text: 'was started again', code: 'service-exited' };
-      return judge(container, patience, now);
+      return checkContainer(container, patience, now);
     });
-    yield* news(verdicts, told);
+    yield* reportChanges(verdicts, told);
     const bad = [...verdicts].find(([name, { state }]) => state === 'bad' || (state === 'waiting' && name !== ENGINE));
     if (bad) {
-      yield* lastWords(engine, [bad[0]]);
-      return unhealthy(bad);
+      yield* tailContainerLogs(engine, [bad[0]]);
+      return toFailedHealth(bad);
     }
     if (performance.now() >= deadline) return { ok: true };
     await sleep(POLL_MS, undefined, { signal }).catch(() => undefined);
-    if (signal.aborted) return CANCELLED;
+    if (signal.aborted) return CANCELLED_HEALTH;
   }
 }
 
-const CANCELLED: HealthEnding = { ok: false, code: 'cancelled', message: 'Cancelled while waiting for health.' };
+const CANCELLED_HEALTH: HealthResult = { ok: false, code: 'cancelled', message: 'Cancelled while waiting for health.' };
 
 /** In the place of a container's name: the engine itself. */
 const ENGINE = 'docker';
 
-function* news(verdicts: Map<string, Verdict>, told: Map<string, string>): Generator<string> {
+function* reportChanges(verdicts: Map<string, ContainerHealth>, told: Map<string, string>): Generator<string> {
   for (const [name, verdict] of verdicts) {
     if (told.get(name) !== verdict.text) yield `${name}: ${verdict.text}\n`;
     told.set(name, verdict.text);
@@ -115,13 +119,13 @@ function* news(verdicts: Map<string, Verdict>, told: Map<string, string>): Gener
 }
 
 /** What containers printed last: mostly it tells why they are not well. */
-async function* lastWords(engine: Engine, containers: string[]): AsyncGenerator<string> {
+async function* tailContainerLogs(engine: DockerEngine, containers: string[]): AsyncGenerator<string> {
   for (const name of containers.slice(0, MOST_TOLD)) {
     for (const line of await engine.lastLines(name, LAST_LINES).catch(() => [])) yield `${name} | ${line}\n`;
   }
 }
 
-function unhealthy([name, verdict]: [string, Verdict]): HealthEnding {
+function toFailedHealth([name, verdict]: [string, ContainerHealth]): HealthResult {
   return {
     ok: false,
     code: verdict.code ?? 'service-unhealthy',
@@ -130,24 +134,32 @@ function unhealthy([name, verdict]: [string, Verdict]): HealthEnding {
   };
 }
 
-type Watched = Pick<AwaitHealthy, 'project' | 'replicas' | 'checked' | 'settle'>;
+type WatchedProject = Pick<AwaitHealthyStep, 'project' | 'replicas' | 'checked' | 'settle'>;
 
 /** `now`: by the engine's clock. */
-type Judge = (container: InspectedContainer, settle: Milliseconds, now: number) => Verdict;
+type HealthCheck = (container: InspectedContainer, settle: Milliseconds, now: number) => ContainerHealth;
 
-async function askAll(engine: Engine, step: Watched, judging: Judge): Promise<Map<string, Verdict>> {
+async function checkAllNow(
+  engine: DockerEngine,
+  step: WatchedProject,
+  judging: HealthCheck,
+): Promise<Map<string, ContainerHealth>> {
   try {
-    return await judgeAll(engine, step, judging);
+    return await checkAll(engine, step, judging);
   } catch (error) {
-    if (!(error instanceof CannotPlan)) throw error;
+    if (!(error instanceof Failure)) throw error;
     return new Map([[ENGINE, { state: 'waiting', text: error.message }]]);
   }
 }
 
-async function judgeAll(engine: Engine, step: Watched, judging: Judge): Promise<Map<string, Verdict>> {
-  const verdicts = new Map<string, Verdict>();
+async function checkAll(
+  engine: DockerEngine,
+  step: WatchedProject,
+  judging: HealthCheck,
+): Promise<Map<string, ContainerHealth>> {
+  const verdicts = new Map<string, ContainerHealth>();
   const counts = new Map<string, number>();
-  const listed = await containersOf(engine, step.project);
+  const listed = await listContainers(engine, step.project);
   const found = await inspectAll(engine, listed);
   // Gone between the list and the look: the next round sees what took its place.
   for (const { Id } of listed) {
@@ -155,7 +167,7 @@ async function judgeAll(engine: Engine, step: Watched, judging: Judge): Promise<
       verdicts.set(Id.slice(0, 12), { state: 'waiting', text: 'being replaced' });
   }
   for (const { listed: container, inspected } of found) {
-    const service = serviceOf(container);
+    const service = serviceLabelOf(container);
     counts.set(service, (counts.get(service) ?? 0) + 1);
     const unchecked = step.checked?.includes(service) && !inspected.State.Health;
     verdicts.set(
@@ -176,7 +188,7 @@ async function judgeAll(engine: Engine, step: Watched, judging: Judge): Promise<
   return verdicts;
 }
 
-function judge(container: InspectedContainer, settle: Milliseconds, now: number): Verdict {
+function checkContainer(container: InspectedContainer, settle: Milliseconds, now: number): ContainerHealth {
   const { State: state } = container;
   const restarts = container.HostConfig?.RestartPolicy?.Name ?? 'no';
   if (state.Status === 'exited' || state.Status === 'dead') {

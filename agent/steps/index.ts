@@ -1,39 +1,52 @@
 import { readFile, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { type Circuits, circuitOpen, isOutside, isRegistryDown, registriesOf } from '../outbound/circuit-breaker.ts';
-import { type Engine, inspectAll, serviceOf } from '../outbound/docker.ts';
-import { CannotPlan } from '../plan/failure.ts';
+import {
+  type CircuitBreakers,
+  circuitOpenRefusal,
+  isExternalHost,
+  isRegistryDown,
+  listRegistries,
+} from '../outbound/circuit-breaker.ts';
+import { type DockerEngine, inspectAll, serviceLabelOf } from '../outbound/docker.ts';
+import { Failure } from '../plan/failure.ts';
 import type {
-  AwaitHealthy,
-  ExpectListed,
+  AwaitHealthyStep,
+  ExpectListedStep,
   FileChange,
-  Http,
-  JudgeConfig,
-  Measure,
-  Secret,
-  Start,
+  HttpStep,
+  JudgeConfigStep,
+  MeasureStep,
+  SecretSource,
+  StartStep,
   Step,
-  Tcp,
-  Tidy,
+  TcpStep,
+  TidyStep,
 } from '../plan/plan.ts';
-import type { Hands, Piece, StepEnding } from '../plan/progress.ts';
+import type { OutputChunk, StepResult, StepRunner } from '../plan/progress.ts';
 import { secretsOfRendered } from '../secrets/stack-secrets.ts';
 import { changeFiles, restoreFiles } from '../system/file-changes.ts';
 import { Redactor } from '../system/redactor.ts';
-import { countOrders, Keeper } from '../system/supervisor.ts';
-import { checkSource, checkTarget } from './backup-preflight.ts';
-import { judgeRendered } from './compose-policy.ts';
-import { awaitHealthy, containersOf, settle } from './health.ts';
-import { probe } from './probe.ts';
-import { judgeListing, readArchive } from './proxmox-listing.ts';
+import { countOrders, Supervisor } from '../system/supervisor.ts';
+import { runSourceCheck, runTargetCheck } from './backup-preflight.ts';
+import { checkRenderedConfig } from './compose-policy.ts';
+import { awaitHealthy, listContainers, settle } from './health.ts';
+import { runProbe } from './probe.ts';
+import { findNewBackup, readArchive } from './proxmox-listing.ts';
 import { prune } from './prune.ts';
-import { checkBackup, expectEnding, noteDrill, noteSnapshot, seal, tally } from './publish-backup.ts';
-import { remember } from './record-release.ts';
+import {
+  expectEnding,
+  publishBackup,
+  recordDrill,
+  recordSnapshot,
+  tallyListing,
+  verifyBackup,
+} from './publish-backup.ts';
+import { recordRelease } from './record-release.ts';
 import { shippedPath } from './run-folder.ts';
-import { start } from './start.ts';
-import { clear, swap } from './swap.ts';
+import { runStartStep } from './start.ts';
+import { removePath, swapPaths } from './swap.ts';
 
-type Doing = AsyncGenerator<Piece, StepEnding>;
+type StepExecution = AsyncGenerator<OutputChunk, StepResult>;
 
 /** Longer than compose's own patience with a container that ignores TERM (10 s by default). */
 const GRACE_MS = 30_000;
@@ -47,10 +60,10 @@ const ENGINE_PATIENCE_MS = 60_000;
 /** How compose calls the container that is to take another's place until it does. */
 const TEMPORARY = /^[0-9a-f]{12}_/;
 
-const SUCCEEDED: StepEnding = { outcome: 'succeeded' };
+const SUCCEEDED: StepResult = { outcome: 'succeeded' };
 
-export interface HandsOptions {
-  engine: Engine;
+export interface StepRunnerOptions {
+  engine: DockerEngine;
   environment: Record<string, string>;
   /** argv that starts a keeper: this program with the command `keeper`. */
   keeper: readonly [string, ...string[]];
@@ -62,32 +75,37 @@ export interface HandsOptions {
   /** Bytes that a step may print. */
   outputLimit?: number;
   /** Who is left alone since it does not work. */
-  circuits?: Circuits;
+  circuits?: CircuitBreakers;
 }
 
 /** The hands of one run on this host, and the way to let go of them. */
-export function createHands(options: HandsOptions): Hands & { end(): void } {
-  const keeper = new Keeper(options.keeper);
+export function createStepRunner(options: StepRunnerOptions): StepRunner & { end(): void } {
+  const keeper = new Supervisor(options.keeper);
   const { redactor = new Redactor(), outputLimit } = options;
-  const starting = (
-    step: Start,
+  const runStart = (
+    step: StartStep,
     place: { document: number; index: number | string },
     signal: AbortSignal,
     resumed?: { offset: number },
-  ): Doing => {
+  ): StepExecution => {
     const base = join(options.runDir, `${place.document}-${place.index}`);
     const { environment, grace = GRACE_MS } = options;
-    return start(step, { keeper, environment, secret, base, grace, resumed, redactor, outputLimit }, signal);
+    return runStartStep(step, { keeper, environment, secret, base, grace, resumed, redactor, outputLimit }, signal);
   };
   const { circuits } = options;
   /** By the document whose config was judged. */
   const registries = new Map<number, string[]>();
   /** Pulls, unless a registry is left alone. */
-  async function* pulling(step: Start, place: Place, signal: AbortSignal, resumed?: { offset: number }): Doing {
+  async function* runPull(
+    step: StartStep,
+    place: StepPosition,
+    signal: AbortSignal,
+    resumed?: { offset: number },
+  ): StepExecution {
     const names = (registries.get(place.document) ?? []).map(host => `registry ${host}`);
     const open = resumed ? undefined : names.map(name => circuits?.open(name)).find(Boolean);
-    if (open) return { outcome: 'failed', ...circuitOpen(open) };
-    const ending = yield* starting(step, place, signal, resumed);
+    if (open) return { outcome: 'failed', ...circuitOpenRefusal(open) };
+    const ending = yield* runStart(step, place, signal, resumed);
     const said = ending.message ?? '';
     if (ending.outcome === 'succeeded') await Promise.all(names.map(name => circuits?.succeeded(name)));
     else if (ending.outcome === 'failed' && isRegistryDown(said)) {
@@ -97,65 +115,80 @@ export function createHands(options: HandsOptions): Hands & { end(): void } {
     return ending;
   }
   /** Asks an address, and takes note of whether one outside of this host works. */
-  async function* probing(step: Http | Tcp, signal: AbortSignal): Doing {
+  async function* probeWithBreaker(step: HttpStep | TcpStep, signal: AbortSignal): StepExecution {
     const host = step.do === 'tcp' ? step.host : new URL(step.url).hostname.replace(/^\[|\]$/g, '');
-    const ending = yield* probe(options.engine, step, signal);
-    if (isOutside(host)) {
+    const ending = yield* runProbe(options.engine, step, signal);
+    if (isExternalHost(host)) {
       if (ending.outcome === 'succeeded') await circuits?.succeeded(`verify ${host}`);
       else if (ending.code === 'verify-failed') await circuits?.failed(`verify ${host}`);
     }
     return ending;
   }
-  const secret = (of: Secret) => readSecret(of, options.engine);
-  async function* tidy(step: Tidy, place: Place, signal: AbortSignal, resumed?: { offset: number }): Doing {
-    const left = await superfluous(options.engine, step, signal);
+  const secret = (of: SecretSource) => readSecret(of, options.engine);
+  async function* runTidy(
+    step: TidyStep,
+    place: StepPosition,
+    signal: AbortSignal,
+    resumed?: { offset: number },
+  ): StepExecution {
+    const left = await findContainersToRemove(options.engine, step, signal);
     if (left.length === 0) return SUCCEEDED;
     // 1: one is gone already.
-    const argv: Start['argv'] = [step.docker, 'container', 'rm', '--force', ...left];
+    const argv: StartStep['argv'] = [step.docker, 'container', 'rm', '--force', ...left];
     const failure = { code: 'docker-failed', remedy: 'Remove the containers on the host.' };
-    return yield* starting(
+    return yield* runStart(
       { do: 'start', name: step.name, argv, timeout: step.timeout, okCodes: [0, 1], repeatable: true, failure },
       place,
       signal,
       resumed,
     );
   }
-  async function* listed(step: ExpectListed, place: Place, signal: AbortSignal, resumed?: { offset: number }): Doing {
+  async function* runExpectListed(
+    step: ExpectListedStep,
+    place: StepPosition,
+    signal: AbortSignal,
+    resumed?: { offset: number },
+  ): StepExecution {
     const stdoutTo = join(options.runDir, `${place.document}-${place.index}.json`);
     const failure = { code: 'backup-not-listed', remedy: 'Run the command on the host to see why.' };
     const { name, argv, timeout } = step;
-    const asked: Start = { do: 'start', name, argv, timeout, stdoutTo, repeatable: true, failure };
-    const ending = yield* starting(asked, place, signal, resumed);
+    const asked: StartStep = { do: 'start', name, argv, timeout, stdoutTo, repeatable: true, failure };
+    const ending = yield* runStart(asked, place, signal, resumed);
     if (ending.outcome !== 'succeeded') return ending;
-    const found = judgeListing(await readFile(stdoutTo, 'utf8'), step);
+    const found = findNewBackup(await readFile(stdoutTo, 'utf8'), step);
     if (!step.read || !found.backup) return found;
     let asking = 0;
     // Never taken up again after a restart: reading twice does no harm.
-    const inner = (one: Start) =>
-      starting(one, { ...place, index: `${place.index}-${Date.now()}-${++asking}` }, signal);
+    const inner = (one: StartStep) =>
+      runStart(one, { ...place, index: `${place.index}-${Date.now()}-${++asking}` }, signal);
     return yield* readArchive(step.read, { ...found, backup: found.backup }, `${stdoutTo}.path`, inner);
   }
-  async function* judged(step: JudgeConfig, place: Place, signal: AbortSignal, resumed?: { offset: number }): Doing {
+  async function* runComposePolicy(
+    step: JudgeConfigStep,
+    place: StepPosition,
+    signal: AbortSignal,
+    resumed?: { offset: number },
+  ): StepExecution {
     const stdoutTo = join(options.runDir, `${place.document}-${place.index}.json`);
     const failure = { code: 'compose-invalid', remedy: 'Correct the compose file. Nothing was started.' };
     const { name, argv, cwd, timeout } = step;
-    const asked: Start = { do: 'start', name, argv, cwd, timeout, stdoutTo, repeatable: true, failure };
+    const asked: StartStep = { do: 'start', name, argv, cwd, timeout, stdoutTo, repeatable: true, failure };
     try {
-      const ending = yield* starting(asked, place, signal, resumed);
+      const ending = yield* runStart(asked, place, signal, resumed);
       if (ending.outcome !== 'succeeded') return ending;
       const rendered = await readFile(stdoutTo, 'utf8');
       const config = JSON.parse(rendered) as { services?: Record<string, { image?: string }> };
       for (const value of secretsOfRendered(config)) redactor.add(value);
       const images = Object.values(config.services ?? {}).flatMap(({ image }) => image ?? []);
-      registries.set(place.document, registriesOf(images));
-      return judgeRendered(rendered, step);
+      registries.set(place.document, listRegistries(images));
+      return checkRenderedConfig(rendered, step);
     } finally {
       // It holds what env files hold.
       await rm(stdoutTo, { force: true });
     }
   }
   /** Waits for health, and brings up again what the engine was still stopping. */
-  async function* healthy(step: AwaitHealthy, place: Place, signal: AbortSignal): Doing {
+  async function* runAwaitHealthy(step: AwaitHealthyStep, place: StepPosition, signal: AbortSignal): StepExecution {
     const deadline = performance.now() + step.timeout;
     for (let revived = 0; ; revived++) {
       const base = join(options.runDir, `${place.document}-${place.index}-up${revived + 1}`);
@@ -166,66 +199,68 @@ export function createHands(options: HandsOptions): Hands & { end(): void } {
       }
       const timeout = Math.max(deadline - performance.now(), 1_000);
       const mayRevive = step.revive !== undefined && revived < MOST_REVIVALS;
-      const ending = yield* watching(awaitHealthy(options.engine, { ...step, timeout }, signal, mayRevive));
+      const ending = yield* runHealthWatch(awaitHealthy(options.engine, { ...step, timeout }, signal, mayRevive));
       if (ending.code !== 'service-stopped' || !step.revive) return ending;
       yield { text: 'The engine had not come to its end yet: up again.\n' };
       const { environment, grace = GRACE_MS } = options;
-      const up = yield* start(step.revive.up, { keeper, environment, secret, base, grace, redactor }, signal);
+      const up = yield* runStartStep(step.revive.up, { keeper, environment, secret, base, grace, redactor }, signal);
       if (up.outcome !== 'succeeded') return up;
     }
   }
   return {
-    carry(step, place, signal, resumed): Doing {
+    run(step, place, signal, resumed): StepExecution {
       switch (step.do) {
         case 'start':
-          return step.pulls ? pulling(step, place, signal, resumed) : starting(step, place, signal, resumed);
+          return step.pulls ? runPull(step, place, signal, resumed) : runStart(step, place, signal, resumed);
         case 'tidy':
-          return tidy(step, place, signal, resumed);
+          return runTidy(step, place, signal, resumed);
         case 'write':
-          return files(
+          return runFileChanges(
             step,
-            changeFiles(step.changes, keptDir(options, place.document, step.name), contentOf(options)),
+            changeFiles(step.changes, keptFolder(options, place.document, step.name), createContentReader(options)),
           );
         case 'restore':
-          return files(step, restoreFiles(keptDir(options, place.document, step.of)));
+          return runFileChanges(step, restoreFiles(keptFolder(options, place.document, step.of)));
         case 'await-healthy':
-          return healthy(step, place, signal);
+          return runAwaitHealthy(step, place, signal);
         case 'settle':
-          return watching(settle(options.engine, step, signal));
+          return runHealthWatch(settle(options.engine, step, signal));
         case 'http':
         case 'tcp':
-          return probing(step, signal);
+          return probeWithBreaker(step, signal);
         case 'measure':
-          return patiently(options.engine, signal, () => measure(options.engine, step));
+          return retryWhenEngineAnswers(options.engine, signal, () => measureImages(options.engine, step));
         case 'check-target':
-          return checkTarget(step);
+          return runTargetCheck(step);
         case 'check-source':
-          return checkSource(step);
+          return runSourceCheck(step);
         case 'seal':
-          return seal(step, signal);
+          return publishBackup(step, signal);
         case 'note-snapshot':
-          return noteSnapshot(step);
+          return recordSnapshot(step);
         case 'tally':
-          return tally(step);
+          return tallyListing(step);
         case 'check-backup':
-          return checkBackup(step, signal);
+          return verifyBackup(step, signal);
         case 'swap':
-          return swap(step);
+          return swapPaths(step);
         case 'clear':
-          return clear(step);
+          return removePath(step);
         case 'note-drill':
-          return noteDrill(step);
+          return recordDrill(step);
         case 'expect-ending':
           return expectEnding(step);
         case 'judge-config':
-          return judged(step, place, signal, resumed);
+          return runComposePolicy(step, place, signal, resumed);
         case 'expect-listed':
-          return listed(step, place, signal, resumed);
+          return runExpectListed(step, place, signal, resumed);
         case 'prune':
-          return prune(step, inner => starting(inner, place, signal, resumed));
+          return prune(step, inner => runStart(inner, place, signal, resumed));
         case 'remember':
-          return patiently(options.engine, signal, () =>
-            remember(options.engine, step, basename(options.runDir), sha256 => shippedPath(options.runDir, sha256)),
+          return retryWhenEngineAnswers(options.engine, signal, () =>
+            recordRelease(options.engine, step, basename(options.runDir), sha256 =>
+              shippedPath(options.runDir, sha256),
+            ),
           );
       }
     },
@@ -233,16 +268,20 @@ export function createHands(options: HandsOptions): Hands & { end(): void } {
   };
 }
 
-interface Place {
+interface StepPosition {
   document: number;
   index: number;
 }
 
 /** Ids of the containers that a `tidy` step takes away. An engine that does not answer is waited for; then there are none to be seen. */
-async function superfluous(engine: Engine, { project, keep }: Tidy, signal: AbortSignal): Promise<string[]> {
-  await engine.answers(ENGINE_PATIENCE_MS, signal);
-  const containers = await containersOf(engine, project).catch((error: unknown) => {
-    if (error instanceof CannotPlan) return [];
+async function findContainersToRemove(
+  engine: DockerEngine,
+  { project, keep }: TidyStep,
+  signal: AbortSignal,
+): Promise<string[]> {
+  await engine.waitUntilReady(ENGINE_PATIENCE_MS, signal);
+  const containers = await listContainers(engine, project).catch((error: unknown) => {
+    if (error instanceof Failure) return [];
     throw error;
   });
   const isLeft = ({ Id, State, Names }: (typeof containers)[number]) =>
@@ -251,12 +290,12 @@ async function superfluous(engine: Engine, { project, keep }: Tidy, signal: Abor
 }
 
 /** Undefined for a variable that the container has not. Throws CannotPlan: `secret-unreadable`, `docker-unreachable`. */
-async function readSecret(of: Secret, engine: Engine): Promise<string | undefined> {
+async function readSecret(of: SecretSource, engine: DockerEngine): Promise<string | undefined> {
   if ('file' in of) {
     try {
       return (await readFile(of.file, 'utf8')).split('\n')[0];
     } catch (error) {
-      throw new CannotPlan(
+      throw new Failure(
         'secret-unreadable',
         `A password can't be read: ${error instanceof Error ? error.message : String(error)}`,
         'Correct password_file in agent.yaml, or let the agent’s user read it.',
@@ -272,11 +311,11 @@ async function readSecret(of: Secret, engine: Engine): Promise<string | undefine
 }
 
 /** Where a `write` step keeps what it replaced. */
-function keptDir(options: HandsOptions, document: number, step: string): string {
+function keptFolder(options: StepRunnerOptions, document: number, step: string): string {
   return join(options.runDir, 'kept', `${document}-${step.replaceAll(/[^a-z0-9]+/g, '-')}`);
 }
 
-function contentOf(options: HandsOptions) {
+function createContentReader(options: StepRunnerOptions) {
   return async (change: FileChange): Promise<Buffer> => {
     if ('remove' in change) return Buffer.alloc(0);
     if ('text' in change.content) return Buffer.from(change.content.text);
@@ -286,7 +325,10 @@ function contentOf(options: HandsOptions) {
   };
 }
 
-async function* files(step: Step, changing: AsyncGenerator<{ path: string; did: 'written' | 'removed' }>): Doing {
+async function* runFileChanges(
+  step: Step,
+  changing: AsyncGenerator<{ path: string; did: 'written' | 'removed' }>,
+): StepExecution {
   const done = { written: new Set<string>(), removed: new Set<string>() };
   try {
     for await (const { path, did } of changing) {
@@ -294,13 +336,13 @@ async function* files(step: Step, changing: AsyncGenerator<{ path: string; did: 
       done[did].add(path);
     }
   } catch (error) {
-    if (!(error instanceof CannotPlan)) throw error;
+    if (!(error instanceof Failure)) throw error;
     return { outcome: 'failed', code: error.code, message: `"${step.name}": ${error.message}`, remedy: error.remedy };
   }
   return { outcome: 'succeeded', files: { written: [...done.written], removed: [...done.removed] } };
 }
 
-async function* watching(waiting: ReturnType<typeof awaitHealthy>): Doing {
+async function* runHealthWatch(waiting: ReturnType<typeof awaitHealthy>): StepExecution {
   let next = await waiting.next();
   for (; !next.done; next = await waiting.next()) yield { text: next.value };
   const { ok, ...why } = next.value;
@@ -309,25 +351,29 @@ async function* watching(waiting: ReturnType<typeof awaitHealthy>): Doing {
 }
 
 /** Does it, and where the engine does not answer waits for it for a while and does it again. */
-async function* patiently(engine: Engine, signal: AbortSignal, work: () => Doing): Doing {
+async function* retryWhenEngineAnswers(
+  engine: DockerEngine,
+  signal: AbortSignal,
+  work: () => StepExecution,
+): StepExecution {
   for (let tried = false; ; tried = true) {
     try {
       return yield* work();
     } catch (error) {
-      if (!(error instanceof CannotPlan)) throw error;
-      if (tried || !(await engine.answers(ENGINE_PATIENCE_MS, signal))) {
+      if (!(error instanceof Failure)) throw error;
+      if (tried || !(await engine.waitUntilReady(ENGINE_PATIENCE_MS, signal))) {
         return { outcome: 'failed', code: error.code, message: error.message, remedy: error.remedy };
       }
     }
   }
 }
 
-async function* measure(engine: Engine, step: Measure): Doing {
-  const containers = await inspectAll(engine, await containersOf(engine, step.project));
+async function* measureImages(engine: DockerEngine, step: MeasureStep): StepExecution {
+  const containers = await inspectAll(engine, await listContainers(engine, step.project));
   const seen = containers
     .filter(({ listed }) => listed.State !== 'created')
     .map(({ listed, inspected }) => ({
-      service: serviceOf(listed),
+      service: serviceLabelOf(listed),
       container: listed.Id,
       reference: inspected.Config.Image,
       image: inspected.Image,

@@ -3,12 +3,12 @@ import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { type BlockList, connect, isIP } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Engine, inspectAll, serviceOf } from '../outbound/docker.ts';
-import { CannotPlan } from '../plan/failure.ts';
-import type { Http, Tcp } from '../plan/plan.ts';
-import type { Piece, StepEnding } from '../plan/progress.ts';
-import { addressList } from '../system/address-ranges.ts';
-import { containersOf } from './health.ts';
+import { type DockerEngine, inspectAll, serviceLabelOf } from '../outbound/docker.ts';
+import { Failure } from '../plan/failure.ts';
+import type { HttpStep, TcpStep } from '../plan/plan.ts';
+import type { OutputChunk, StepResult } from '../plan/progress.ts';
+import { parseAddressRanges } from '../system/address-ranges.ts';
+import { listContainers } from './health.ts';
 
 /** How much of an answer is read, in bytes. */
 const MAX_BODY_BYTES = 1024 * 1024;
@@ -20,17 +20,20 @@ const STACK = 'stack';
  * Asks until the answer is as wanted, at most `retries` times more. Which addresses a host means is found out anew each
  * time, and only those that the policy allows are connected to: by address, so that no name can lead elsewhere meanwhile.
  */
-export async function* probe(engine: Engine, step: Http | Tcp, signal: AbortSignal): AsyncGenerator<Piece, StepEnding> {
+export async function* runProbe(
+  engine: DockerEngine,
+  step: HttpStep | TcpStep,
+  signal: AbortSignal,
+): AsyncGenerator<OutputChunk, StepResult> {
   const what = step.do === 'http' ? step.url : `${step.host}:${step.port}`;
   for (let tries = 0; ; tries++) {
     if (signal.aborted) return { outcome: 'cancelled', code: 'cancelled', message: `"${step.name}" was cancelled.` };
-    const why = await ask(engine, step, signal);
+    const why = await attemptProbe(engine, step, signal);
     if (why === undefined) {
       yield { text: `${what}: as it should be\n` };
       return { outcome: 'succeeded' };
     }
-    if (why instanceof CannotPlan)
-      return { outcome: 'failed', code: why.code, message: why.message, remedy: why.remedy };
+    if (why instanceof Failure) return { outcome: 'failed', code: why.code, message: why.message, remedy: why.remedy };
     yield { text: `${what}: ${why}\n` };
     if (tries >= step.retries) {
       return {
@@ -45,30 +48,34 @@ export async function* probe(engine: Engine, step: Http | Tcp, signal: AbortSign
 }
 
 /** Undefined where all is as it should be; a text why it is not yet; CannotPlan where trying again is no use. */
-async function ask(engine: Engine, step: Http | Tcp, signal: AbortSignal): Promise<string | CannotPlan | undefined> {
+async function attemptProbe(
+  engine: DockerEngine,
+  step: HttpStep | TcpStep,
+  signal: AbortSignal,
+): Promise<string | Failure | undefined> {
   try {
     const host = step.do === 'http' ? new URL(step.url).hostname.replace(/^\[|\]$/g, '') : step.host;
-    const addresses = await addressesOf(host, step, engine);
+    const addresses = await resolveAddresses(host, step, engine);
     if (addresses.length === 0) return `no container of the service "${host}" runs`;
     for (const address of addresses) {
       const limit = AbortSignal.any([signal, AbortSignal.timeout(step.timeout)]);
-      const why = step.do === 'http' ? await get(step, address, limit) : await open(step.port, address, limit);
+      const why = step.do === 'http' ? await tryHttp(step, address, limit) : await tryTcp(step.port, address, limit);
       if (why !== undefined) return addresses.length > 1 ? `${address}: ${why}` : why;
     }
     return undefined;
   } catch (error) {
-    if (error instanceof CannotPlan && error.code !== 'docker-unreachable') return error;
+    if (error instanceof Failure && error.code !== 'docker-unreachable') return error;
     return error instanceof Error ? error.message : String(error);
   }
 }
 
 /** The addresses that a host means. Throws CannotPlan `verify-address-not-allowed` where one may not be asked. */
-async function addressesOf(host: string, step: Http | Tcp, engine: Engine): Promise<string[]> {
+async function resolveAddresses(host: string, step: HttpStep | TcpStep, engine: DockerEngine): Promise<string[]> {
   const own = step.allow.includes(STACK) ? await ownAddresses(step, engine) : [];
   const service = own.filter(one => one.service === host).map(one => one.address);
   if (own.some(one => one.service === host)) return service.filter(address => address !== '');
   const addresses = isIP(host) ? [host] : (await lookup(host, { all: true })).map(({ address }) => address);
-  const allowed = rangesOf(step.allow);
+  const allowed = createAllowList(step.allow);
   const not = addresses.find(
     address =>
       !own.some(one => one.address === address) && !allowed.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4'),
@@ -77,29 +84,32 @@ async function addressesOf(host: string, step: Http | Tcp, engine: Engine): Prom
   return addresses;
 }
 
-async function ownAddresses(step: Http | Tcp, engine: Engine): Promise<{ service: string; address: string }[]> {
-  const all = await inspectAll(engine, await containersOf(engine, step.project));
+async function ownAddresses(
+  step: HttpStep | TcpStep,
+  engine: DockerEngine,
+): Promise<{ service: string; address: string }[]> {
+  const all = await inspectAll(engine, await listContainers(engine, step.project));
   return all.flatMap(({ listed, inspected }) => {
     const networks = Object.values(inspected.NetworkSettings.Networks ?? {});
     const [first = ''] = networks.map(({ IPAddress }) => IPAddress).filter(Boolean);
-    return [{ service: serviceOf(listed), address: inspected.State.Status === 'running' ? first : '' }];
+    return [{ service: serviceLabelOf(listed), address: inspected.State.Status === 'running' ? first : '' }];
   });
 }
 
 /** The ranges of a policy; the word for the stack's own is none. */
-export function rangesOf(allow: string[]): BlockList {
-  return addressList(allow.filter(range => range !== STACK));
+export function createAllowList(allow: string[]): BlockList {
+  return parseAddressRanges(allow.filter(range => range !== STACK));
 }
 
-function notAllowed(host: string): CannotPlan {
-  return new CannotPlan(
+function notAllowed(host: string): Failure {
+  return new Failure(
     'verify-address-not-allowed',
     `This host’s policy does not let "verify" ask ${host}.`,
     'Ask loopback or a service of the stack, or add the address to verify.allow in agent.yaml.',
   );
 }
 
-function get(step: Http, address: string, signal: AbortSignal): Promise<string | undefined> {
+function tryHttp(step: HttpStep, address: string, signal: AbortSignal): Promise<string | undefined> {
   const url = new URL(step.url);
   const request = url.protocol === 'https:' ? httpsRequest : httpRequest;
   return new Promise(done => {
@@ -117,7 +127,7 @@ function get(step: Http, address: string, signal: AbortSignal): Promise<string |
       response => {
         const chunks: Buffer[] = [];
         let bytes = 0;
-        const judge = () => done(complaint(step, response.statusCode ?? 0, Buffer.concat(chunks).toString()));
+        const judge = () => done(explainMismatch(step, response.statusCode ?? 0, Buffer.concat(chunks).toString()));
         response.on('data', (chunk: Buffer) => {
           chunks.push(chunk);
           bytes += chunk.length;
@@ -134,14 +144,14 @@ function get(step: Http, address: string, signal: AbortSignal): Promise<string |
   });
 }
 
-function complaint(step: Http, status: number, body: string): string | undefined {
+function explainMismatch(step: HttpStep, status: number, body: string): string | undefined {
   if (!step.status.includes(status)) return `it answered ${status}, not ${step.status.join(' or ')}`;
   if (step.body !== undefined && !body.includes(step.body))
     return `its answer does not hold ${JSON.stringify(step.body)}: ${JSON.stringify(body.slice(0, 100))}`;
   return undefined;
 }
 
-function open(port: number, address: string, signal: AbortSignal): Promise<string | undefined> {
+function tryTcp(port: number, address: string, signal: AbortSignal): Promise<string | undefined> {
   return new Promise(done => {
     const socket = connect({ host: address, port, signal });
     socket.once('connect', () => {

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { Redraws } from './progress-lines.ts';
+import { ProgressLineFilter } from './progress-lines.ts';
 
 /** Gives the text in pieces, with the time of each, and returns what is told and where it stands. */
 function told(pieces: [string, number][]): { text: string[]; whole: string } {
   let now = 0;
   let offset = 0;
-  const redraws = new Redraws(() => now);
+  const redraws = new ProgressLineFilter(() => now);
   const out: { bytes: Buffer; source: { offset: number; length: number } }[] = [];
   const all = Buffer.from(pieces.map(([text]) => text).join(''));
   for (const [text, at] of pieces) {

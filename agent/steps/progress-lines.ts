@@ -1,9 +1,9 @@
-import type { Source } from '../plan/progress.ts';
+import type { LogSlice } from '../plan/progress.ts';
 
 /** UTF-8, and where it stands. */
-interface Told {
+interface OutputSlice {
   bytes: Buffer;
-  source: Source;
+  source: LogSlice;
 }
 
 const CR = 0x0d;
@@ -16,28 +16,28 @@ const EVERY_MS = 1_000;
  * Thins what a program draws over and over on one line, ending each with a carriage return (rsync does for each file): of
  * these one a second is told, and the last. Lines that end with a newline are all told.
  */
-export class Redraws {
+export class ProgressLineFilter {
   readonly #now: () => number;
   #told = Number.NEGATIVE_INFINITY;
   /** The newest redrawn line that has not been told. */
-  #pending: Told | undefined;
+  #pending: OutputSlice | undefined;
   /** What has not come to its end yet. */
-  #open: Told | undefined;
+  #open: OutputSlice | undefined;
 
   constructor(now: () => number = () => performance.now()) {
     this.#now = now;
   }
 
-  take(piece: Told): Told[] {
-    const told: Told[] = [];
-    const whole = this.#open ? joined(this.#open, piece) : piece;
+  take(piece: OutputSlice): OutputSlice[] {
+    const told: OutputSlice[] = [];
+    const whole = this.#open ? joinOutput(this.#open, piece) : piece;
     this.#open = undefined;
     const { bytes } = whole;
     let from = 0;
     // Neighbouring lines stay one piece.
     let lines = -1;
     const flush = (to: number) => {
-      if (lines >= 0) told.push(part(whole, lines, to));
+      if (lines >= 0) told.push(sliceOutput(whole, lines, to));
       lines = -1;
     };
     for (let at = 0; at < bytes.length; at++) {
@@ -51,7 +51,7 @@ export class Redraws {
         from = at + 1;
       } else if (bytes[at] === CR && bytes[at + 1] !== LF) {
         flush(from);
-        this.#pending = part(whole, from, at + 1);
+        this.#pending = sliceOutput(whole, from, at + 1);
         from = at + 1;
         if (this.#now() - this.#told < EVERY_MS) continue;
         told.push(this.#pending);
@@ -60,12 +60,12 @@ export class Redraws {
       }
     }
     flush(from);
-    if (from < bytes.length) this.#open = part(whole, from, bytes.length);
+    if (from < bytes.length) this.#open = sliceOutput(whole, from, bytes.length);
     return told;
   }
 
   /** At the end: what was held back. */
-  rest(): Told[] {
+  rest(): OutputSlice[] {
     const rest = [this.#pending, this.#open].filter(one => one !== undefined);
     this.#pending = undefined;
     this.#open = undefined;
@@ -73,14 +73,14 @@ export class Redraws {
   }
 }
 
-function part({ bytes, source }: Told, from: number, to: number): Told {
+function sliceOutput({ bytes, source }: OutputSlice, from: number, to: number): OutputSlice {
   return {
     bytes: bytes.subarray(from, to),
     source: { ...source, offset: source.offset + from, length: to - from },
   };
 }
 
-function joined(one: Told, next: Told): Told {
+function joinOutput(one: OutputSlice, next: OutputSlice): OutputSlice {
   const length = one.source.length + next.source.length;
   return { bytes: Buffer.concat([one.bytes, next.bytes]), source: { ...one.source, length } };
 }

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
-import type { ExpectListed, Start } from '../plan/plan.ts';
-import type { BackupFacts, StepEnding } from '../plan/progress.ts';
-import { type Doing, failed, mib } from './backup-files.ts';
+import type { ExpectListedStep, StartStep } from '../plan/plan.ts';
+import type { BackupFacts, StepResult } from '../plan/progress.ts';
+import { failStep, formatMib, type StepExecution } from './backup-files.ts';
 
 /** What of a listing's entry is read, as Proxmox names it. */
 interface ListedBackup {
@@ -11,12 +11,12 @@ interface ListedBackup {
 }
 
 /** Judges the listing that a program has written to `file`. */
-export function judgeListing(text: string, step: ExpectListed): StepEnding {
+export function findNewBackup(text: string, step: ExpectListedStep): StepResult {
   let entries: ListedBackup[];
   try {
     entries = JSON.parse(text) as ListedBackup[];
   } catch {
-    return failed(
+    return failStep(
       'backup-not-listed',
       `"${step.argv.join(' ')}" did not answer with a list.`,
       'Run it on the host to see why.',
@@ -25,13 +25,13 @@ export function judgeListing(text: string, step: ExpectListed): StepEnding {
   const since = Math.floor(Date.parse(step.since) / 1000);
   const found = entries.filter(({ ctime, size }) => ctime >= since && size > 0).sort((a, b) => b.ctime - a.ctime)[0];
   if (!found)
-    return failed(
+    return failStep(
       'backup-not-listed',
       `The program said that it was done, but the storage lists no new backup (${entries.length} older ones).`,
       'Look at the storage, and whether the guest is on this node. Nothing was pruned.',
     );
   const backup = { ...step.backup, archive: found.volid, bytes: found.size, files: 1, sha256: '', verified: false };
-  return { outcome: 'succeeded', backup, message: `${found.volid}, ${mib(found.size)}` };
+  return { outcome: 'succeeded', backup, message: `${found.volid}, ${formatMib(found.size)}` };
 }
 
 /** What reads an archive to its end and fails where it is damaged, by the ending of its name. */
@@ -45,18 +45,18 @@ const READERS: [RegExp, (file: string) => [string, ...string[]]][] = [
 
 /** Reads a listed backup back, where it is a file of this host. `run` carries out a step; `told` takes the file's name. */
 export async function* readArchive(
-  read: NonNullable<ExpectListed['read']>,
-  found: StepEnding & { backup: BackupFacts },
+  read: NonNullable<ExpectListedStep['read']>,
+  found: StepResult & { backup: BackupFacts },
   told: string,
-  run: (step: Start) => Doing,
-): Doing {
+  run: (step: StartStep) => StepExecution,
+): StepExecution {
   const { archive } = found.backup;
   const failure = {
     code: 'backup-broken',
     remedy: 'The archive can’t be read to its end: look at the storage’s disk and room. Nothing was pruned.',
   };
   const [path, ...words] = read.path;
-  const asking: Start = {
+  const asking: StartStep = {
     do: 'start',
     name: 'find the archive',
     argv: [path, ...words, archive],
@@ -65,10 +65,11 @@ export async function* readArchive(
     failure,
     repeatable: true,
   };
-  if ((await end(run(asking))).outcome !== 'succeeded') return yield* unread(found, 'the storage names no file for it');
+  if ((await drain(run(asking))).outcome !== 'succeeded')
+    return yield* skipReading(found, 'the storage names no file for it');
   const file = (await readFile(told, 'utf8')).trim();
   const reader = READERS.find(([ending]) => ending.test(file))?.[1];
-  if (!reader) return yield* unread(found, `nothing here reads ${file}`);
+  if (!reader) return yield* skipReading(found, `nothing here reads ${file}`);
   yield { text: `reading ${file} back\n` };
   const { timeout, stallTimeout } = read;
   const ending = yield* run({
@@ -80,12 +81,12 @@ export async function* readArchive(
   return { ...found, backup: { ...found.backup, verified: true } };
 }
 
-async function* unread(found: StepEnding, why: string): Doing {
+async function* skipReading(found: StepResult, why: string): StepExecution {
   yield { text: `not read back: ${why}\n` };
   return found;
 }
 
-async function end(doing: Doing): Promise<StepEnding> {
+async function drain(doing: StepExecution): Promise<StepResult> {
   for (;;) {
     const next = await doing.next();
     if (next.done) return next.value;

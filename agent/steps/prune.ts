@@ -1,14 +1,14 @@
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Prune, Start } from '../plan/plan.ts';
-import { judgeBackups, type Kept } from '../plan/retention.ts';
-import { type Doing, readManifest } from './backup-files.ts';
+import type { PruneStep, StartStep } from '../plan/plan.ts';
+import { applyRetention, type RetentionCandidate } from '../plan/retention.ts';
+import { readManifest, type StepExecution } from './backup-files.ts';
 
 /** What an interrupted backup left is taken away after so long. */
 const ABANDONED_MS = 48 * 3_600_000;
 
 /** `run` carries out the step that takes away what lies elsewhere. */
-export async function* prune(step: Prune, run: (step: Start) => Doing): Doing {
+export async function* prune(step: PruneStep, run: (step: StartStep) => StepExecution): StepExecution {
   const { folder, rules, minKeep, forget } = step;
   const names = await readdir(folder).catch(() => []);
   for (const name of names.filter(one => one.startsWith('.') && /\.(partial|list)/.test(one))) {
@@ -17,7 +17,7 @@ export async function* prune(step: Prune, run: (step: Start) => Doing): Doing {
     await rm(join(folder, name), { recursive: true, force: true });
     yield { text: `removed ${name}: left unfinished\n` };
   }
-  for (const { name, keep, reason } of judgeBackups(backupsIn(folder, names), rules, minKeep, new Date())) {
+  for (const { name, keep, reason } of applyRetention(listBackups(folder, names), rules, minKeep, new Date())) {
     yield { text: `${keep ? 'keep' : 'prune'} ${name}: ${reason}\n` };
     if (keep) continue;
     // The manifest goes first: what has none is no backup, also if this is interrupted.
@@ -26,13 +26,17 @@ export async function* prune(step: Prune, run: (step: Start) => Doing): Doing {
     await rm(join(folder, name), { recursive: true, force: true });
     await rm(join(folder, `${name}.sha256`), { force: true });
   }
-  return forget ? yield* takeAway(folder, forget, run) : { outcome: 'succeeded' };
+  return forget ? yield* forgetRemote(folder, forget, run) : { outcome: 'succeeded' };
 }
 
 /** A manifest that is none any more; what it speaks of lies elsewhere still. */
 const FORGOTTEN = '.forgotten';
 
-async function* takeAway(folder: string, forget: NonNullable<Prune['forget']>, run: (step: Start) => Doing): Doing {
+async function* forgetRemote(
+  folder: string,
+  forget: NonNullable<PruneStep['forget']>,
+  run: (step: StartStep) => StepExecution,
+): StepExecution {
   const gone = (await readdir(folder)).filter(name => name.endsWith(FORGOTTEN));
   const { step, each, last, empty, also = [] } = forget;
   if (gone.length + also.length === 0) return { outcome: 'succeeded' };
@@ -48,7 +52,7 @@ async function* takeAway(folder: string, forget: NonNullable<Prune['forget']>, r
 }
 
 /** The backups that have a manifest, in a listing of their folder. */
-function backupsIn(folder: string, names: string[]): Kept[] {
+function listBackups(folder: string, names: string[]): RetentionCandidate[] {
   return names.flatMap(file => {
     if (!file.endsWith('.json') || file.startsWith('.')) return [];
     const manifest = readManifest(join(folder, file));

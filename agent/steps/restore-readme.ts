@@ -1,18 +1,18 @@
-import type { Taken } from '../plan/plan.ts';
+import type { BackupDescription } from '../plan/plan.ts';
 
 /** What lies beside the backups for the day on which this product is gone: how to get the data back by hand. */
-export function recoveryCard(taken: Taken): string {
+export function renderRestoreReadme(taken: BackupDescription): string {
   const { kind, name, source } = taken;
-  const how = taken.snapshot === undefined ? HOW[kind] : RESTIC;
+  const how = taken.snapshot === undefined ? RESTORE_COMMANDS[kind] : RESTIC;
   return `# How to get "${name}" back by hand
 
 Each backup here is one of \`${source}\` (${kind}) as it was at the time in its name (UTC); the file of the same name with .json tells what it
-holds. ${(how ?? HOW.docker_volumes ?? (() => ''))(taken)}
+holds. ${(how ?? RESTORE_COMMANDS.docker_volumes ?? (() => ''))(taken)}
 Stop what uses the data first, and start it again afterwards.${taken.snapshot === undefined ? CHECKS[kind === 'plex' ? 'file' : 'folder'] : ''}
 `;
 }
 
-const HOW: Record<string, (taken: Taken) => string> = {
+const RESTORE_COMMANDS: Record<string, (taken: BackupDescription) => string> = {
   docker_volumes: () => `No program but rsync is needed:
 
     rsync --archive --hard-links --numeric-ids -- <folder>/ <where to>/

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { ShippedFile } from '../../protocol/command.ts';
-import type { Shipped } from '../executors/executor.ts';
+import type { ShippedFileRef } from '../executors/executor.ts';
 
 /** Where the command's files lie until they are put in place: by the SHA-256 of their content. */
 export function shippedPath(runDir: string, sha256: string): string {
@@ -8,7 +8,7 @@ export function shippedPath(runDir: string, sha256: string): string {
 }
 
 /** The files that a command ships to the stack of one of its intents. */
-export function shippedFor(files: readonly ShippedFile[], intent: object): Omit<Shipped, 'at'>[] {
+export function listShippedFiles(files: readonly ShippedFile[], intent: object): Omit<ShippedFileRef, 'at'>[] {
   if (!('source_dir' in intent) || intent.source_dir === undefined || !('stack' in intent)) return [];
   return files.filter(file => file.stack === intent.stack).map(({ path, mode, sha256 }) => ({ path, mode, sha256 }));
 }

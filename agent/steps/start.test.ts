@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { KEEPER } from '../../test/stand/guarded.ts';
 import { planOf, program } from '../../test/stand/steps.ts';
-import { Engine } from '../outbound/docker.ts';
-import type { Start } from '../plan/plan.ts';
-import type { Ending } from '../plan/progress.ts';
-import { carryOut } from '../runs/execute.ts';
-import { createHands } from './index.ts';
+import { DockerEngine } from '../outbound/docker.ts';
+import type { StartStep } from '../plan/plan.ts';
+import type { PlanResult } from '../plan/progress.ts';
+import { executePlan } from '../runs/execute.ts';
+import { createStepRunner } from './index.ts';
 
 let dir: string;
 beforeEach(() => {
@@ -16,15 +16,15 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
-async function carry(step: Start): Promise<Ending & { text: string }> {
-  const hands = createHands({
-    engine: new Engine(join(dir, 'none.sock')),
+async function carry(step: StartStep): Promise<PlanResult & { text: string }> {
+  const hands = createStepRunner({
+    engine: new DockerEngine(join(dir, 'none.sock')),
     environment: { PATH: '/usr/bin:/bin' },
     keeper: KEEPER,
     runDir: dir,
     grace: 300,
   });
-  const work = carryOut(planOf([step]), { document: 1, hands, signal: new AbortController().signal });
+  const work = executePlan(planOf([step]), { document: 1, hands, signal: new AbortController().signal });
   let text = '';
   let next = await work.next();
   for (; !next.done; next = await work.next())
@@ -35,7 +35,7 @@ async function carry(step: Start): Promise<Ending & { text: string }> {
 const says = (text: string, code: number) => `console.error(${JSON.stringify(text)}); process.exitCode = ${code}`;
 
 describe('what a program says and how it ends', () => {
-  const rsync: Partial<Start> = {
+  const rsync: Partial<StartStep> = {
     retry: [{ on: ['(code 24)'], times: 1, pause: 1 }],
     okAtLast: [24],
     warnings: ['file has vanished:'],

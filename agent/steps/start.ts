@@ -1,17 +1,17 @@
 import { mkdir, open, readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CannotPlan } from '../plan/failure.ts';
-import type { Milliseconds, Reason, Secret, Start } from '../plan/plan.ts';
-import type { Piece, StepEnding } from '../plan/progress.ts';
-import { tail } from '../system/log-tail.ts';
-import { type Exit, progressOf } from '../system/process.ts';
+import { Failure } from '../plan/failure.ts';
+import type { FailureReason, Milliseconds, SecretSource, StartStep } from '../plan/plan.ts';
+import type { OutputChunk, StepResult } from '../plan/progress.ts';
+import { tailLog } from '../system/log-tail.ts';
+import { type ProcessExit, progressOf } from '../system/process.ts';
 import type { Redactor } from '../system/redactor.ts';
-import { countOrders, type Keeper, type Kept } from '../system/supervisor.ts';
-import { Redraws } from './progress-lines.ts';
+import { countOrders, type SupervisedProcess, type Supervisor } from '../system/supervisor.ts';
+import { ProgressLineFilter } from './progress-lines.ts';
 
 /** How much of the last output is looked at for a failure that passes, and how much of it an error repeats, in bytes. */
-const LOOKED_AT = 4096;
+const TAIL_BYTES = 4096;
 const TOLD_OUTPUT = 500;
 
 /** What a program says that somebody ended by INT or TERM. */
@@ -23,11 +23,11 @@ const MOST_OUTPUT = 2 ** 30;
 /** How often a step whose end nobody knows is carried out again. */
 const MOST_REPEATS = 3;
 
-export interface StartOptions {
-  keeper: Keeper;
+export interface StartStepOptions {
+  keeper: Supervisor;
   environment: Record<string, string>;
   /** Reads what a step must not carry with it. */
-  secret: (of: Secret) => Promise<string | undefined>;
+  secret: (of: SecretSource) => Promise<string | undefined>;
   /** Path of the step's files without their endings. */
   base: string;
   grace: Milliseconds;
@@ -42,15 +42,15 @@ export interface StartOptions {
  * Carries out a `start` step, over as many orders as it takes: a failure that passes is tried again, and so is a repeatable
  * step whose process vanished. All orders append to one log.
  */
-export async function* start(
-  step: Start,
-  options: StartOptions,
+export async function* runStartStep(
+  step: StartStep,
+  options: StartStepOptions,
   signal: AbortSignal,
-): AsyncGenerator<Piece, StepEnding> {
+): AsyncGenerator<OutputChunk, StepResult> {
   const { base, keeper, outputLimit = MOST_OUTPUT } = options;
   const log = `${base}.log`;
   let number = options.resumed ? countOrders(base) : 0;
-  let kept: Kept | undefined = number > 0 ? keeper.find(`${base}-${number}`) : undefined;
+  let kept: SupervisedProcess | undefined = number > 0 ? keeper.find(`${base}-${number}`) : undefined;
   let offset = options.resumed?.offset ?? 0;
   const heard =
     options.resumed && (step.mustSay || step.mustNotSay || step.fatal)
@@ -62,22 +62,22 @@ export async function* start(
     if (!kept && signal.aborted)
       return { outcome: 'cancelled', code: 'cancelled', message: `"${step.name}" was cancelled.` };
     try {
-      kept ??= await order(step, options, `${base}-${++number}`, log);
+      kept ??= await orderProcess(step, options, `${base}-${++number}`, log);
     } catch (error) {
-      if (!(error instanceof CannotPlan)) throw error;
+      if (!(error instanceof Failure)) throw error;
       return { outcome: 'failed', code: error.code, message: error.message, remedy: error.remedy };
     }
     const grace = step.grace ?? options.grace;
     const limits = watchLimits(kept, step, signal, grace);
-    const said = new Said(step);
-    const redraws = step.redraws ? new Redraws() : undefined;
+    const said = new OutputChecks(step);
+    const redraws = step.redraws ? new ProgressLineFilter() : undefined;
     // What an earlier agent has told counts too.
     said.hear(heard.slice(0, offset));
     let last = Buffer.alloc(0);
-    for await (const piece of tail(log, kept.exited, offset, options.redactor)) {
+    for await (const piece of tailLog(log, kept.exited, offset, options.redactor)) {
       limits.moved();
       said.hear(piece.bytes.toString());
-      last = Buffer.concat([last, piece.bytes.subarray(-LOOKED_AT)]).subarray(-LOOKED_AT);
+      last = Buffer.concat([last, piece.bytes.subarray(-TAIL_BYTES)]).subarray(-TAIL_BYTES);
       offset = piece.source.offset + piece.source.length;
       if (offset > outputLimit) limits.flood();
       if (redraws) yield* redraws.take(piece);
@@ -95,8 +95,8 @@ export async function* start(
       kept = undefined;
       continue;
     }
-    const again = limits.stopped || isDone(step, exit) ? undefined : passing(step, output, tries);
-    if (!again) return said.judge(endingOf(step, kept, exit, limits.stopped, output), step);
+    const again = limits.stopped || isDone(step, exit) ? undefined : findRetryRule(step, output, tries);
+    if (!again) return said.judge(resultOf(step, kept, exit, limits.stopped, output), step);
     yield { text: `That may pass: again in ${again.pause / 1000} s.\n` };
     await sleep(again.pause, undefined, { signal }).catch(() => undefined);
     kept = undefined;
@@ -110,18 +110,18 @@ const MOST_WARNINGS = 5;
 const OVERLAP = 512;
 
 /** What a step's output must and must not hold, as it comes. */
-class Said {
+class OutputChecks {
   readonly #missing: Set<string>;
   readonly #unwanted: string[];
   readonly #wanted: string[];
   readonly #warnings: string[] = [];
   readonly #prefixes: string[];
-  readonly #fatal: NonNullable<Start['fatal']>;
+  readonly #fatal: NonNullable<StartStep['fatal']>;
   #found: string | undefined;
   #tail = '';
   #line = '';
 
-  constructor({ mustSay = [], mustNotSay = [], warnings = [], fatal = [] }: Start) {
+  constructor({ mustSay = [], mustNotSay = [], warnings = [], fatal = [] }: StartStep) {
     this.#wanted = mustSay;
     this.#missing = new Set(mustSay);
     this.#unwanted = mustNotSay;
@@ -147,7 +147,7 @@ class Said {
     );
   }
 
-  judge(ending: StepEnding, step: Start): StepEnding {
+  judge(ending: StepResult, step: StartStep): StepResult {
     if (ending.outcome !== 'succeeded') return ending;
     const [missing] = this.#missing;
     if (missing !== undefined || this.#found !== undefined) {
@@ -166,12 +166,12 @@ class Said {
   }
 }
 
-async function order(
-  step: Start,
-  { keeper, environment, secret, redactor }: StartOptions,
+async function orderProcess(
+  step: StartStep,
+  { keeper, environment, secret, redactor }: StartStepOptions,
   base: string,
   log: string,
-): Promise<Kept> {
+): Promise<SupervisedProcess> {
   await mkdir(dirname(log), { recursive: true, mode: 0o700 });
   await (await open(log, 'a', 0o600)).close();
   const secrets: Record<string, string> = {};
@@ -190,7 +190,7 @@ async function order(
 }
 
 /** The rule under which a failure is tried once more, if there is one that has tries left. */
-function passing(step: Start, output: string, tries: Map<object, number>) {
+function findRetryRule(step: StartStep, output: string, tries: Map<object, number>) {
   const rule = step.retry?.find(({ on }) => on.some(text => output.includes(text)));
   if (!rule) return undefined;
   const tried = tries.get(rule) ?? 0;
@@ -198,12 +198,12 @@ function passing(step: Start, output: string, tries: Map<object, number>) {
   return tried < rule.times ? rule : undefined;
 }
 
-type Stopped = 'cancelled' | 'step-timeout' | 'step-stalled' | 'output-too-large';
+type StopReason = 'cancelled' | 'step-timeout' | 'step-stalled' | 'output-too-large';
 
 /** Stops the process at its deadline, when it stalls, or when the run is cancelled, and remembers which it was. */
-function watchLimits(kept: Kept, step: Start, signal: AbortSignal, grace: Milliseconds) {
+function watchLimits(kept: SupervisedProcess, step: StartStep, signal: AbortSignal, grace: Milliseconds) {
   const limits = {
-    stopped: undefined as Stopped | undefined,
+    stopped: undefined as StopReason | undefined,
     moved: () => stall?.refresh(),
     flood: () => stop('output-too-large'),
     end() {
@@ -212,7 +212,7 @@ function watchLimits(kept: Kept, step: Start, signal: AbortSignal, grace: Millis
       signal.removeEventListener('abort', cancel);
     },
   };
-  const stop = (why: Stopped) => {
+  const stop = (why: StopReason) => {
     limits.stopped ??= why;
     void kept.stop(grace);
   };
@@ -235,11 +235,17 @@ function watchLimits(kept: Kept, step: Start, signal: AbortSignal, grace: Millis
   return limits;
 }
 
-function isDone(step: Start, exit: Exit): boolean {
+function isDone(step: StartStep, exit: ProcessExit): boolean {
   return exit.code !== null && (step.okCodes ?? [0]).includes(exit.code);
 }
 
-function endingOf(step: Start, kept: Kept, exit: Exit, stopped: Stopped | undefined, output: string): StepEnding {
+function resultOf(
+  step: StartStep,
+  kept: SupervisedProcess,
+  exit: ProcessExit,
+  stopped: StopReason | undefined,
+  output: string,
+): StepResult {
   const line = step.argv.join(' ');
   const said = output.slice(-TOLD_OUTPUT).trim() || 'none';
   if (exit.missing !== undefined) {
@@ -292,24 +298,24 @@ function endingOf(step: Start, kept: Kept, exit: Exit, stopped: Stopped | undefi
       ...ended,
     };
   }
-  const { code, remedy } = step.reasons?.find(reason => fits(reason, exit.code, output)) ?? step.failure;
+  const { code, remedy } = step.reasons?.find(reason => matchesReason(reason, exit.code, output)) ?? step.failure;
   return {
     outcome: 'failed',
     code,
-    message: `"${step.name}" ended with exit code ${exit.code}: ${lastWords(output.slice(-TOLD_OUTPUT))}`,
+    message: `"${step.name}" ended with exit code ${exit.code}: ${lastLines(output.slice(-TOLD_OUTPUT))}`,
     remedy,
     ...(INTERRUPTED.has(exit.code) ? { cut: true as const } : {}),
     ...ended,
   };
 }
 
-function fits({ exit, says }: Reason, code: number | null, output: string): boolean {
+function matchesReason({ exit, says }: FailureReason, code: number | null, output: string): boolean {
   return (
     (exit === undefined || (code !== null && exit.includes(code))) && (says === undefined || output.includes(says))
   );
 }
 
-function lastWords(output: string): string {
+function lastLines(output: string): string {
   const lines = output.split(/[\r\n]+/).filter(line => line.trim() !== '');
   return lines.slice(-3).join(' / ').trim() || 'it printed nothing';
 }

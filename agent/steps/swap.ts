@@ -1,15 +1,15 @@
 import { realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, sep } from 'node:path';
-import type { Clear, Swap } from '../plan/plan.ts';
-import { type Doing, failed, said, syncFolder } from './backup-files.ts';
+import type { ClearStep, SwapStep } from '../plan/plan.ts';
+import { failStep, messageOf, type StepExecution, syncFolder } from './backup-files.ts';
 
 /** Each half is a rename, and is done only where it has not been: an earlier agent may have come to the middle. */
-export async function* swap({ path, next, aside, roots, sides = [], back }: Swap): Doing {
+export async function* swapPaths({ path, next, aside, roots, sides = [], back }: SwapStep): StepExecution {
   const isThere = async (one: string) => (await stat(one).catch(() => undefined)) !== undefined;
   const parent = await realpath(dirname(path)).catch(() => dirname(path));
   const real = await Promise.all(roots.map(root => realpath(root).catch(() => root)));
   if (!real.some(root => parent === root || parent.startsWith(root + sep)))
-    return failed(
+    return failStep(
       'path-outside',
       `${path} does not stay under the folders that may be restored.`,
       'Add its folder to backups.sources in agent.yaml.',
@@ -35,9 +35,9 @@ export async function* swap({ path, next, aside, roots, sides = [], back }: Swap
     }
     await syncFolder(dirname(path));
   } catch (error) {
-    return failed(
+    return failStep(
       'swap-failed',
-      `${path} could not be exchanged: ${said(error)}`,
+      `${path} could not be exchanged: ${messageOf(error)}`,
       'A folder that is a mount point itself can’t be renamed: restore into a folder below it.',
     );
   }
@@ -45,12 +45,16 @@ export async function* swap({ path, next, aside, roots, sides = [], back }: Swap
   return { outcome: 'succeeded' };
 }
 
-export async function* clear({ path, root }: Clear): Doing {
+export async function* removePath({ path, root }: ClearStep): StepExecution {
   const real = await realpath(path).catch(() => undefined);
   if (real === undefined) return { outcome: 'succeeded' };
   const base = await realpath(root).catch(() => root);
   if (!real.startsWith(base + sep))
-    return failed('path-outside', `${path} does not stay under ${root}.`, 'Replace the link by a folder on the host.');
+    return failStep(
+      'path-outside',
+      `${path} does not stay under ${root}.`,
+      'Replace the link by a folder on the host.',
+    );
   await rm(real, { recursive: true, force: true });
   return { outcome: 'succeeded' };
 }

@@ -13,16 +13,16 @@ export interface AuditRow {
 /** The newest row's number and digest; 0 and zeros where there is none. */
 export type AuditHead = Pick<AuditRow, 'n' | 'digest'>;
 
-const NONE: AuditHead = { n: 0, digest: EMPTY_DIGEST };
+const EMPTY_HEAD: AuditHead = { n: 0, digest: EMPTY_DIGEST };
 
 /** The audit in the database, each row bound to the one before. */
-export class AuditChain {
+export class AuditLog {
   readonly #db: Database;
   #head: AuditHead;
 
   constructor(db: Database) {
     this.#db = db;
-    this.#head = db.get<AuditHead>('SELECT n, digest FROM audit ORDER BY n DESC LIMIT 1') ?? NONE;
+    this.#head = db.get<AuditHead>('SELECT n, digest FROM audit ORDER BY n DESC LIMIT 1') ?? EMPTY_HEAD;
   }
 
   get head(): AuditHead {
@@ -33,8 +33,8 @@ export class AuditChain {
   append(at: string, facts: object): AuditRow {
     const n = this.#head.n + 1;
     const body = JSON.stringify(facts);
-    const row = { n, at, body, digest: digestOf(this.#head.digest, { n, at, body }) };
-    this.#db.durable(true);
+    const row = { n, at, body, digest: rowDigest(this.#head.digest, { n, at, body }) };
+    this.#db.setDurable(true);
     this.#db.run('INSERT INTO audit (n, at, body, digest) VALUES (?, ?, ?, ?)', [n, at, body, row.digest]);
     this.#head = row;
     return row;
@@ -49,20 +49,20 @@ export class AuditChain {
   }
 }
 
-function digestOf(before: string, { n, at, body }: Omit<AuditRow, 'digest'>): string {
+function rowDigest(before: string, { n, at, body }: Omit<AuditRow, 'digest'>): string {
   return chainDigest(before, `${n} ${at} ${body}`);
 }
 
 /** Where a chain is broken, and how. */
-export interface Break {
+export interface ChainBreak {
   n: number;
   why: string;
 }
 
 /** Follows a chain row by row: the first break, or the head. `anchors`: digests that were told elsewhere (receipts, metrics), by row. */
-export class ChainCheck {
-  head: AuditHead = NONE;
-  broken: Break | undefined;
+export class AuditVerifier {
+  head: AuditHead = EMPTY_HEAD;
+  broken: ChainBreak | undefined;
   readonly #anchors: Map<number, string>;
 
   constructor(anchors: Map<number, string> = new Map()) {
@@ -73,7 +73,7 @@ export class ChainCheck {
     if (this.broken) return;
     const n = this.head.n + 1;
     if (row.n !== n) this.broken = { n, why: `row ${n} is missing; row ${row.n} follows` };
-    else if (digestOf(this.head.digest, row) !== row.digest)
+    else if (rowDigest(this.head.digest, row) !== row.digest)
       this.broken = { n, why: `row ${n} is not what it was, or was put in` };
     else {
       this.head = row;

@@ -2,7 +2,7 @@ import type { KnownBackup as Known } from '../executors/executor.ts';
 import type { BackupFacts, DrillFacts } from '../plan/progress.ts';
 
 /** What this agent knows of the backups of one name: its newest one, and when it was last tried. */
-export interface KnownBackup extends Known {
+export interface BackupIndexEntry extends Known {
   bytes: number;
   /** How long it took. */
   seconds: number;
@@ -10,18 +10,18 @@ export interface KnownBackup extends Known {
   drillSeconds?: number;
 }
 
-interface Made {
+interface FinishedBackup {
   backup?: BackupFacts | undefined;
   drill?: DrillFacts | undefined;
   steps?: { ms: number }[] | undefined;
 }
 
 /** What is known after a document that has succeeded; undefined where it was no backup and no drill. */
-export function knownAfter(
-  known: (kind: string, name: string) => KnownBackup | undefined,
-  { backup, drill, steps = [] }: Made,
+export function updateIndexEntry(
+  known: (kind: string, name: string) => BackupIndexEntry | undefined,
+  { backup, drill, steps = [] }: FinishedBackup,
   { run, document, at }: { run: string; document: string; at: string },
-): KnownBackup | undefined {
+): BackupIndexEntry | undefined {
   const of = backup ?? drill;
   if (!of) return undefined;
   const before = known(of.kind, of.name);

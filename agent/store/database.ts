@@ -2,7 +2,7 @@ import { chmodSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { MIGRATIONS } from './migrations.ts';
 
-type Value = string | number | null;
+type SqlValue = string | number | null;
 
 /** State that can't be used; the message says what to do. */
 class StateError extends Error {
@@ -42,21 +42,21 @@ export class Database {
   }
 
   /** Whether what follows reaches the disk before it returns. */
-  durable(durable: boolean): void {
+  setDurable(durable: boolean): void {
     if (this.#durable === durable) return;
     this.#db.exec(`PRAGMA synchronous = ${durable ? 'FULL' : 'NORMAL'}`);
     this.#durable = durable;
   }
 
-  run(sql: string, values: Value[] = []): void {
+  run(sql: string, values: SqlValue[] = []): void {
     this.#prepare(sql).run(...values);
   }
 
-  all<T>(sql: string, values: Value[] = []): T[] {
+  all<T>(sql: string, values: SqlValue[] = []): T[] {
     return this.#prepare(sql).all(...values) as T[];
   }
 
-  get<T>(sql: string, values: Value[] = []): T | undefined {
+  get<T>(sql: string, values: SqlValue[] = []): T | undefined {
     return this.#prepare(sql).get(...values) as T | undefined;
   }
 

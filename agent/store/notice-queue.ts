@@ -1,14 +1,14 @@
 import type { Database } from './database.ts';
 
 /** Notices that wait, in the agent's database. */
-export function createQueue(db: Database): Queue {
+export function createNoticeQueue(db: Database): NoticeQueue {
   return {
     add(channel, next, notice) {
-      db.durable(false);
+      db.setDurable(false);
       db.run('INSERT INTO notices (channel, next, tries, notice) VALUES (?, ?, 0, ?)', [channel, next, notice]);
     },
     due: (channel, now, most) =>
-      db.all<Waiting>(
+      db.all<QueuedNotice>(
         'SELECT id, channel, next, tries, notice FROM notices WHERE channel = ? AND next <= ? ORDER BY next, id LIMIT ?',
         [channel, now, most],
       ),
@@ -20,7 +20,7 @@ export function createQueue(db: Database): Queue {
 }
 
 /** A notice that waits for its turn. Times are in milliseconds since 1970. */
-export interface Waiting {
+export interface QueuedNotice {
   id: number;
   channel: string;
   next: number;
@@ -28,10 +28,10 @@ export interface Waiting {
   notice: string;
 }
 
-export interface Queue {
+export interface NoticeQueue {
   add: (channel: string, next: number, notice: string) => void;
   /** The first ones, at most so many. */
-  due: (channel: string, now: number, most: number) => Waiting[];
+  due: (channel: string, now: number, most: number) => QueuedNotice[];
   count: (channel: string) => number;
   retry: (id: number, tries: number, next: number) => void;
   remove: (id: number) => void;

@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { chainDigest, EMPTY_DIGEST } from '../../protocol/event.ts';
-import { Locks } from '../runs/lock-queue.ts';
-import { tail, wholeCharacters } from '../system/log-tail.ts';
+import { LockQueue } from '../runs/lock-queue.ts';
+import { countWholeCharacters, tailLog } from '../system/log-tail.ts';
 import { Database } from './database.ts';
-import { Store } from './runs.ts';
+import { RunStore } from './runs.ts';
 
 const NODE = process.execPath;
 let dir: string;
@@ -21,19 +21,19 @@ describe('the tail of a growing file', () => {
   it('cuts at character borders', () => {
     const text = Buffer.from('aé€😀');
     for (let length = 0; length <= text.length; length++) {
-      const whole = wholeCharacters(text, length);
+      const whole = countWholeCharacters(text, length);
       expect(text.toString('utf8', 0, whole)).not.toContain('\ufffd');
       expect(length - whole).toBeLessThan(4);
     }
-    expect(wholeCharacters(Buffer.from([0xff, 0xff]), 2)).toBe(2);
-    expect(wholeCharacters(Buffer.from([0x80, 0x80, 0x80, 0x80]), 4)).toBe(4);
+    expect(countWholeCharacters(Buffer.from([0xff, 0xff]), 2)).toBe(2);
+    expect(countWholeCharacters(Buffer.from([0x80, 0x80, 0x80, 0x80]), 4)).toBe(4);
   });
 
   it('ends with the file’s last byte, whatever it is', async () => {
     const file = join(dir, 'log');
     writeFileSync(file, Buffer.from([0x61, 0xc3]));
     let text = '';
-    for await (const piece of tail(file, Promise.resolve())) text += piece.bytes.toString();
+    for await (const piece of tailLog(file, Promise.resolve())) text += piece.bytes.toString();
     expect(text).toBe('a\ufffd');
   });
 });
@@ -52,7 +52,7 @@ describe('the store', () => {
   };
 
   it('numbers events without a gap, and makes the same frames again from what it stored', () => {
-    const store = new Store(new Database(join(dir, 'db')));
+    const store = new RunStore(new Database(join(dir, 'db')));
     store.begin(run);
     const log = join(dir, 'log');
     writeFileSync(log, 'héllo wörld');
@@ -94,7 +94,7 @@ describe('the store', () => {
     });
     await once(child, 'close');
     const last = Number(told.slice(0, told.lastIndexOf('\n')).split('\n').at(-1));
-    const store = new Store(new Database(join(dir, 'db')));
+    const store = new RunStore(new Database(join(dir, 'db')));
     const frames = store.frames(run.id, 0, 100_000);
     expect(last).toBeGreaterThan(100);
     expect(frames.length).toBeGreaterThanOrEqual(last);
@@ -107,14 +107,14 @@ describe('the store', () => {
     store.close();
   });
 
-  const ended = (store: Store, id: string, at: string, bytes: number) => {
+  const ended = (store: RunStore, id: string, at: string, bytes: number) => {
     store.begin({ ...run, id, at });
     store.append(id, { kind: 'note', level: 'info', text: 'x' }, at);
     store.end(id, 'succeeded', '{}', at, bytes);
   };
 
   it('names the oldest runs that are too old, too many or too large, never one in flight, and forgets them whole', () => {
-    const store = new Store(new Database(join(dir, 'db')));
+    const store = new RunStore(new Database(join(dir, 'db')));
     store.begin({ ...run, id: 'run-inflight', at: '2026-01-01' });
     for (let n = 2; n <= 9; n++) ended(store, `run-0000${n}`, `2026-01-0${n}`, 100);
     const all = { before: '', runs: 100, bytes: 10_000 };
@@ -131,7 +131,7 @@ describe('the store', () => {
   });
 
   it('knows how far a run had come: plans, ends, steps, and how much of a step’s output was told', () => {
-    const store = new Store(new Database(join(dir, 'db')));
+    const store = new RunStore(new Database(join(dir, 'db')));
     store.begin(run);
     const plan = { title: 't', summary: 's', changes: [], steps: [], undo: [], cleanup: [] };
     store.plan(run.id, 1, plan);
@@ -156,8 +156,8 @@ describe('the store', () => {
     const done = { kind: 'document-finished', document: 2, outcome: 'failed' } as const;
     store.append(run.id, done, 't', { outcome: 'failed', code: 'stack-missing' });
     store.close();
-    const next = new Store(new Database(join(dir, 'db')));
-    expect([...next.past(run.id)]).toEqual([
+    const next = new RunStore(new Database(join(dir, 'db')));
+    expect([...next.progress(run.id)]).toEqual([
       [
         1,
         {
@@ -176,25 +176,25 @@ describe('the store', () => {
   });
 
   it('is one agent’s alone', () => {
-    const store = new Store(new Database(join(dir, 'db')));
-    expect(() => new Store(new Database(join(dir, 'db'), 100))).toThrow(/another agent runs with this state_dir/);
+    const store = new RunStore(new Database(join(dir, 'db')));
+    expect(() => new RunStore(new Database(join(dir, 'db'), 100))).toThrow(/another agent runs with this state_dir/);
     store.close();
-    new Store(new Database(join(dir, 'db'), 100)).close();
+    new RunStore(new Database(join(dir, 'db'), 100)).close();
   });
 
   it('refuses a file of a newer version', () => {
-    new Store(new Database(join(dir, 'db'))).close();
+    new RunStore(new Database(join(dir, 'db'))).close();
     execFileSync(NODE, [
       '--eval',
       `new (require('node:sqlite').DatabaseSync)('${join(dir, 'db')}').exec('PRAGMA user_version = 99')`,
     ]);
-    expect(() => new Store(new Database(join(dir, 'db')))).toThrow(/newer/);
+    expect(() => new RunStore(new Database(join(dir, 'db')))).toThrow(/newer/);
   });
 });
 
 describe('locks', () => {
   it('let one run at a time have a subject, in order of arrival, and say who is before', async () => {
-    const locks = new Locks(10);
+    const locks = new LockQueue(10);
     const order: string[] = [];
     const take = (run: string, subjects: string[]) => {
       const { turn, blockedBy } = locks.take(run, subjects);
@@ -216,7 +216,7 @@ describe('locks', () => {
   });
 
   it('hold to the limit, and a run that gives up its place lets others pass', async () => {
-    const locks = new Locks(1);
+    const locks = new LockQueue(1);
     const order: string[] = [];
     for (const run of ['1', '2', '3']) void locks.take(run, [run]).turn.then(() => order.push(run));
     locks.release('2', ['2']);

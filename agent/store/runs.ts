@@ -3,14 +3,14 @@ import {
   chainDigest,
   EMPTY_DIGEST,
   type Event,
+  type EventBody,
   encodeEvent,
   type Frame,
-  type Happening,
 } from '../../protocol/event.ts';
 import type { Plan } from '../plan/plan.ts';
-import type { DocumentEnding, Past, StepEnding, StepMark, Told } from '../plan/progress.ts';
-import { asUtf8 } from '../system/log-tail.ts';
-import type { KnownBackup } from './backup-index.ts';
+import type { DocumentResult, ProgressEvent, StepMark, StepProgress, StepResult } from '../plan/progress.ts';
+import { toUtf8 } from '../system/log-tail.ts';
+import type { BackupIndexEntry } from './backup-index.ts';
 import type { Database } from './database.ts';
 import type { ScheduleState } from './schedules.ts';
 
@@ -56,11 +56,11 @@ export interface ListedRun {
 }
 
 /** How far a document had come when an earlier agent ended. */
-export interface DocumentPast {
+export interface DocumentProgress {
   plan: Plan | undefined;
-  ending: DocumentEnding | undefined;
+  ending: DocumentResult | undefined;
   /** By their index. */
-  steps: Map<number, Past>;
+  steps: Map<number, StepProgress>;
   /** It has told its plan. */
   told: boolean;
 }
@@ -75,7 +75,7 @@ interface EventRow {
 }
 
 /** All SQL of the agent: runs, plans, events and receipts in one SQLite file (WAL). */
-export class Store {
+export class RunStore {
   readonly #db: Database;
 
   constructor(db: Database) {
@@ -97,13 +97,13 @@ export class Store {
   }
 
   /** What is known of backups, one for each kind and name. */
-  backups(): KnownBackup[] {
+  backups(): BackupIndexEntry[] {
     return this.#all<{ facts: string }>('SELECT facts FROM backups', []).map(
-      row => JSON.parse(row.facts) as KnownBackup,
+      row => JSON.parse(row.facts) as BackupIndexEntry,
     );
   }
 
-  noteBackup(known: KnownBackup): void {
+  noteBackup(known: BackupIndexEntry): void {
     this.#run('INSERT OR REPLACE INTO backups (kind, name, facts) VALUES (?, ?, ?)', [
       known.kind,
       known.name,
@@ -152,9 +152,9 @@ export class Store {
    */
   append(
     id: string,
-    { mark, ...told }: Told & { mark?: StepMark },
+    { mark, ...told }: ProgressEvent & { mark?: StepMark },
     at: string,
-    ending?: DocumentEnding,
+    ending?: DocumentResult,
   ): { event: Event; frame: Frame } {
     const row = this.#get<{ events: number; head: string }>('SELECT events, head FROM runs WHERE id = ?', [id]);
     if (!row) throw new Error(`No run ${id} in the store`);
@@ -223,9 +223,9 @@ export class Store {
   }
 
   /** How far each document of a run had come; those whose turn had not come are absent. */
-  past(id: string): Map<number, DocumentPast> {
-    const found = new Map<number, DocumentPast>();
-    const of = (document: number): DocumentPast => {
+  progress(id: string): Map<number, DocumentProgress> {
+    const found = new Map<number, DocumentProgress>();
+    const of = (document: number): DocumentProgress => {
       const known = found.get(document) ?? { plan: undefined, ending: undefined, steps: new Map(), told: false };
       found.set(document, known);
       return known;
@@ -235,7 +235,7 @@ export class Store {
       [id],
     )) {
       of(row.document).plan = parsed<Plan>(row.plan);
-      of(row.document).ending = parsed<DocumentEnding>(row.ending);
+      of(row.document).ending = parsed<DocumentResult>(row.ending);
     }
     for (const { document } of this.#all<{ document: number }>(
       `SELECT json_extract(body, '$.document') AS document FROM events
@@ -247,7 +247,7 @@ export class Store {
       'SELECT document, idx, ms, ending FROM steps WHERE run = ?',
       [id],
     )) {
-      const ending = parsed<StepEnding>(row.ending);
+      const ending = parsed<StepResult>(row.ending);
       of(row.document).steps.set(
         row.idx,
         ending ? { ending, ms: row.ms ?? 0 } : { offset: this.#told(id, `${row.document}-${row.idx}.log`) },
@@ -257,7 +257,7 @@ export class Store {
   }
 
   /** A document that had ended was undone by another run. */
-  undone(id: string, document: number, ending: DocumentEnding): void {
+  undone(id: string, document: number, ending: DocumentResult): void {
     this.#sync(true);
     this.#run('UPDATE documents SET ending = ? WHERE run = ? AND document = ?', [JSON.stringify(ending), id, document]);
   }
@@ -334,7 +334,7 @@ export class Store {
       'SELECT n, at, body, file, offset, length FROM events WHERE run = ? AND n > ? ORDER BY n LIMIT ?',
       [id, after, limit],
     );
-    return rows.map(row => ({ n: row.n, frame: frameOf(row) }));
+    return rows.map(row => ({ n: row.n, frame: readFrame(row) }));
   }
 
   /** Throws where the database can't be written. */
@@ -348,7 +348,7 @@ export class Store {
 
   /** Output is cheap: it need not reach the disk before it is told, since its bytes lie in the step's file already. */
   #sync(durable: boolean): void {
-    this.#db.durable(durable);
+    this.#db.setDurable(durable);
   }
 
   #run(sql: string, values: (string | number | null)[]): void {
@@ -373,12 +373,12 @@ function parsed<T>(text: string | null): T | undefined {
   return text === null ? undefined : (JSON.parse(text) as T);
 }
 
-function frameOf(row: EventRow): Frame {
-  const event = { type: 'event', n: row.n, at: row.at, ...(JSON.parse(row.body) as Happening) } as Event;
-  return encodeEvent(event, row.file === null ? undefined : readPiece(row.file, row.offset, row.length));
+function readFrame(row: EventRow): Frame {
+  const event = { type: 'event', n: row.n, at: row.at, ...(JSON.parse(row.body) as EventBody) } as Event;
+  return encodeEvent(event, row.file === null ? undefined : readOutput(row.file, row.offset, row.length));
 }
 
-function readPiece(file: string, offset: number, length: number): Buffer {
+function readOutput(file: string, offset: number, length: number): Buffer {
   const bytes = Buffer.allocUnsafe(length);
   const descriptor = openSync(file, 'r');
   try {
@@ -392,5 +392,5 @@ function readPiece(file: string, offset: number, length: number): Buffer {
   } finally {
     closeSync(descriptor);
   }
-  return asUtf8(bytes);
+  return toUtf8(bytes);
 }

@@ -1,7 +1,7 @@
 import { BlockList, isIP } from 'node:net';
 
 /** A list that answers whether an address is in one of the ranges. */
-export function addressList(ranges: string[]): BlockList {
+export function parseAddressRanges(ranges: string[]): BlockList {
   const list = new BlockList();
   for (const range of ranges) {
     const [address = '', bits] = range.split('/');

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** The unit says so together with Delegate=yes: below the agent's own control group the agent may make others. */
-export const DELEGATED = 'CHATOPS_CGROUP';
+export const CGROUP_VARIABLE = 'CHATOPS_CGROUP';
 
 const PATIENCE_MS = 5_000;
 
@@ -12,8 +12,8 @@ const PATIENCE_MS = 5_000;
  * Has `start` start its process in a control group of its own, in which everything that it starts stays, whatever it does.
  * Returns that group's folder too; undefined where there is none to be had, which is no reason not to start.
  */
-export function inOwnGroup<T>(base: string, start: () => T): { started: T; cgroup?: string } {
-  const home = process.env[DELEGATED] === 'delegated' ? ownGroup() : undefined;
+export function startInCgroup<T>(base: string, start: () => T): { started: T; cgroup?: string } {
+  const home = process.env[CGROUP_VARIABLE] === 'delegated' ? ownGroup() : undefined;
   if (home === undefined) return { started: start() };
   const cgroup = join(home, `step-${createHash('sha256').update(base).digest('hex').slice(0, 16)}`);
   let isInside = false;
@@ -32,7 +32,7 @@ export function inOwnGroup<T>(base: string, start: () => T): { started: T; cgrou
 }
 
 /** Ends everything in the group at once, and takes the group away. */
-export async function killGroup(cgroup: string): Promise<void> {
+export async function killCgroup(cgroup: string): Promise<void> {
   try {
     writeFileSync(join(cgroup, 'cgroup.kill'), '1');
   } catch {
@@ -40,11 +40,11 @@ export async function killGroup(cgroup: string): Promise<void> {
   }
   const deadline = performance.now() + PATIENCE_MS;
   while (isPopulated(cgroup) && performance.now() < deadline) await sleep(20);
-  leaveNothing(cgroup);
+  removeEmptyCgroup(cgroup);
 }
 
 /** Takes the group away where nobody is left in it. */
-export function leaveNothing(cgroup: string): void {
+export function removeEmptyCgroup(cgroup: string): void {
   try {
     rmdirSync(cgroup);
   } catch {

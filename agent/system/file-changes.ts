@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { constants, type FileHandle, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative, sep } from 'node:path';
-import { CannotPlan } from '../plan/failure.ts';
+import { Failure } from '../plan/failure.ts';
 import type { FileChange } from '../plan/plan.ts';
 
 /** One line of the record of a `write` step: what was at `path` before. `kept` is null where nothing was. */
-interface Kept {
+interface RecordedFile {
   path: string;
   root: string;
   kept: string | null;
@@ -17,7 +17,7 @@ const RECORD = 'record.jsonl';
 /**
  * Carries out changes in order, each atomically. What was there before is copied to `keptDir` first, and recorded there
  * durably, so that `restoreFiles` can put it back also after a crash. `content` gives a change's bytes.
- * Yields each path that is not as it was, but for the agent's own. Throws {@link CannotPlan}.
+ * Yields each path that is not as it was, but for the agent's own. Throws {@link Failure}.
  */
 export async function* changeFiles(
   changes: FileChange[],
@@ -33,21 +33,21 @@ export async function* changeFiles(
   await record.truncate(before.bytes);
   try {
     for (const change of changes) {
-      const did = await held(change.path, async () => {
+      const did = await toFailure(change.path, async () => {
         using folder = await openFolder(change.path, change.root, !('remove' in change));
         if (!folder && 'remove' in change) return undefined;
-        if (!folder) throw outside(change.path, change.root);
+        if (!folder) throw outsideRoot(change.path, change.root);
         const name = basename(change.path);
         const before = await readBefore(change.path, folder.at(name));
         if ('remove' in change) {
           if (!before) return undefined;
-          await keep(record, keptDir, `${count++}`, change, before);
+          await recordFile(record, keptDir, `${count++}`, change, before);
           await removeFile(folder, name);
           return 'removed';
         }
         const bytes = await content(change);
         if (before?.bytes.equals(bytes) && before.mode === change.mode) return undefined;
-        await keep(record, keptDir, `${count++}`, change, before);
+        await recordFile(record, keptDir, `${count++}`, change, before);
         await replaceFile(folder, name, change.mode, bytes);
         return 'written';
       });
@@ -60,10 +60,10 @@ export async function* changeFiles(
   }
 }
 
-/** Puts back everything that `changeFiles` recorded in `keptDir`, last change first. Yields each path. Throws {@link CannotPlan}. */
+/** Puts back everything that `changeFiles` recorded in `keptDir`, last change first. Yields each path. Throws {@link Failure}. */
 export async function* restoreFiles(keptDir: string): AsyncGenerator<{ path: string; did: 'written' | 'removed' }> {
   for (const was of (await readRecord(keptDir)).kept.toReversed()) {
-    await held(was.path, async () => {
+    await toFailure(was.path, async () => {
       using folder = await openFolder(was.path, was.root, was.kept !== null);
       if (!folder) return;
       if (was.kept === null) await removeFile(folder, basename(was.path));
@@ -74,11 +74,11 @@ export async function* restoreFiles(keptDir: string): AsyncGenerator<{ path: str
 }
 
 /** A last line that is not whole was being written when the agent ended: what it speaks of had not been touched. */
-async function readRecord(keptDir: string): Promise<{ kept: Kept[]; bytes: number }> {
+async function readRecord(keptDir: string): Promise<{ kept: RecordedFile[]; bytes: number }> {
   const text = await readFile(join(keptDir, RECORD), 'utf8').catch(() => '');
   const whole = text.slice(0, text.lastIndexOf('\n') + 1);
   const lines = whole.split('\n').filter(Boolean);
-  return { kept: lines.map(line => JSON.parse(line) as Kept), bytes: Buffer.byteLength(whole) };
+  return { kept: lines.map(line => JSON.parse(line) as RecordedFile), bytes: Buffer.byteLength(whole) };
 }
 
 /** A folder that stays the same one whatever is renamed or linked meanwhile: paths go through its descriptor. */
@@ -108,14 +108,14 @@ class Folder implements Disposable {
  */
 async function openFolder(path: string, root: string, make: boolean): Promise<Folder | undefined> {
   const inside = relative(root, dirname(path));
-  if (inside.startsWith('..') || inside.startsWith(sep)) throw outside(path, root);
+  if (inside.startsWith('..') || inside.startsWith(sep)) throw outsideRoot(path, root);
   const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
   if (make) await mkdir(root, { recursive: true });
   let handle = await open(root, constants.O_RDONLY | constants.O_DIRECTORY);
   for (const name of inside.split(sep).filter(Boolean)) {
     const next = `/proc/self/fd/${handle.fd}/${name}`;
     try {
-      if (make) await mkdir(next, { mode: 0o755 }).catch(ignore('EEXIST'));
+      if (make) await mkdir(next, { mode: 0o755 }).catch(ignoreCode('EEXIST'));
       const opened = await open(next, flags);
       await handle.close();
       handle = opened;
@@ -123,7 +123,7 @@ async function openFolder(path: string, root: string, make: boolean): Promise<Fo
       await handle.close();
       const code = (error as NodeJS.ErrnoException).code;
       if (code === 'ENOENT' && !make) return undefined;
-      if (code === 'ELOOP' || code === 'ENOTDIR') throw outside(path, root);
+      if (code === 'ELOOP' || code === 'ENOTDIR') throw outsideRoot(path, root);
       throw error;
     }
   }
@@ -132,12 +132,12 @@ async function openFolder(path: string, root: string, make: boolean): Promise<Fo
 
 /** The file that is there now, or undefined. */
 async function readBefore(path: string, now: string): Promise<{ bytes: Buffer; mode: number } | undefined> {
-  const handle = await open(now, constants.O_RDONLY | constants.O_NOFOLLOW).catch(ignore('ENOENT'));
+  const handle = await open(now, constants.O_RDONLY | constants.O_NOFOLLOW).catch(ignoreCode('ENOENT'));
   if (!handle) return undefined;
   try {
     const found = await handle.stat();
     if (found.isFile()) return { bytes: await handle.readFile(), mode: found.mode & 0o7777 };
-    throw new CannotPlan(
+    throw new Failure(
       'not-a-file',
       `${path} exists on the host and is not a regular file.`,
       'Move it away on the host, or leave it out of source_dir.',
@@ -147,16 +147,21 @@ async function readBefore(path: string, now: string): Promise<{ bytes: Buffer; m
   }
 }
 
-async function keep(
+async function recordFile(
   record: FileHandle,
   keptDir: string,
   name: string,
   change: FileChange,
   before: { bytes: Buffer; mode: number } | undefined,
 ): Promise<void> {
-  const was: Kept = { path: change.path, root: change.root, kept: before ? name : null, mode: before?.mode ?? 0o644 };
+  const entry: RecordedFile = {
+    path: change.path,
+    root: change.root,
+    kept: before ? name : null,
+    mode: before?.mode ?? 0o644,
+  };
   if (before) await writeDurably(join(keptDir, name), before.bytes, 0o600);
-  await record.appendFile(`${JSON.stringify(was)}\n`);
+  await record.appendFile(`${JSON.stringify(entry)}\n`);
   await record.sync();
 }
 
@@ -193,24 +198,24 @@ async function writeDurably(path: string, bytes: Buffer, mode: number): Promise<
   }
 }
 
-async function held<T>(path: string, work: () => Promise<T>): Promise<T> {
+async function toFailure<T>(path: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    if (error instanceof CannotPlan) throw error;
+    if (error instanceof Failure) throw error;
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === 'ENOSPC' || code === 'EDQUOT') {
-      throw new CannotPlan(
+      throw new Failure(
         'disk-full',
         `No space is left for ${path}.`,
         'Make room on that file system, then run it again.',
       );
     }
     if (code === 'ELOOP') {
-      throw new CannotPlan('path-outside', `${path} is a link.`, 'Replace the link by a file or folder on the host.');
+      throw new Failure('path-outside', `${path} is a link.`, 'Replace the link by a file or folder on the host.');
     }
     if (code !== undefined) {
-      throw new CannotPlan(
+      throw new Failure(
         'write-failed',
         `${path} could not be written: ${message}`,
         'Let the agent’s user write there.',
@@ -220,15 +225,15 @@ async function held<T>(path: string, work: () => Promise<T>): Promise<T> {
   }
 }
 
-function outside(path: string, root: string): CannotPlan {
-  return new CannotPlan(
+function outsideRoot(path: string, root: string): Failure {
+  return new Failure(
     'path-outside',
     `${path} does not stay under ${root} once links are resolved.`,
     'Replace the link by a folder on the host, or correct the path.',
   );
 }
 
-function ignore(code: string): (error: NodeJS.ErrnoException) => undefined {
+function ignoreCode(code: string): (error: NodeJS.ErrnoException) => undefined {
   return error => {
     if (error.code !== code) throw error;
     return undefined;

@@ -1,14 +1,14 @@
 import { execFile } from 'node:child_process';
 import { readdir, readFile, stat } from 'node:fs/promises';
-import { CannotPlan } from '../plan/failure.ts';
-import type { Answer, Look } from '../plan/plan.ts';
+import { Failure } from '../plan/failure.ts';
+import type { HostReader, ReadResult } from '../plan/plan.ts';
 
 const MAX_READ_BYTES = 4 * 1024 * 1024;
 const MAX_ASK_BYTES = 16 * 1024 * 1024;
 const ASK_TIMEOUT_MS = 60_000;
 
 /** The window of a dry run: nothing is known, no process is started and no file is opened. */
-export const blindLook: Look = {
+export const blindHostReader: HostReader = {
   list: async () => undefined,
   read: async () => undefined,
   ask: async () => undefined,
@@ -16,10 +16,10 @@ export const blindLook: Look = {
 };
 
 /** A read-only window on this host. `environment` is what the asked programs get. */
-export function createLook(
-  engine: { get(path: string): Promise<Answer<unknown>> },
+export function createHostReader(
+  engine: { get(path: string): Promise<ReadResult<unknown>> },
   environment: Record<string, string>,
-): Look {
+): HostReader {
   const kept = new Map<string, { at: number; answer: { code: number; stdout: string; stderr: string } }>();
   return {
     list: folder => absentAsNull(readdir(folder)),
@@ -27,7 +27,7 @@ export function createLook(
       const size = await absentAsNull(stat(file).then(found => found.size));
       if (size === null || size === undefined) return size;
       if (size > MAX_READ_BYTES) {
-        throw new CannotPlan(
+        throw new Failure(
           'file-too-large',
           `${file} has ${size} bytes; at most ${MAX_READ_BYTES} are read.`,
           'Make the file smaller.',
@@ -39,7 +39,7 @@ export function createLook(
       const key = JSON.stringify([argv, options.cwd]);
       const found = kept.get(key);
       if (found && options.keepFor !== undefined && Date.now() - found.at <= options.keepFor) return found.answer;
-      const answer = await ask(argv, options.cwd, environment);
+      const answer = await runQuery(argv, options.cwd, environment);
       if (options.keepFor !== undefined && answer.code === 0) kept.set(key, { at: Date.now(), answer });
       return answer;
     },
@@ -47,7 +47,7 @@ export function createLook(
   };
 }
 
-async function absentAsNull<T>(reading: Promise<T>): Promise<Answer<T>> {
+async function absentAsNull<T>(reading: Promise<T>): Promise<ReadResult<T>> {
   try {
     return await reading;
   } catch (error) {
@@ -57,7 +57,7 @@ async function absentAsNull<T>(reading: Promise<T>): Promise<Answer<T>> {
   }
 }
 
-function ask(
+function runQuery(
   argv: [string, ...string[]],
   cwd: string | undefined,
   env: Record<string, string>,
@@ -72,7 +72,7 @@ function ask(
         if (!error || typeof code === 'number')
           return done({ code: typeof code === 'number' ? code : 0, stdout, stderr });
         fail(
-          new CannotPlan(
+          new Failure(
             code === 'ENOENT' ? 'program-missing' : 'look-failed',
             `"${argv.join(' ')}" could not be asked: ${error.message}`,
             code === 'ENOENT' ? `Install ${argv[0]} on the host.` : 'Run the command on the host to see why.',

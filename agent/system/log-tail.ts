@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import { open } from 'node:fs/promises';
-import type { Source } from '../plan/progress.ts';
-import { NO_SECRETS, type Redactor } from './redactor.ts';
+import type { LogSlice } from '../plan/progress.ts';
+import { EMPTY_REDACTOR, type Redactor } from './redactor.ts';
 
 /** Largest piece in bytes. */
 export const CHUNK_BYTES = 64 * 1024;
@@ -12,12 +12,12 @@ const POLL_MS = 20;
  * to its end. `from` is the offset to begin at. Secrets become stars, in the file too, so that its pieces can be read again
  * from there; what may be the beginning of one waits for what follows.
  */
-export async function* tail(
+export async function* tailLog(
   file: string,
   ended: Promise<unknown>,
   from = 0,
-  redactor: Redactor = NO_SECRETS,
-): AsyncGenerator<{ bytes: Buffer; source: Source }> {
+  redactor: Redactor = EMPTY_REDACTOR,
+): AsyncGenerator<{ bytes: Buffer; source: LogSlice }> {
   const handle = await open(file, 'r+');
   let over = false;
   let wake = () => {};
@@ -42,14 +42,14 @@ export async function* tail(
       const wasOver = over;
       const { buffer, bytesRead } = await handle.read(room ?? Buffer.allocUnsafe(CHUNK_BYTES), 0, CHUNK_BYTES, offset);
       const isRest = wasOver && bytesRead < CHUNK_BYTES;
-      const whole = isRest ? bytesRead : wholeCharacters(buffer, bytesRead);
+      const whole = isRest ? bytesRead : countWholeCharacters(buffer, bytesRead);
       const { length, covered } = redactor.cover(buffer.subarray(0, whole), isRest);
       for (const [start, end] of covered) await handle.write(buffer, start, end - start, offset + start);
       if (length > 0) {
         // Little output, as it comes line by line, must not hold a whole chunk each.
         const isLittle = length * 4 < CHUNK_BYTES;
         const piece = isLittle ? Buffer.from(buffer.subarray(0, length)) : buffer.subarray(0, length);
-        yield { bytes: asUtf8(piece), source: { file, offset, length } };
+        yield { bytes: toUtf8(piece), source: { file, offset, length } };
         offset += length;
         room = isLittle ? buffer : undefined;
       } else {
@@ -64,12 +64,12 @@ export async function* tail(
 }
 
 /** The bytes, with U+FFFD for what is not UTF-8: the same bytes always give the same. */
-export function asUtf8(bytes: Buffer): Buffer {
+export function toUtf8(bytes: Buffer): Buffer {
   return isUtf8(bytes) ? bytes : Buffer.from(bytes.toString('utf8'));
 }
 
 /** How many of the first `length` bytes don't end inside a UTF-8 character. Bytes that can't be UTF-8 count as whole. */
-export function wholeCharacters(bytes: Uint8Array, length: number): number {
+export function countWholeCharacters(bytes: Uint8Array, length: number): number {
   for (let back = 1; back <= 3 && back <= length; back++) {
     const byte = bytes[length - back] ?? 0;
     if ((byte & 0b1100_0000) === 0b1000_0000) continue;

@@ -5,7 +5,7 @@ import { isUnder } from '../plan/paths.ts';
 import { refusals } from '../refusals.ts';
 
 /** Resolves links as far as the path exists, and holds the result under `root`. Throws `Refused`. */
-export async function holdUnder(path: string, root: string): Promise<void> {
+export async function requireUnder(path: string, root: string): Promise<void> {
   const realRoot = await realpath(root).catch(() => root);
   if (!isUnder(normalize(path), root) && !isUnder(normalize(path), realRoot))
     throw new Refused(refusals.pathOutside(path, root));

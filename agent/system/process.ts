@@ -3,10 +3,10 @@ import { readdirSync, readFileSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Milliseconds } from '../plan/plan.ts';
-import { DELEGATED } from './cgroup.ts';
+import { CGROUP_VARIABLE } from './cgroup.ts';
 
 /** How a process ended: `code` or `signal`; `missing` where the program is not there; `unknown` where nobody saw its end. */
-export interface Exit {
+export interface ProcessExit {
   code: number | null;
   signal: NodeJS.Signals | null;
   missing?: string;
@@ -14,12 +14,12 @@ export interface Exit {
 }
 
 /** What names a process for good: pids are used again, a pid with its start time (ticks since boot) is not. */
-export interface Identity {
+export interface ProcessIdentity {
   pid: number;
   started: string;
 }
 
-export interface StartOptions {
+export interface ProcessOptions {
   cwd?: string | undefined;
   env: Record<string, string>;
   /** File descriptors: a child never gets a pipe, so that no reader can block or end it. */
@@ -31,15 +31,15 @@ export interface StartOptions {
 /** The only place that starts a process which changes something. `argv` goes to the kernel as it is. */
 export function startProcess(
   argv: readonly [string, ...string[]],
-  options: StartOptions,
-): { pid: number | undefined; exited: Promise<Exit> } {
+  options: ProcessOptions,
+): { pid: number | undefined; exited: Promise<ProcessExit> } {
   const child = spawn(argv[0], argv.slice(1), {
     ...DETACHED,
     env: options.env,
     stdio: [options.stdin, options.stdout, options.stderr],
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   });
-  const exited = new Promise<Exit>(done => {
+  const exited = new Promise<ProcessExit>(done => {
     // 'exit', never 'close': 'close' waits for everyone who holds the output.
     child.once('exit', (code, signal) => done({ code, signal }));
     child.once('error', error => done({ code: null, signal: null, missing: error.message }));
@@ -48,7 +48,7 @@ export function startProcess(
 }
 
 /** Starts the keeper of a run: a process of its own that outlives the agent, with a line in and a line out. */
-export function startKeeper(argv: readonly [string, ...string[]]): {
+export function startSupervisor(argv: readonly [string, ...string[]]): {
   pid: number | undefined;
   input: Writable;
   output: Readable;
@@ -59,7 +59,7 @@ export function startKeeper(argv: readonly [string, ...string[]]): {
     env: {
       PATH: process.env.PATH ?? '',
       HOME: process.env.HOME ?? '/',
-      ...(process.env[DELEGATED] === undefined ? {} : { [DELEGATED]: process.env[DELEGATED] }),
+      ...(process.env[CGROUP_VARIABLE] === undefined ? {} : { [CGROUP_VARIABLE]: process.env[CGROUP_VARIABLE] }),
     },
     stdio: ['pipe', 'pipe', 'ignore'],
   });
@@ -77,17 +77,17 @@ export function startKeeper(argv: readonly [string, ...string[]]): {
 const DETACHED = { shell: false, detached: true } as const satisfies SpawnOptions;
 
 /** Who has that pid now; undefined where nobody lives under it (a zombie has ended). */
-export function identify(pid: number | undefined): Identity | undefined {
+export function identify(pid: number | undefined): ProcessIdentity | undefined {
   const fields = pid === undefined ? undefined : statOf(pid);
   return fields && pid !== undefined && fields[0] !== 'Z' ? { pid, started: fields[19] ?? '' } : undefined;
 }
 
-export function isAlive({ pid, started }: Identity): boolean {
+export function isAlive({ pid, started }: ProcessIdentity): boolean {
   return identify(pid)?.started === started;
 }
 
 /** Living processes that were started with that line in their environment. */
-export function livingWith(line: string): number[] {
+export function findProcessesWith(line: string): number[] {
   return allPids().filter(pid => {
     if (!identify(pid)) return false;
     try {
@@ -159,7 +159,10 @@ function statOf(pid: number): string[] | undefined {
 }
 
 /** What every child gets, and nothing else of the agent's own environment. */
-export function cleanEnvironment(docker: { socket: string; config_dir?: string | undefined }): Record<string, string> {
+export function createCleanEnvironment(docker: {
+  socket: string;
+  config_dir?: string | undefined;
+}): Record<string, string> {
   return {
     PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
     HOME: process.env.HOME ?? '/root',

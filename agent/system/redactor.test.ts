@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { tail } from './log-tail.ts';
+import { tailLog } from './log-tail.ts';
 import { Redactor } from './redactor.ts';
 
 const SECRET = 'hunter2-&"ü=+/ok';
@@ -108,7 +108,7 @@ describe('a step’s output', () => {
       });
       const pieces: string[] = [];
       const reading = (async () => {
-        for await (const { bytes } of tail(file, ended, 0, redactor('hunter2'))) pieces.push(bytes.toString());
+        for await (const { bytes } of tailLog(file, ended, 0, redactor('hunter2'))) pieces.push(bytes.toString());
       })();
       await sleep(100);
       expect(pieces.join('')).toBe('password is ');

@@ -29,7 +29,7 @@ export class Redactor {
 
   /** A value that nobody is told from now on. Too short ones are not taken. */
   add(value: string): void {
-    for (const form of formsOf(value)) this.#addNeedle(form);
+    for (const form of encodingsOf(value)) this.#addNeedle(form);
   }
 
   /** The text with stars where secrets stand. */
@@ -111,7 +111,7 @@ export class Redactor {
 }
 
 /** Redacts nothing. */
-export const NO_SECRETS = new Redactor();
+export const EMPTY_REDACTOR = new Redactor();
 
 function join(ranges: Range[], next: Range): void {
   const last = ranges.at(-1);
@@ -120,7 +120,7 @@ function join(ranges: Range[], next: Range): void {
 }
 
 /** The ways in which a value is written. */
-function formsOf(value: string): string[] {
+function encodingsOf(value: string): string[] {
   if ([...value].length < SHORTEST_SECRET) return [];
   const lines = value.split(/[\r\n]+/).map(line => line.trim());
   const pieces = lines.length > 1 ? lines.filter(line => line.length >= SHORTEST_LINE) : [];

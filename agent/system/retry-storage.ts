@@ -9,19 +9,23 @@ const PASSING_SQLITE = new Set([5, 10, 13, 14]);
  * Does it, and where the disk is full or broken does it again until it is not: nothing that was told of a run gets lost.
  * `wait` waits for a pause, and may throw to give up.
  */
-export async function surely<T>(run: string, work: () => T, wait: (pause: Promise<void>) => Promise<void>): Promise<T> {
+export async function retryUntilStored<T>(
+  run: string,
+  work: () => T,
+  wait: (pause: Promise<void>) => Promise<void>,
+): Promise<T> {
   for (let complained = false; ; complained = true) {
     try {
       return work();
     } catch (error) {
-      if (!mayPass(error)) throw error;
+      if (!isTransient(error)) throw error;
       if (!complained) console.error(`run ${run} is held up: the state can't be written:`, error);
       await wait(sleep(STORE_PAUSE));
     }
   }
 }
 
-function mayPass(error: unknown): boolean {
+function isTransient(error: unknown): boolean {
   const { code, errcode } = error as { code?: string; errcode?: number };
   if (code === 'ERR_SQLITE_ERROR') return PASSING_SQLITE.has((errcode ?? 0) & 0xff);
   return code === 'ENOSPC' || code === 'EDQUOT' || code === 'EIO';

@@ -2,38 +2,38 @@ import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { inOwnGroup, leaveNothing } from './cgroup.ts';
+import { removeEmptyCgroup, startInCgroup } from './cgroup.ts';
 import { writeDurably } from './durable-files.ts';
-import { type Exit, identify, startProcess } from './process.ts';
-import { filesOf, MARK, type Order, type OrderLine } from './supervisor.ts';
+import { identify, type ProcessExit, startProcess } from './process.ts';
+import { type OrderLine, orderFilesOf, type ProcessOrder, STEP_MARK } from './supervisor.ts';
 
 /**
  * The process between the agent and a run's processes. Each line of its input names an order; what was ordered is started,
  * and its exit written down beside the order, whether or not an agent is there to hear of it. Ends when its input has
  * ended and its last process too.
  */
-export async function keeper(): Promise<number> {
+export async function superviseRun(): Promise<number> {
   // The agent's end is not this process's end.
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => undefined);
   process.stdout.on('error', () => undefined);
   const carrying: Promise<void>[] = [];
-  for await (const line of createInterface(process.stdin)) carrying.push(carry(JSON.parse(line) as OrderLine));
+  for await (const line of createInterface(process.stdin)) carrying.push(executeOrder(JSON.parse(line) as OrderLine));
   await Promise.all(carrying);
   return 0;
 }
 
-async function carry({ base, secrets }: OrderLine): Promise<void> {
-  const files = filesOf(base);
-  const order = JSON.parse(readFileSync(files.order, 'utf8')) as Order;
-  const exit = await run(base, order, secrets);
+async function executeOrder({ base, secrets }: OrderLine): Promise<void> {
+  const files = orderFilesOf(base);
+  const order = JSON.parse(readFileSync(files.order, 'utf8')) as ProcessOrder;
+  const exit = await runProcess(base, order, secrets);
   // Told also where it can't be written (a full disk): the agent that lives needs no file, the next one does.
-  const written = persist(files.exit, JSON.stringify(exit));
+  const written = writeUntilStored(files.exit, JSON.stringify(exit));
   await Promise.race([written, sleep(200)]);
   process.stdout.write(`${JSON.stringify({ base, exit })}\n`);
   await written;
 }
 
-async function run(base: string, order: Order, secrets: Record<string, string>): Promise<Exit> {
+async function runProcess(base: string, order: ProcessOrder, secrets: Record<string, string>): Promise<ProcessExit> {
   const opened: number[] = [];
   try {
     const log = openSync(order.log, 'a', 0o600);
@@ -44,19 +44,19 @@ async function run(base: string, order: Order, secrets: Record<string, string>):
     const { stdinFrom = null } = order;
     const stdin = stdinFrom === null ? 'ignore' : openSync(stdinFrom, 'r');
     if (stdin !== 'ignore') opened.push(stdin);
-    const { started, cgroup } = inOwnGroup(base, () =>
+    const { started, cgroup } = startInCgroup(base, () =>
       startProcess(order.argv, {
         cwd: order.cwd ?? undefined,
-        env: { ...order.env, ...secrets, [MARK]: base },
+        env: { ...order.env, ...secrets, [STEP_MARK]: base },
         stdin,
         stdout,
         stderr: log,
       }),
     );
     const identity = identify(started.pid);
-    if (identity) void persist(filesOf(base).pid, JSON.stringify({ ...identity, cgroup }));
+    if (identity) void writeUntilStored(orderFilesOf(base).pid, JSON.stringify({ ...identity, cgroup }));
     const exit = await started.exited;
-    if (cgroup !== undefined) leaveNothing(cgroup);
+    if (cgroup !== undefined) removeEmptyCgroup(cgroup);
     return exit;
   } catch (error) {
     return { code: null, signal: null, missing: error instanceof Error ? error.message : String(error) };
@@ -66,7 +66,7 @@ async function run(base: string, order: Order, secrets: Record<string, string>):
 }
 
 /** Until it is written: a disk that is full now may have room later. */
-async function persist(file: string, text: string): Promise<void> {
+async function writeUntilStored(file: string, text: string): Promise<void> {
   for (;;) {
     try {
       return await writeDurably(file, text);

@@ -9,11 +9,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { KEEPER } from '../../test/stand/guarded.ts';
 import { planOf, program } from '../../test/stand/steps.ts';
-import { Engine } from '../outbound/docker.ts';
-import type { Http, Plan, Start, Tcp } from '../plan/plan.ts';
-import type { Ending, Past, Told } from '../plan/progress.ts';
-import { carryOut } from '../runs/execute.ts';
-import { createHands } from '../steps/index.ts';
+import { DockerEngine } from '../outbound/docker.ts';
+import type { HttpStep, Plan, StartStep, TcpStep } from '../plan/plan.ts';
+import type { PlanResult, ProgressEvent, StepProgress } from '../plan/progress.ts';
+import { executePlan } from '../runs/execute.ts';
+import { createStepRunner } from '../steps/index.ts';
 import { identify, isAlive } from './process.ts';
 
 const NODE = process.execPath;
@@ -24,8 +24,8 @@ beforeEach(() => {
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
 const hands = () =>
-  createHands({
-    engine: new Engine(join(dir, 'none.sock')),
+  createStepRunner({
+    engine: new DockerEngine(join(dir, 'none.sock')),
     environment: { PATH: '/usr/bin:/bin' },
     keeper: KEEPER,
     runDir: dir,
@@ -34,11 +34,11 @@ const hands = () =>
 
 async function carry(
   what: Plan,
-  { signal = new AbortController().signal, past }: { signal?: AbortSignal; past?: Map<number, Past> } = {},
-): Promise<{ told: Told[]; ending: Ending; text: string }> {
+  { signal = new AbortController().signal, past }: { signal?: AbortSignal; past?: Map<number, StepProgress> } = {},
+): Promise<{ told: ProgressEvent[]; ending: PlanResult; text: string }> {
   const own = hands();
-  const work = carryOut(what, { document: 1, hands: own, signal, ...(past ? { past } : {}) });
-  const told: Told[] = [];
+  const work = executePlan(what, { document: 1, hands: own, signal, ...(past ? { past } : {}) });
+  const told: ProgressEvent[] = [];
   let next = await work.next();
   for (; !next.done; next = await work.next()) told.push(next.value);
   own.end();
@@ -47,7 +47,7 @@ async function carry(
 }
 
 /** An agent that carries out a step and is killed when its output says a text; returns how much of it had been told. */
-async function killedAt(step: Start, text: string): Promise<number> {
+async function killedAt(step: StartStep, text: string): Promise<number> {
   const agent = `
     import { carryOut } from '${resolve('agent/runs/execute.ts')}';
     import { createHands } from '${resolve('agent/steps/index.ts')}';
@@ -137,7 +137,7 @@ describe('a process whose agent was killed', () => {
     const undo = [
       program(`require('fs').appendFileSync('${ran}', 'u')`, { name: 'undo a', ifBegan: 'a', changes: true }),
     ];
-    const past = new Map<number, Past>([[1, { ending: { outcome: 'succeeded' }, ms: 5 }]]);
+    const past = new Map<number, StepProgress>([[1, { ending: { outcome: 'succeeded' }, ms: 5 }]]);
     const { ending, told } = await carry(planOf(steps, { undo }), { past });
     expect(readFileSync(ran, 'utf8')).toBe('bcu');
     expect(ending.steps.map(({ name, outcome, ms }) => [name, outcome, name === 'a' ? ms : 0])).toEqual([
@@ -202,7 +202,7 @@ describe('a probe', () => {
     server.close();
   });
   const port = () => (server.address() as AddressInfo).port;
-  const http = (changes: Partial<Http> = {}): Http => ({
+  const http = (changes: Partial<HttpStep> = {}): HttpStep => ({
     do: 'http',
     name: 'probe',
     url: `http://127.0.0.1:${port()}/health?x=1`,
@@ -214,7 +214,7 @@ describe('a probe', () => {
     allow: ['127.0.0.0/8'],
     ...changes,
   });
-  const outcomeOf = async (step: Http | Tcp) => {
+  const outcomeOf = async (step: HttpStep | TcpStep) => {
     const { ending } = await carry(planOf([step]));
     return ending.code ?? ending.outcome;
   };
@@ -261,7 +261,7 @@ describe('a probe', () => {
   });
 
   it('by TCP needs no more than a connection', async () => {
-    const tcp: Tcp = {
+    const tcp: TcpStep = {
       do: 'tcp',
       name: 'tcp',
       host: '127.0.0.1',

@@ -8,7 +8,7 @@ import { refusals } from '../refusals.ts';
 import { readSecrets } from '../system/secret-file.ts';
 
 /** What came in, as far as a hook looks at it. */
-export interface Delivery {
+export interface HookDelivery {
   name: string;
   /** What stands behind the name in the path. */
   secret: string | undefined;
@@ -19,7 +19,7 @@ export interface Delivery {
 /** The answer: `run` where one began, `ignored` where the payload is about something else. */
 export type HookAnswer = { run: string } | { ignored: string };
 
-export interface HooksOptions {
+export interface WebhookHandlerOptions {
   hooks: () => readonly Hook[];
   /** How many runs of a hook have begun since a time, and when the last did (both by ISO 8601). */
   past: (hook: string, since: string) => { count: number; latest: string | undefined };
@@ -30,24 +30,24 @@ export interface HooksOptions {
 const HOUR = 3_600_000;
 
 /** Begins runs when others say that something happened: what they may say is declared, and how often. */
-export class Hooks {
-  readonly #options: HooksOptions;
+export class WebhookHandler {
+  readonly #options: WebhookHandlerOptions;
   readonly #now: () => Date;
 
-  constructor(options: HooksOptions) {
+  constructor(options: WebhookHandlerOptions) {
     this.#options = options;
     this.#now = options.now ?? (() => new Date());
   }
 
   /** Throws `Refused`: `hook-unknown`, `hook-unauthorized`, `hook-malformed`, `hook-param`, `hook-cooldown`, `hook-limit`, and those of the policy. */
-  async take(delivery: Delivery): Promise<HookAnswer> {
+  async handle(delivery: HookDelivery): Promise<HookAnswer> {
     const hook = this.#options.hooks().find(({ name }) => name === delivery.name);
     if (!hook) throw new Refused(refusals.hookUnknown(delivery.name));
     if (!isAuthentic(hook, delivery)) throw new Refused(refusals.hookUnauthorized(hook.name));
-    const payload = read(delivery.body, hook.name);
-    const other = aboutAnother(hook, payload);
+    const payload = parsePayload(delivery.body, hook.name);
+    const other = explainIgnored(hook, payload);
     if (other !== undefined) return { ignored: other };
-    const params = paramsOf(hook, payload);
+    const params = extractParams(hook, payload);
     this.#checkOften(hook);
     const run = randomUUID();
     try {
@@ -88,7 +88,10 @@ export function statusOf({ code }: Refusal): number {
 }
 
 /** Each way in constant time, with each secret while one is being changed. One that can't be read opens nothing. */
-function isAuthentic({ name, hmac_file, token_file, path_file }: Hook, { headers, secret, body }: Delivery): boolean {
+function isAuthentic(
+  { name, hmac_file, token_file, path_file }: Hook,
+  { headers, secret, body }: HookDelivery,
+): boolean {
   try {
     if (hmac_file !== undefined) {
       const given = String(headers['x-hub-signature-256'] ?? '');
@@ -111,7 +114,7 @@ function isSame(given: string, wanted: string): boolean {
   return timingSafeEqual(digest(given), digest(wanted));
 }
 
-function read(body: Buffer, name: string): unknown {
+function parsePayload(body: Buffer, name: string): unknown {
   try {
     return JSON.parse(body.toString('utf8')) as unknown;
   } catch {
@@ -120,23 +123,23 @@ function read(body: Buffer, name: string): unknown {
 }
 
 /** Why the payload is about something that does not count; undefined where it counts. */
-function aboutAnother({ preset, on, when }: Hook, payload: unknown): string | undefined {
+function explainIgnored({ preset, on, when }: Hook, payload: unknown): string | undefined {
   const known = PRESETS[preset];
   if (known) {
     const wanted = (on ?? known.usual).map(event => (known.events as Record<string, unknown>)[event]);
-    const value = at(payload, known.path);
-    if (!wanted.some(one => one === value)) return `${known.path} is ${shown(value)}`;
+    const value = readPath(payload, known.path);
+    if (!wanted.some(one => one === value)) return `${known.path} is ${formatValue(value)}`;
   }
-  const unlike = when.find(({ path, is }) => !is.some(one => one === at(payload, path)));
-  return unlike && `${unlike.path} is ${shown(at(payload, unlike.path))}`;
+  const unlike = when.find(({ path, is }) => !is.some(one => one === readPath(payload, path)));
+  return unlike && `${unlike.path} is ${formatValue(readPath(payload, unlike.path))}`;
 }
 
 /** Params are taken from the payload through their patterns only. Throws `Refused` `hook-param`. */
-function paramsOf({ name, params }: Hook, payload: unknown): Deployment['params'] {
+function extractParams({ name, params }: Hook, payload: unknown): Deployment['params'] {
   return Object.fromEntries(
     Object.entries(params).map(([key, value]) => {
       if (typeof value !== 'object') return [key, value];
-      const found = at(payload, value.from);
+      const found = readPath(payload, value.from);
       const text = typeof found === 'number' ? String(found) : found;
       if (typeof text !== 'string' || text.length > 1024 || !new RegExp(`^(?:${value.pattern})$`, 'v').test(text))
         throw new Refused(refusals.hookParam(name, key, value.from));
@@ -146,7 +149,7 @@ function paramsOf({ name, params }: Hook, payload: unknown): Deployment['params'
 }
 
 /** `alerts.0.labels.service`: own keys only, so that no path leads into a prototype. */
-function at(value: unknown, path: string): unknown {
+function readPath(value: unknown, path: string): unknown {
   let found = value;
   for (const key of path.split('.')) {
     if (typeof found !== 'object' || found === null || !Object.hasOwn(found, key)) return undefined;
@@ -155,6 +158,6 @@ function at(value: unknown, path: string): unknown {
   return found;
 }
 
-function shown(value: unknown): string {
+function formatValue(value: unknown): string {
   return (JSON.stringify(value) ?? 'not there').slice(0, 100);
 }

@@ -1,11 +1,11 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type LoadedIntent, loadIntents } from '../../intents/load.ts';
-import { filesBefore } from '../../intents/required-backups.ts';
-import { Command, type Deployment, type Document, type ShippedFile } from '../../protocol/command.ts';
+import { listRequiredBackups } from '../../intents/required-backups.ts';
+import { Command, type Deployment, type IntentDocument, type ShippedFile } from '../../protocol/command.ts';
 
 /** What somebody on the host, or the host itself, wants done. */
-export interface Wanted {
+export interface HostCommandOptions {
   type: 'run' | 'plan';
   id: string;
   agent: string;
@@ -13,7 +13,7 @@ export interface Wanted {
   actor: string;
   /** `local`, `schedule` or `webhook`. */
   event: string;
-  intents: Document[];
+  intents: IntentDocument[];
   files?: ShippedFile[];
   params: Deployment['params'];
 }
@@ -31,7 +31,16 @@ const NOWHERE = {
 };
 
 /** A command that nobody sent. */
-export function hostCommand({ type, id, agent, actor, event, intents, files = [], params }: Wanted): Deployment {
+export function createHostCommand({
+  type,
+  id,
+  agent,
+  actor,
+  event,
+  intents,
+  files = [],
+  params,
+}: HostCommandOptions): Deployment {
   const command = Command.parse({
     ...{ type, id, agent, challenge: '', issued_at: new Date().toISOString() },
     ...{ origin: { ...NOWHERE, event, actor }, approval: null, intents, files, params, dry_run: false },
@@ -43,7 +52,7 @@ export function hostCommand({ type, id, agent, actor, event, intents, files = []
 /** The intents of a file in the host's own folder, and those that they want first. Throws `InvalidIntents` or a system error. */
 export function readIntents(folder: string, name: string, params: Deployment['params']): LoadedIntent[] {
   const own = [readFrom(folder, name)];
-  const before = filesBefore(loadIntents(own, params)).map(one => readFrom(folder, one));
+  const before = listRequiredBackups(loadIntents(own, params)).map(one => readFrom(folder, one));
   return loadIntents([...before, ...own], params);
 }
 

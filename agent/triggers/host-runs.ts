@@ -1,38 +1,38 @@
 import type { Deployment } from '../../protocol/command.ts';
 import { Refused } from '../../protocol/refusal.ts';
-import { admitOwn } from '../admission/admit.ts';
+import { admitHostRun } from '../admission/admit.ts';
 import type { Config } from '../config/load.ts';
 import type { TrustEntry } from '../config/trust.ts';
-import type { Executor, Site } from '../executors/executor.ts';
-import type { Audit } from '../observability/audit.ts';
+import type { Executor, HostSite } from '../executors/executor.ts';
+import type { AuditObserver } from '../observability/audit.ts';
 import type { Metrics } from '../observability/metrics.ts';
-import type { NoticeWatch } from '../observability/notify/observer.ts';
+import type { NoticeObserver } from '../observability/notify/observer.ts';
 import { refusals } from '../refusals.ts';
-import type { Runs } from '../runs/registry.ts';
-import type { Store } from '../store/runs.ts';
-import { Hooks } from './hooks.ts';
-import { hostCommand, readIntents } from './host-command.ts';
-import { Schedules } from './schedules.ts';
+import type { RunRegistry } from '../runs/registry.ts';
+import type { RunStore } from '../store/runs.ts';
+import { WebhookHandler } from './hooks.ts';
+import { createHostCommand, readIntents } from './host-command.ts';
+import { Scheduler } from './schedules.ts';
 
 /** What runs that this host begins itself need of the agent. */
-export interface OwnRuns {
+export interface HostRunDeps {
   config: () => Config;
-  site: () => Site;
-  store: Store;
-  runs: Runs;
+  site: () => HostSite;
+  store: RunStore;
+  runs: RunRegistry;
   executors: Executor[];
-  audit: Audit;
+  audit: AuditObserver;
   metrics: Metrics;
-  notices: NoticeWatch;
+  notices: NoticeObserver;
 }
 
 /** The schedules of agent.yaml; not started. */
-export function createSchedules(own: OwnRuns): Schedules {
-  return new Schedules({
+export function createScheduler(own: HostRunDeps): Scheduler {
+  return new Scheduler({
     schedules: () => own.config().schedules,
     state: name => own.store.schedule(name),
     keep: (name, state) => own.store.keepSchedule(name, state),
-    begin: ({ intent, params, name }, run) => begin(own, 'schedule', { intent, params, name, run }),
+    begin: ({ intent, params, name }, run) => startHostRun(own, 'schedule', { intent, params, name, run }),
     isGoing(run) {
       const found = own.runs.find(run);
       return found !== undefined && found.state !== 'ended';
@@ -48,11 +48,11 @@ export function createSchedules(own: OwnRuns): Schedules {
 }
 
 /** The hooks of agent.yaml. */
-export function createHooks(own: OwnRuns): Hooks {
-  return new Hooks({
+export function createWebhookHandler(own: HostRunDeps): WebhookHandler {
+  return new WebhookHandler({
     hooks: () => own.config().hooks,
     past: (hook, since) => own.store.hookRuns(entryFor(own.config(), 'webhook').name, hook, since),
-    begin: ({ intent, name }, run, params) => begin(own, 'webhook', { intent, params, name, run }),
+    begin: ({ intent, name }, run, params) => startHostRun(own, 'webhook', { intent, params, name, run }),
   });
 }
 
@@ -64,8 +64,8 @@ function entryFor({ trust }: Config, kind: 'schedule' | 'webhook'): TrustEntry {
 }
 
 /** Throws `Refused`, `InvalidIntents` or a system error. */
-async function begin(
-  { config, site, runs, executors }: OwnRuns,
+async function startHostRun(
+  { config, site, runs, executors }: HostRunDeps,
   event: 'schedule' | 'webhook',
   wanted: { name: string; intent: string; params: Deployment['params']; run: string },
 ): Promise<void> {
@@ -74,6 +74,6 @@ async function begin(
   const loaded = readIntents(intents_dir, wanted.intent, wanted.params);
   const intents = loaded.map(({ name, document, documents, intent }) => ({ name, document, documents, intent }));
   const about = { type: 'run' as const, id: wanted.run, agent, actor: wanted.name, event };
-  const command = hostCommand({ ...about, intents, params: wanted.params });
-  runs.begin(await admitOwn(command, entry, { executors, site: site() }));
+  const command = createHostCommand({ ...about, intents, params: wanted.params });
+  runs.begin(await admitHostRun(command, entry, { executors, site: site() }));
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { cronTrouble, type Schedule } from '../config/schedules.ts';
+import { explainInvalidCron, type Schedule } from '../config/schedules.ts';
 import type { ScheduleState } from '../store/schedules.ts';
-import { Schedules } from './schedules.ts';
+import { Scheduler } from './schedules.ts';
 
 /** Schedules with a clock that is set, and everything that they tell. */
 class Bench {
@@ -11,7 +11,7 @@ class Bench {
   readonly kept = new Map<string, ScheduleState>();
   readonly going = new Set<string>();
   fails = false;
-  schedules: Schedules;
+  schedules: Scheduler;
   readonly #schedule: Schedule;
 
   constructor(changes: Partial<Schedule> = {}) {
@@ -28,8 +28,8 @@ class Bench {
   }
 
   /** As a new agent has them: only what was kept is known. */
-  restarted(): Schedules {
-    this.schedules = new Schedules({
+  restarted(): Scheduler {
+    this.schedules = new Scheduler({
       schedules: () => [this.#schedule],
       state: name => this.kept.get(name),
       keep: (name, state) => void this.kept.set(name, state),
@@ -47,7 +47,7 @@ class Bench {
   async at(time: string): Promise<string[]> {
     this.now = new Date(time);
     this.told.length = 0;
-    await this.schedules.look();
+    await this.schedules.startDue();
     return [...this.told];
   }
 }
@@ -142,6 +142,6 @@ describe('a schedule', () => {
     ['nonsense', expect.stringContaining('')],
     ['61 * * * *', expect.stringContaining('')],
   ])('%s is looked at before', (cron, trouble) => {
-    expect(cronTrouble(cron, 'UTC')).toEqual(trouble);
+    expect(explainInvalidCron(cron, 'UTC')).toEqual(trouble);
   });
 });

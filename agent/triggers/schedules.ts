@@ -3,7 +3,7 @@ import { parseDuration } from '../../intents/duration.ts';
 import { cronOf, type Schedule } from '../config/schedules.ts';
 import type { ListedSchedule, ScheduleState } from '../store/schedules.ts';
 
-export interface SchedulesOptions {
+export interface SchedulerOptions {
   schedules: () => readonly Schedule[];
   state: (name: string) => ScheduleState | undefined;
   /** Durable when it returns. */
@@ -18,19 +18,19 @@ export interface SchedulesOptions {
 }
 
 /** The clock may jump, and a timer sleeps with the machine: it is looked at least this often, in milliseconds. */
-const LOOK_EVERY = 30_000;
+const MAX_SLEEP_MS = 30_000;
 
 /** A time that has passed longer ago was missed: the agent was not there. */
 const LATE_MS = 120_000;
 
 /** Begins runs at their times, each time once, also over restarts of the agent. */
-export class Schedules {
-  readonly #options: SchedulesOptions;
+export class Scheduler {
+  readonly #options: SchedulerOptions;
   readonly #now: () => Date;
   #timer: NodeJS.Timeout | undefined;
   #looking: Promise<void> = Promise.resolve();
 
-  constructor(options: SchedulesOptions) {
+  constructor(options: SchedulerOptions) {
     this.#options = options;
     this.#now = options.now ?? (() => new Date());
   }
@@ -38,7 +38,9 @@ export class Schedules {
   /** Looks from now on; also after the configuration has changed. */
   start(): void {
     clearTimeout(this.#timer);
-    this.#looking = this.#looking.then(() => this.look()).catch((error: unknown) => console.error('schedules:', error));
+    this.#looking = this.#looking
+      .then(() => this.startDue())
+      .catch((error: unknown) => console.error('schedules:', error));
     void this.#looking.then(() => this.#sleep());
   }
 
@@ -55,12 +57,12 @@ export class Schedules {
       const { name, cron, timezone, intent } = schedule;
       const state = this.#options.state(name) ?? { last: '', run: null };
       const next = cronOf(schedule).nextRun(this.#now());
-      return { name, cron, timezone, intent, ...state, next: next ? later(next, schedule).toISOString() : null };
+      return { name, cron, timezone, intent, ...state, next: next ? addJitter(next, schedule).toISOString() : null };
     });
   }
 
   /** Sees to every time that has come. */
-  async look(): Promise<void> {
+  async startDue(): Promise<void> {
     for (const schedule of this.#options.schedules()) {
       const now = this.#now();
       const known = this.#options.state(schedule.name);
@@ -70,15 +72,15 @@ export class Schedules {
         continue;
       }
       const [latest] = cronOf(schedule).previousRuns(1, new Date(now.getTime() + 1000));
-      if (!latest || latest <= new Date(known.last) || later(latest, schedule) > now) continue;
-      await this.#see(schedule, latest, known, now);
+      if (!latest || latest <= new Date(known.last) || addJitter(latest, schedule) > now) continue;
+      await this.#startOne(schedule, latest, known, now);
     }
   }
 
-  async #see(schedule: Schedule, at: Date, { run: before }: ScheduleState, now: Date): Promise<void> {
+  async #startOne(schedule: Schedule, at: Date, { run: before }: ScheduleState, now: Date): Promise<void> {
     const { keep, begin, isGoing, tell } = this.#options;
     const facts = { schedule: schedule.name, at: at.toISOString() };
-    const isLate = now.getTime() - later(at, schedule).getTime() > LATE_MS;
+    const isLate = now.getTime() - addJitter(at, schedule).getTime() > LATE_MS;
     const done = (run: string | null) => keep(schedule.name, { last: at.toISOString(), run });
     if (isLate && schedule.catch_up === 'none') {
       done(before);
@@ -103,14 +105,14 @@ export class Schedules {
     clearTimeout(this.#timer);
     const now = this.#now().getTime();
     const waits = this.list().flatMap(({ next }) => (next === null ? [] : [Date.parse(next) - now]));
-    const wait = Math.max(50, Math.min(LOOK_EVERY, ...waits));
+    const wait = Math.max(50, Math.min(MAX_SLEEP_MS, ...waits));
     this.#timer = setTimeout(() => this.start(), wait);
     this.#timer.unref();
   }
 }
 
 /** The time with its jitter: the same one for the same time, so that a restart changes nothing. */
-function later(at: Date, { name, jitter }: Schedule): Date {
+function addJitter(at: Date, { name, jitter }: Schedule): Date {
   if (jitter === undefined) return at;
   const share = createHash('sha256').update(`${name} ${at.toISOString()}`).digest().readUInt32BE(0) / 2 ** 32;
   return new Date(at.getTime() + Math.floor(share * parseDuration(jitter)));

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll } from 'vitest';
-import { lines } from '../../agent/cli/local-client.ts';
+import { requestLines } from '../../agent/cli/local-client.ts';
 import { type Agent, type AgentOptions, startAgent } from '../../agent/main.ts';
 import type { Intent } from '../../intents/intent.ts';
 import type { ShippedFile } from '../../protocol/command.ts';
@@ -108,7 +108,7 @@ export const ships = (files: ShippedFile[]) =>
   command([rollout({ source_dir: 'stacks/web' })], { files, dry_run: true });
 export const audit = async () => {
   const rows: Record<string, unknown>[] = [];
-  for await (const { body } of lines<{ body: string }>(join(dir, 'state', 'agent.sock'), '/audit'))
+  for await (const { body } of requestLines<{ body: string }>(join(dir, 'state', 'agent.sock'), '/audit'))
     rows.push(JSON.parse(body) as Record<string, unknown>);
   return rows;
 };

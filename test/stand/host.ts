@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { chownSync, mkdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
-import { lines } from '../../agent/cli/local-client.ts';
+import { requestLines } from '../../agent/cli/local-client.ts';
 import { generateKey } from '../../protocol/keys.ts';
 
 const BUNDLE = resolve(import.meta.dirname, '../../dist/agent/index.js');
@@ -145,7 +145,7 @@ export class Host {
   async audit(): Promise<Record<string, unknown>[]> {
     const rows: Record<string, unknown>[] = [];
     try {
-      for await (const { body } of lines<{ body: string }>(join(this.state, 'agent.sock'), '/audit'))
+      for await (const { body } of requestLines<{ body: string }>(join(this.state, 'agent.sock'), '/audit'))
         rows.push(JSON.parse(body) as Record<string, unknown>);
       return rows;
     } catch {

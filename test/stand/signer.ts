@@ -5,7 +5,7 @@ import type { Intent } from '../../intents/intent.ts';
 import type { Deployment } from '../../protocol/command.ts';
 import { decodeFrame } from '../../protocol/event.ts';
 import { readSecretKey } from '../../protocol/keys.ts';
-import { PAYLOAD_TYPES, sign } from '../../protocol/signature.ts';
+import { PAYLOAD_TYPES, signPayload } from '../../protocol/signature.ts';
 import { SUBPROTOCOL, WIRE_PATH } from '../../protocol/wire.ts';
 
 export const LABELLED = {
@@ -104,7 +104,7 @@ export class Client {
     const fresh = await this.challenge();
     const challenge = body.challenge || fresh;
     const bytes = Buffer.from(JSON.stringify({ ...body, challenge }));
-    return JSON.stringify({ type: 'signed', ...sign(PAYLOAD_TYPES.command, bytes, readSecretKey(secret)) });
+    return JSON.stringify({ type: 'signed', ...signPayload(PAYLOAD_TYPES.command, bytes, readSecretKey(secret)) });
   }
 
   async send(body: object, secret: string): Promise<void> {

@@ -1,7 +1,7 @@
-import type { Plan, Start, Step } from '../../agent/plan/plan.ts';
+import type { Plan, StartStep, Step } from '../../agent/plan/plan.ts';
 
 /** A step that runs that code with Node. */
-export const program = (code: string, changes: Partial<Start> = {}): Start => ({
+export const program = (code: string, changes: Partial<StartStep> = {}): StartStep => ({
   do: 'start',
   name: 'program',
   argv: [process.execPath, '--eval', code],

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { CannotPlan } from '../../plan/failure.ts';
-import type { Look, Plan, Start } from '../../plan/plan.ts';
-import { examine } from '../exam.ts';
-import type { Context, Executor, Intent, Site } from '../executor.ts';
+import { Failure } from '../../plan/failure.ts';
+import type { HostReader, Plan, StartStep } from '../../plan/plan.ts';
+import { testExecutorContract } from '../exam.ts';
+import type { Executor, HostSite, Intent, PlanContext } from '../executor.ts';
 import { executors } from '../index.ts';
 
-const site: Site = {
+const site: HostSite = {
   stacksRoot: '/opt/stacks',
   memory: '/var/lib/chatops/stacks',
   docker: 'docker',
@@ -48,13 +48,13 @@ const container = {
 };
 
 /** A host with one earlier backup of that kind, and one container. */
-const look = (kind: string, more?: object): Look => ({
+const look = (kind: string, more?: object): HostReader => ({
   list: async folder => (folder === FOLDER ? ['one', 'one.json'] : folder === '/srv' ? ['a.db'] : null),
   read: async file => (file.endsWith('.json') ? manifest(kind, more) : null),
   ask: async argv => ({ code: 0, stdout: argv.includes('ls') ? 'com.plexapp.plugins.library.db\n' : '', stderr: '' }),
   engine: async path => (path.startsWith('/containers/json') ? [] : container),
 });
-const context = (intent: Intent): Context => ({
+const context = (intent: Intent): PlanContext => ({
   document: { name: 'nightly', document: 1, documents: 1, intent },
   run: 'run-00001',
   at: '2026-11-21T06:00:00.123Z',
@@ -63,15 +63,16 @@ const context = (intent: Intent): Context => ({
   compare: false,
 });
 const executorOf = (intent: Intent) => executors.find(one => one.takes(intent)) as Executor;
-const plan = (intent: Intent, with_: Look): Promise<Plan> => executorOf(intent).plan(intent, context(intent), with_);
+const plan = (intent: Intent, with_: HostReader): Promise<Plan> =>
+  executorOf(intent).plan(intent, context(intent), with_);
 const starts = ({ steps, undo, cleanup }: Plan) =>
-  [...steps, ...undo, ...cleanup].filter((step): step is Start => step.do === 'start');
-async function codeOf(intent: Intent, with_: Look): Promise<string> {
+  [...steps, ...undo, ...cleanup].filter((step): step is StartStep => step.do === 'start');
+async function codeOf(intent: Intent, with_: HostReader): Promise<string> {
   try {
     await plan(intent, with_);
     return 'planned';
   } catch (error) {
-    if (error instanceof CannotPlan) return error.code;
+    if (error instanceof Failure) return error.code;
     throw error;
   }
 }
@@ -120,7 +121,9 @@ const INTENTS: [string, string, Intent][] = [
 ];
 
 for (const [kind, name, intent] of INTENTS) {
-  examine(executorOf(intent), [{ name: `${name} (${kind})`, intent, context: context(intent), look: look(kind) }]);
+  testExecutorContract(executorOf(intent), [
+    { name: `${name} (${kind})`, intent, context: context(intent), look: look(kind) },
+  ]);
 }
 
 describe('plans of databases', () => {

@@ -1,25 +1,33 @@
-import type { CheckBackup, Look, Milliseconds, Reason, Secret, Start, Step } from '../../plan/plan.ts';
-import type { Site } from '../executor.ts';
-import { findRunning, type Inspected } from './group.ts';
+import type {
+  CheckBackupStep,
+  FailureReason,
+  HostReader,
+  Milliseconds,
+  SecretSource,
+  StartStep,
+  Step,
+} from '../../plan/plan.ts';
+import type { HostSite } from '../executor.ts';
+import { findRunning, type SourceContainer } from './group.ts';
 
 const MINUTE = 60_000;
-export const SHORT = { timeout: 10 * MINUTE };
+export const SHORT_TIMEOUT = { timeout: 10 * MINUTE };
 /** How long a throw-away server gets until it answers, in tries of a second. */
 const STARTING = 120;
 
 /** A database server: in a container, or on the host by the folder of its socket. */
-export interface Server {
+export interface DatabaseServer {
   /** As agent.yaml names it: the container's name, or the folder. */
   name: string;
-  container: Inspected | undefined;
+  container: SourceContainer | undefined;
   /** By which its programs are started. */
   at: string;
   socket?: string;
   user: string;
-  password: Secret | undefined;
+  password: SecretSource | undefined;
 }
 
-interface Wish {
+interface ServerFields {
   source_container?: string | undefined;
   source?: string | undefined;
   user?: string | undefined;
@@ -30,11 +38,11 @@ interface Wish {
  * `passwords`: variables that hold a password, for that user. Throws CannotPlan: `container-missing`, `container-stopped`.
  */
 export async function findServer(
-  { source_container: container, source, user }: Wish,
+  { source_container: container, source, user }: ServerFields,
   defaults: { user: string; variable?: string; passwords: (user: string, own: string | undefined) => string[] },
-  site: Site,
-  look: Look,
-): Promise<Server> {
+  site: HostSite,
+  look: HostReader,
+): Promise<DatabaseServer> {
   const name = container ?? source ?? '';
   const found = container === undefined ? undefined : await findRunning(container, look);
   const known = site.backups.databases.find(({ server }) => server === name);
@@ -56,27 +64,27 @@ export async function findServer(
   };
 }
 
-function variableOf(container: Inspected | undefined, name: string): string | undefined {
+function variableOf(container: SourceContainer | undefined, name: string): string | undefined {
   return container?.Config?.Env?.find(line => line.startsWith(`${name}=`))?.slice(name.length + 1);
 }
 
-export interface Calling extends Partial<Omit<Start, 'do' | 'name' | 'argv'>> {
+export interface ServerCallOptions extends Partial<Omit<StartStep, 'do' | 'name' | 'argv'>> {
   timeout: Milliseconds;
-  failure: Start['failure'];
+  failure: StartStep['failure'];
 }
 
 /**
  * Starts a program where the server is. In a container it ends by itself after the timeout also where the agent is gone, and
  * bears the mark by which the agent ends it.
  */
-export function onServer(
+export function planServerCall(
   name: string,
   argv: [string, ...string[]],
-  server: Pick<Server, 'at' | 'socket' | 'password'>,
+  server: Pick<DatabaseServer, 'at' | 'socket' | 'password'>,
   variable: string,
-  site: Site,
-  calling: Calling,
-): Start {
+  site: HostSite,
+  calling: ServerCallOptions,
+): StartStep {
   const secrets = server.password === undefined ? {} : { secrets: { [variable]: server.password } };
   if (server.socket !== undefined) return { do: 'start', name, argv, ...secrets, ...calling };
   const seconds = String(Math.ceil(calling.timeout / 1000));
@@ -95,7 +103,7 @@ export function onServer(
   };
 }
 
-const IN_CONTAINER: Reason[] = [
+const IN_CONTAINER: FailureReason[] = [
   {
     says: 'is not running',
     code: 'container-stopped',
@@ -110,19 +118,19 @@ const IN_CONTAINER: Reason[] = [
 ];
 
 /** A container that is thrown away, without network, of the image that a backup was made with. */
-export function throwAway(
+export function planScratchContainer(
   run: string,
   image: string,
-  site: Site,
+  site: HostSite,
   how: { tmpfs: string; env: string[]; ready: [string, ...string[]]; waiting: string[] },
 ): { name: string; steps: Step[]; cleanup: Step[] } {
   const name = `chatops-drill-${run}`.slice(0, 60);
   const failure = { code: 'drill-failed', remedy: 'Read the step’s output. The backup itself is untouched.' };
-  const docker = (step: string, argv: string[], more: Partial<Start> = {}): Start => ({
+  const docker = (step: string, argv: string[], more: Partial<StartStep> = {}): StartStep => ({
     do: 'start',
     name: step,
     argv: [site.docker, ...argv],
-    ...SHORT,
+    ...SHORT_TIMEOUT,
     repeatable: true,
     failure,
     ...more,
@@ -165,6 +173,6 @@ export function throwAway(
   };
 }
 
-export function checkBackup(folder: string, backup: string): CheckBackup {
+export function planBackupCheck(folder: string, backup: string): CheckBackupStep {
   return { do: 'check-backup', name: 'check the backup', folder, backup };
 }

@@ -1,16 +1,16 @@
-import type { Answer, Look, Start, Step } from '../../plan/plan.ts';
-import type { Site, Verify } from '../executor.ts';
-import { healthStep, verifySteps } from '../verify-steps.ts';
-import type { Inspected, Source } from './group.ts';
+import type { HostReader, ReadResult, StartStep, Step } from '../../plan/plan.ts';
+import type { HostSite, Verify } from '../executor.ts';
+import { planHealthCheck, planVerify } from '../verify-steps.ts';
+import type { BackupSource, SourceContainer } from './group.ts';
 
-export interface Still {
+export interface QuiesceSteps {
   hold: Step[];
   release: Step[];
   /** For when it did not come to the release: also after a crash. */
   cleanup: Step[];
 }
 
-interface Holding {
+interface QuiesceOptions {
   stack?: string | undefined;
   stop_services?: string[] | undefined;
   consistency?: 'live' | 'pause' | 'stop' | undefined;
@@ -19,16 +19,16 @@ interface Holding {
 const STOPPING = 5 * 60_000;
 
 /** Stops or pauses the containers that run now and are named by the intent, and those only are brought back. */
-export async function holdStill(
-  intent: Holding,
-  source: Pick<Source, 'container'>,
-  site: Site,
-  look: Look,
-): Promise<Still> {
+export async function planQuiesce(
+  intent: QuiesceOptions,
+  source: Pick<BackupSource, 'container'>,
+  site: HostSite,
+  look: HostReader,
+): Promise<QuiesceSteps> {
   const how = intent.consistency ?? (intent.stop_services ? 'stop' : 'live');
-  const running = how === 'live' ? [] : await runningOf(intent, source, site, look);
+  const running = how === 'live' ? [] : await findRunningContainers(intent, source, site, look);
   if (running.length === 0) return { hold: [], release: [], cleanup: [] };
-  const docker = (name: string, verb: string, more: Partial<Start> = {}): Start => ({
+  const docker = (name: string, verb: string, more: Partial<StartStep> = {}): StartStep => ({
     do: 'start',
     name,
     argv: [site.docker, 'container', verb, ...running],
@@ -53,15 +53,17 @@ export async function holdStill(
   };
 }
 
-async function runningOf(
-  intent: Holding,
-  source: Pick<Source, 'container'>,
-  site: Site,
-  look: Look,
+async function findRunningContainers(
+  intent: QuiesceOptions,
+  source: Pick<BackupSource, 'container'>,
+  site: HostSite,
+  look: HostReader,
 ): Promise<string[]> {
   const names: string[] = [];
   if (source.container !== undefined) {
-    const found = (await look.engine(`/containers/${encodeURIComponent(source.container)}/json`)) as Answer<Inspected>;
+    const found = (await look.engine(
+      `/containers/${encodeURIComponent(source.container)}/json`,
+    )) as ReadResult<SourceContainer>;
     if (found?.State.Running && !found.State.Paused) names.push(found.Id);
   }
   if (intent.stop_services && intent.stack !== undefined) {
@@ -70,7 +72,7 @@ async function runningOf(
       'com.docker.compose.oneoff=False',
     ];
     const filters = encodeURIComponent(JSON.stringify({ label, status: ['running'] }));
-    const listed = (await look.engine(`/containers/json?filters=${filters}`)) as Answer<
+    const listed = (await look.engine(`/containers/json?filters=${filters}`)) as ReadResult<
       { Id: string; Labels: Record<string, string> }[]
     >;
     for (const { Id, Labels } of listed ?? [])
@@ -82,19 +84,23 @@ async function runningOf(
 
 const HEALTHY = 5 * 60_000;
 
-interface Around extends Holding {
+interface RestartCheckOptions extends QuiesceOptions {
   verify?: Verify | undefined;
 }
 
 /** What shows that the services which were stopped work with what they find now: their health, and the intent's checks. */
-export function startedAgain(intent: Around, still: Still, site: Site): (again: boolean) => Step[] {
+export function planRestartChecks(
+  intent: RestartCheckOptions,
+  still: QuiesceSteps,
+  site: HostSite,
+): (again: boolean) => Step[] {
   if (intent.stack === undefined) return () => [];
   const project = { dir: `${site.stacksRoot}/${intent.stack}` };
   const services = intent.stop_services;
   return again => [
     ...(services && still.release.length > 0
-      ? [healthStep(`wait until healthy${again ? ' again' : ''}`, { ...project, services }, HEALTHY)]
+      ? [planHealthCheck(`wait until healthy${again ? ' again' : ''}`, { ...project, services }, HEALTHY)]
       : []),
-    ...verifySteps(intent.verify, project, { allow: site.verify, healthy: HEALTHY, again }),
+    ...planVerify(intent.verify, project, { allow: site.verify, healthy: HEALTHY, again }),
   ];
 }

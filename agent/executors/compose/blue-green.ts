@@ -1,12 +1,12 @@
-import type { Look, Start, Step, Write } from '../../plan/plan.ts';
+import type { HostReader, StartStep, Step, WriteStep } from '../../plan/plan.ts';
 import type { Switch } from '../executor.ts';
-import { healthStep, verifySteps } from '../verify-steps.ts';
-import { memoryOf } from './current-state.ts';
-import { impossible, type Rendered, render, serviceOf, whySingle } from './render.ts';
-import { change, docker } from './steps.ts';
-import { type Ground, recreate, type Strategy } from './strategy.ts';
-import { composeFile, GREEN, type Target, type Variant } from './target.ts';
-import { changedCompose, imagesBack } from './undo.ts';
+import { planHealthCheck, planVerify } from '../verify-steps.ts';
+import { stackMemoryFolder } from './current-state.ts';
+import { explainSingle, type RenderedConfig, renderConfig, requireService, strategyImpossible } from './render.ts';
+import { planChange, planDockerCall } from './steps.ts';
+import { planRecreate, type Strategy, type StrategyContext } from './strategy.ts';
+import { type ComposeTarget, type ComposeVariant, composeFile, GREEN } from './target.ts';
+import { changedCompose, planImageTags } from './undo.ts';
 
 const SWITCH_STEP = 'switch';
 /** What visitors of the old project get to move over, in milliseconds. */
@@ -16,30 +16,30 @@ const MOVE_OVER = 5_000;
  * A second compose project is brought up beside the one that serves, proves itself, and takes over; then the old one is
  * taken down. The names take turns. Throws CannotPlan `strategy-impossible`, `service-unknown`.
  */
-export async function planBlueGreen(ground: Ground): Promise<Strategy> {
+export async function planBlueGreen(ground: StrategyContext): Promise<Strategy> {
   const { intent, target, site, now, time, look, shipment } = ground;
   const to = intent.switch as Switch;
-  const rendered = await render(ground);
+  const rendered = await renderConfig(ground);
   if (rendered) checkPair(rendered, to);
-  const names = namesOf(ground, rendered);
-  if (now.containers && !names.live) return firstTime(ground, to, names.next);
+  const names = chooseProjectNames(ground, rendered);
+  if (now.containers && !names.live) return planFirstRollout(ground, to, names.next);
   const live = names.live ?? '(the project that serves)';
-  const next: Target = {
+  const next: ComposeTarget = {
     ...target,
     project: { dir: target.dir, name: names.next },
     whole: { dir: target.dir, name: names.next },
   };
   const unpublished = 'service' in to ? await unpublish(ground, to.service) : undefined;
-  const variant: Variant = { project: names.next };
+  const variant: ComposeVariant = { project: names.next };
   const up = ['up', '--detach', '--no-build', '--remove-orphans'];
-  const bringUp = change(`bring up ${names.next}`, target, up, time.up, undefined, {
+  const bringUp = planChange(`bring up ${names.next}`, target, up, time.up, undefined, {
     ...variant,
     files: unpublished?.files,
   });
-  const takeDown = change(`take down ${live}`, target, ['down', '--remove-orphans'], time.up, undefined, {
+  const takeDown = planChange(`take down ${live}`, target, ['down', '--remove-orphans'], time.up, undefined, {
     project: live,
   });
-  const healthy = healthStep(`wait until ${names.next} is healthy`, next.whole, time.healthy);
+  const healthy = planHealthCheck(`wait until ${names.next} is healthy`, next.whole, time.healthy);
   const switching = switchSteps(ground, to, { live, next });
   return {
     pulls: [],
@@ -47,27 +47,31 @@ export async function planBlueGreen(ground: Ground): Promise<Strategy> {
       ...(unpublished ? [unpublished.step] : []),
       bringUp,
       healthy,
-      ...verifySteps(intent.verify, next.whole, { allow: site.verify, healthy: time.healthy }),
+      ...planVerify(intent.verify, next.whole, { allow: site.verify, healthy: time.healthy }),
       ...switching,
       { do: 'settle', name: 'let visitors move over', project: next.whole, for: MOVE_OVER },
       takeDown,
     ],
-    undo: await wayBack(ground, { live, next, bringUp, takeDown, restores: shipment.step !== undefined, to }, look),
+    undo: await planSwitchBack(
+      ground,
+      { live, next, bringUp, takeDown, restores: shipment.step !== undefined, to },
+      look,
+    ),
     after: next,
   };
 }
 
-interface Names {
+interface ProjectNames {
   live: string | undefined;
   next: string;
 }
 
 /** Who serves, and under which name its successor comes. Throws CannotPlan where both names run. */
-function namesOf({ now, target }: Ground, rendered: Rendered | undefined): Names {
+function chooseProjectNames({ now, target }: StrategyContext, rendered: RenderedConfig | undefined): ProjectNames {
   const blue = rendered?.name.replace(new RegExp(`${GREEN}$`), '') ?? target.dir.slice(target.dir.lastIndexOf('/') + 1);
   const running = [...new Set((now.containers ?? []).filter(one => one.running).map(({ project }) => project))];
   if (running.length > 1) {
-    throw impossible(
+    throw strategyImpossible(
       'blue-green',
       `${running.join(' and ')} both run`,
       'Find out which one serves, and take the other down: "docker compose --project-name NAME down" in the stack’s folder.',
@@ -78,21 +82,21 @@ function namesOf({ now, target }: Ground, rendered: Rendered | undefined): Names
 }
 
 /** Two projects from one file must not want the same thing. Throws CannotPlan `strategy-impossible`, `service-unknown`. */
-function checkPair(rendered: Rendered, to: Switch): void {
+function checkPair(rendered: RenderedConfig, to: Switch): void {
   const remedy = 'Change the compose file, or use strategy: recreate.';
   for (const [name, service] of Object.entries(rendered.services)) {
     const isSwitched = 'service' in to && to.service === name;
-    const why = whySingle(name, isSwitched ? { ...service, ports: [] } : service);
-    if (why) throw impossible('blue-green', why, remedy);
+    const why = explainSingle(name, isSwitched ? { ...service, ports: [] } : service);
+    if (why) throw strategyImpossible('blue-green', why, remedy);
   }
   if ('service' in to) {
-    const service = serviceOf(rendered, to.service);
+    const service = requireService(rendered, to.service);
     if ((service.ports ?? []).length === 0)
-      throw impossible('blue-green', `${to.service}, which is to be switched, publishes no port`, remedy);
+      throw strategyImpossible('blue-green', `${to.service}, which is to be switched, publishes no port`, remedy);
   }
   const own = Object.entries(rendered.volumes ?? {}).find(([, volume]) => volume?.external !== true);
   if (own) {
-    throw impossible(
+    throw strategyImpossible(
       'blue-green',
       `the volume ${own[0]} would be another, empty one in the second project`,
       'Make the volume external, so that both projects share it, or use strategy: recreate.',
@@ -101,19 +105,23 @@ function checkPair(rendered: Rendered, to: Switch): void {
 }
 
 /** Nothing serves yet: brought up at once, and visitors led there. */
-async function firstTime(ground: Ground, to: Switch, project: string): Promise<Strategy> {
-  const plain = await recreate(ground);
+async function planFirstRollout(ground: StrategyContext, to: Switch, project: string): Promise<Strategy> {
+  const plain = await planRecreate(ground);
   return { ...plain, steps: [...plain.steps, ...('file' in to ? [switchFile(ground, to, project)] : [])] };
 }
 
-function switchSteps(ground: Ground, to: Switch, { live, next }: { live: string; next: Target }): Step[] {
+function switchSteps(
+  ground: StrategyContext,
+  to: Switch,
+  { live, next }: { live: string; next: ComposeTarget },
+): Step[] {
   const { target, now, time, site } = ground;
   const project = next.whole.name ?? '';
   if ('file' in to) return [switchFile(ground, to, project)];
   // A port has one owner at a time: the old one lets go, then the new one gets it.
   const old = (now.containers ?? []).filter(one => one.service === to.service).map(({ id }) => id);
   return [
-    docker(
+    planDockerCall(
       'free the port',
       [site.docker, 'container', 'stop', ...(now.containers ? old : [`(${to.service} of ${live})`])],
       {
@@ -121,14 +129,18 @@ function switchSteps(ground: Ground, to: Switch, { live, next }: { live: string;
         timeout: time.up,
       },
     ),
-    change(SWITCH_STEP, target, ['up', '--detach', '--no-build', '--no-deps', to.service], time.up, undefined, {
+    planChange(SWITCH_STEP, target, ['up', '--detach', '--no-build', '--no-deps', to.service], time.up, undefined, {
       project,
     }),
-    healthStep('wait until it serves', { ...next.whole, services: [to.service] }, time.healthy),
+    planHealthCheck('wait until it serves', { ...next.whole, services: [to.service] }, time.healthy),
   ];
 }
 
-function switchFile({ target, site }: Ground, to: Extract<Switch, { file: string }>, project: string): Write {
+function switchFile(
+  { target, site }: StrategyContext,
+  to: Extract<Switch, { file: string }>,
+  project: string,
+): WriteStep {
   const path = to.file.startsWith('/') ? to.file : `${target.dir}/${to.file}`;
   const text = to.text.replaceAll('$PROJECT', project);
   return { do: 'write', name: SWITCH_STEP, changes: [{ path, root: site.stacksRoot, mode: 0o644, content: { text } }] };
@@ -136,10 +148,10 @@ function switchFile({ target, site }: Ground, to: Extract<Switch, { file: string
 
 /** Until the switch the new project's service must not publish what the old one's still does. */
 async function unpublish(
-  { target, intent, site, files }: Ground,
+  { target, intent, site, files }: StrategyContext,
   service: string,
-): Promise<{ step: Write; files: string[] }> {
-  const path = `${memoryOf(site, intent.stack)}/unpublished.yaml`;
+): Promise<{ step: WriteStep; files: string[] }> {
+  const path = `${stackMemoryFolder(site, intent.stack)}/unpublished.yaml`;
   const text = `services:\n  ${service}:\n    ports: !reset []\n`;
   const named = composeFile(intent, site) ?? target.file ?? `${target.dir}/${files[0]?.path ?? 'compose.yaml'}`;
   return {
@@ -152,17 +164,17 @@ async function unpublish(
   };
 }
 
-interface Way {
+interface SwitchPlan {
   live: string;
-  next: Target;
-  bringUp: Start;
-  takeDown: Start;
+  next: ComposeTarget;
+  bringUp: StartStep;
+  takeDown: StartStep;
   restores: boolean;
   to: Switch;
 }
 
 /** Back to the project that served: it still runs, unless it was being taken down. */
-async function wayBack(ground: Ground, way: Way, look: Look): Promise<Step[]> {
+async function planSwitchBack(ground: StrategyContext, way: SwitchPlan, look: HostReader): Promise<Step[]> {
   const { target, site, now, time, intent } = ground;
   if (intent.on_failure === 'stop') return [];
   const newest = now.releases.at(-1);
@@ -171,7 +183,7 @@ async function wayBack(ground: Ground, way: Way, look: Look): Promise<Step[]> {
   const up = ['up', '--detach', '--no-build', '--pull', 'never', '--remove-orphans'];
   const since = 'file' in way.to ? way.takeDown.name : 'free the port';
   // The new one gives its port back before the old one takes it.
-  const downNext = change(
+  const downNext = planChange(
     `take down ${way.next.whole.name}`,
     target,
     ['down', '--remove-orphans'],
@@ -185,15 +197,15 @@ async function wayBack(ground: Ground, way: Way, look: Look): Promise<Step[]> {
     ...(way.restores
       ? [{ do: 'restore' as const, name: 'put files back', of: 'write files', ifBegan: 'write files' }]
       : []),
-    ...imagesBack(now, site).map(step => ({ ...step, ifBegan: 'pull' })),
+    ...planImageTags(now, site).map(step => ({ ...step, ifBegan: 'pull' })),
     ...('file' in way.to
       ? [{ do: 'restore' as const, name: 'switch back', of: SWITCH_STEP, ifBegan: SWITCH_STEP }]
       : [{ ...downNext, ifBegan: 'free the port' }]),
     {
-      ...change(`bring up ${way.live} again`, target, up, time.up, undefined, { project: way.live, files }),
+      ...planChange(`bring up ${way.live} again`, target, up, time.up, undefined, { project: way.live, files }),
       ifBegan: since,
     },
-    { ...healthStep(`wait until ${way.live} is healthy again`, live, time.healthy), ifBegan: way.bringUp.name },
+    { ...planHealthCheck(`wait until ${way.live} is healthy again`, live, time.healthy), ifBegan: way.bringUp.name },
     ...('file' in way.to
       ? [{ ...downNext, ifBegan: way.bringUp.name }]
       : [{ ...downNext, name: `${downNext.name} as well`, ifBegan: way.bringUp.name, unlessBegan: 'free the port' }]),

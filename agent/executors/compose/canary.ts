@@ -1,21 +1,21 @@
-import { healthStep, verifySteps } from '../verify-steps.ts';
-import { impossible, render, serviceOf, whySingle } from './render.ts';
-import { change, docker } from './steps.ts';
-import { type Ground, recreate, type Strategy } from './strategy.ts';
+import { planHealthCheck, planVerify } from '../verify-steps.ts';
+import { explainSingle, renderConfig, requireService, strategyImpossible } from './render.ts';
+import { planChange, planDockerCall } from './steps.ts';
+import { planRecreate, type Strategy, type StrategyContext } from './strategy.ts';
 import { planUndo } from './undo.ts';
 
 /**
  * One new container beside the old ones, then the rest of the new ones, and the old ones go last: the service answers all
  * the time. Throws CannotPlan `strategy-impossible`, `service-unknown`.
  */
-export async function planCanary(ground: Ground): Promise<Strategy> {
+export async function planCanary(ground: StrategyContext): Promise<Strategy> {
   const { intent, target, site, now, time } = ground;
   const name = intent.service ?? '';
-  const rendered = await render(ground);
+  const rendered = await renderConfig(ground);
   if (rendered) {
-    const why = whySingle(name, serviceOf(rendered, name));
+    const why = explainSingle(name, requireService(rendered, name));
     if (why) {
-      throw impossible(
+      throw strategyImpossible(
         'canary',
         why,
         'Put a reverse proxy before the service in place of a fixed port, take container_name out, or use strategy: recreate.',
@@ -24,11 +24,11 @@ export async function planCanary(ground: Ground): Promise<Strategy> {
   }
   const old = (now.containers ?? []).filter(({ service }) => service === name);
   // Nothing to be beside of.
-  if (now.containers && !old.some(({ running }) => running)) return recreate(ground);
+  if (now.containers && !old.some(({ running }) => running)) return planRecreate(ground);
   const project = { ...target.whole, services: [name] };
   const scaled = (to: number) => ['--detach', '--no-build', '--no-deps', '--scale', `${name}=${to}`, name];
   const beside = (step: string, to: number) =>
-    change(step, target, ['up', '--no-recreate', ...scaled(to)], time.up, {
+    planChange(step, target, ['up', '--no-recreate', ...scaled(to)], time.up, {
       code: 'canary-failed',
       remedy: 'Read the step’s output. The old containers still run.',
     });
@@ -39,18 +39,18 @@ export async function planCanary(ground: Ground): Promise<Strategy> {
     pulls: [name],
     steps: [
       beside('canary', many + 1),
-      healthStep('wait for the canary', project, time.healthy, { replicas: { [name]: many + 1 } }),
-      ...verifySteps(intent.verify, target.whole, { allow: site.verify, healthy: time.healthy }),
+      planHealthCheck('wait for the canary', project, time.healthy, { replicas: { [name]: many + 1 } }),
+      ...planVerify(intent.verify, target.whole, { allow: site.verify, healthy: time.healthy }),
       ...(many > 1
         ? [
             beside('the rest', 2 * many),
-            healthStep('wait for the rest', project, time.healthy, { replicas: { [name]: 2 * many } }),
+            planHealthCheck('wait for the rest', project, time.healthy, { replicas: { [name]: 2 * many } }),
           ]
         : []),
-      docker('stop the old', [site.docker, 'container', 'stop', ...ids], { changes: true, timeout: time.up }),
+      planDockerCall('stop the old', [site.docker, 'container', 'stop', ...ids], { changes: true, timeout: time.up }),
       // 1: one is gone already.
-      docker('remove the old', [site.docker, 'container', 'rm', ...ids], { changes: true, okCodes: [0, 1] }),
-      healthStep('wait until healthy', project, time.healthy, { replicas: { [name]: many } }),
+      planDockerCall('remove the old', [site.docker, 'container', 'rm', ...ids], { changes: true, okCodes: [0, 1] }),
+      planHealthCheck('wait until healthy', project, time.healthy, { replicas: { [name]: many } }),
     ],
     undo: await planUndo(ground, {
       tagsSince: 'pull',

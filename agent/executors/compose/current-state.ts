@@ -1,7 +1,15 @@
-import type { Answer, AwaitHealthy, Look, Release, ReleasedFile, Remember, Start } from '../../plan/plan.ts';
-import type { Site } from '../executor.ts';
-import { docker } from './steps.ts';
-import type { Target } from './target.ts';
+import type {
+  AwaitHealthyStep,
+  HostReader,
+  ReadResult,
+  Release,
+  ReleasedFile,
+  RememberStep,
+  StartStep,
+} from '../../plan/plan.ts';
+import type { HostSite } from '../executor.ts';
+import { planDockerCall } from './steps.ts';
+import type { ComposeTarget } from './target.ts';
 
 /** How many releases of a stack can be gone back to. */
 export const KEEP_RELEASES = 10;
@@ -10,7 +18,7 @@ export const KEEP_RELEASES = 10;
 export const FIRST_RELEASE = 'before-first-rollout';
 
 /** A container of the stack, as a plan needs it. */
-export interface Running {
+export interface StackContainer {
   id: string;
   service: string;
   project: string;
@@ -20,9 +28,9 @@ export interface Running {
 }
 
 /** What is on the host before a change. */
-export interface Now {
+export interface StackState {
   /** Undefined: not known (a dry run). */
-  containers: Running[] | undefined;
+  containers: StackContainer[] | undefined;
   /** A killed compose left containers half made. */
   leftovers: boolean;
   /** The newest last. */
@@ -32,34 +40,43 @@ export interface Now {
 }
 
 /** What brings a stack up again while its health is waited for. */
-export function revive(up: Start, now: Now): { revive: NonNullable<AwaitHealthy['revive']> } {
+export function reviveOptions(up: StartStep, now: StackState): { revive: NonNullable<AwaitHealthyStep['revive']> } {
   const ran = (now.containers ?? []).filter(({ running }) => running).map(({ id }) => id);
   return { revive: { up, ran } };
 }
 
 /** Where the agent keeps what it must remember of a stack. */
-export function memoryOf(site: Site, stack: string): string {
+export function stackMemoryFolder(site: HostSite, stack: string): string {
   return `${site.memory}/${stack}`;
 }
 
 /** Where the content of a released file lies. */
-export function contentOf(site: Site, stack: string, file: ReleasedFile): string {
-  return `${memoryOf(site, stack)}/files/${file.sha256}`;
+export function releasedContentPath(site: HostSite, stack: string, file: ReleasedFile): string {
+  return `${stackMemoryFolder(site, stack)}/files/${file.sha256}`;
 }
 
-export async function lookNow(stack: string, target: Target, site: Site, look: Look): Promise<Now> {
+export async function readStackState(
+  stack: string,
+  target: ComposeTarget,
+  site: HostSite,
+  look: HostReader,
+): Promise<StackState> {
   const label = [`com.docker.compose.project.working_dir=${target.dir}`, 'com.docker.compose.oneoff=False'];
   const [listed, text, images] = await Promise.all([
     look.engine(`/containers/json?all=1&filters=${encodeURIComponent(JSON.stringify({ label }))}`),
-    look.read(`${memoryOf(site, stack)}/releases.json`),
-    look.engine(`/images/json?filters=${encodeURIComponent(JSON.stringify({ reference: [`${keptName(stack)}:*`] }))}`),
+    look.read(`${stackMemoryFolder(site, stack)}/releases.json`),
+    look.engine(
+      `/images/json?filters=${encodeURIComponent(JSON.stringify({ reference: [`${keptImageName(stack)}:*`] }))}`,
+    ),
   ]);
   const tags = ((images ?? []) as { Id: string; RepoTags: string[] | null }[]).flatMap(({ Id, RepoTags }) =>
-    (RepoTags ?? []).filter(tag => tag.startsWith(`${keptName(stack)}:`)).map((tag): [string, string] => [tag, Id]),
+    (RepoTags ?? [])
+      .filter(tag => tag.startsWith(`${keptImageName(stack)}:`))
+      .map((tag): [string, string] => [tag, Id]),
   );
   return {
-    containers: await containersOf(listed as Answer<Listed[]>, look),
-    leftovers: ((listed ?? []) as Listed[]).some(
+    containers: await readContainers(listed as ReadResult<ContainerListing[]>, look),
+    leftovers: ((listed ?? []) as ContainerListing[]).some(
       ({ State, Names }) => State === 'created' && TEMPORARY.test(Names[0] ?? ''),
     ),
     releases: readReleases(text),
@@ -70,16 +87,19 @@ export async function lookNow(stack: string, target: Target, site: Site, look: L
 /** How compose calls the container that is to take another's place until it does. */
 const TEMPORARY = /^\/[0-9a-f]{12}_/;
 
-interface Listed {
+interface ContainerListing {
   Id: string;
   State: string;
   Names: string[];
 }
 
-async function containersOf(listed: Answer<Listed[]>, look: Look): Promise<Running[] | undefined> {
+async function readContainers(
+  listed: ReadResult<ContainerListing[]>,
+  look: HostReader,
+): Promise<StackContainer[] | undefined> {
   if (listed === undefined) return undefined;
   const all = await Promise.all((listed ?? []).map(({ Id }) => look.engine(`/containers/${Id}/json`)));
-  return (all as Answer<Inspected>[]).flatMap(one =>
+  return (all as ReadResult<ContainerDetails>[]).flatMap(one =>
     one && one.State.Status !== 'created'
       ? [
           {
@@ -95,7 +115,7 @@ async function containersOf(listed: Answer<Listed[]>, look: Look): Promise<Runni
   );
 }
 
-interface Inspected {
+interface ContainerDetails {
   Id: string;
   Image: string;
   Config: { Image: string; Labels: Record<string, string> };
@@ -103,7 +123,7 @@ interface Inspected {
 }
 
 /** A record that can't be read is as good as none: the next release begins a new one. */
-function readReleases(text: Answer<string>): Release[] {
+function readReleases(text: ReadResult<string>): Release[] {
   if (!text) return [];
   try {
     return (JSON.parse(text) as { releases?: Release[] }).releases ?? [];
@@ -113,7 +133,7 @@ function readReleases(text: Answer<string>): Release[] {
 }
 
 /** Where to go back to by itself, or by `previous`: before a release that was brought back comes what was before its original. */
-export function previousOf(releases: Release[]): Release | undefined {
+export function findPreviousRelease(releases: Release[]): Release | undefined {
   const newest = releases.at(-1);
   if (!newest) return undefined;
   const { of } = newest;
@@ -122,7 +142,7 @@ export function previousOf(releases: Release[]): Release | undefined {
 }
 
 /** The name under which images of a stack are kept: lower case, as docker wants it. */
-function keptName(stack: string): string {
+function keptImageName(stack: string): string {
   return `chatops-kept/${stack
     .toLowerCase()
     .replaceAll(/[^a-z0-9]+/g, '-')
@@ -130,37 +150,43 @@ function keptName(stack: string): string {
 }
 
 /** Tags the images that run now, so that nobody's "docker image prune" takes away what a rollback needs. */
-export function keepImages(stack: string, now: Now, site: Site): Start[] {
+export function planKeepImages(stack: string, now: StackState, site: HostSite): StartStep[] {
   const held = new Set(now.kept.values());
   const wanted = new Set((now.containers ?? []).map(({ image }) => image).filter(image => !held.has(image)));
   return [...wanted].map(image => {
     const short = image.replace('sha256:', '').slice(0, 12);
-    return docker(`keep image ${short}`, [site.docker, 'image', 'tag', image, `${keptName(stack)}:${short}`]);
+    return planDockerCall(`keep image ${short}`, [
+      site.docker,
+      'image',
+      'tag',
+      image,
+      `${keptImageName(stack)}:${short}`,
+    ]);
   });
 }
 
 /** Lets go of the kept images that no release names any more. */
-export function forgetImages(stack: string, now: Now, site: Site): Start[] {
+export function planForgetImages(stack: string, now: StackState, site: HostSite): StartStep[] {
   // One release more is about to be made: the oldest goes.
   const named = new Set(now.releases.slice(-(KEEP_RELEASES - 1)).flatMap(({ images }) => images.map(one => one.image)));
   for (const { image } of now.containers ?? []) named.add(image);
   const tags = [...now.kept].filter(([, image]) => !named.has(image)).map(([tag]) => tag);
   if (tags.length === 0) return [];
   // 1: somebody removed one already.
-  return [docker(`forget images of ${stack}`, [site.docker, 'image', 'rm', ...tags], { okCodes: [0, 1] })];
+  return [planDockerCall(`forget images of ${stack}`, [site.docker, 'image', 'rm', ...tags], { okCodes: [0, 1] })];
 }
 
 /** Adds to the stack's releases what runs after this. */
-export function remember(
+export function planRemember(
   name: string,
   stack: string,
-  target: Target,
-  site: Site,
+  target: ComposeTarget,
+  site: HostSite,
   of: { files: ReleasedFile[] | null; compose?: ReleasedFile[] | undefined } & Pick<
-    Partial<Remember>,
+    Partial<RememberStep>,
     'as' | 'of' | 'points'
   >,
-): Remember {
+): RememberStep {
   const isShipped = of.files?.some(({ path }) => `${target.dir}/${path}` === target.file);
   const dir = target.file?.slice(0, target.file.lastIndexOf('/'));
   // What compose reads on its own beside its file.
@@ -170,7 +196,7 @@ export function remember(
   return {
     do: 'remember',
     name,
-    folder: memoryOf(site, stack),
+    folder: stackMemoryFolder(site, stack),
     project: target.whole,
     compose,
     keep: KEEP_RELEASES,

@@ -1,11 +1,11 @@
-import { CannotPlan } from '../../plan/failure.ts';
-import type { Answer, Look } from '../../plan/plan.ts';
-import type { Change, Site } from '../executor.ts';
+import { Failure } from '../../plan/failure.ts';
+import type { HostReader, ReadResult } from '../../plan/plan.ts';
+import type { Change, HostSite } from '../executor.ts';
 import type { Shipment } from './ship-files.ts';
-import { composeFile, type OnStack, type Target } from './target.ts';
+import { type ComposeTarget, composeFile, type StackIntent } from './target.ts';
 
 /** What of `docker compose config --format json` is compared. */
-interface Service {
+interface ComparedService {
   image?: string;
   scale?: number;
   deploy?: { replicas?: number };
@@ -15,13 +15,13 @@ interface Service {
   container_name?: string;
 }
 
-interface Rendered {
+interface ComparedConfig {
   name: string;
-  services: Record<string, Service>;
+  services: Record<string, ComparedService>;
 }
 
 /** What of a container is compared. */
-interface Container {
+interface ComparedContainer {
   Id: string;
   Name: string;
   Image: string;
@@ -35,11 +35,11 @@ const UNKNOWN: Change = { subject: 'every service', change: 'unknown', details: 
 
 /** What a rollout would change, service by service, and which files. Environment is told by name, never by value. */
 export async function compareStack(
-  intent: Extract<OnStack, { action: 'rollout' }>,
-  target: Target,
+  intent: Extract<StackIntent, { action: 'rollout' }>,
+  target: ComposeTarget,
   shipment: Shipment,
-  site: Site,
-  look: Look,
+  site: HostSite,
+  look: HostReader,
 ): Promise<Change[]> {
   const files: Change[] = [
     ...shipment.writes.map(
@@ -59,7 +59,7 @@ export async function compareStack(
       },
     ];
   }
-  const state = await lookAt(target, look);
+  const state = await readStack(target, look);
   if (!state) return [...files, UNKNOWN];
   const { rendered, recreated, containers } = state;
   if (intent.service !== undefined && !rendered.services[intent.service])
@@ -67,11 +67,11 @@ export async function compareStack(
   const changes: Change[] = [...files];
   for (const [name, service] of Object.entries(rendered.services)) {
     if (intent.service !== undefined && intent.service !== name) continue;
-    const mine = containers.filter(container => labelOf(container, 'service') === name);
+    const mine = containers.filter(container => readLabel(container, 'service') === name);
     changes.push(await compareService(name, service, recreated, mine, look));
   }
   const orphans = new Set(
-    containers.map(container => labelOf(container, 'service')).filter(name => !(name in rendered.services)),
+    containers.map(container => readLabel(container, 'service')).filter(name => !(name in rendered.services)),
   );
   for (const name of orphans)
     changes.push({ subject: name, change: 'remove', details: ['no longer in the compose file'] });
@@ -80,17 +80,17 @@ export async function compareStack(
 
 /** What a scale would change. Throws CannotPlan: `service-unknown`, `scale-impossible`. */
 export async function compareScale(
-  intent: Extract<OnStack, { action: 'scale' }>,
-  target: Target,
-  look: Look,
+  intent: Extract<StackIntent, { action: 'scale' }>,
+  target: ComposeTarget,
+  look: HostReader,
 ): Promise<Change[]> {
-  const state = await lookAt(target, look);
+  const state = await readStack(target, look);
   if (!state) return [{ ...UNKNOWN, subject: intent.service }];
   const service = state.rendered.services[intent.service];
   if (!service) throw unknownService(intent.service, state.rendered);
   const fixed = (service.ports ?? []).find(port => port.published !== undefined && /^\d+$/.test(port.published));
   if (intent.replicas > 1 && (service.container_name !== undefined || fixed)) {
-    throw new CannotPlan(
+    throw new Failure(
       'scale-impossible',
       `${intent.service} can't have ${intent.replicas} containers: ${
         service.container_name === undefined
@@ -100,7 +100,7 @@ export async function compareScale(
       'Take container_name and the fixed published port out of the compose file, or scale to 1.',
     );
   }
-  const now = state.containers.filter(one => labelOf(one, 'service') === intent.service && one.State.Running).length;
+  const now = state.containers.filter(one => readLabel(one, 'service') === intent.service && one.State.Running).length;
   const details = [`containers ${now} → ${intent.replicas}`];
   return [
     {
@@ -122,10 +122,10 @@ export function summarize(changes: Change[]): string {
     .replace(/\d+ to unknown/, 'not all is known');
 }
 
-async function lookAt(
-  target: Target,
-  look: Look,
-): Promise<{ rendered: Rendered; recreated: Set<string>; containers: Container[] } | undefined> {
+async function readStack(
+  target: ComposeTarget,
+  look: HostReader,
+): Promise<{ rendered: ComparedConfig; recreated: Set<string>; containers: ComparedContainer[] } | undefined> {
   // Compose's own rehearsal is the truth about what is recreated: its hashes of configurations with env_file are not stable.
   const [config, rehearsal] = await Promise.all([
     look.ask(target.compose(['config', '--format', 'json']), { cwd: target.dir }),
@@ -133,7 +133,7 @@ async function lookAt(
   ]);
   if (!config || !rehearsal) return undefined;
   if (config.code !== 0) {
-    throw new CannotPlan(
+    throw new Failure(
       'compose-invalid',
       `The compose file is not valid: ${config.stderr.trim().slice(-500)}`,
       'Correct the compose file.',
@@ -144,12 +144,12 @@ async function lookAt(
   };
   const listed = (await look.engine(
     `/containers/json?all=1&filters=${encodeURIComponent(JSON.stringify(filters))}`,
-  )) as Answer<{ Id: string }[]>;
+  )) as ReadResult<{ Id: string }[]>;
   const containers = await Promise.all(
-    (listed ?? []).map(({ Id }) => look.engine(`/containers/${Id}/json`) as Promise<Answer<Container>>),
+    (listed ?? []).map(({ Id }) => look.engine(`/containers/${Id}/json`) as Promise<ReadResult<ComparedContainer>>),
   );
   return {
-    rendered: JSON.parse(config.stdout) as Rendered,
+    rendered: JSON.parse(config.stdout) as ComparedConfig,
     recreated: new Set([...rehearsal.stderr.matchAll(/Container (\S+) +Recreate\s*$/gm)].map(([, name = '']) => name)),
     containers: containers.filter(container => container !== null && container !== undefined),
   };
@@ -157,10 +157,10 @@ async function lookAt(
 
 async function compareService(
   name: string,
-  service: Service,
+  service: ComparedService,
   recreated: Set<string>,
-  containers: Container[],
-  look: Look,
+  containers: ComparedContainer[],
+  look: HostReader,
 ): Promise<Change> {
   const wanted = service.scale ?? service.deploy?.replicas ?? 1;
   const [first] = containers;
@@ -191,15 +191,19 @@ async function compareService(
   return { subject: name, change: 'none', details: [] };
 }
 
-async function compareImage(service: Service, container: Container, look: Look): Promise<string[]> {
+async function compareImage(
+  service: ComparedService,
+  container: ComparedContainer,
+  look: HostReader,
+): Promise<string[]> {
   if (service.image === undefined) return [];
   if (service.image !== container.Config.Image) return [`image ${container.Config.Image} → ${service.image}`];
-  const image = (await look.engine(`/images/${encodeURIComponent(service.image)}/json`)) as Answer<{ Id: string }>;
+  const image = (await look.engine(`/images/${encodeURIComponent(service.image)}/json`)) as ReadResult<{ Id: string }>;
   if (image === null) return [`image ${service.image} is not on the host yet`];
   return image && image.Id !== container.Image ? [`image ${service.image} is a newer one on the host`] : [];
 }
 
-function comparePorts(service: Service, container: Container): string[] {
+function comparePorts(service: ComparedService, container: ComparedContainer): string[] {
   const wanted = (service.ports ?? []).map(
     port => `${port.published ?? 'any'}:${port.target}/${port.protocol ?? 'tcp'}`,
   );
@@ -209,7 +213,7 @@ function comparePorts(service: Service, container: Container): string[] {
   return difference('ports', found, wanted);
 }
 
-function compareVolumes(service: Service, container: Container): string[] {
+function compareVolumes(service: ComparedService, container: ComparedContainer): string[] {
   const wanted = (service.volumes ?? []).filter(volume => volume.type !== 'tmpfs').map(volume => volume.target);
   const found = (container.Mounts ?? []).filter(mount => mount.Type !== 'tmpfs').map(mount => mount.Destination);
   // A volume that the image declares is mounted without being asked for.
@@ -224,7 +228,7 @@ function compareVolumes(service: Service, container: Container): string[] {
   );
 }
 
-function compareEnvironment(service: Service, container: Container): string[] {
+function compareEnvironment(service: ComparedService, container: ComparedContainer): string[] {
   const found = new Map(
     (container.Config.Env ?? []).map(line => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
   );
@@ -241,12 +245,12 @@ function difference(what: string, found: string[], wanted: string[]): string[] {
   return from === to ? [] : [`${what} ${from || 'none'} → ${to || 'none'}`];
 }
 
-function labelOf(container: Container, label: string): string {
+function readLabel(container: ComparedContainer, label: string): string {
   return container.Config.Labels[`com.docker.compose.${label}`] ?? '';
 }
 
-function unknownService(service: string, rendered: Rendered): CannotPlan {
-  return new CannotPlan(
+function unknownService(service: string, rendered: ComparedConfig): Failure {
+  return new Failure(
     'service-unknown',
     `The compose file has no service "${service}".`,
     `Its services are: ${Object.keys(rendered.services).join(', ')}.`,

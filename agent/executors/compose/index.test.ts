@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { CannotPlan } from '../../plan/failure.ts';
-import type { Look, Plan, Step } from '../../plan/plan.ts';
-import { examine } from '../exam.ts';
-import type { Context, Executor, Intent, Shipped } from '../executor.ts';
+import { Failure } from '../../plan/failure.ts';
+import type { HostReader, Plan, Step } from '../../plan/plan.ts';
+import { testExecutorContract } from '../exam.ts';
+import type { Executor, Intent, PlanContext, ShippedFileRef } from '../executor.ts';
 import { compose } from './index.ts';
 
-const site: Context['site'] = {
+const site: PlanContext['site'] = {
   stacksRoot: '/opt/stacks',
   memory: '/var/lib/chatops/stacks',
   docker: 'docker',
@@ -19,7 +19,7 @@ const RECORD = '/var/lib/chatops/stacks/stack-media/shipped.json';
 const rollout = (changes: object = {}): Intent => ({ action: 'rollout', stack: 'stack-media', ...changes }) as Intent;
 const scale = (changes: object = {}): Intent =>
   ({ action: 'scale', stack: 'stack-media', service: 'plex', replicas: 2, ...changes }) as Intent;
-const context = (intent: Intent, files: Shipped[] = [], compare = false): Context => ({
+const context = (intent: Intent, files: ShippedFileRef[] = [], compare = false): PlanContext => ({
   document: { name: 'test', document: 1, documents: 1, intent },
   run: 'run-00001',
   at: '2026-11-21T06:00:00.000Z',
@@ -27,7 +27,7 @@ const context = (intent: Intent, files: Shipped[] = [], compare = false): Contex
   files,
   compare,
 });
-const file = (path: string, sha256 = 'a'): Shipped => ({
+const file = (path: string, sha256 = 'a'): ShippedFileRef => ({
   path,
   mode: 0o644,
   sha256: sha256.repeat(64),
@@ -55,7 +55,7 @@ function look({
   images = [],
   kept = {},
   config,
-}: Host = {}): Look {
+}: Host = {}): HostReader {
   return {
     list: async folder => folders[folder] ?? null,
     read: async path => files[path] ?? null,
@@ -94,13 +94,13 @@ function look({
     },
   };
 }
-const plan = (intent: Intent, host: Host = {}, files: Shipped[] = []) =>
+const plan = (intent: Intent, host: Host = {}, files: ShippedFileRef[] = []) =>
   (compose as unknown as Executor).plan(intent, context(intent, files), look(host));
 async function codeOf(work: Promise<unknown>): Promise<string> {
   try {
     await work;
   } catch (error) {
-    if (error instanceof CannotPlan) return error.code;
+    if (error instanceof Failure) return error.code;
     throw error;
   }
   return 'planned';
@@ -109,9 +109,9 @@ const argvs = ({ steps }: Plan) =>
   steps.flatMap(step => (step.do === 'start' ? [step.argv.slice(step.argv.indexOf(DIR) + 1).join(' ')] : []));
 const changes = (step: Step | undefined) =>
   step?.do === 'write' ? step.changes.map(change => `${'remove' in change ? '-' : '+'}${change.path}`) : [];
-const manifest = (files: Shipped[]) => JSON.stringify({ version: 1, files });
+const manifest = (files: ShippedFileRef[]) => JSON.stringify({ version: 1, files });
 
-examine(compose as unknown as Executor, [
+testExecutorContract(compose as unknown as Executor, [
   { name: 'a rollout', intent: rollout(), context: context(rollout()), look: look() },
   {
     name: 'a rollout of one service',
@@ -225,7 +225,7 @@ describe('shipping', () => {
             'content' in change && 'text' in change.content ? [JSON.parse(change.content.text)] : [],
           )
         : [];
-    expect(records.map(({ files }) => files.map(({ path }: Shipped) => path).sort())).toEqual([
+    expect(records.map(({ files }) => files.map(({ path }: ShippedFileRef) => path).sort())).toEqual([
       ['compose.yaml', 'new', 'old/file'],
       ['compose.yaml', 'new'],
     ]);

@@ -1,18 +1,18 @@
-import { type Executor, hostsOf } from '../executor.ts';
+import { type Executor, listVerifyHosts } from '../executor.ts';
 import { planRollback } from './rollback.ts';
 import { planRollout } from './rollout.ts';
 import { planScale } from './scale.ts';
-import { claimsOf, type OnStack } from './target.ts';
+import { listStackClaims, type StackIntent } from './target.ts';
 
-const ACTIONS: readonly string[] = ['rollout', 'scale', 'rollback'];
+const STACK_ACTIONS: readonly string[] = ['rollout', 'scale', 'rollback'];
 
 /** Docker Compose stacks: rollout, scale and rollback. */
-export const compose: Executor<OnStack> = {
+export const compose: Executor<StackIntent> = {
   kind: 'compose',
-  takes: (intent): intent is OnStack => ACTIONS.includes(intent.action),
+  takes: (intent): intent is StackIntent => STACK_ACTIONS.includes(intent.action),
   subjects: intent => [`stack ${intent.stack}`],
-  claims: claimsOf,
-  asks: intent => (intent.verify ? hostsOf(intent.verify) : []),
+  claims: listStackClaims,
+  asks: intent => (intent.verify ? listVerifyHosts(intent.verify) : []),
   plan: (intent, context, look) => {
     switch (intent.action) {
       case 'rollout':

@@ -1,5 +1,5 @@
-import { CannotPlan } from '../../plan/failure.ts';
-import type { Ground } from './strategy.ts';
+import { Failure } from '../../plan/failure.ts';
+import type { StrategyContext } from './strategy.ts';
 import { shippedComposeFile } from './target.ts';
 
 /** What of `docker compose config --format json` a strategy must know of a service. */
@@ -12,20 +12,26 @@ export interface RenderedService {
   volumes?: { type: string; source?: string }[];
 }
 
-export interface Rendered {
+export interface RenderedConfig {
   name: string;
   services: Record<string, RenderedService>;
   volumes?: Record<string, { name?: string; external?: boolean } | null>;
 }
 
 /** What the compose file of this rollout says, also where it is only about to be written; undefined in a dry run. Throws CannotPlan `compose-invalid`. */
-export async function render({ intent, target, site, files, look }: Ground): Promise<Rendered | undefined> {
+export async function renderConfig({
+  intent,
+  target,
+  site,
+  files,
+  look,
+}: StrategyContext): Promise<RenderedConfig | undefined> {
   const shipped = shippedComposeFile(intent, site, files);
   const argv = target.compose(['config', '--format', 'json'], shipped ? { files: [shipped.at] } : {});
   const answer = await look.ask(argv, { cwd: target.dir });
   if (!answer) return undefined;
-  if (answer.code === 0) return JSON.parse(answer.stdout) as Rendered;
-  throw new CannotPlan(
+  if (answer.code === 0) return JSON.parse(answer.stdout) as RenderedConfig;
+  throw new Failure(
     'compose-invalid',
     `The compose file is not valid: ${answer.stderr.trim().slice(-500)}`,
     'Correct the compose file. Nothing was changed.',
@@ -33,10 +39,10 @@ export async function render({ intent, target, site, files, look }: Ground): Pro
 }
 
 /** Throws CannotPlan `service-unknown`. */
-export function serviceOf(rendered: Rendered, name: string): RenderedService {
+export function requireService(rendered: RenderedConfig, name: string): RenderedService {
   const service = rendered.services[name];
   if (service) return service;
-  throw new CannotPlan(
+  throw new Failure(
     'service-unknown',
     `The compose file has no service "${name}".`,
     `Its services are: ${Object.keys(rendered.services).join(', ')}.`,
@@ -44,7 +50,7 @@ export function serviceOf(rendered: Rendered, name: string): RenderedService {
 }
 
 /** Why there can't be two containers of a service side by side; undefined where there can. */
-export function whySingle(name: string, service: RenderedService): string | undefined {
+export function explainSingle(name: string, service: RenderedService): string | undefined {
   if (service.container_name !== undefined) return `the container_name ${service.container_name} of ${name} is fixed`;
   const port = (service.ports ?? []).find(({ published }) => published !== undefined && /^[1-9]\d*$/.test(published));
   if (port) return `the published port ${port.published} of ${name} is fixed`;
@@ -52,6 +58,6 @@ export function whySingle(name: string, service: RenderedService): string | unde
   return undefined;
 }
 
-export function impossible(strategy: string, why: string, remedy: string): CannotPlan {
-  return new CannotPlan('strategy-impossible', `This can't be rolled out by strategy: ${strategy}: ${why}.`, remedy);
+export function strategyImpossible(strategy: string, why: string, remedy: string): Failure {
+  return new Failure('strategy-impossible', `This can't be rolled out by strategy: ${strategy}: ${why}.`, remedy);
 }

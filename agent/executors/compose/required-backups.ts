@@ -1,8 +1,8 @@
-import { CannotPlan } from '../../plan/failure.ts';
+import { Failure } from '../../plan/failure.ts';
 import type { RestorePoint } from '../../plan/plan.ts';
-import { type Context, type Intent, parseDuration } from '../executor.ts';
+import { type Intent, type PlanContext, parseDuration } from '../executor.ts';
 
-type Rollout = Extract<Intent, { action: 'rollout' }>;
+type RolloutIntent = Extract<Intent, { action: 'rollout' }>;
 
 const DEFAULT_MAX_AGE = '24h';
 
@@ -10,7 +10,10 @@ const DEFAULT_MAX_AGE = '24h';
  * The backups that a rollout stands on: those of `backup_before` and `needs`, verified in this run or (for `needs`) lately.
  * Empty where it names none, and where nothing is carried out. Throws CannotPlan `backup-needed`.
  */
-export function restorePoints(intent: Rollout, { backups, run, at, notBackups = [] }: Context): RestorePoint[] {
+export function findRestorePoints(
+  intent: RolloutIntent,
+  { backups, run, at, notBackups = [] }: PlanContext,
+): RestorePoint[] {
   if (!backups) return [];
   const inThisRun = (wanted: string) =>
     backups.filter(one => one.run === run && (one.name === wanted || one.document === wanted) && one.verifiedAt);
@@ -19,7 +22,7 @@ export function restorePoints(intent: Rollout, { backups, run, at, notBackups = 
   if (before !== undefined) {
     const found = inThisRun(before);
     if (found.length === 0) {
-      throw new CannotPlan(
+      throw new Failure(
         'backup-needed',
         `The rollout wants the backup "${before}" to be made and verified first, in the same run. It was not. Nothing was changed.`,
         `Send the intent file ${before} with it, before it; the action and "chatops run" do that by themselves where the file lies beside this one and holds a backup.`,
@@ -34,7 +37,7 @@ export function restorePoints(intent: Rollout, { backups, run, at, notBackups = 
     const found = known.find(one => one.verifiedAt !== undefined && Date.parse(one.verifiedAt) >= oldest);
     if (!found) {
       const newest = known.find(one => one.verifiedAt !== undefined)?.verifiedAt;
-      throw new CannotPlan(
+      throw new Failure(
         'backup-needed',
         newest === undefined
           ? `The rollout needs the backup "${wanted}", and this host knows of none that has been verified. Nothing was changed.`

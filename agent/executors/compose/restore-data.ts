@@ -1,13 +1,13 @@
 import { parseManifest } from '../../plan/backup-manifest.ts';
-import { CannotPlan } from '../../plan/failure.ts';
-import type { Look, Release, RestorePoint, Step, Swap } from '../../plan/plan.ts';
-import { findSource, stampOf } from '../backup/group.ts';
-import type { Context } from '../executor.ts';
-import { change, type Limits } from './steps.ts';
-import type { Target } from './target.ts';
+import { Failure } from '../../plan/failure.ts';
+import type { HostReader, Release, RestorePoint, Step, SwapStep } from '../../plan/plan.ts';
+import { findSource, timestampOf } from '../backup/group.ts';
+import type { PlanContext } from '../executor.ts';
+import { planChange, type StepLimits } from './steps.ts';
+import type { ComposeTarget } from './target.ts';
 
 /** Data that come back with a rollback: steps before and after the stack is stopped, and the way back from them. */
-export interface DataBack {
+export interface DataRestore {
   /** The step from which on the stack may be down. */
   since: string;
   steps: Step[];
@@ -23,24 +23,24 @@ const SIDES = ['-wal', '-shm', '-journal'];
  * The backups on which the newest release stands, put back while the stack is stopped. Throws CannotPlan:
  * `restore-point-missing`, `restore-unsupported`.
  */
-export async function planDataBack(
+export async function planDataRestore(
   newest: Release | undefined,
-  target: Target,
-  time: Limits,
-  { site, run, at }: Context,
-  look: Look,
-): Promise<DataBack> {
+  target: ComposeTarget,
+  time: StepLimits,
+  { site, run, at }: PlanContext,
+  look: HostReader,
+): Promise<DataRestore> {
   const points = newest?.points ?? [];
   if (points.length === 0) {
-    throw new CannotPlan(
+    throw new Failure(
       'restore-point-missing',
       'No backup was tied to the rollout that is to be left behind, so there are no data to bring back. Nothing was changed.',
       'Leave restore_data out, or restore a backup by action: restore. "needs" and "backup_before" tie backups to a rollout.',
     );
   }
-  const made = await Promise.all(points.map((point, index) => dataOf(point, index, { site, run, at }, look)));
+  const made = await Promise.all(points.map((point, index) => planPointRestore(point, index, { site, run, at }, look)));
   const stop = 'stop the stack';
-  const halt = (name: string) => change(name, target, ['stop'], time.up);
+  const halt = (name: string) => planChange(name, target, ['stop'], time.up);
   return {
     since: stop,
     steps: [...made.flatMap(one => one.before), halt(stop), ...made.map(one => one.swap)],
@@ -49,16 +49,16 @@ export async function planDataBack(
   };
 }
 
-async function dataOf(
+async function planPointRestore(
   point: RestorePoint,
   index: number,
-  { site, run, at }: Pick<Context, 'site' | 'run' | 'at'>,
-  look: Look,
-): Promise<{ before: Step[]; swap: Swap; back: Swap; clear: Swap }> {
+  { site, run, at }: Pick<PlanContext, 'site' | 'run' | 'at'>,
+  look: HostReader,
+): Promise<{ before: Step[]; swap: SwapStep; back: SwapStep; clear: SwapStep }> {
   const { kind, name, archive } = point;
   const text = await look.read(`${archive}.json`);
   if ((kind !== 'docker_volumes' && kind !== 'sqlite') || typeof text !== 'string') {
-    throw new CannotPlan(
+    throw new Failure(
       'restore-unsupported',
       `The backup ${name} (${kind}, ${archive}) can't be brought back within a rollback. Nothing was changed.`,
       'Restore it by action: restore, and roll back without restore_data.',
@@ -66,7 +66,7 @@ async function dataOf(
   }
   const manifest = parseManifest(text);
   if (!manifest) {
-    throw new CannotPlan(
+    throw new Failure(
       'backup-broken',
       `The manifest of the backup ${name} (${archive}.json) can't be used. Nothing was changed.`,
       'Look at it on the host. Roll back without restore_data, or restore another backup.',
@@ -78,7 +78,7 @@ async function dataOf(
   const { path } = await findSource(where, look);
   // A manifest does not decide where the agent writes.
   if (!site.backups.sources.some(root => path === root || path.startsWith(`${root}/`))) {
-    throw new CannotPlan(
+    throw new Failure(
       'path-outside',
       `The backup ${name} says that it is of ${path}, which is not under backups.sources. Nothing was changed.`,
       'Correct backups.sources in agent.yaml, or roll back without restore_data.',
@@ -86,9 +86,9 @@ async function dataOf(
   }
   const next = `${path}.restoring-${run}`;
   const told = `${name}${index === 0 ? '' : ` (${index + 1})`}`;
-  const swap: Omit<Swap, 'name'> = {
+  const swap: Omit<SwapStep, 'name'> = {
     do: 'swap',
-    ...{ path, next, aside: `${path}.before-${stampOf(at)}`, roots: site.backups.sources },
+    ...{ path, next, aside: `${path}.before-${timestampOf(at)}`, roots: site.backups.sources },
     ...(kind === 'sqlite' ? { sides: SIDES } : {}),
   };
   const folder = archive.slice(0, archive.lastIndexOf('/'));

@@ -1,68 +1,68 @@
-import { CannotPlan } from '../../plan/failure.ts';
-import type { Look, Plan, Release } from '../../plan/plan.ts';
-import type { Change, Context, Intent, Site } from '../executor.ts';
-import { healthStep, verifySteps } from '../verify-steps.ts';
+import { Failure } from '../../plan/failure.ts';
+import type { HostReader, Plan, Release } from '../../plan/plan.ts';
+import type { Change, HostSite, Intent, PlanContext } from '../executor.ts';
+import { planHealthCheck, planVerify } from '../verify-steps.ts';
 import {
-  contentOf,
-  forgetImages,
-  keepImages,
-  lookNow,
-  memoryOf,
-  type Now,
-  previousOf,
-  remember,
-  revive,
+  findPreviousRelease,
+  planForgetImages,
+  planKeepImages,
+  planRemember,
+  readStackState,
+  releasedContentPath,
+  reviveOptions,
+  type StackState,
+  stackMemoryFolder,
 } from './current-state.ts';
 import { summarize } from './diff.ts';
-import { planDataBack } from './restore-data.ts';
+import { planDataRestore } from './restore-data.ts';
 import { planShipment } from './ship-files.ts';
-import { change, checkConfig, limits, measure, tidy } from './steps.ts';
+import { parseLimits, planChange, planConfigCheck, planMeasure, planTidy } from './steps.ts';
 import { findTarget } from './target.ts';
-import { changedCompose, planUndo, tagSteps, undoneLate } from './undo.ts';
+import { changedCompose, planLateUndo, planTags, planUndo } from './undo.ts';
 
-type Rollback = Extract<Intent, { action: 'rollback' }>;
+type RollbackIntent = Extract<Intent, { action: 'rollback' }>;
 
 const UNKNOWN: Release = { runs: ['(not known)'], at: '', images: [], files: null, compose: [] };
 
 /** Files, tags and compose files of an earlier release come back, and up brings the stack to them. Nothing is pulled. */
-export async function planRollback(intent: Rollback, context: Context, look: Look): Promise<Plan> {
+export async function planRollback(intent: RollbackIntent, context: PlanContext, look: HostReader): Promise<Plan> {
   const { site } = context;
   const { stack } = intent;
   const target = await findTarget(intent, site, look);
-  const now = await lookNow(stack, target, site, look);
+  const now = await readStackState(stack, target, site, look);
   const release = now.containers === undefined ? UNKNOWN : await findRelease(intent, now, site, look);
   const run = release.runs.at(-1) ?? '';
-  const wanted = (release.files ?? []).map(file => ({ ...file, kept: contentOf(site, stack, file) }));
+  const wanted = (release.files ?? []).map(file => ({ ...file, kept: releasedContentPath(site, stack, file) }));
   const shipment = await planShipment(target.dir, stack, wanted, site, look);
   const ships = wanted.some(({ path }) => `${target.dir}/${path}` === target.file);
   const files = ships ? undefined : await changedCompose(release, stack, site, look);
-  const time = limits(intent.timeout);
-  const tags = tagSteps(release.images, site, 'use');
+  const time = parseLimits(intent.timeout);
+  const tags = planTags(release.images, site, 'use');
   const up = ['--detach', '--no-build', '--remove-orphans'];
-  const bringUp = change('up', target, ['up', '--pull', 'never', ...up], time.up, undefined, { files });
+  const bringUp = planChange('up', target, ['up', '--pull', 'never', ...up], time.up, undefined, { files });
   const isKnown = now.containers !== undefined;
   const data =
     intent.restore_data === true && isKnown
-      ? await planDataBack(now.releases.at(-1), target, time, context, look)
+      ? await planDataRestore(now.releases.at(-1), target, time, context, look)
       : { since: 'up', steps: [], undo: [], cleanup: [] };
-  const changes = changesTo(release, now, [...shipment.writes.map(({ path }) => path)], shipment.removes);
+  const changes = listReleaseChanges(release, now, [...shipment.writes.map(({ path }) => path)], shipment.removes);
   return {
     title: `rollback of ${stack} to ${intent.to ?? 'previous'}${release === UNKNOWN ? '' : ` (run ${run}, ${release.at})`}`,
     summary: now.containers === undefined ? 'Not compared: a dry run looks at nothing.' : summarize(changes),
     changes,
     steps: [
-      measure('before', target.project),
+      planMeasure('before', target.project),
       ...(shipment.step ? [shipment.step] : []),
-      checkConfig(stack, target, site, { files }),
-      ...keepImages(stack, now, site),
+      planConfigCheck(stack, target, site, { files }),
+      ...planKeepImages(stack, now, site),
       ...tags,
-      ...(now.leftovers ? [tidy('tidy', target, site)] : []),
+      ...(now.leftovers ? [planTidy('tidy', target, site)] : []),
       ...data.steps,
       bringUp,
-      healthStep('wait until healthy', target.project, time.healthy, revive(bringUp, now)),
-      ...verifySteps(intent.verify, target.whole, { allow: site.verify, healthy: time.healthy }),
-      measure('after', target.project),
-      remember('remember the release', stack, target, site, {
+      planHealthCheck('wait until healthy', target.project, time.healthy, reviveOptions(bringUp, now)),
+      ...planVerify(intent.verify, target.whole, { allow: site.verify, healthy: time.healthy }),
+      planMeasure('after', target.project),
+      planRemember('remember the release', stack, target, site, {
         files: release.files,
         compose: release.compose,
         of: run,
@@ -75,18 +75,24 @@ export async function planRollback(intent: Rollback, context: Context, look: Loo
         { tagsSince: tags[0]?.name ?? 'up', upSince: data.since, up },
       )),
     ],
-    cleanup: [...data.cleanup, ...forgetImages(stack, now, site)],
-    late: undoneLate({ intent, target, site, now, shipment, time }),
+    cleanup: [...data.cleanup, ...planForgetImages(stack, now, site)],
+    late: planLateUndo({ intent, target, site, now, shipment, time }),
   };
 }
 
 /** The release that is meant, with everything that it takes. Throws CannotPlan: `release-unknown`, `release-incomplete`, `image-gone`. */
-async function findRelease(intent: Rollback, now: Now, site: Site, look: Look): Promise<Release> {
+async function findRelease(
+  intent: RollbackIntent,
+  now: StackState,
+  site: HostSite,
+  look: HostReader,
+): Promise<Release> {
   const { stack, to = 'previous' } = intent;
-  const release = to === 'previous' ? previousOf(now.releases) : now.releases.find(({ runs }) => runs.includes(to));
+  const release =
+    to === 'previous' ? findPreviousRelease(now.releases) : now.releases.find(({ runs }) => runs.includes(to));
   if (!release) {
     const known = now.releases.map(({ runs, at }) => `${runs.at(-1)} (${at})`).join(', ');
-    throw new CannotPlan(
+    throw new Failure(
       'release-unknown',
       to === 'previous'
         ? `There is no release of ${stack} before the one that runs.`
@@ -96,23 +102,23 @@ async function findRelease(intent: Rollback, now: Now, site: Site, look: Look): 
   }
   for (const { service, reference, image } of release.images) {
     if ((await look.engine(`/images/${encodeURIComponent(image)}/json`)) !== null) continue;
-    throw new CannotPlan(
+    throw new Failure(
       'image-gone',
       `The image ${image.slice(0, 19)} that ${service} ran (${reference}) is not on the host any more. Nothing was changed.`,
       'Choose another release, or roll out a version that the registry has.',
     );
   }
-  const kept = (await look.list(`${memoryOf(site, stack)}/files`)) ?? [];
+  const kept = (await look.list(`${stackMemoryFolder(site, stack)}/files`)) ?? [];
   const missing = (release.files ?? []).find(({ sha256 }) => !kept.includes(sha256));
   if (!missing) return release;
-  throw new CannotPlan(
+  throw new Failure(
     'release-incomplete',
     `The content of ${missing.path} as it was then is not kept. Nothing was changed.`,
     'Revert the change in the repository, and roll that out.',
   );
 }
 
-function changesTo(release: Release, now: Now, writes: string[], removes: string[]): Change[] {
+function listReleaseChanges(release: Release, now: StackState, writes: string[], removes: string[]): Change[] {
   return [
     ...writes.map((path): Change => ({ subject: path, change: 'write', details: [] })),
     ...removes.map((path): Change => ({ subject: path, change: 'remove', details: ['not part of that release'] })),

@@ -1,26 +1,34 @@
-import type { Look, Plan } from '../../plan/plan.ts';
-import type { Context } from '../executor.ts';
+import type { HostReader, Plan } from '../../plan/plan.ts';
+import type { PlanContext } from '../executor.ts';
 import { planBlueGreen } from './blue-green.ts';
 import { planCanary } from './canary.ts';
-import { FIRST_RELEASE, forgetImages, keepImages, lookNow, remember } from './current-state.ts';
+import { FIRST_RELEASE, planForgetImages, planKeepImages, planRemember, readStackState } from './current-state.ts';
 import { compareStack, summarize } from './diff.ts';
-import { restorePoints } from './required-backups.ts';
+import { findRestorePoints } from './required-backups.ts';
 import { planShipment } from './ship-files.ts';
-import { checkConfig, limits, measure, pull, tidy } from './steps.ts';
-import { type Ground, type Rollout, recreate, type Strategy } from './strategy.ts';
+import { parseLimits, planConfigCheck, planMeasure, planPull, planTidy } from './steps.ts';
+import { planRecreate, type RolloutIntent, type Strategy, type StrategyContext } from './strategy.ts';
 import { findTarget } from './target.ts';
-import { undoneLate } from './undo.ts';
+import { planLateUndo } from './undo.ts';
 
-export async function planRollout(intent: Rollout, context: Context, look: Look): Promise<Plan> {
+export async function planRollout(intent: RolloutIntent, context: PlanContext, look: HostReader): Promise<Plan> {
   const { site, files, compare } = context;
-  const points = restorePoints(intent, context);
+  const points = findRestorePoints(intent, context);
   const tied = points.length === 0 ? {} : { points };
   const target = await findTarget(intent, site, look, files);
   const [shipment, now] = await Promise.all([
     planShipment(target.dir, intent.stack, files, site, look),
-    lookNow(intent.stack, target, site, look),
+    readStackState(intent.stack, target, site, look),
   ]);
-  const ground: Ground = { ...context, intent, target, now, shipment, time: limits(intent.timeout), look };
+  const ground: StrategyContext = {
+    ...context,
+    intent,
+    target,
+    now,
+    shipment,
+    time: parseLimits(intent.timeout),
+    look,
+  };
   const strategy = await strategyOf(ground);
   const after = strategy.after ?? target;
   const shipped = shipment.step ? files.map(({ path, mode, sha256 }) => ({ path, mode, sha256 })) : shipment.earlier;
@@ -31,38 +39,38 @@ export async function planRollout(intent: Rollout, context: Context, look: Look)
     summary: compare ? summarize(changes) : 'Not compared: a run finds out by doing it.',
     changes,
     steps: [
-      measure('before', target.project),
+      planMeasure('before', target.project),
       ...(isFirst
         ? [
-            remember('remember what ran', intent.stack, target, site, {
+            planRemember('remember what ran', intent.stack, target, site, {
               files: shipment.earlier,
               as: FIRST_RELEASE,
             }),
           ]
         : []),
       ...(shipment.step ? [shipment.step] : []),
-      checkConfig(intent.stack, target, site),
-      ...keepImages(intent.stack, now, site),
-      pull(target, strategy.pulls, ground.time.pull),
-      ...(now.leftovers ? [tidy('tidy', target, site)] : []),
+      planConfigCheck(intent.stack, target, site),
+      ...planKeepImages(intent.stack, now, site),
+      planPull(target, strategy.pulls, ground.time.pull),
+      ...(now.leftovers ? [planTidy('tidy', target, site)] : []),
       ...strategy.steps,
-      measure('after', after.project),
-      remember('remember the release', intent.stack, after, site, { files: shipped, ...tied }),
+      planMeasure('after', after.project),
+      planRemember('remember the release', intent.stack, after, site, { files: shipped, ...tied }),
     ],
     undo: strategy.undo,
-    cleanup: forgetImages(intent.stack, now, site),
-    late: undoneLate(ground),
+    cleanup: planForgetImages(intent.stack, now, site),
+    late: planLateUndo(ground),
     ...(points.length === 0 ? {} : { restorePoints: points }),
   };
 }
 
-function strategyOf(ground: Ground): Promise<Strategy> {
+function strategyOf(ground: StrategyContext): Promise<Strategy> {
   switch (ground.intent.strategy) {
     case 'canary':
       return planCanary(ground);
     case 'blue-green':
       return planBlueGreen(ground);
     default:
-      return recreate(ground);
+      return planRecreate(ground);
   }
 }

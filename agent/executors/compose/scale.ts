@@ -1,23 +1,23 @@
-import type { Look, Plan } from '../../plan/plan.ts';
-import type { Context, Intent } from '../executor.ts';
-import { healthStep, verifySteps } from '../verify-steps.ts';
-import { lookNow, revive } from './current-state.ts';
+import type { HostReader, Plan } from '../../plan/plan.ts';
+import type { Intent, PlanContext } from '../executor.ts';
+import { planHealthCheck, planVerify } from '../verify-steps.ts';
+import { readStackState, reviveOptions } from './current-state.ts';
 import { compareScale, summarize } from './diff.ts';
-import { change, checkConfig, limits, measure, tidy } from './steps.ts';
+import { parseLimits, planChange, planConfigCheck, planMeasure, planTidy } from './steps.ts';
 import { findTarget } from './target.ts';
 
-type Scale = Extract<Intent, { action: 'scale' }>;
+type ScaleIntent = Extract<Intent, { action: 'scale' }>;
 
 /** One service gets as many containers as asked for; `--no-deps` and `--no-recreate` leave everything else alone. */
-export async function planScale(intent: Scale, { site, compare }: Context, look: Look): Promise<Plan> {
+export async function planScale(intent: ScaleIntent, { site, compare }: PlanContext, look: HostReader): Promise<Plan> {
   const target = await findTarget(intent, site, look);
   const { service, replicas, stack, verify } = intent;
-  const now = await lookNow(stack, target, site, look);
+  const now = await readStackState(stack, target, site, look);
   const before = now.containers?.filter(one => one.service === service && one.running).length;
-  const time = limits(intent.timeout);
+  const time = parseLimits(intent.timeout);
   const changes = compare ? await compareScale(intent, target, look) : [];
   const scaled = (name: string, to: number) =>
-    change(
+    planChange(
       name,
       target,
       ['up', '--detach', '--no-build', '--no-recreate', '--no-deps', '--scale', `${service}=${to}`, service],
@@ -29,13 +29,13 @@ export async function planScale(intent: Scale, { site, compare }: Context, look:
       },
     );
   const healthy = (name: string, to: number) =>
-    healthStep(name, target.project, time.healthy, {
+    planHealthCheck(name, target.project, time.healthy, {
       replicas: { [service]: to },
-      ...revive(scaled('scale again', to), now),
+      ...reviveOptions(scaled('scale again', to), now),
     });
   const back = before ?? 1;
   const checks = (again: boolean) =>
-    verifySteps(verify, target.whole, { allow: site.verify, healthy: time.healthy, again }).map(step =>
+    planVerify(verify, target.whole, { allow: site.verify, healthy: time.healthy, again }).map(step =>
       again ? { ...step, ifBegan: 'scale' } : step,
     );
   return {
@@ -43,25 +43,25 @@ export async function planScale(intent: Scale, { site, compare }: Context, look:
     summary: compare ? summarize(changes) : 'Not compared: a run finds out by doing it.',
     changes,
     steps: [
-      measure('before', target.project),
-      checkConfig(intent.stack, target, site),
+      planMeasure('before', target.project),
+      planConfigCheck(intent.stack, target, site),
       scaled('scale', replicas),
       healthy('wait until healthy', replicas),
       ...checks(false),
-      measure('after', target.project),
+      planMeasure('after', target.project),
     ],
     undo:
       intent.on_failure === 'stop'
         ? [
-            { ...tidy('tidy up', target, site), ifCut: 'scale' },
+            { ...planTidy('tidy up', target, site), ifCut: 'scale' },
             { ...scaled('scale once more', replicas), ifCut: 'scale' },
           ]
         : [
-            { ...tidy('tidy up', target, site), ifBegan: 'scale' },
+            { ...planTidy('tidy up', target, site), ifBegan: 'scale' },
             { ...scaled('scale back', back), ifBegan: 'scale' },
             { ...healthy('wait until healthy again', back), ifBegan: 'scale' },
             ...checks(true),
-            { ...measure('after', target.project, 'images after undo'), ifBegan: 'scale' },
+            { ...planMeasure('after', target.project, 'images after undo'), ifBegan: 'scale' },
           ],
     cleanup: [],
   };

@@ -1,15 +1,15 @@
-import { CannotPlan } from '../../plan/failure.ts';
-import type { Answer, FileChange, Look, ReleasedFile, Write } from '../../plan/plan.ts';
-import type { Site } from '../executor.ts';
+import { Failure } from '../../plan/failure.ts';
+import type { FileChange, HostReader, ReadResult, ReleasedFile, WriteStep } from '../../plan/plan.ts';
+import type { HostSite } from '../executor.ts';
 
 /** The record of what rollouts have shipped to a stack's folder. */
-interface Manifest {
+interface ShipmentRecord {
   version: 1;
   files: { path: string; sha256: string; mode: number }[];
 }
 
 /** What the files of a stack are meant to be. */
-export interface Wanted {
+export interface FileToShip {
   path: string;
   mode: number;
   sha256: string;
@@ -19,8 +19,8 @@ export interface Wanted {
 
 export interface Shipment {
   /** Undefined where nothing is shipped. */
-  step: Write | undefined;
-  writes: Wanted[];
+  step: WriteStep | undefined;
+  writes: FileToShip[];
   removes: string[];
   /** What lay there by earlier rollouts; null where none had shipped anything. */
   earlier: ReleasedFile[] | null;
@@ -36,25 +36,25 @@ export const WRITE_STEP = 'write files';
 export async function planShipment(
   dir: string,
   stack: string,
-  files: Wanted[],
-  site: Site,
-  look: Look,
+  files: FileToShip[],
+  site: HostSite,
+  look: HostReader,
 ): Promise<Shipment> {
   const record = `${site.memory}/${stack}/shipped.json`;
   const text = await look.read(record);
-  const earlier = readManifest(text, record);
+  const earlier = readRecord(text, record);
   const known = text ? earlier.files : null;
   if (files.length === 0) return { step: undefined, writes: [], removes: [], earlier: known };
   const now = new Set(files.map(file => file.path));
   const removed = earlier.files.filter(file => !now.has(file.path));
   for (const file of files) await checkEnvFile(dir, file, earlier, look);
 
-  const manifest = (listed: Manifest['files']): FileChange => ({
+  const manifest = (listed: ShipmentRecord['files']): FileChange => ({
     path: record,
     root: site.memory,
     own: true,
     mode: 0o600,
-    content: { text: `${JSON.stringify({ version: 1, files: listed } satisfies Manifest, null, 1)}\n` },
+    content: { text: `${JSON.stringify({ version: 1, files: listed } satisfies ShipmentRecord, null, 1)}\n` },
   });
   const mine = files.map(({ path, sha256, mode }) => ({ path, sha256, mode }));
   const changes: FileChange[] = [
@@ -82,24 +82,24 @@ export async function planShipment(
 }
 
 /** Secrets on the host live in such files: one that no rollout shipped is never overwritten. */
-async function checkEnvFile(dir: string, file: Wanted, earlier: Manifest, look: Look): Promise<void> {
+async function checkEnvFile(dir: string, file: FileToShip, earlier: ShipmentRecord, look: HostReader): Promise<void> {
   const name = file.path.split('/').at(-1) ?? '';
   if (!/(^|\.)env(\.|$)/i.test(name) || earlier.files.some(known => known.path === file.path)) return;
   const folder = `${dir}/${file.path}`.slice(0, -name.length - 1);
   if (!(await look.list(folder))?.includes(name)) return;
-  throw new CannotPlan(
+  throw new Failure(
     'env-file-not-ours',
     `${folder}/${name} exists on the host and was not shipped by a rollout.`,
     `Leave ${file.path} out of source_dir, or move the file on the host away.`,
   );
 }
 
-function readManifest(text: Answer<string>, record: string): Manifest {
+function readRecord(text: ReadResult<string>, record: string): ShipmentRecord {
   if (!text) return { version: 1, files: [] };
   try {
-    return JSON.parse(text) as Manifest;
+    return JSON.parse(text) as ShipmentRecord;
   } catch {
-    throw new CannotPlan(
+    throw new Failure(
       'record-unreadable',
       `${record} can't be read.`,
       'Remove it on the host; files shipped earlier then stay where they are.',

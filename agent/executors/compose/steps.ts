@@ -1,6 +1,13 @@
-import type { ComposeProject, JudgeConfig, Measure, Milliseconds, Start, Tidy } from '../../plan/plan.ts';
-import { parseDuration, type Site } from '../executor.ts';
-import type { Target, Variant } from './target.ts';
+import type {
+  ComposeProject,
+  JudgeConfigStep,
+  MeasureStep,
+  Milliseconds,
+  StartStep,
+  TidyStep,
+} from '../../plan/plan.ts';
+import { type HostSite, parseDuration } from '../executor.ts';
+import type { ComposeTarget, ComposeVariant } from './target.ts';
 
 const MINUTE = 60_000;
 /** A pull that has said nothing and moved nothing for so long hangs. */
@@ -25,21 +32,26 @@ const IN_BETWEEN = {
   pause: 1_000,
 };
 
-export interface Limits {
+export interface StepLimits {
   pull: Milliseconds;
   up: Milliseconds;
   healthy: Milliseconds;
 }
 
 /** How long each long step may take; an intent's `timeout` bounds them all. */
-export function limits(timeout: string | undefined): Limits {
+export function parseLimits(timeout: string | undefined): StepLimits {
   if (timeout === undefined) return { pull: 20 * MINUTE, up: 10 * MINUTE, healthy: 5 * MINUTE };
   const given = parseDuration(timeout);
   return { pull: given, up: given, healthy: given };
 }
 
 /** `stack`: whose grants count. */
-export function checkConfig(stack: string, target: Target, site: Site, variant: Variant = {}): JudgeConfig {
+export function planConfigCheck(
+  stack: string,
+  target: ComposeTarget,
+  site: HostSite,
+  variant: ComposeVariant = {},
+): JudgeConfigStep {
   const { binds, ports, socket } = site.compose;
   return {
     do: 'judge-config',
@@ -52,7 +64,7 @@ export function checkConfig(stack: string, target: Target, site: Site, variant: 
   };
 }
 
-export function pull(target: Target, services: string[], timeout: Milliseconds): Start {
+export function planPull(target: ComposeTarget, services: string[], timeout: Milliseconds): StartStep {
   return {
     do: 'start',
     name: 'pull',
@@ -71,17 +83,17 @@ export function pull(target: Target, services: string[], timeout: Milliseconds):
 }
 
 /** A compose command that changes what runs. Twice is as good as once: compose brings the stack to what its file says. */
-export function change(
+export function planChange(
   name: string,
-  target: Target,
+  target: ComposeTarget,
   args: string[],
   timeout: Milliseconds,
-  failure: Start['failure'] = {
+  failure: StartStep['failure'] = {
     code: 'up-failed',
     remedy: 'Read the step’s output; "docker compose ps -a" on the host tells what runs.',
   },
-  variant: Variant = {},
-): Start {
+  variant: ComposeVariant = {},
+): StartStep {
   return {
     do: 'start',
     name,
@@ -96,7 +108,7 @@ export function change(
 }
 
 /** A docker command on containers or images by id. */
-export function docker(name: string, argv: [string, ...string[]], more: Partial<Start> = {}): Start {
+export function planDockerCall(name: string, argv: [string, ...string[]], more: Partial<StartStep> = {}): StartStep {
   return {
     do: 'start',
     name,
@@ -110,10 +122,10 @@ export function docker(name: string, argv: [string, ...string[]], more: Partial<
 }
 
 /** What a killed compose left half made goes before compose is asked again: it would take the leftover for the service. */
-export function tidy(name: string, target: Target, site: Site): Tidy {
+export function planTidy(name: string, target: ComposeTarget, site: HostSite): TidyStep {
   return { do: 'tidy', name, project: target.whole, docker: site.docker, timeout: 2 * MINUTE };
 }
 
-export function measure(as: 'before' | 'after', project: ComposeProject, name = `images ${as}`): Measure {
+export function planMeasure(as: 'before' | 'after', project: ComposeProject, name = `images ${as}`): MeasureStep {
   return { do: 'measure', name, what: 'images', as, project };
 }

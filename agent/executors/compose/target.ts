@@ -1,8 +1,8 @@
-import { CannotPlan } from '../../plan/failure.ts';
-import type { Answer, ComposeProject, Look } from '../../plan/plan.ts';
-import type { Claim, Intent, Shipped, Site } from '../executor.ts';
+import { Failure } from '../../plan/failure.ts';
+import type { ComposeProject, HostReader, ReadResult } from '../../plan/plan.ts';
+import type { HostSite, Intent, PathClaim, ShippedFileRef } from '../executor.ts';
 
-export type OnStack = Extract<Intent, { action: 'rollout' | 'scale' | 'rollback' }>;
+export type StackIntent = Extract<Intent, { action: 'rollout' | 'scale' | 'rollback' }>;
 
 /** In compose's own order of search. */
 const COMPOSE_FILES = ['compose.yaml', 'compose.yml', 'docker-compose.yml', 'docker-compose.yaml'];
@@ -15,13 +15,13 @@ const VERSION_FOR = 600_000;
 export const GREEN = '-green';
 
 /** Which compose files and project a compose command is about, where they are not the ones that compose finds itself. */
-export interface Variant {
+export interface ComposeVariant {
   files?: string[] | undefined;
   project?: string | undefined;
 }
 
 /** The stack on this host: where it is, and how compose is called for it. */
-export interface Target {
+export interface ComposeTarget {
   dir: string;
   /** Whether the folder had a compose file before; undefined: not known. */
   hadComposeFile: boolean | undefined;
@@ -32,21 +32,21 @@ export interface Target {
   /** The compose file that lies on the host, absolute; undefined where there is none or it is not known which. */
   file: string | undefined;
   /** argv of a compose command for this stack. */
-  compose(args: string[], variant?: Variant): [string, ...string[]];
+  compose(args: string[], variant?: ComposeVariant): [string, ...string[]];
 }
 
-export function stackDir(intent: OnStack, site: Site): string {
+export function stackDir(intent: StackIntent, site: HostSite): string {
   return `${site.stacksRoot}/${intent.stack}`;
 }
 
 /** The intent's compose file as an absolute path, or undefined where compose looks for one itself. */
-export function composeFile(intent: OnStack, site: Site): string | undefined {
+export function composeFile(intent: StackIntent, site: HostSite): string | undefined {
   if (intent.compose === undefined) return undefined;
   return intent.compose.startsWith('/') ? intent.compose : `${stackDir(intent, site)}/${intent.compose}`;
 }
 
 /** Both the stack's folder and a compose file that is named must stay in their place. */
-export function claimsOf(intent: OnStack, site: Site): Claim[] {
+export function listStackClaims(intent: StackIntent, site: HostSite): PathClaim[] {
   const dir = stackDir(intent, site);
   const file = composeFile(intent, site);
   const to = intent.action === 'rollout' ? intent.switch : undefined;
@@ -61,13 +61,18 @@ export function claimsOf(intent: OnStack, site: Site): Claim[] {
  * Finds the stack and its compose file. `ships` are the files that the rollout brings along: one of them may be the
  * compose file. Throws CannotPlan: `stack-missing`, `compose-file-missing`, `compose-too-old`, `program-missing`.
  */
-export async function findTarget(intent: OnStack, site: Site, look: Look, files: Shipped[] = []): Promise<Target> {
+export async function findTarget(
+  intent: StackIntent,
+  site: HostSite,
+  look: HostReader,
+  files: ShippedFileRef[] = [],
+): Promise<ComposeTarget> {
   const dir = stackDir(intent, site);
   const ships = files.map(file => file.path);
   const named = composeFile(intent, site);
   const names = await look.list(dir);
   if (names === null) {
-    throw new CannotPlan(
+    throw new Failure(
       'stack-missing',
       `There is no folder ${dir} on the host.`,
       'Make the folder, or correct the stack’s name.',
@@ -76,7 +81,7 @@ export async function findTarget(intent: OnStack, site: Site, look: Look, files:
   const hadComposeFile = await hasComposeFile(dir, named, names, look);
   const brings = ships.some(path => (named === undefined ? COMPOSE_FILES.includes(path) : `${dir}/${path}` === named));
   if (hadComposeFile === false && !brings) {
-    throw new CannotPlan(
+    throw new Failure(
       'compose-file-missing',
       named === undefined ? `${dir} holds no compose file.` : `${named} is not there.`,
       `Put ${named ?? `${dir}/compose.yaml`} there, or ship it with "source_dir".`,
@@ -110,7 +115,11 @@ export async function findTarget(intent: OnStack, site: Site, look: Look, files:
 }
 
 /** The compose file that a rollout brings along, where it brings one. */
-export function shippedComposeFile(intent: OnStack, site: Site, files: Shipped[]): Shipped | undefined {
+export function shippedComposeFile(
+  intent: StackIntent,
+  site: HostSite,
+  files: ShippedFileRef[],
+): ShippedFileRef | undefined {
   const named = composeFile(intent, site);
   const dir = stackDir(intent, site);
   if (named !== undefined) return files.find(({ path }) => `${dir}/${path}` === named);
@@ -122,11 +131,11 @@ export function shippedComposeFile(intent: OnStack, site: Site, files: Shipped[]
 }
 
 /** After a blue-green rollout the stack may live in the project that bears the second name. */
-async function greenProject(dir: string, look: Look): Promise<string | undefined> {
+async function greenProject(dir: string, look: HostReader): Promise<string | undefined> {
   const label = [`com.docker.compose.project.working_dir=${dir}`, 'com.docker.compose.oneoff=False'];
   const listed = (await look.engine(
     `/containers/json?all=1&filters=${encodeURIComponent(JSON.stringify({ label }))}`,
-  )) as Answer<{ Labels: Record<string, string> }[]>;
+  )) as ReadResult<{ Labels: Record<string, string> }[]>;
   const names = new Set((listed ?? []).map(({ Labels }) => Labels['com.docker.compose.project'] ?? ''));
   const [only] = names;
   return names.size === 1 && only?.endsWith(GREEN) ? only : undefined;
@@ -135,8 +144,8 @@ async function greenProject(dir: string, look: Look): Promise<string | undefined
 async function hasComposeFile(
   dir: string,
   named: string | undefined,
-  names: Answer<string[]>,
-  look: Look,
+  names: ReadResult<string[]>,
+  look: HostReader,
 ): Promise<boolean | undefined> {
   if (!names) return undefined;
   if (named === undefined) {
@@ -149,19 +158,19 @@ async function hasComposeFile(
   return beside?.includes(named.slice(slash + 1)) ?? false;
 }
 
-async function checkVersion(site: Site, look: Look): Promise<void> {
+async function checkVersion(site: HostSite, look: HostReader): Promise<void> {
   const answer = await look.ask([site.docker, 'compose', 'version', '--short'], { keepFor: VERSION_FOR });
   if (!answer) return;
   const [, major, minor] = /^v?(\d+)\.(\d+)/.exec(answer.stdout.trim()) ?? [];
   if (answer.code !== 0 || major === undefined || minor === undefined) {
-    throw new CannotPlan(
+    throw new Failure(
       'program-missing',
       `"${site.docker} compose version" does not answer: ${answer.stderr.trim().slice(0, 200) || 'no output'}`,
       'Install Docker Compose 2.21 or newer on the host.',
     );
   }
   if (Number(major) < MINIMUM[0] || (Number(major) === MINIMUM[0] && Number(minor) < MINIMUM[1])) {
-    throw new CannotPlan(
+    throw new Failure(
       'compose-too-old',
       `Docker Compose ${answer.stdout.trim()} is too old.`,
       `Install Docker Compose ${MINIMUM.join('.')} or newer on the host.`,

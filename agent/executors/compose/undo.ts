@@ -1,24 +1,24 @@
-import type { Look, Release, Start, Step } from '../../plan/plan.ts';
-import type { Intent, Site, Verify } from '../executor.ts';
-import { healthStep, verifySteps } from '../verify-steps.ts';
-import { contentOf, FIRST_RELEASE, type Now, remember, revive } from './current-state.ts';
+import type { HostReader, Release, StartStep, Step } from '../../plan/plan.ts';
+import type { HostSite, Intent, Verify } from '../executor.ts';
+import { planHealthCheck, planVerify } from '../verify-steps.ts';
+import { FIRST_RELEASE, planRemember, releasedContentPath, reviveOptions, type StackState } from './current-state.ts';
 import { type Shipment, WRITE_STEP } from './ship-files.ts';
-import { change, docker, type Limits, measure, tidy } from './steps.ts';
-import type { Target } from './target.ts';
+import { planChange, planDockerCall, planMeasure, planTidy, type StepLimits } from './steps.ts';
+import type { ComposeTarget } from './target.ts';
 
 /** What a way back is planned from. */
-export interface Ground {
+export interface UndoContext {
   intent: { stack: string; verify?: Verify | undefined; on_failure?: Intent['on_failure'] };
-  target: Target;
-  site: Site;
-  now: Now;
+  target: ComposeTarget;
+  site: HostSite;
+  now: StackState;
   shipment: Shipment;
-  time: Limits;
-  look: Look;
+  time: StepLimits;
+  look: HostReader;
 }
 
 /** What it is the way back from. */
-export interface Undoing {
+export interface UndoOptions {
   /** The step from which on images may have got other tags. */
   tagsSince: string;
   /** The step from which on containers may have been changed, and the arguments of `up` for the way back. */
@@ -34,15 +34,15 @@ export interface Undoing {
  * worked; then the same checks. Where nothing ran before, there is nothing to bring back: files go back unless containers
  * of the new ones may be there.
  */
-export async function planUndo(ground: Ground, undoing: Undoing): Promise<Step[]> {
+export async function planUndo(ground: UndoContext, undoing: UndoOptions): Promise<Step[]> {
   const { target, shipment, time, now, site } = ground;
   const { upSince } = undoing;
   const restore: Step = { do: 'restore', name: 'put files back', of: WRITE_STEP, ifBegan: WRITE_STEP };
-  if (ground.intent.on_failure === 'stop') return repair(ground, undoing);
+  if (ground.intent.on_failure === 'stop') return planRepair(ground, undoing);
   const ranBefore = now.containers === undefined || now.containers.length > 0;
   if (!ranBefore) return shipment.step ? [{ ...restore, unlessBegan: upSince }] : [];
   const compose = await earlierCompose(ground);
-  const up = change('up again', target, ['up', '--pull', 'never', ...undoing.up], time.up, undefined, {
+  const up = planChange('up again', target, ['up', '--pull', 'never', ...undoing.up], time.up, undefined, {
     files: compose,
   });
   const since = { ifBegan: upSince };
@@ -50,30 +50,33 @@ export async function planUndo(ground: Ground, undoing: Undoing): Promise<Step[]
   const bringBack: Step[] = beside
     ? [
         {
-          ...tidy('remove the new', target, site),
+          ...planTidy('remove the new', target, site),
           project: target.project,
           keep: beside.ids,
           changes: true,
           ...since,
           unlessBegan: beside.step,
         },
-        ...[tidy('tidy up', target, site), up].map(step => ({ ...step, ifBegan: beside.step })),
+        ...[planTidy('tidy up', target, site), up].map(step => ({ ...step, ifBegan: beside.step })),
       ]
-    : [tidy('tidy up', target, site), up].map(step => ({ ...step, ...since }));
-  const healthy = healthStep('wait until healthy again', target.project, time.healthy, {
+    : [planTidy('tidy up', target, site), up].map(step => ({ ...step, ...since }));
+  const healthy = planHealthCheck('wait until healthy again', target.project, time.healthy, {
     ...(undoing.replicas ? { replicas: undoing.replicas } : {}),
-    ...revive(up, now),
+    ...reviveOptions(up, now),
   });
-  const checks = verifySteps(ground.intent.verify, target.whole, {
+  const checks = planVerify(ground.intent.verify, target.whole, {
     allow: site.verify,
     healthy: time.healthy,
     again: true,
   });
   return [
     ...(shipment.step ? [restore] : []),
-    ...imagesBack(now, site).map(step => ({ ...step, ifBegan: undoing.tagsSince })),
+    ...planImageTags(now, site).map(step => ({ ...step, ifBegan: undoing.tagsSince })),
     ...bringBack,
-    ...[healthy, ...checks, measure('after', target.project, 'images after undo')].map(step => ({ ...step, ...since })),
+    ...[healthy, ...checks, planMeasure('after', target.project, 'images after undo')].map(step => ({
+      ...step,
+      ...since,
+    })),
   ];
 }
 
@@ -81,17 +84,17 @@ export async function planUndo(ground: Ground, undoing: Undoing): Promise<Step[]
  * What belongs to undoing a change of a stack that had succeeded, beside its way back: what runs again is the newest release.
  * Where nothing had run before, the containers go; volumes stay.
  */
-export function undoneLate({ intent, target, site, now, shipment, time }: Omit<Ground, 'look'>): Step[] {
+export function planLateUndo({ intent, target, site, now, shipment, time }: Omit<UndoContext, 'look'>): Step[] {
   if (intent.on_failure === 'stop') return [];
   if (now.containers?.length === 0) {
-    const down = change('down', target, ['down', '--remove-orphans'], time.up);
+    const down = planChange('down', target, ['down', '--remove-orphans'], time.up);
     return shipment.step
       ? [down, { do: 'restore', name: 'put files back', of: WRITE_STEP, ifBegan: WRITE_STEP }]
       : [down];
   }
   const newest = now.releases.at(-1);
   return [
-    remember('remember what was put back', intent.stack, target, site, {
+    planRemember('remember what was put back', intent.stack, target, site, {
       files: newest ? newest.files : shipment.earlier,
       compose: newest?.compose,
       of: newest?.runs.at(-1) ?? FIRST_RELEASE,
@@ -100,17 +103,17 @@ export function undoneLate({ intent, target, site, now, shipment, time }: Omit<G
 }
 
 /** What was stopped half-way is brought to an end, where nothing is to be brought back: a service must not stay down. */
-function repair({ target, site, time }: Ground, { up, upSince }: Undoing): Step[] {
+function planRepair({ target, site, time }: UndoContext, { up, upSince }: UndoOptions): Step[] {
   return [
-    { ...tidy('tidy up', target, site), ifCut: upSince },
-    { ...change('up once more', target, ['up', ...up], time.up), ifCut: upSince },
+    { ...planTidy('tidy up', target, site), ifCut: upSince },
+    { ...planChange('up once more', target, ['up', ...up], time.up), ifCut: upSince },
   ];
 }
 
 /** Tags back on the images that ran, for references that are tags. */
-export function imagesBack({ containers = [] }: Pick<Now, 'containers'>, site: Site): Start[] {
+export function planImageTags({ containers = [] }: Pick<StackState, 'containers'>, site: HostSite): StartStep[] {
   const images = new Map(containers.map(({ reference, image }) => [reference, image]));
-  return tagSteps(
+  return planTags(
     [...images].map(([reference, image]) => ({ reference, image })),
     site,
     'put back',
@@ -118,11 +121,11 @@ export function imagesBack({ containers = [] }: Pick<Now, 'containers'>, site: S
 }
 
 /** One step for each reference that can be given to an image. */
-export function tagSteps(images: { reference: string; image: string }[], site: Site, verb: string): Start[] {
+export function planTags(images: { reference: string; image: string }[], site: HostSite, verb: string): StartStep[] {
   const taggable = images.filter(({ reference }) => !reference.includes('@') && !reference.startsWith('sha256:'));
   const once = new Map(taggable.map(({ reference, image }) => [reference, image]));
   return [...once].map(([reference, image]) =>
-    docker(`${verb} ${reference}`, [site.docker, 'image', 'tag', image, reference], {
+    planDockerCall(`${verb} ${reference}`, [site.docker, 'image', 'tag', image, reference], {
       failure: {
         code: 'image-gone',
         remedy: `The image ${image.slice(0, 19)} is not on the host any more. Pull ${reference} as it was, or restore it.`,
@@ -132,7 +135,7 @@ export function tagSteps(images: { reference: string; image: string }[], site: S
 }
 
 /** The compose files of the newest release, where those on the host have been changed since by hand. */
-async function earlierCompose({ intent, site, now, shipment, look }: Ground): Promise<string[] | undefined> {
+async function earlierCompose({ intent, site, now, shipment, look }: UndoContext): Promise<string[] | undefined> {
   const newest = now.releases.at(-1);
   return newest && !shipment.step ? changedCompose(newest, intent.stack, site, look) : undefined;
 }
@@ -141,10 +144,10 @@ async function earlierCompose({ intent, site, now, shipment, look }: Ground): Pr
 export async function changedCompose(
   release: Release,
   stack: string,
-  site: Site,
-  look: Look,
+  site: HostSite,
+  look: HostReader,
 ): Promise<string[] | undefined> {
-  const kept = release.compose.map(file => contentOf(site, stack, file));
+  const kept = release.compose.map(file => releasedContentPath(site, stack, file));
   const texts = await Promise.all(
     release.compose.map(async (file, index) => [await look.read(file.path), await look.read(kept[index] ?? '')]),
   );

@@ -1,24 +1,24 @@
-import type { Look, Plan, Start } from '../../plan/plan.ts';
-import { databaseExecutor } from '../backup/database-executor.ts';
+import type { HostReader, Plan, StartStep } from '../../plan/plan.ts';
+import { createDatabaseExecutor } from '../backup/database-executor.ts';
 import {
-  changesOf,
-  checkTarget,
-  clearPartial,
-  pruneOf,
-  readBack,
-  shelfOf,
-  summaryOf,
-  timesOf,
+  findBackupGroup,
+  listBackupChanges,
+  parseTimeouts,
+  planPartialCleanup,
+  planPrune,
+  planReadBack,
+  planTargetCheck,
+  summarizeGroup,
 } from '../backup/group.ts';
-import type { Context, Intent } from '../executor.ts';
-import { drillSteps, planDrill } from './drill.ts';
+import type { Intent, PlanContext } from '../executor.ts';
+import { planDrill, planMysqlDrillSteps } from './drill.ts';
 import { type MysqlRestore, planRestore } from './restore.ts';
-import { callAt, dumpOf, findMysql, findProgram, packed } from './server.ts';
+import { createServerCall, findMysql, findProgram, planMysqlDump, planPack } from './server.ts';
 
-type MysqlBackup = Extract<Intent, { action: 'backup'; database_type: 'mysql' | 'mariadb' }>;
+type MysqlBackupIntent = Extract<Intent, { action: 'backup'; database_type: 'mysql' | 'mariadb' }>;
 
 /** MySQL and MariaDB databases, by the server's own programs. */
-export const mysql = databaseExecutor<MysqlBackup, MysqlRestore>({
+export const mysql = createDatabaseExecutor<MysqlBackupIntent, MysqlRestore>({
   kind: 'mysql',
   types: ['mysql', 'mariadb'],
   locks: intent =>
@@ -30,28 +30,28 @@ export const mysql = databaseExecutor<MysqlBackup, MysqlRestore>({
   drill: planDrill,
 });
 
-async function planBackup(intent: MysqlBackup, context: Context, look: Look): Promise<Plan> {
+async function planBackup(intent: MysqlBackupIntent, context: PlanContext, look: HostReader): Promise<Plan> {
   const { site, at, run } = context;
   const server = await findMysql(intent, site, look);
   const { program, version } = await findProgram(server, ['mariadb-dump', 'mysqldump'], site, look);
-  const shelf = await shelfOf(intent, context, look);
+  const shelf = await findBackupGroup(intent, context, look);
   const { folder, partial, last } = shelf;
   const { database, compress = 'zstd' } = intent;
-  const times = timesOf(intent);
+  const times = parseTimeouts(intent);
   const dump = `${folder}/${partial}/${database}.sql`;
-  const { file, pack } = packed(dump, compress, times);
-  const call = callAt(server, site, times);
-  const drilling: { steps: Start[]; cleanup: Start[] } =
+  const { file, pack } = planPack(dump, compress, times);
+  const call = createServerCall(server, site, times);
+  const drilling: { steps: StartStep[]; cleanup: StartStep[] } =
     intent.verify_level === 'drill' && server.container
-      ? drillSteps(run, server.container.Image, dump, site, times, version)
+      ? planMysqlDrillSteps(run, server.container.Image, dump, site, times, version)
       : { steps: [], cleanup: [] };
   return {
     title: `backup of the database ${database} in ${server.name} to ${folder}`,
-    summary: summaryOf(shelf),
-    changes: changesOf(shelf, intent, at),
+    summary: summarizeGroup(shelf),
+    changes: listBackupChanges(shelf, intent, at),
     steps: [
-      checkTarget(shelf, (last?.bytes ?? 0) * (compress === '0' ? 1.1 : 8), `/${partial}`),
-      dumpOf('dump', database, dump, program, server, call),
+      planTargetCheck(shelf, (last?.bytes ?? 0) * (compress === '0' ? 1.1 : 8), `/${partial}`),
+      planMysqlDump('dump', database, dump, program, server, call),
       {
         do: 'expect-ending',
         name: 'check',
@@ -62,7 +62,7 @@ async function planBackup(intent: MysqlBackup, context: Context, look: Look): Pr
       },
       ...drilling.steps,
       ...pack,
-      readBack(shelf, context, intent, {
+      planReadBack(shelf, context, intent, {
         kind: 'mysql',
         source: `${server.name}/${database}`,
         ...{ file, database },
@@ -70,9 +70,9 @@ async function planBackup(intent: MysqlBackup, context: Context, look: Look): Pr
         versions: { [program]: version },
         ...(server.container ? { image: server.container.Image } : {}),
       }),
-      pruneOf(shelf, intent),
+      planPrune(shelf, intent),
     ],
     undo: [],
-    cleanup: [...drilling.cleanup, clearPartial(shelf, 'check the destination')],
+    cleanup: [...drilling.cleanup, planPartialCleanup(shelf, 'check the destination')],
   };
 }

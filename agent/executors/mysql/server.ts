@@ -1,24 +1,24 @@
-import { CannotPlan } from '../../plan/failure.ts';
-import type { Look, Milliseconds, Start } from '../../plan/plan.ts';
-import { findServer, onServer, type Server } from '../backup/database-server.ts';
-import type { Site } from '../executor.ts';
+import { Failure } from '../../plan/failure.ts';
+import type { HostReader, Milliseconds, StartStep } from '../../plan/plan.ts';
+import { type DatabaseServer, findServer, planServerCall } from '../backup/database-server.ts';
+import type { HostSite } from '../executor.ts';
 
 /** Where the clients look for a password. */
 const PASSWORD = 'MYSQL_PWD';
 
-interface Wish {
+interface ServerFields {
   source_container?: string | undefined;
   source?: string | undefined;
   user?: string | undefined;
 }
 
-interface Times {
+interface StepTimeouts {
   timeout: Milliseconds;
   stallTimeout: Milliseconds;
 }
 
 /** Throws CannotPlan: `container-missing`, `container-stopped`. */
-export function findMysql(wish: Wish, site: Site, look: Look): Promise<Server> {
+export function findMysql(wish: ServerFields, site: HostSite, look: HostReader): Promise<DatabaseServer> {
   const passwords = (user: string) =>
     user === 'root' ? ['MARIADB_ROOT_PASSWORD', 'MYSQL_ROOT_PASSWORD'] : ['MARIADB_PASSWORD', 'MYSQL_PASSWORD'];
   return findServer(wish, { user: 'root', passwords }, site, look);
@@ -26,10 +26,10 @@ export function findMysql(wish: Wish, site: Site, look: Look): Promise<Server> {
 
 /** The first of these programs that is there, and what it says of its version. Throws CannotPlan `program-missing`. */
 export async function findProgram(
-  server: Pick<Server, 'at' | 'socket' | 'name'>,
+  server: Pick<DatabaseServer, 'at' | 'socket' | 'name'>,
   names: [string, ...string[]],
-  site: Site,
-  look: Look,
+  site: HostSite,
+  look: HostReader,
 ): Promise<{ program: string; version: string }> {
   for (const program of names) {
     const argv: [string, ...string[]] =
@@ -38,44 +38,52 @@ export async function findProgram(
     if (!answer) return { program, version: '' };
     if (answer.code === 0) return { program, version: answer.stdout.split('\n')[0]?.trim() ?? '' };
   }
-  throw new CannotPlan(
+  throw new Failure(
     'program-missing',
     `There is neither ${names.join(' nor ')} in ${server.name}.`,
     'Name the container of the database server: its image has them.',
   );
 }
 
-export type Call = (name: string, argv: [string, ...string[]], more?: Partial<Start>) => Start;
+export type ServerCall = (name: string, argv: [string, ...string[]], more?: Partial<StartStep>) => StartStep;
 
-export function callAt(
-  server: Pick<Server, 'at' | 'socket' | 'password'>,
-  site: Site,
-  times: Times,
-  failure: Start['failure'] = {
+export function createServerCall(
+  server: Pick<DatabaseServer, 'at' | 'socket' | 'password'>,
+  site: HostSite,
+  times: StepTimeouts,
+  failure: StartStep['failure'] = {
     code: 'dump-failed',
     remedy: 'Read the step’s output. The earlier backups are untouched.',
   },
-): Call {
-  return (name, argv, more = {}) => onServer(name, argv, server, PASSWORD, site, { ...times, failure, ...more });
+): ServerCall {
+  return (name, argv, more = {}) => planServerCall(name, argv, server, PASSWORD, site, { ...times, failure, ...more });
 }
 
-export function connection({ socket, user }: Pick<Server, 'socket' | 'user'>): string[] {
+export function mysqlConnectionArgs({ socket, user }: Pick<DatabaseServer, 'socket' | 'user'>): string[] {
   return [...(socket === undefined ? [] : ['--socket', `${socket}/mysqld.sock`]), '--user', user];
 }
 
 /** `--force` would go on after an error and still write the last line. */
-export function dumpOf(
+export function planMysqlDump(
   name: string,
   database: string,
   to: string,
   program: string,
-  server: Pick<Server, 'socket' | 'user'>,
-  call: Call,
-): Start {
+  server: Pick<DatabaseServer, 'socket' | 'user'>,
+  call: ServerCall,
+): StartStep {
   const what = ['--single-transaction', '--quick', '--routines', '--events', '--triggers', '--hex-blob'];
   return call(
     name,
-    [program, ...connection(server), ...what, '--default-character-set=utf8mb4', '--databases', '--', database],
+    [
+      program,
+      ...mysqlConnectionArgs(server),
+      ...what,
+      '--default-character-set=utf8mb4',
+      '--databases',
+      '--',
+      database,
+    ],
     {
       stdoutTo: to,
       repeatable: true,
@@ -101,7 +109,11 @@ export function dumpOf(
 }
 
 /** A dump as it is kept: its file's name, and the steps that make that of it. */
-export function packed(dump: string, compress: 'zstd' | 'gzip' | '0', times: Times): { file: string; pack: Start[] } {
+export function planPack(
+  dump: string,
+  compress: 'zstd' | 'gzip' | '0',
+  times: StepTimeouts,
+): { file: string; pack: StartStep[] } {
   const file = dump.slice(dump.lastIndexOf('/') + 1);
   if (compress === '0') return { file, pack: [] };
   const ending = compress === 'zstd' ? 'zst' : 'gz';
@@ -109,7 +121,13 @@ export function packed(dump: string, compress: 'zstd' | 'gzip' | '0', times: Tim
     code: 'copy-failed',
     remedy: `Look for room at the destination, and that ${compress} is installed. The earlier backups are untouched.`,
   };
-  const start = (name: string, argv: [string, ...string[]]): Start => ({ do: 'start', name, argv, ...times, failure });
+  const start = (name: string, argv: [string, ...string[]]): StartStep => ({
+    do: 'start',
+    name,
+    argv,
+    ...times,
+    failure,
+  });
   return {
     file: `${file}.${ending}`,
     pack: [
@@ -123,7 +141,7 @@ export function packed(dump: string, compress: 'zstd' | 'gzip' | '0', times: Tim
 }
 
 /** The steps that make a dump of what is kept, at `to`. */
-export function unpacked(kept: string, to: string, times: Times): Start {
+export function planDumpUnpack(kept: string, to: string, times: StepTimeouts): StartStep {
   const argv: [string, ...string[]] = kept.endsWith('.zst')
     ? ['zstd', '--quiet', '--decompress', '--stdout', '--', kept]
     : kept.endsWith('.gz')
@@ -134,7 +152,12 @@ export function unpacked(kept: string, to: string, times: Times): Start {
 }
 
 /** A dump may hold commands for the client (`\! …`): newer ones of MariaDB refuse them with this. */
-export async function sandboxOf(server: Pick<Server, 'at'>, client: string, site: Site, look: Look): Promise<string[]> {
+export async function findSandboxOption(
+  server: Pick<DatabaseServer, 'at'>,
+  client: string,
+  site: HostSite,
+  look: HostReader,
+): Promise<string[]> {
   const help = await look.ask([site.docker, 'exec', server.at, client, '--help']);
   return help?.stdout.includes('--sandbox') ? ['--sandbox'] : [];
 }

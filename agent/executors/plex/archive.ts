@@ -1,9 +1,9 @@
-import type { Clear, Look, Milliseconds, Start } from '../../plan/plan.ts';
-import type { Inspected } from '../backup/group.ts';
-import type { Site } from '../executor.ts';
+import type { ClearStep, HostReader, Milliseconds, StartStep } from '../../plan/plan.ts';
+import type { SourceContainer } from '../backup/group.ts';
+import type { HostSite } from '../executor.ts';
 
 /** Plex's own build of sqlite3: no other knows its collations and tokenizers. */
-const PROGRAMS = ['/usr/lib/plexmediaserver/Plex SQLite', '/app/usr/lib/plexmediaserver/Plex SQLite'] as const;
+const SQLITE_PATHS = ['/usr/lib/plexmediaserver/Plex SQLite', '/app/usr/lib/plexmediaserver/Plex SQLite'] as const;
 const SUPPORT = 'Plug-in Support/Databases';
 const FOLDERS = [
   `/config/Library/Application Support/Plex Media Server/${SUPPORT}`,
@@ -14,13 +14,13 @@ export const LIBRARY = 'com.plexapp.plugins.library.db';
 const BLOBS = 'com.plexapp.plugins.library.blobs.db';
 export const PREFERENCES = 'Preferences.xml';
 
-export interface Times {
+export interface StepTimeouts {
   timeout: Milliseconds;
   stallTimeout: Milliseconds;
 }
 
 /** What of Plex is in its container. */
-export interface Plex {
+export interface PlexInstall {
   container: string;
   image: string;
   program: string;
@@ -33,12 +33,12 @@ export interface Plex {
 
 /** Looks into the container, which runs or has been stopped; what can't be known is what is usual. `null`: there is no library. */
 export async function findPlex(
-  container: Inspected | undefined,
+  container: SourceContainer | undefined,
   name: string,
   path: string | undefined,
-  site: Site,
-  look: Look,
-): Promise<Plex | null> {
+  site: HostSite,
+  look: HostReader,
+): Promise<PlexInstall | null> {
   const at = container?.Id ?? name;
   const inside = async (...argv: string[]) => {
     const answer = container?.State.Running ? await look.ask([site.docker, 'exec', at, ...argv]) : undefined;
@@ -53,8 +53,8 @@ export async function findPlex(
     if (!listed || listed.ok) break;
   }
   if (container?.State.Running && names?.includes(LIBRARY) !== true) return null;
-  let program: string = PROGRAMS[0];
-  for (const one of PROGRAMS) if ((await inside('ls', one))?.ok) program = one;
+  let program: string = SQLITE_PATHS[0];
+  for (const one of SQLITE_PATHS) if ((await inside('ls', one))?.ok) program = one;
   const up = folder.slice(0, -SUPPORT.length - 1);
   const home = folder.endsWith(`/${SUPPORT}`) ? up : folder;
   const hasPreferences = (await inside('ls', `${home}/${PREFERENCES}`))?.ok;
@@ -70,27 +70,32 @@ export async function findPlex(
 
 const FAILURE = { code: 'copy-failed', remedy: 'Read the step’s output. The earlier backups are untouched.' };
 
-export function step(name: string, argv: [string, ...string[]], times: Times, more: Partial<Start> = {}): Start {
+export function plexStep(
+  name: string,
+  argv: [string, ...string[]],
+  times: StepTimeouts,
+  more: Partial<StartStep> = {},
+): StartStep {
   return { do: 'start', name, argv, ...times, repeatable: true, failure: FAILURE, ...more };
 }
 
 /** Unpacks an archive into a folder that it makes. */
-export function unpack(archive: string, into: string, times: Times): Start {
-  return step('unpack', ['tar', '--extract', '--file', archive, `--one-top-level=${into}`], times, {
+export function planUnpack(archive: string, into: string, times: StepTimeouts): StartStep {
+  return plexStep('unpack', ['tar', '--extract', '--file', archive, `--one-top-level=${into}`], times, {
     failure: { code: 'backup-broken', remedy: 'The archive can’t be unpacked: look at the disk that holds it.' },
   });
 }
 
 /** Each database, as it came out of the archive, by Plex's own SQLite in a throw-away container of the same image. */
-export function check(
-  plex: Pick<Plex, 'image' | 'program' | 'databases'>,
+export function planDatabaseChecks(
+  plex: Pick<PlexInstall, 'image' | 'program' | 'databases'>,
   folder: string,
-  site: Site,
-  times: Times,
-): Start[] {
+  site: HostSite,
+  times: StepTimeouts,
+): StartStep[] {
   return plex.databases.map(database =>
-    inThrowAway(
-      `check ${shortly(database)}`,
+    planInScratchContainer(
+      `check ${shortName(database)}`,
       plex,
       folder,
       ['-bail', '-readonly', `file:/check/${database}?immutable=1`, ...CHECKS],
@@ -111,19 +116,19 @@ export function check(
 const CHECKS = ['PRAGMA integrity_check(1);', "SELECT 'tables: ' || count(*) FROM sqlite_master WHERE type = 'table';"];
 
 /** Plex's SQLite on a folder of the host, without network and without anything of the server. */
-export function inThrowAway(
+export function planInScratchContainer(
   name: string,
-  { image, program }: Pick<Plex, 'image' | 'program'>,
+  { image, program }: Pick<PlexInstall, 'image' | 'program'>,
   folder: string,
   args: string[],
-  site: Site,
-  times: Times,
-  more: Partial<Start> & { writes?: true } = {},
-): Start {
+  site: HostSite,
+  times: StepTimeouts,
+  more: Partial<StartStep> & { writes?: true } = {},
+): StartStep {
   const { writes, ...rest } = more;
   const mount = `type=bind,source=${folder},target=/check${writes ? '' : ',readonly'}`;
   const run = ['run', '--rm', '--pull', 'never', '--network', 'none', '--user', '0', '--label', 'chatops=check'];
-  return step(name, [site.docker, ...run, '--mount', mount, '--entrypoint', program, image, ...args], times, {
+  return plexStep(name, [site.docker, ...run, '--mount', mount, '--entrypoint', program, image, ...args], times, {
     ...rest,
     reasons: [
       {
@@ -136,10 +141,10 @@ export function inThrowAway(
 }
 
 /** `library` of `com.plexapp.plugins.library.db`. */
-export function shortly(database: string): string {
+export function shortName(database: string): string {
   return database.replace(/^com\.plexapp\.plugins\./, '').replace(/\.db$/, '');
 }
 
-export function clear(name: string, path: string, root: string, ifBegan: string): Clear {
+export function planRemoval(name: string, path: string, root: string, ifBegan: string): ClearStep {
   return { do: 'clear', name, path, root, ifBegan };
 }

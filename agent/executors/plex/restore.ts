@@ -1,10 +1,19 @@
-import { CannotPlan } from '../../plan/failure.ts';
-import type { Look, Plan, Start, Step, Swap } from '../../plan/plan.ts';
-import { checkBackup } from '../backup/database-server.ts';
-import { findBackup, findContainer, findSource, stampOf, timesOf } from '../backup/group.ts';
-import { holdStill, startedAgain } from '../backup/quiesce.ts';
-import type { Context, Intent } from '../executor.ts';
-import { check, clear, findPlex, LIBRARY, PREFERENCES, shortly, step, unpack } from './archive.ts';
+import { Failure } from '../../plan/failure.ts';
+import type { HostReader, Plan, StartStep, Step, SwapStep } from '../../plan/plan.ts';
+import { planBackupCheck } from '../backup/database-server.ts';
+import { findBackup, findContainer, findSource, parseTimeouts, timestampOf } from '../backup/group.ts';
+import { planQuiesce, planRestartChecks } from '../backup/quiesce.ts';
+import type { Intent, PlanContext } from '../executor.ts';
+import {
+  findPlex,
+  LIBRARY,
+  PREFERENCES,
+  planDatabaseChecks,
+  planRemoval,
+  planUnpack,
+  plexStep,
+  shortName,
+} from './archive.ts';
 
 export type PlexRestore = Extract<Intent, { action: 'restore'; of: { kind: 'plex' } }>;
 
@@ -15,12 +24,12 @@ const SIDES = ['-wal', '-shm', '-journal'];
  * stays as it is: it names the server. Throws CannotPlan: `backup-unknown`, `overwrite-unconfirmed`, `container-missing`,
  * `container-path-unknown`.
  */
-export async function planRestore(intent: PlexRestore, context: Context, look: Look): Promise<Plan> {
+export async function planRestore(intent: PlexRestore, context: PlanContext, look: HostReader): Promise<Plan> {
   const { site, run, at } = context;
   const folder = `${intent.from.replace(/\/+$/, '')}/${intent.of.name}`;
   const backup = await findBackup({ name: intent.of.name, at: intent.at }, folder, ['plex'], look);
   if (intent.confirm_overwrite !== true) {
-    throw new CannotPlan(
+    throw new Failure(
       'overwrite-unconfirmed',
       'Plex’s databases would be replaced. Nothing was changed.',
       'Say confirm_overwrite: true in the intent; what is there is kept beside.',
@@ -31,21 +40,21 @@ export async function planRestore(intent: PlexRestore, context: Context, look: L
   const inside = (await findPlex(container, name, intent.to_path, site, look))?.folder ?? intent.to_path ?? '/config';
   const { path } = await findSource({ source_container: name, source_path: inside }, look);
   const scratch = `${site.backups.records}/restore-${run}`;
-  const times = timesOf(intent);
+  const times = parseTimeouts(intent);
   const { image = '(its image)', file: program = '', parts = [LIBRARY] } = backup;
   const databases = parts.filter(part => part !== PREFERENCES);
-  const still = await holdStill({ ...intent, consistency: 'stop' }, { container: name }, site, look);
-  const checks = startedAgain(intent, still, site);
+  const still = await planQuiesce({ ...intent, consistency: 'stop' }, { container: name }, site, look);
+  const checks = planRestartChecks(intent, still, site);
   const failure = { code: 'copy-failed', remedy: 'Read the step’s output. Plex’s databases are as they were.' };
-  const put = (what: string, argv: [string, ...string[]]): Start => step(what, argv, times, { failure });
+  const put = (what: string, argv: [string, ...string[]]): StartStep => plexStep(what, argv, times, { failure });
   const each = databases.map(database => {
     const there = `${path}/${database}`;
     const next = `${there}.restoring-${run}`;
-    const swap: Omit<Swap, 'name'> = {
+    const swap: Omit<SwapStep, 'name'> = {
       do: 'swap',
-      ...{ path: there, next, aside: `${there}.before-${stampOf(at)}`, roots: site.backups.sources, sides: SIDES },
+      ...{ path: there, next, aside: `${there}.before-${timestampOf(at)}`, roots: site.backups.sources, sides: SIDES },
     };
-    const short = shortly(database);
+    const short = shortName(database);
     return {
       put: [
         put(`put ${short}`, ['cp', '--', `${scratch}/${database}`, next]),
@@ -72,12 +81,12 @@ export async function planRestore(intent: PlexRestore, context: Context, look: L
   ];
   return {
     title: `restore of ${intent.of.name} (${backup.name}) to Plex in ${name}`,
-    summary: `${backup.bytes} bytes of ${backup.at}; what is there now is kept beside, with .before-${stampOf(at)}.`,
+    summary: `${backup.bytes} bytes of ${backup.at}; what is there now is kept beside, with .before-${timestampOf(at)}.`,
     changes: [{ subject: `${name}:${inside}`, change: 'write', details: [backup.name] }],
     steps: [
-      checkBackup(folder, backup.name),
-      unpack(`${folder}/${backup.name}`, scratch, times),
-      ...check({ image, program, databases }, scratch, site, times),
+      planBackupCheck(folder, backup.name),
+      planUnpack(`${folder}/${backup.name}`, scratch, times),
+      ...planDatabaseChecks({ image, program, databases }, scratch, site, times),
       ...each.flatMap(one => one.put),
       ...still.hold,
       ...each.map(({ swap }) => swap),
@@ -85,10 +94,12 @@ export async function planRestore(intent: PlexRestore, context: Context, look: L
       ...checks(false),
     ],
     undo:
-      intent.on_failure === 'stop' ? [] : undo.map(one => ({ ...one, ifBegan: `swap ${shortly(databases[0] ?? '')}` })),
+      intent.on_failure === 'stop'
+        ? []
+        : undo.map(one => ({ ...one, ifBegan: `swap ${shortName(databases[0] ?? '')}` })),
     cleanup: [
       ...each.map(one => one.clear),
-      clear('clear away', scratch, site.backups.records, 'unpack'),
+      planRemoval('clear away', scratch, site.backups.records, 'unpack'),
       ...still.cleanup.map(one => ({ ...one, unlessBegan: still.release[0]?.name ?? '' })),
     ],
   };

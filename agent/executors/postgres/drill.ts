@@ -1,23 +1,23 @@
-import { CannotPlan } from '../../plan/failure.ts';
-import type { Look, Plan, Step } from '../../plan/plan.ts';
-import { checkBackup, onServer, throwAway } from '../backup/database-server.ts';
-import { findBackup, timesOf } from '../backup/group.ts';
-import { type Context, type Intent, type Site, subjectOf } from '../executor.ts';
+import { Failure } from '../../plan/failure.ts';
+import type { HostReader, Plan, Step } from '../../plan/plan.ts';
+import { planBackupCheck, planScratchContainer, planServerCall } from '../backup/database-server.ts';
+import { findBackup, parseTimeouts } from '../backup/group.ts';
+import { type HostSite, type Intent, type PlanContext, parseBackupSubject } from '../executor.ts';
 
 export type PostgresDrill = Extract<Intent, { action: 'drill' }>;
 
-export const COUNT =
+export const COUNT_QUERY =
   "SELECT 'tables: ' || count(*) FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'p') AND nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'";
 
 /** Loads a dump into a throw-away server of that image, and counts. */
-export function drillSteps(
+export function planPostgresDrillSteps(
   run: string,
   image: string,
   dump: string,
-  site: Site,
-  times: ReturnType<typeof timesOf>,
+  site: HostSite,
+  times: ReturnType<typeof parseTimeouts>,
 ): { steps: Step[]; cleanup: Step[] } {
-  const server = throwAway(run, image, site, {
+  const server = planScratchContainer(run, image, site, {
     tmpfs: '/var/lib/postgresql/data',
     env: ['POSTGRES_HOST_AUTH_METHOD=trust', 'POSTGRES_USER=postgres'],
     // The images' first start has a server of its own on the socket only: the real one is the one on the address.
@@ -26,7 +26,7 @@ export function drillSteps(
   });
   const failure = { code: 'drill-failed', remedy: 'The dump can’t be loaded: read the step’s output.' };
   const call = (name: string, argv: [string, ...string[]], more: object = {}) =>
-    onServer(name, argv, { at: server.name, password: undefined }, '', site, { ...times, failure, ...more });
+    planServerCall(name, argv, { at: server.name, password: undefined }, '', site, { ...times, failure, ...more });
   const as = ['--host', '127.0.0.1', '--username', 'postgres', '--no-password'];
   return {
     steps: [
@@ -37,7 +37,7 @@ export function drillSteps(
       }),
       call(
         'count',
-        ['psql', ...as, '--no-psqlrc', '--tuples-only', '--no-align', '--dbname', 'drill', '--command', COUNT],
+        ['psql', ...as, '--no-psqlrc', '--tuples-only', '--no-align', '--dbname', 'drill', '--command', COUNT_QUERY],
         {
           mustSay: ['tables: '],
           mustNotSay: ['tables: 0\n'],
@@ -49,17 +49,27 @@ export function drillSteps(
 }
 
 /** Throws CannotPlan: `backup-unknown`, `image-gone`. */
-export async function planDrill(intent: PostgresDrill, { site, run, at }: Context, look: Look): Promise<Plan> {
-  const { name } = subjectOf(intent.of);
+export async function planDrill(
+  intent: PostgresDrill,
+  { site, run, at }: PlanContext,
+  look: HostReader,
+): Promise<Plan> {
+  const { name } = parseBackupSubject(intent.of);
   const folder = `${intent.from.replace(/\/+$/, '')}/${name}`;
   const backup = await findBackup({ name, at: intent.at }, folder, ['postgres'], look);
-  const drill = drillSteps(run, imageOf(backup), `${folder}/${backup.name}/${backup.file}`, site, timesOf(intent));
+  const drill = planPostgresDrillSteps(
+    run,
+    requireImage(backup),
+    `${folder}/${backup.name}/${backup.file}`,
+    site,
+    parseTimeouts(intent),
+  );
   return {
     title: `drill of ${name} (${backup.name})`,
     summary: `Loaded into a throw-away server without network: ${backup.bytes} bytes of ${backup.at}.`,
     changes: [],
     steps: [
-      checkBackup(folder, backup.name),
+      planBackupCheck(folder, backup.name),
       ...drill.steps,
       { do: 'note-drill', name: 'note the drill', folder, backup: backup.name, since: at },
     ],
@@ -69,9 +79,9 @@ export async function planDrill(intent: PostgresDrill, { site, run, at }: Contex
 }
 
 /** Throws CannotPlan `image-gone`. */
-export function imageOf({ image, name }: { image?: string; name: string }): string {
+export function requireImage({ image, name }: { image?: string; name: string }): string {
   if (image !== undefined || name.startsWith('(')) return image ?? '(its image)';
-  throw new CannotPlan(
+  throw new Failure(
     'image-gone',
     `The backup ${name} does not say with which image it was made: its server ran on the host itself.`,
     'Restore it into a server by hand, see RESTORE.md beside it.',

@@ -1,25 +1,25 @@
-import type { Look, Plan } from '../../plan/plan.ts';
-import { databaseExecutor } from '../backup/database-executor.ts';
-import { onServer, SHORT } from '../backup/database-server.ts';
+import type { HostReader, Plan } from '../../plan/plan.ts';
+import { createDatabaseExecutor } from '../backup/database-executor.ts';
+import { planServerCall, SHORT_TIMEOUT } from '../backup/database-server.ts';
 import {
-  changesOf,
-  checkTarget,
-  clearPartial,
-  pruneOf,
-  readBack,
-  shelfOf,
-  summaryOf,
-  timesOf,
+  findBackupGroup,
+  listBackupChanges,
+  parseTimeouts,
+  planPartialCleanup,
+  planPrune,
+  planReadBack,
+  planTargetCheck,
+  summarizeGroup,
 } from '../backup/group.ts';
-import type { Context, Intent } from '../executor.ts';
-import { drillSteps, planDrill } from './drill.ts';
+import type { Intent, PlanContext } from '../executor.ts';
+import { planDrill, planPostgresDrillSteps } from './drill.ts';
 import { type PostgresRestore, planRestore } from './restore.ts';
-import { findPostgres, hostOf, OLD_CLIENT, PASSWORD, versionAt } from './server.ts';
+import { findPostgres, hostArgs, OLD_CLIENT, PASSWORD_VARIABLE, readServerVersion } from './server.ts';
 
-type PostgresBackup = Extract<Intent, { action: 'backup'; database_type: 'postgres' }>;
+type PostgresBackupIntent = Extract<Intent, { action: 'backup'; database_type: 'postgres' }>;
 
 /** PostgreSQL databases, by the server's own programs. */
-export const postgres = databaseExecutor<PostgresBackup, PostgresRestore>({
+export const postgres = createDatabaseExecutor<PostgresBackupIntent, PostgresRestore>({
   kind: 'postgres',
   types: ['postgres'],
   locks: intent =>
@@ -31,33 +31,33 @@ export const postgres = databaseExecutor<PostgresBackup, PostgresRestore>({
   drill: planDrill,
 });
 
-async function planBackup(intent: PostgresBackup, context: Context, look: Look): Promise<Plan> {
+async function planBackup(intent: PostgresBackupIntent, context: PlanContext, look: HostReader): Promise<Plan> {
   const { site, at, run } = context;
   const server = await findPostgres(intent, site, look);
-  const shelf = await shelfOf(intent, context, look);
+  const shelf = await findBackupGroup(intent, context, look);
   const { folder, partial, last } = shelf;
   const { database } = intent;
   const file = `${database}.dump`;
   const dump = `${folder}/${partial}/${file}`;
-  const times = timesOf(intent);
+  const times = parseTimeouts(intent);
   const failure = {
     code: 'dump-failed',
     remedy: 'Read the step’s output. The earlier backups are untouched.',
   };
   const call = (name: string, argv: [string, ...string[]], more: object) =>
-    onServer(name, argv, server, PASSWORD, site, { ...times, failure, repeatable: true, ...more });
-  const as = [...hostOf(server), '--username', server.user, '--no-password'];
-  const version = await versionAt(server, 'pg_dump', site, look);
+    planServerCall(name, argv, server, PASSWORD_VARIABLE, site, { ...times, failure, repeatable: true, ...more });
+  const as = [...hostArgs(server), '--username', server.user, '--no-password'];
+  const version = await readServerVersion(server, 'pg_dump', site, look);
   const drilling =
     intent.verify_level === 'drill' && server.container
-      ? drillSteps(run, server.container.Image, dump, site, times)
+      ? planPostgresDrillSteps(run, server.container.Image, dump, site, times)
       : { steps: [], cleanup: [] };
   return {
     title: `backup of the database ${database} in ${server.name} to ${folder}`,
-    summary: summaryOf(shelf),
-    changes: changesOf(shelf, intent, at),
+    summary: summarizeGroup(shelf),
+    changes: listBackupChanges(shelf, intent, at),
     steps: [
-      checkTarget(shelf, (last?.bytes ?? 0) * 1.1, `/${partial}`),
+      planTargetCheck(shelf, (last?.bytes ?? 0) * 1.1, `/${partial}`),
       call('dump', ['pg_dump', '--format=custom', '--compress=6', '--lock-wait-timeout=60s', ...as, '--', database], {
         stdoutTo: dump,
         reasons: [
@@ -72,7 +72,7 @@ async function planBackup(intent: PostgresBackup, context: Context, look: Look):
       }),
       call('dump roles', ['pg_dumpall', '--globals-only', '--no-role-passwords', ...as], {
         stdoutTo: `${folder}/${partial}/globals.sql`,
-        ...SHORT,
+        ...SHORT_TIMEOUT,
         reasons: [OLD_CLIENT],
       }),
       // Listing a dump succeeds for one that is cut in half; only decoding all of it does not.
@@ -92,7 +92,7 @@ async function planBackup(intent: PostgresBackup, context: Context, look: Look):
         },
       }),
       ...drilling.steps,
-      readBack(shelf, context, intent, {
+      planReadBack(shelf, context, intent, {
         kind: 'postgres',
         source: `${server.name}/${database}`,
         ...{ file, database },
@@ -105,9 +105,9 @@ async function planBackup(intent: PostgresBackup, context: Context, look: Look):
         versions: { pg_dump: version },
         ...(server.container ? { image: server.container.Image } : {}),
       }),
-      pruneOf(shelf, intent),
+      planPrune(shelf, intent),
     ],
     undo: [],
-    cleanup: [...drilling.cleanup, clearPartial(shelf, 'check the destination')],
+    cleanup: [...drilling.cleanup, planPartialCleanup(shelf, 'check the destination')],
   };
 }

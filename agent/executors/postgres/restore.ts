@@ -1,11 +1,11 @@
-import { CannotPlan } from '../../plan/failure.ts';
-import type { Look, Plan, Start, Step } from '../../plan/plan.ts';
-import { checkBackup, onServer, SHORT } from '../backup/database-server.ts';
-import { findBackup, timesOf } from '../backup/group.ts';
-import { holdStill, startedAgain } from '../backup/quiesce.ts';
-import type { Context, Intent } from '../executor.ts';
-import { COUNT } from './drill.ts';
-import { findPostgres, PASSWORD } from './server.ts';
+import { Failure } from '../../plan/failure.ts';
+import type { HostReader, Plan, StartStep, Step } from '../../plan/plan.ts';
+import { planBackupCheck, planServerCall, SHORT_TIMEOUT } from '../backup/database-server.ts';
+import { findBackup, parseTimeouts } from '../backup/group.ts';
+import { planQuiesce, planRestartChecks } from '../backup/quiesce.ts';
+import type { Intent, PlanContext } from '../executor.ts';
+import { COUNT_QUERY } from './drill.ts';
+import { findPostgres, PASSWORD_VARIABLE } from './server.ts';
 
 export type PostgresRestore = Extract<Intent, { action: 'restore'; of: { kind: 'postgres' } }>;
 
@@ -16,7 +16,7 @@ const LONGEST = 40;
  * The dump is loaded into a new database, which then takes the name; the one that had it is kept under another. Throws
  * CannotPlan: `backup-unknown`, `overwrite-unconfirmed`, `container-missing`, `container-stopped`.
  */
-export async function planRestore(intent: PostgresRestore, context: Context, look: Look): Promise<Plan> {
+export async function planRestore(intent: PostgresRestore, context: PlanContext, look: HostReader): Promise<Plan> {
   const { site, run } = context;
   const folder = `${intent.from.replace(/\/+$/, '')}/${intent.of.name}`;
   const backup = await findBackup({ name: intent.of.name, at: intent.at }, folder, ['postgres'], look);
@@ -45,7 +45,7 @@ export async function planRestore(intent: PostgresRestore, context: Context, loo
   ]);
   const isThere = listed?.stdout.split('\n').includes(database) === true;
   if (isThere && intent.confirm_overwrite !== true) {
-    throw new CannotPlan(
+    throw new Failure(
       'overwrite-unconfirmed',
       `The database ${database} is there in ${server.name}. Nothing was changed.`,
       'Say confirm_overwrite: true in the intent (what is there is kept under another name), or name another database.',
@@ -54,15 +54,15 @@ export async function planRestore(intent: PostgresRestore, context: Context, loo
   const suffix = run.slice(0, 8);
   const next = `${database.slice(0, LONGEST)}_restore_${suffix}`;
   const aside = `${database.slice(0, LONGEST)}_before_${suffix}`;
-  const times = timesOf(intent);
+  const times = parseTimeouts(intent);
   const failure = { code: 'restore-failed', remedy: `Read the step’s output. ${database} is as it was.` };
-  const call = (name: string, argv: [string, ...string[]], more: Partial<Start> = {}) =>
-    onServer(name, argv, server, PASSWORD, site, { ...times, failure, ...more });
-  const sql = (name: string, commands: string[], more: Partial<Start> = {}) =>
+  const call = (name: string, argv: [string, ...string[]], more: Partial<StartStep> = {}) =>
+    planServerCall(name, argv, server, PASSWORD_VARIABLE, site, { ...times, failure, ...more });
+  const sql = (name: string, commands: string[], more: Partial<StartStep> = {}) =>
     call(
       name,
       [...psql, '--dbname', 'postgres', '--single-transaction', ...commands.flatMap(one => ['--command', one])],
-      { ...SHORT, repeatable: true, ...more },
+      { ...SHORT_TIMEOUT, repeatable: true, ...more },
     );
   const exchange = (name: string, coming: string, leaving: string) =>
     sql(
@@ -74,8 +74,8 @@ export async function planRestore(intent: PostgresRestore, context: Context, loo
       ],
       { changes: true },
     );
-  const still = await holdStill({ ...intent, consistency: 'stop' }, {}, site, look);
-  const checks = startedAgain(intent, still, site);
+  const still = await planQuiesce({ ...intent, consistency: 'stop' }, {}, site, look);
+  const checks = planRestartChecks(intent, still, site);
   const undo: Step[] = [
     ...still.hold.map(step => ({ ...step, name: `${step.name} again` })),
     ...(isThere
@@ -89,8 +89,8 @@ export async function planRestore(intent: PostgresRestore, context: Context, loo
     summary: `${backup.bytes} bytes of ${backup.at}${isThere ? `; the database that is there now is kept as ${aside}` : ''}.`,
     changes: [{ subject: `${server.name}/${database}`, change: 'write', details: [backup.name] }],
     steps: [
-      checkBackup(folder, backup.name),
-      call('make a database', ['createdb', ...as, '--template=template0', '--', next], SHORT),
+      planBackupCheck(folder, backup.name),
+      call('make a database', ['createdb', ...as, '--template=template0', '--', next], SHORT_TIMEOUT),
       call('load', ['pg_restore', ...as, '--exit-on-error', '--dbname', next], {
         stdinFrom: `${folder}/${backup.name}/${backup.file}`,
         reasons: [
@@ -101,8 +101,8 @@ export async function planRestore(intent: PostgresRestore, context: Context, loo
           },
         ],
       }),
-      call('count', [...psql, '--dbname', next, '--command', COUNT], {
-        ...SHORT,
+      call('count', [...psql, '--dbname', next, '--command', COUNT_QUERY], {
+        ...SHORT_TIMEOUT,
         mustSay: ['tables: '],
         mustNotSay: ['tables: 0\n'],
       }),
@@ -114,7 +114,7 @@ export async function planRestore(intent: PostgresRestore, context: Context, loo
     undo: intent.on_failure === 'stop' ? [] : undo.map(step => ({ ...step, ifBegan: 'swap' })),
     cleanup: [
       call('clear away', ['dropdb', '--if-exists', '--force', ...as, '--', next], {
-        ...SHORT,
+        ...SHORT_TIMEOUT,
         ifBegan: 'make a database',
       }),
       ...still.cleanup.map(step => ({ ...step, unlessBegan: still.release[0]?.name ?? '' })),

@@ -1,27 +1,27 @@
-import { CannotPlan } from '../../plan/failure.ts';
-import type { Look, Plan, Start } from '../../plan/plan.ts';
-import { databaseExecutor } from '../backup/database-executor.ts';
+import { Failure } from '../../plan/failure.ts';
+import type { HostReader, Plan, StartStep } from '../../plan/plan.ts';
+import { createDatabaseExecutor } from '../backup/database-executor.ts';
 import {
-  changesOf,
-  checkTarget,
-  clearPartial,
+  findBackupGroup,
   findSource,
-  pruneOf,
-  readBack,
-  shelfOf,
-  summaryOf,
-  timesOf,
-  versionOf,
+  listBackupChanges,
+  parseTimeouts,
+  planPartialCleanup,
+  planPrune,
+  planReadBack,
+  planTargetCheck,
+  readVersion,
+  summarizeGroup,
 } from '../backup/group.ts';
-import type { Context, Intent } from '../executor.ts';
+import type { Intent, PlanContext } from '../executor.ts';
 import { planDrill } from './drill.ts';
 import { planRestore, type SqliteRestore } from './restore.ts';
-import { checkCopy, sqlite3 } from './sqlite3.ts';
+import { planCopyCheck, sqlite3 } from './sqlite3.ts';
 
-type SqliteBackup = Extract<Intent, { action: 'backup'; database_type: 'sqlite' }>;
+type SqliteBackupIntent = Extract<Intent, { action: 'backup'; database_type: 'sqlite' }>;
 
 /** SQLite databases, while they are written to: page by page inside one read transaction, then checked. */
-export const sqlite = databaseExecutor<SqliteBackup, SqliteRestore>({
+export const sqlite = createDatabaseExecutor<SqliteBackupIntent, SqliteRestore>({
   kind: 'sqlite',
   types: ['sqlite'],
   locks: intent =>
@@ -33,22 +33,22 @@ export const sqlite = databaseExecutor<SqliteBackup, SqliteRestore>({
   drill: planDrill,
 });
 
-async function planBackup(intent: SqliteBackup, context: Context, look: Look): Promise<Plan> {
+async function planBackup(intent: SqliteBackupIntent, context: PlanContext, look: HostReader): Promise<Plan> {
   const source = await findSource(intent, look);
-  const shelf = await shelfOf(intent, context, look);
+  const shelf = await findBackupGroup(intent, context, look);
   const { folder, partial, last } = shelf;
   const slash = source.path.lastIndexOf('/');
   const file = source.path.slice(slash + 1);
   const copy = `${folder}/${partial}/${file}`;
   if ((await look.list(source.path.slice(0, slash)))?.includes(file) === false) {
-    throw new CannotPlan(
+    throw new Failure(
       'source-missing',
       `There is no file ${source.told}.`,
       'Correct the intent: it names the database’s file.',
     );
   }
-  const times = timesOf(intent);
-  const dump: Start = sqlite3(
+  const times = parseTimeouts(intent);
+  const dump: StartStep = sqlite3(
     'copy',
     source.path,
     // The transaction holds one state still while others write: without it the copy begins anew with each of their commits.
@@ -58,22 +58,22 @@ async function planBackup(intent: SqliteBackup, context: Context, look: Look): P
   );
   return {
     title: `backup of the database ${source.told} to ${folder}`,
-    summary: summaryOf(shelf),
-    changes: changesOf(shelf, intent, context.at),
+    summary: summarizeGroup(shelf),
+    changes: listBackupChanges(shelf, intent, context.at),
     steps: [
-      checkTarget(shelf, (last?.bytes ?? 0) * 1.1, `/${partial}`),
+      planTargetCheck(shelf, (last?.bytes ?? 0) * 1.1, `/${partial}`),
       dump,
-      checkCopy(copy, times),
-      readBack(shelf, context, intent, {
+      planCopyCheck(copy, times),
+      planReadBack(shelf, context, intent, {
         kind: 'sqlite',
         source: source.told,
         file,
         checks: ['integrity_check', 'it holds tables', 'sha256'],
-        versions: { sqlite: await versionOf(['sqlite3'], look) },
+        versions: { sqlite: await readVersion(['sqlite3'], look) },
       }),
-      pruneOf(shelf, intent),
+      planPrune(shelf, intent),
     ],
     undo: [],
-    cleanup: [clearPartial(shelf, 'check the destination')],
+    cleanup: [planPartialCleanup(shelf, 'check the destination')],
   };
 }

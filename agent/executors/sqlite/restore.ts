@@ -1,10 +1,10 @@
-import { CannotPlan } from '../../plan/failure.ts';
-import type { Look, Plan, Start, Step, Swap } from '../../plan/plan.ts';
-import { checkBackup } from '../backup/database-server.ts';
-import { findBackup, findSource, stampOf, timesOf } from '../backup/group.ts';
-import { holdStill, startedAgain } from '../backup/quiesce.ts';
-import type { Context, Intent } from '../executor.ts';
-import { checkCopy } from './sqlite3.ts';
+import { Failure } from '../../plan/failure.ts';
+import type { HostReader, Plan, StartStep, Step, SwapStep } from '../../plan/plan.ts';
+import { planBackupCheck } from '../backup/database-server.ts';
+import { findBackup, findSource, parseTimeouts, timestampOf } from '../backup/group.ts';
+import { planQuiesce, planRestartChecks } from '../backup/quiesce.ts';
+import type { Intent, PlanContext } from '../executor.ts';
+import { planCopyCheck } from './sqlite3.ts';
 
 export type SqliteRestore = Extract<Intent, { action: 'restore'; of: { kind: 'sqlite' } }>;
 
@@ -15,7 +15,7 @@ export const SIDE_FILES = ['-wal', '-shm', '-journal'];
  * The copy is put beside the database and checked there; what uses it is stopped, the files change places, and it is started
  * again. Throws CannotPlan: `backup-unknown`, `overwrite-unconfirmed`, `container-missing`, `container-path-unknown`.
  */
-export async function planRestore(intent: SqliteRestore, context: Context, look: Look): Promise<Plan> {
+export async function planRestore(intent: SqliteRestore, context: PlanContext, look: HostReader): Promise<Plan> {
   const { site, run, at } = context;
   const folder = `${intent.from.replace(/\/+$/, '')}/${intent.of.name}`;
   const backup = await findBackup({ name: intent.of.name, at: intent.at }, folder, ['sqlite'], look);
@@ -24,23 +24,23 @@ export async function planRestore(intent: SqliteRestore, context: Context, look:
   const slash = path.lastIndexOf('/');
   const isThere = (await look.list(path.slice(0, slash)))?.includes(path.slice(slash + 1)) === true;
   if (isThere && intent.confirm_overwrite !== true) {
-    throw new CannotPlan(
+    throw new Failure(
       'overwrite-unconfirmed',
       `${told} is there. Nothing was changed.`,
       'Say confirm_overwrite: true in the intent (what is there is kept beside), or restore to another file.',
     );
   }
   const next = `${path}.restoring-${run}`;
-  const aside = `${path}.before-${stampOf(at)}`;
-  const times = timesOf(intent);
+  const aside = `${path}.before-${timestampOf(at)}`;
+  const times = parseTimeouts(intent);
   const holding = { ...intent, consistency: 'stop' as const };
-  const still = await holdStill(holding, container === undefined ? {} : { container }, site, look);
-  const checks = startedAgain(intent, still, site);
-  const swap: Omit<Swap, 'name'> = {
+  const still = await planQuiesce(holding, container === undefined ? {} : { container }, site, look);
+  const checks = planRestartChecks(intent, still, site);
+  const swap: Omit<SwapStep, 'name'> = {
     do: 'swap',
     ...{ path, next, aside, roots: site.backups.sources, sides: SIDE_FILES },
   };
-  const put: Start = {
+  const put: StartStep = {
     do: 'start',
     name: 'copy',
     argv: ['cp', '--no-dereference', '--', `${folder}/${backup.name}/${backup.file ?? ''}`, next],
@@ -48,10 +48,10 @@ export async function planRestore(intent: SqliteRestore, context: Context, look:
     repeatable: true,
     failure: { code: 'copy-failed', remedy: `Read the step’s output. ${told} is as it was.` },
   };
-  const own: Start[] = isThere
+  const own: StartStep[] = isThere
     ? [
-        attribute('owner', ['chown', `--reference=${path}`, '--', next]),
-        attribute('mode', ['chmod', `--reference=${path}`, '--', next]),
+        planOwnership('owner', ['chown', `--reference=${path}`, '--', next]),
+        planOwnership('mode', ['chmod', `--reference=${path}`, '--', next]),
       ]
     : [];
   const undo: Step[] = [
@@ -65,9 +65,9 @@ export async function planRestore(intent: SqliteRestore, context: Context, look:
     summary: `${backup.bytes} bytes of ${backup.at}${isThere ? `; what is there now is kept as ${aside}` : ''}.`,
     changes: [{ subject: told, change: 'write', details: [backup.name] }],
     steps: [
-      checkBackup(folder, backup.name),
+      planBackupCheck(folder, backup.name),
       put,
-      checkCopy(next, times),
+      planCopyCheck(next, times),
       ...own,
       ...still.hold,
       { ...swap, name: 'swap' },
@@ -83,7 +83,7 @@ export async function planRestore(intent: SqliteRestore, context: Context, look:
 }
 
 /** The new file belongs to whom the old one does. */
-export function attribute(name: string, argv: [string, ...string[]]): Start {
+export function planOwnership(name: string, argv: [string, ...string[]]): StartStep {
   const failure = { code: 'copy-failed', remedy: 'Let the agent’s user set owners and modes there.' };
   return { do: 'start', name, argv, timeout: 60_000, repeatable: true, failure };
 }

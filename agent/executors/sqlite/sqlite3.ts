@@ -1,7 +1,7 @@
-import { CannotPlan } from '../../plan/failure.ts';
-import type { Milliseconds, Start } from '../../plan/plan.ts';
+import { Failure } from '../../plan/failure.ts';
+import type { Milliseconds, StartStep } from '../../plan/plan.ts';
 
-interface Times {
+interface StepTimeouts {
   timeout: Milliseconds;
   stallTimeout: Milliseconds;
 }
@@ -11,10 +11,10 @@ export function sqlite3(
   name: string,
   database: string,
   script: string[],
-  times: Times,
+  times: StepTimeouts,
   written: string[],
-  more: Partial<Start> = {},
-): Start {
+  more: Partial<StartStep> = {},
+): StartStep {
   for (const path of [database, ...written]) checkPath(path);
   return {
     do: 'start',
@@ -40,18 +40,18 @@ export function sqlite3(
   };
 }
 
-export const CHECKS: [string, string] = [
+export const CHECK_STATEMENTS: [string, string] = [
   'PRAGMA integrity_check(1);',
   "SELECT 'tables: ' || count(*) FROM sqlite_master WHERE type = 'table';",
 ];
 
-/** What the output of {@link CHECKS} must and must not hold. */
-export const PASSED = { mustSay: ['ok\n', 'tables: '], mustNotSay: ['tables: 0\n'] };
+/** What the output of {@link CHECK_STATEMENTS} must and must not hold. */
+export const EXPECTED_OUTPUT = { mustSay: ['ok\n', 'tables: '], mustNotSay: ['tables: 0\n'] };
 
 /** SQLite's own check of a database to which nobody writes any more. */
-export function checkCopy(copy: string, times: Times, name = 'check'): Start {
-  return sqlite3(name, immutable(copy), CHECKS, times, [], {
-    ...PASSED,
+export function planCopyCheck(copy: string, times: StepTimeouts, name = 'check'): StartStep {
+  return sqlite3(name, immutableUri(copy), CHECK_STATEMENTS, times, [], {
+    ...EXPECTED_OUTPUT,
     failure: {
       code: 'backup-broken',
       remedy:
@@ -61,14 +61,14 @@ export function checkCopy(copy: string, times: Times, name = 'check'): Start {
 }
 
 /** As nobody writes to it: no side files appear beside it. */
-function immutable(path: string): string {
+function immutableUri(path: string): string {
   return `file:${path.split('/').map(encodeURIComponent).join('/')}?mode=ro&immutable=1`;
 }
 
 /** sqlite3 reads paths inside its own commands, where a quote would end them. */
 function checkPath(path: string): void {
   if (!/['"\\\n]/.test(path)) return;
-  throw new CannotPlan(
+  throw new Failure(
     'source-missing',
     `The path ${JSON.stringify(path)} holds a quote or a backslash, which can't be passed to sqlite3.`,
     'Rename the folder or file.',

@@ -1,20 +1,20 @@
-import type { Look, Plan, Start, Step } from '../../plan/plan.ts';
+import type { HostReader, Plan, StartStep, Step } from '../../plan/plan.ts';
 import {
-  changesOf,
-  checkTarget,
-  clearPartial,
+  type BackupSource,
+  findBackupGroup,
   findSource,
-  pruneOf,
-  readBack,
-  type Source,
-  shelfOf,
-  summaryOf,
-  timesOf,
-  versionOf,
+  listBackupChanges,
+  parseTimeouts,
+  planPartialCleanup,
+  planPrune,
+  planReadBack,
+  planTargetCheck,
+  readVersion,
+  summarizeGroup,
 } from '../backup/group.ts';
-import { holdStill } from '../backup/quiesce.ts';
-import type { Context } from '../executor.ts';
-import { checkSource, copyOptions, PROGRESS, type VolumesBackup } from './copy.ts';
+import { planQuiesce } from '../backup/quiesce.ts';
+import type { PlanContext } from '../executor.ts';
+import { copyOptions, PROGRESS, planSourceCheck, type VolumesBackupIntent } from './copy.ts';
 import { findRemote, planRemote } from './remote.ts';
 import { planRestic } from './restic.ts';
 import { rsync } from './rsync.ts';
@@ -22,9 +22,9 @@ import { rsync } from './rsync.ts';
 /** The one copy of a mirror. */
 const MIRROR = 'mirror';
 /** How many files a mirror may lose at once. */
-const MASS = 10_000;
+const MANY_FILES = 10_000;
 
-export async function planBackup(intent: VolumesBackup, context: Context, look: Look): Promise<Plan> {
+export async function planBackup(intent: VolumesBackupIntent, context: PlanContext, look: HostReader): Promise<Plan> {
   const { site, at } = context;
   const remote = findRemote(intent.destination, site);
   if (remote) return planRemote(intent, remote, context, look);
@@ -32,17 +32,17 @@ export async function planBackup(intent: VolumesBackup, context: Context, look: 
   const isMirror = intent.method === 'mirror';
   const options = copyOptions(intent);
   const source = await findSource(intent, look);
-  const shelf = await shelfOf(intent, context, look, isMirror ? () => MIRROR : undefined);
+  const shelf = await findBackupGroup(intent, context, look, isMirror ? () => MIRROR : undefined);
   const partial = isMirror ? MIRROR : shelf.partial;
   const { folder, last } = shelf;
-  const still = await holdStill(intent, source, site, look);
-  const times = timesOf(intent);
+  const still = await planQuiesce(intent, source, site, look);
+  const times = parseTimeouts(intent);
   const to = `${folder}/${partial}/`;
   const copy = rsync(
     'copy',
     [
       ...options,
-      ...(isMirror ? ['--delete-delay', ...(intent.accept_shrink ? [] : [`--max-delete=${MASS}`])] : []),
+      ...(isMirror ? ['--delete-delay', ...(intent.accept_shrink ? [] : [`--max-delete=${MANY_FILES}`])] : []),
       ...(last && !isMirror ? [`--link-dest=../${last.name}`] : []),
       ...PROGRESS,
       '--',
@@ -52,41 +52,48 @@ export async function planBackup(intent: VolumesBackup, context: Context, look: 
     times,
     'Read the step’s output. The earlier backups are untouched.',
   );
-  const comparing = intent.verify_level === 'compare' ? [compare(source, options, to, times)] : [];
-  const version = await versionOf(['rsync'], look);
+  const comparing = intent.verify_level === 'compare' ? [planComparison(source, options, to, times)] : [];
+  const version = await readVersion(['rsync'], look);
   return {
     title: `backup of ${source.told} to ${folder}`,
-    summary: summaryOf(shelf),
-    changes: isMirror ? [{ subject: folder, change: 'write', details: [MIRROR] }] : changesOf(shelf, intent, at),
+    summary: summarizeGroup(shelf),
+    changes: isMirror
+      ? [{ subject: folder, change: 'write', details: [MIRROR] }]
+      : listBackupChanges(shelf, intent, at),
     steps: [
       {
-        ...checkTarget(shelf, (last?.bytes ?? 0) * (isMirror ? 0.1 : 1.1)),
+        ...planTargetCheck(shelf, (last?.bytes ?? 0) * (isMirror ? 0.1 : 1.1)),
         ...((intent.ownership ?? 'keep') === 'keep' ? { owners: true as const } : {}),
       },
-      checkSource(source, site, shelf, intent),
+      planSourceCheck(source, site, shelf, intent),
       ...still.hold,
       copy,
       ...comparing,
       // What was held still goes on before the copy is read back: that takes long.
       ...still.release,
-      readBack({ ...shelf, partial }, context, intent, {
+      planReadBack({ ...shelf, partial }, context, intent, {
         kind: 'docker_volumes',
         source: source.told,
         checks: ['sha256 of every file', ...comparing.map(() => 'rsync --checksum against the source')],
         versions: { rsync: version },
         ...(last && !isMirror ? { parent: last.name } : {}),
       }),
-      ...(isMirror ? [] : [pruneOf(shelf, intent)]),
+      ...(isMirror ? [] : [planPrune(shelf, intent)]),
     ],
     undo: [],
-    cleanup: [...still.cleanup, ...(isMirror ? [] : [clearPartial(shelf, 'check the destination')])],
+    cleanup: [...still.cleanup, ...(isMirror ? [] : [planPartialCleanup(shelf, 'check the destination')])],
   };
 }
 
 /** Every byte of source and copy, while nothing changes: nothing may differ. */
-function compare(source: Source, options: string[], to: string, times: ReturnType<typeof timesOf>): Step {
+function planComparison(
+  source: BackupSource,
+  options: string[],
+  to: string,
+  times: ReturnType<typeof parseTimeouts>,
+): Step {
   const argv = ['--dry-run', '--checksum', '--delete', '--itemize-changes', ...options, '--', `${source.path}/`, to];
-  const step: Start = rsync('compare', argv, times, 'Look at both disks: the copy is not what the source is.');
+  const step: StartStep = rsync('compare', argv, times, 'Look at both disks: the copy is not what the source is.');
   // Folders may differ in their times; a line for each file that does.
   const differs = ['>f', '<f', 'cL', '*deleting'].map(begins => ({ begins, ends: [] }));
   return { ...step, fatal: differs, failure: { ...step.failure, code: 'backup-broken' } };

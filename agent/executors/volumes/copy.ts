@@ -1,30 +1,30 @@
-import type { CheckSource } from '../../plan/plan.ts';
-import type { Shelf, Source } from '../backup/group.ts';
-import type { Intent, Site } from '../executor.ts';
-import { checkOptions, filters } from './options.ts';
+import type { CheckSourceStep } from '../../plan/plan.ts';
+import type { BackupGroup, BackupSource } from '../backup/group.ts';
+import type { HostSite, Intent } from '../executor.ts';
+import { checkOptions, excludeRules } from './options.ts';
 
-export type VolumesBackup = Extract<Intent, { action: 'backup'; backup_type: 'docker_volumes' }>;
+export type VolumesBackupIntent = Extract<Intent, { action: 'backup'; backup_type: 'docker_volumes' }>;
 
 /** A percentage that only grows wants the whole list first. */
 export const PROGRESS = ['--stats', '--info=progress2,name0', '--no-inc-recursive', '--outbuf=L'];
 
 /** Options of the copy itself. Throws CannotPlan: `option-not-allowed`, `exclude-not-allowed`. */
-export function copyOptions(intent: VolumesBackup): string[] {
+export function copyOptions(intent: VolumesBackupIntent): string[] {
   return [
     // -1: times count to the nanosecond, or what changes twice in a second is taken for the same.
     ...['--archive', '--hard-links', '--numeric-ids', '--one-file-system', '--modify-window=-1'],
     ...ownership(intent.ownership),
     ...checkOptions(intent.options ?? []),
-    ...filters(intent.exclude ?? []),
+    ...excludeRules(intent.exclude ?? []),
   ];
 }
 
-export function checkSource(
-  { path }: Source,
-  site: Site,
-  { last }: Pick<Shelf, 'last'>,
-  intent: VolumesBackup,
-): CheckSource {
+export function planSourceCheck(
+  { path }: BackupSource,
+  site: HostSite,
+  { last }: Pick<BackupGroup, 'last'>,
+  intent: VolumesBackupIntent,
+): CheckSourceStep {
   return {
     do: 'check-source',
     name: 'check the source',
@@ -36,7 +36,7 @@ export function checkSource(
   };
 }
 
-function ownership(how: VolumesBackup['ownership']): string[] {
+function ownership(how: VolumesBackupIntent['ownership']): string[] {
   if (how === 'drop') return ['--no-owner', '--no-group'];
   return how === 'fake_super' ? ['--fake-super'] : [];
 }

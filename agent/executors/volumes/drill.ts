@@ -1,16 +1,16 @@
-import type { Look, Plan } from '../../plan/plan.ts';
-import { checkBackup } from '../backup/database-server.ts';
-import { type Context, type Intent, subjectOf } from '../executor.ts';
-import { fetchBackup } from './fetch.ts';
+import type { HostReader, Plan } from '../../plan/plan.ts';
+import { planBackupCheck } from '../backup/database-server.ts';
+import { type Intent, type PlanContext, parseBackupSubject } from '../executor.ts';
+import { planFetch } from './fetch.ts';
 
 export type VolumesDrill = Extract<Intent, { action: 'drill' }>;
 
 /** The backup is restored into a folder of the agent's, and what lies there compared with its manifest. Throws CannotPlan `backup-unknown`. */
-export async function planDrill(intent: VolumesDrill, context: Context, look: Look): Promise<Plan> {
+export async function planDrill(intent: VolumesDrill, context: PlanContext, look: HostReader): Promise<Plan> {
   const { site, run, at } = context;
-  const { name } = subjectOf(intent.of);
+  const { name } = parseBackupSubject(intent.of);
   const scratch = `${site.backups.records}/drill-${run}`;
-  const { backup, check, copy, folder } = await fetchBackup(intent, name, `${scratch}/${run}`, context, look);
+  const { backup, check, copy, folder } = await planFetch(intent, name, `${scratch}/${run}`, context, look);
   return {
     title: `drill of ${name} (${backup.name})`,
     summary: `Restored into a folder that is thrown away: ${backup.files} files of ${backup.at}.`,
@@ -20,7 +20,7 @@ export async function planDrill(intent: VolumesDrill, context: Context, look: Lo
       { ...copy, argv: mkpath(copy.argv) },
       // Only what was copied file by file has digests to compare with: restic has compared, and rsync with the other end.
       ...(check.length === 1
-        ? [{ ...checkBackup(folder, backup.name), name: 'check what was restored', at: `${scratch}/${run}` }]
+        ? [{ ...planBackupCheck(folder, backup.name), name: 'check what was restored', at: `${scratch}/${run}` }]
         : []),
       { do: 'note-drill', name: 'note the drill', folder, backup: backup.name, since: at },
     ],

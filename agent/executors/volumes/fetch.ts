@@ -1,13 +1,13 @@
-import type { Look, Start, Step } from '../../plan/plan.ts';
-import { checkBackup } from '../backup/database-server.ts';
-import { chooseBackup, type Earlier, findBackup, timesOf } from '../backup/group.ts';
-import type { Context } from '../executor.ts';
+import type { HostReader, StartStep, Step } from '../../plan/plan.ts';
+import { planBackupCheck } from '../backup/database-server.ts';
+import { type EarlierBackup, findBackup, parseTimeouts, selectBackup } from '../backup/group.ts';
+import type { PlanContext } from '../executor.ts';
 import { PROGRESS } from './copy.ts';
-import { findAway, findRemote, listing, reach, recordsOf } from './remote.ts';
+import { findRemote, listRemoteBackups, planListing, recordsFolder, rsyncConnectionArgs } from './remote.ts';
 import { restic } from './restic.ts';
 import { rsync } from './rsync.ts';
 
-interface Wish {
+interface FetchFields {
   from: string;
   at?: string | undefined;
   timeout?: string | undefined;
@@ -15,40 +15,44 @@ interface Wish {
 }
 
 /** A backup of docker_volumes, wherever it lies: how it is checked against its manifest, and copied into `next`. */
-export interface Fetched {
-  backup: Earlier;
+export interface FetchedBackup {
+  backup: EarlierBackup;
   check: Step[];
-  copy: Start;
+  copy: StartStep;
   /** Of the manifest. */
   folder: string;
 }
 
 /** Throws CannotPlan: `backup-unknown`, `destination-not-allowed`, `remote-unreachable`. */
-export async function fetchBackup(
-  wish: Wish,
+export async function planFetch(
+  wish: FetchFields,
   name: string,
   next: string,
-  { site, run }: Context,
-  look: Look,
-): Promise<Fetched> {
-  const times = timesOf(wish);
+  { site, run }: PlanContext,
+  look: HostReader,
+): Promise<FetchedBackup> {
+  const times = parseTimeouts(wish);
   const remote = findRemote(wish.from, site);
   if (remote) {
-    const folder = recordsOf(remote, name, site);
-    const { earlier } = await findAway(remote, name, site, look);
-    const backup = chooseBackup(earlier, wish.at, `${remote.path}/${name}`);
+    const folder = recordsFolder(remote, name, site);
+    const { earlier } = await listRemoteBackups(remote, name, site, look);
+    const backup = selectBackup(earlier, wish.at, `${remote.path}/${name}`);
     const list = `${folder}/.${backup.name}.list.${run}`;
     const away = `${remote.path}/${name}/${backup.name}`;
-    const [check, manifest] = [listing(remote, `${name}/${backup.name}`, list, site, times), `${away}.json`];
+    const [check, manifest] = [planListing(remote, `${name}/${backup.name}`, list, site, times), `${away}.json`];
     return {
       backup,
       folder,
       check: [
-        call('fetch its manifest', [...reach(remote), '--times', '--mkpath', '--', manifest, `${folder}/`], times),
+        rsyncCall(
+          'fetch its manifest',
+          [...rsyncConnectionArgs(remote), '--times', '--mkpath', '--', manifest, `${folder}/`],
+          times,
+        ),
         { ...check, name: 'list the backup' },
         { do: 'tally', name: 'check the backup', list, folder, as: backup.name, archive: away },
       ],
-      copy: call('copy', [...reach(remote), ...COPY, '--', `${away}/`, `${next}/`], times),
+      copy: rsyncCall('copy', [...rsyncConnectionArgs(remote), ...COPY, '--', `${away}/`, `${next}/`], times),
     };
   }
   const folder = `${wish.from.replace(/\/+$/, '')}/${name}`;
@@ -70,13 +74,13 @@ export async function fetchBackup(
   return {
     backup,
     folder,
-    check: [checkBackup(folder, backup.name)],
-    copy: call('copy', [...COPY, '--', `${folder}/${backup.name}/`, `${next}/`], times),
+    check: [planBackupCheck(folder, backup.name)],
+    copy: rsyncCall('copy', [...COPY, '--', `${folder}/${backup.name}/`, `${next}/`], times),
   };
 }
 
 const COPY = ['--archive', '--hard-links', '--numeric-ids', ...PROGRESS];
 
-function call(name: string, args: string[], times: ReturnType<typeof timesOf>): Start {
+function rsyncCall(name: string, args: string[], times: ReturnType<typeof parseTimeouts>): StartStep {
   return { ...rsync(name, args, times, 'Read the step’s output. Nothing was changed.'), okAtLast: [] };
 }

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { CannotPlan } from '../../plan/failure.ts';
-import type { Look, Start } from '../../plan/plan.ts';
-import { examine } from '../exam.ts';
-import type { Context, Executor, Intent, Site } from '../executor.ts';
+import { Failure } from '../../plan/failure.ts';
+import type { HostReader, StartStep } from '../../plan/plan.ts';
+import { testExecutorContract } from '../exam.ts';
+import type { Executor, HostSite, Intent, PlanContext } from '../executor.ts';
 import { volumes } from './index.ts';
 
-const site: Site = {
+const site: HostSite = {
   stacksRoot: '/opt/stacks',
   memory: '/var/lib/chatops/stacks',
   docker: 'docker',
@@ -28,7 +28,7 @@ const backup = (changes: object = {}): Intent =>
     destination: '/mnt/backup/data',
     ...changes,
   }) as Intent;
-const context = (intent: Intent): Context => ({
+const context = (intent: Intent): PlanContext => ({
   document: { name: 'nightly', document: 1, documents: 1, intent },
   run: 'run-00001',
   at: '2026-11-21T06:00:00.123Z',
@@ -37,7 +37,7 @@ const context = (intent: Intent): Context => ({
   compare: false,
 });
 const FOLDER = '/mnt/backup/data/nightly';
-const look = (backups: string[] = []): Look => ({
+const look = (backups: string[] = []): HostReader => ({
   list: async folder => (folder === FOLDER ? backups.flatMap(name => [name, `${name}.json`]) : null),
   read: async () =>
     JSON.stringify({
@@ -65,21 +65,21 @@ const look = (backups: string[] = []): Look => ({
           ]
         : null,
 });
-const plan = (intent: Intent, with_: Look = look()) =>
+const plan = (intent: Intent, with_: HostReader = look()) =>
   (volumes as unknown as Executor).plan(intent, context(intent), with_);
-const copyOf = async (intent: Intent, with_?: Look) =>
-  (await plan(intent, with_)).steps.find(({ name }) => name === 'copy') as Start;
+const copyOf = async (intent: Intent, with_?: HostReader) =>
+  (await plan(intent, with_)).steps.find(({ name }) => name === 'copy') as StartStep;
 async function codeOf(intent: Intent): Promise<string> {
   try {
     await plan(intent);
     return 'planned';
   } catch (error) {
-    if (error instanceof CannotPlan) return error.code;
+    if (error instanceof Failure) return error.code;
     throw error;
   }
 }
 
-examine(volumes as unknown as Executor, [
+testExecutorContract(volumes as unknown as Executor, [
   { name: 'a first backup', intent: backup(), context: context(backup()), look: look() },
   {
     name: 'a backup of a container that is stopped meanwhile',
@@ -96,13 +96,13 @@ describe('a backup of volumes', () => {
     const [target, source, copy, seal, prune] = steps;
     expect(target).toMatchObject({ path: '/mnt/backup', folder: FOLDER, needs: 6500 });
     expect(source).toMatchObject({ last: { bytes: 5000, files: 7 }, acceptShrink: false });
-    expect((copy as Start).argv.slice(-4)).toEqual([
+    expect((copy as StartStep).argv.slice(-4)).toEqual([
       '--outbuf=L',
       '--',
       '/var/lib/docker/volumes/data/_data/',
       `${FOLDER}/.20261121T060000.123Z.partial.run-00001/`,
     ]);
-    expect((copy as Start).argv).toContain('--link-dest=../20261120T060000Z');
+    expect((copy as StartStep).argv).toContain('--link-dest=../20261120T060000Z');
     expect(seal).toMatchObject({
       folder: FOLDER,
       as: '20261121T060000.123Z',
@@ -119,7 +119,7 @@ describe('a backup of volumes', () => {
   it('may be a mirror, which has one copy and is never pruned', async () => {
     const { steps } = await plan(backup({ method: 'mirror' }));
     expect(steps.map(step => step.do)).toEqual(['check-target', 'check-source', 'start', 'seal']);
-    expect((steps[2] as Start).argv).toContain('--delete-delay');
+    expect((steps[2] as StartStep).argv).toContain('--delete-delay');
   });
 
   it('stops what runs and is named, starts only that again, also where the copy fails', async () => {
@@ -134,7 +134,7 @@ describe('a backup of volumes', () => {
       'prune',
     ]);
     for (const name of ['stop', 'start'])
-      expect((steps.find(step => step.name === name) as Start).argv).toEqual(['docker', 'container', name, 'a1']);
+      expect((steps.find(step => step.name === name) as StartStep).argv).toEqual(['docker', 'container', name, 'a1']);
     expect(cleanup).toMatchObject([
       { argv: ['docker', 'container', 'start', 'a1'], ifBegan: 'stop', unlessBegan: 'read back' },
       { do: 'clear', root: FOLDER },

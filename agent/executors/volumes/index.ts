@@ -1,44 +1,44 @@
-import { under } from '../../plan/paths.ts';
-import { claimsOf, shelfLock } from '../backup/group.ts';
-import { type Executor, hostsOf, subjectOf } from '../executor.ts';
+import { findRoot } from '../../plan/paths.ts';
+import { backupGroupLocks, listBackupClaims } from '../backup/group.ts';
+import { type Executor, listVerifyHosts, parseBackupSubject } from '../executor.ts';
 import { planBackup } from './backup.ts';
-import type { VolumesBackup } from './copy.ts';
+import type { VolumesBackupIntent } from './copy.ts';
 import { planDrill, type VolumesDrill } from './drill.ts';
 import { planRestore, type VolumesRestore } from './restore.ts';
 
-type OnVolumes = VolumesBackup | VolumesRestore | VolumesDrill;
+type VolumesIntent = VolumesBackupIntent | VolumesRestore | VolumesDrill;
 
 /** Copies of volumes and folders: by rsync into a folder of this host (which may be a mounted share) or to another host, by restic, and back. */
-export const volumes: Executor<OnVolumes> = {
+export const volumes: Executor<VolumesIntent> = {
   kind: 'volumes',
-  takes: (intent): intent is OnVolumes =>
+  takes: (intent): intent is VolumesIntent =>
     intent.action === 'restore' || intent.action === 'drill'
       ? typeof intent.of === 'string' || ('kind' in intent.of && intent.of.kind === 'docker_volumes')
       : intent.action === 'backup' && 'backup_type' in intent && intent.backup_type === 'docker_volumes',
   subjects(intent, document) {
-    if (intent.action === 'drill') return shelfLock(intent.from, subjectOf(intent.of).name);
+    if (intent.action === 'drill') return backupGroupLocks(intent.from, parseBackupSubject(intent.of).name);
     // A stack whose services are stopped is locked as by a rollout.
     const stack = intent.stack === undefined ? [] : [`stack ${intent.stack}`];
     if (intent.action === 'restore')
       return [
         `folder ${intent.to ?? `${intent.to_container}:${intent.to_path}`}`,
-        ...shelfLock(intent.from, subjectOf(intent.of).name),
+        ...backupGroupLocks(intent.from, parseBackupSubject(intent.of).name),
         ...stack,
       ];
     const { source, source_container, source_path, destination, destination_container, destination_path } = intent;
     return [
       `folder ${source ?? `${source_container}:${source_path}`}`,
-      ...shelfLock(destination ?? `${destination_container}:${destination_path}`, intent.id ?? document.name),
+      ...backupGroupLocks(destination ?? `${destination_container}:${destination_path}`, intent.id ?? document.name),
       ...stack,
     ];
   },
   claims(intent, site) {
-    if (intent.action === 'backup') return claimsOf(intent, site);
+    if (intent.action === 'backup') return listBackupClaims(intent, site);
     const to = intent.action === 'restore' ? intent.to : undefined;
-    const claims = claimsOf({ destination: intent.from }, site);
-    return to === undefined ? claims : [...claims, { path: to, root: under(to, site.backups.sources) }];
+    const claims = listBackupClaims({ destination: intent.from }, site);
+    return to === undefined ? claims : [...claims, { path: to, root: findRoot(to, site.backups.sources) }];
   },
-  asks: intent => (intent.action === 'restore' && intent.verify ? hostsOf(intent.verify) : []),
+  asks: intent => (intent.action === 'restore' && intent.verify ? listVerifyHosts(intent.verify) : []),
   plan(intent, context, look) {
     if (intent.action === 'restore') return planRestore(intent, context, look);
     return intent.action === 'drill' ? planDrill(intent, context, look) : planBackup(intent, context, look);

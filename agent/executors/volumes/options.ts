@@ -1,4 +1,4 @@
-import { CannotPlan } from '../../plan/failure.ts';
+import { Failure } from '../../plan/failure.ts';
 
 /** rsync's options that an intent may name, each for itself. What runs programs, reads or writes elsewhere, or deletes is not among them. */
 const ALLOWED = new Set([
@@ -51,7 +51,7 @@ const NUMBERED = /^--(bwlimit|timeout|modify-window)=\d{1,9}$/;
 export function checkOptions(options: string[]): string[] {
   for (const option of options) {
     if (ALLOWED.has(option) || NUMBERED.test(option)) continue;
-    throw new CannotPlan(
+    throw new Failure(
       'option-not-allowed',
       `The rsync option ${JSON.stringify(option)} is not on the list.`,
       'Take it out, write each option for itself, or see the list in docs/backups.md.',
@@ -61,10 +61,10 @@ export function checkOptions(options: string[]): string[] {
 }
 
 /** Patterns as literal exclude rules: a pattern can neither include, nor clear the list, nor read a file. Throws CannotPlan `exclude-not-allowed`. */
-export function filters(patterns: string[]): string[] {
+export function excludeRules(patterns: string[]): string[] {
   return patterns.map(pattern => {
     if (![...pattern].some(char => char < ' ' || char === '\u007f')) return `--filter=- ${pattern}`;
-    throw new CannotPlan(
+    throw new Failure(
       'exclude-not-allowed',
       `The pattern ${JSON.stringify(pattern)} holds a control character.`,
       'Take it out.',

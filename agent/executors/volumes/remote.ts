@@ -1,24 +1,24 @@
-import { CannotPlan } from '../../plan/failure.ts';
-import type { Look, Plan, Start } from '../../plan/plan.ts';
+import { Failure } from '../../plan/failure.ts';
+import type { HostReader, Plan, StartStep } from '../../plan/plan.ts';
 import {
-  changesOf,
-  type Earlier,
+  type BackupGroup,
+  type EarlierBackup,
   findEarlier,
   findSource,
-  pruneOf,
-  type Shelf,
-  stampOf,
-  summaryOf,
-  timesOf,
-  versionOf,
+  listBackupChanges,
+  parseTimeouts,
+  planPrune,
+  readVersion,
+  summarizeGroup,
+  timestampOf,
 } from '../backup/group.ts';
-import { holdStill } from '../backup/quiesce.ts';
-import type { BackupRemote, Context, Site } from '../executor.ts';
-import { checkSource, copyOptions, PROGRESS, type VolumesBackup } from './copy.ts';
+import { planQuiesce } from '../backup/quiesce.ts';
+import type { BackupRemote, HostSite, PlanContext } from '../executor.ts';
+import { copyOptions, PROGRESS, planSourceCheck, type VolumesBackupIntent } from './copy.ts';
 import { rsync } from './rsync.ts';
 
 const MINUTE = 60_000;
-const SHORT = { timeout: 10 * MINUTE, stallTimeout: 5 * MINUTE };
+const REMOTE_TIMEOUT = { timeout: 10 * MINUTE, stallTimeout: 5 * MINUTE };
 const MANIFEST = /(\d{8}T\d{6}\.\d{3}Z)\.json$/;
 const FOLDER = /^d.* (\d{8}T\d{6}\.\d{3}Z)$/;
 
@@ -26,19 +26,19 @@ const FOLDER = /^d.* (\d{8}T\d{6}\.\d{3}Z)$/;
 const ABANDONED = 48 * 60 * MINUTE;
 
 /** A folder of another host that takes backups, and how rsync reaches it. */
-export interface Remote {
+export interface RsyncRemote {
   remote: BackupRemote;
   /** As the intent names it, without a slash at its end. */
   path: string;
 }
 
 /** The host's remote that holds the destination; undefined for a folder of this host. */
-export function findRemote(destination: string | undefined, site: Site): Remote | undefined {
+export function findRemote(destination: string | undefined, site: HostSite): RsyncRemote | undefined {
   if (destination === undefined || destination.startsWith('/')) return undefined;
   const path = destination.replace(/\/+$/, '');
   const remote = site.backups.remotes.find(({ target }) => path === target || path.startsWith(`${target}/`));
   if (remote && !path.split('/').includes('..')) return { remote, path };
-  throw new CannotPlan(
+  throw new Failure(
     'destination-not-allowed',
     `This host does not let backups be written to ${destination}.`,
     'Name one of backups.remotes in agent.yaml, or a folder below it.',
@@ -46,7 +46,7 @@ export function findRemote(destination: string | undefined, site: Site): Remote 
 }
 
 /** rsync's options for getting there. Whose key and whose known hosts is said in agent.yaml only. */
-export function reach({ remote }: Remote): string[] {
+export function rsyncConnectionArgs({ remote }: RsyncRemote): string[] {
   const daemon = remote.target.startsWith('rsync://');
   const { key_file, known_hosts, port } = remote.ssh ?? {};
   const ssh = [
@@ -60,50 +60,56 @@ export function reach({ remote }: Remote): string[] {
 }
 
 /** Where the agent keeps what it knows of the backups in a folder of another host. */
-export function recordsOf({ path }: Remote, name: string, site: Site): string {
+export function recordsFolder({ path }: RsyncRemote, name: string, site: HostSite): string {
   return `${site.backups.records}/${path.replaceAll(/[^A-Za-z0-9_.-]+/g, '-').replace(/^[.-]+/, '')}/${name}`;
 }
 
 /** What is at the other end: backups (with a manifest), the oldest first, and what was left unfinished. What they held is told as far as it is known here. */
-export async function findAway(
-  remote: Remote,
+export async function listRemoteBackups(
+  remote: RsyncRemote,
   name: string,
-  site: Site,
-  look: Look,
-): Promise<{ earlier: Earlier[]; unfinished: string[] }> {
-  const argv: [string, ...string[]] = ['rsync', ...reach(remote), '--list-only', '--', `${remote.path}/${name}/`];
+  site: HostSite,
+  look: HostReader,
+): Promise<{ earlier: EarlierBackup[]; unfinished: string[] }> {
+  const argv: [string, ...string[]] = [
+    'rsync',
+    ...rsyncConnectionArgs(remote),
+    '--list-only',
+    '--',
+    `${remote.path}/${name}/`,
+  ];
   const answer = await look.ask(argv);
   if (!answer) return { earlier: [], unfinished: [] };
   const missing = answer.code === 23 && answer.stderr.includes('No such file');
   if (answer.code !== 0 && !missing) {
-    throw new CannotPlan(
+    throw new Failure(
       'remote-unreachable',
       `${remote.path} does not answer: ${answer.stderr.trim().split('\n').slice(0, 3).join(' / ').slice(0, 300)}`,
       'Look at the network, and at backups.remotes in agent.yaml: the key, the known hosts, the password, the module.',
     );
   }
-  const known = await findEarlier(recordsOf(remote, name, site), look);
+  const known = await findEarlier(recordsFolder(remote, name, site), look);
   const lines = answer.stdout.split('\n');
   const names = lines.flatMap(line => MANIFEST.exec(line)?.[1] ?? []).sort();
   const unfinished = lines.flatMap(line => FOLDER.exec(line)?.[1] ?? []).filter(stamp => !names.includes(stamp));
-  const unknown = (stamp: string): Earlier => ({
+  const unknown = (stamp: string): EarlierBackup => ({
     ...{ name: stamp, of: name, kind: 'docker_volumes', run: '', at: isoOf(stamp), bytes: 0, files: 0 },
   });
   return { earlier: names.map(stamp => known.find(one => one.name === stamp) ?? unknown(stamp)), unfinished };
 }
 
 /** rsync lists every file with its MD5, read at the other end. */
-export function listing(
-  remote: Remote,
+export function planListing(
+  remote: RsyncRemote,
   backup: string,
   list: string,
-  site: Site,
-  times: ReturnType<typeof timesOf>,
-): Start {
+  site: HostSite,
+  times: ReturnType<typeof parseTimeouts>,
+): StartStep {
   const step = rsync(
     'read back',
     [
-      ...reach(remote),
+      ...rsyncConnectionArgs(remote),
       ...['--recursive', '--links', '--dry-run', '--checksum', '--checksum-choice=md5', '--out-format=%C %l %i %n'],
       ...['--', `${remote.path}/${backup}/`, `${site.backups.records}/none/`],
     ],
@@ -113,10 +119,15 @@ export function listing(
   return { ...step, stdoutTo: list };
 }
 
-export async function planRemote(intent: VolumesBackup, remote: Remote, context: Context, look: Look): Promise<Plan> {
+export async function planRemote(
+  intent: VolumesBackupIntent,
+  remote: RsyncRemote,
+  context: PlanContext,
+  look: HostReader,
+): Promise<Plan> {
   const { site, run, at, document } = context;
   if (intent.method !== undefined && intent.method !== 'snapshots') {
-    throw new CannotPlan(
+    throw new Failure(
       'method-unsupported',
       `method: ${intent.method} writes to a folder of this host.`,
       'Leave "method" out, or mount the share and name its folder.',
@@ -125,40 +136,40 @@ export async function planRemote(intent: VolumesBackup, remote: Remote, context:
   const options = copyOptions(intent);
   const source = await findSource(intent, look);
   const name = intent.id ?? document.name;
-  const { earlier, unfinished } = await findAway(remote, name, site, look);
+  const { earlier, unfinished } = await listRemoteBackups(remote, name, site, look);
   const last = earlier.findLast(one => !one.broken);
-  const as = stampOf(at);
-  const folder = recordsOf(remote, name, site);
+  const as = timestampOf(at);
+  const folder = recordsFolder(remote, name, site);
   const list = `${folder}/.${as}.list.${run}`;
-  const shelf: Shelf = {
+  const shelf: BackupGroup = {
     ...{ destination: { path: remote.path, minFree: 0 }, folder, name, earlier, last, as },
     partial: '',
   };
-  const still = await holdStill(intent, source, site, look);
-  const times = timesOf(intent);
+  const still = await planQuiesce(intent, source, site, look);
+  const times = parseTimeouts(intent);
   const away = `${remote.path}/${name}`;
-  const call: Call = (step: string, args: string[], remedy: string) =>
-    rsync(step, [...reach(remote), ...args], SHORT, remedy);
+  const call: RsyncCall = (step: string, args: string[], remedy: string) =>
+    rsync(step, [...rsyncConnectionArgs(remote), ...args], REMOTE_TIMEOUT, remedy);
   const fetch = call(
     'fetch manifests',
     ['--recursive', '--times', '--delete', '--include=/*.json', '--exclude=*', '--', `${away}/`, `${folder}/`],
     'Read the step’s output.',
   );
-  const away_ = changesOf({ ...shelf, folder: away }, intent, at);
-  const version = await versionOf(['rsync'], look);
+  const away_ = listBackupChanges({ ...shelf, folder: away }, intent, at);
+  const version = await readVersion(['rsync'], look);
   return {
     title: `backup of ${source.told} to ${away}`,
-    summary: summaryOf(shelf),
+    summary: summarizeGroup(shelf),
     changes: away_,
     steps: [
-      checkAway(remote, call),
+      planRemoteCheck(remote, call),
       // Only a source that is known to have been whole can be seen to have shrunk.
-      checkSource(source, site, { last: last && last.files > 0 ? last : undefined }, intent),
+      planSourceCheck(source, site, { last: last && last.files > 0 ? last : undefined }, intent),
       ...still.hold,
       rsync(
         'copy',
         [
-          ...reach(remote),
+          ...rsyncConnectionArgs(remote),
           ...options,
           '--mkpath',
           '--partial-dir=.rsync-partial',
@@ -171,7 +182,7 @@ export async function planRemote(intent: VolumesBackup, remote: Remote, context:
         'Read the step’s output. The earlier backups are untouched; what has no manifest is no backup.',
       ),
       ...still.release,
-      listing(remote, `${name}/${as}`, list, site, times),
+      planListing(remote, `${name}/${as}`, list, site, times),
       {
         do: 'tally',
         name: 'write the manifest',
@@ -193,7 +204,7 @@ export async function planRemote(intent: VolumesBackup, remote: Remote, context:
       ),
       fetch,
       {
-        ...pruneOf(shelf, intent),
+        ...planPrune(shelf, intent),
         forget: {
           step: call('take away', ['--recursive', '--delete', '--force', '--verbose'], 'The new backup is there.'),
           each: ['--include=/{name}.json', '--include=/{name}/', '--include=/{name}/***'],
@@ -208,10 +219,10 @@ export async function planRemote(intent: VolumesBackup, remote: Remote, context:
   };
 }
 
-type Call = (step: string, args: string[], remedy: string) => Start;
+type RsyncCall = (step: string, args: string[], remedy: string) => StartStep;
 
 /** The other host answers, has the place, and the file in it that shows that it is the right one. */
-function checkAway({ remote: { target, marker } }: Remote, call: Call): Start {
+function planRemoteCheck({ remote: { target, marker } }: RsyncRemote, call: RsyncCall): StartStep {
   const remedy =
     marker === undefined
       ? 'See backups.remotes in agent.yaml: the folder must be there.'

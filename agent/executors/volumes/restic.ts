@@ -1,18 +1,18 @@
-import { CannotPlan } from '../../plan/failure.ts';
-import type { Look, Plan, Start } from '../../plan/plan.ts';
+import { Failure } from '../../plan/failure.ts';
+import type { HostReader, Plan, StartStep } from '../../plan/plan.ts';
 import {
-  changesOf,
-  checkTarget,
-  clearPartial,
+  findBackupGroup,
   findSource,
-  pruneOf,
-  shelfOf,
-  summaryOf,
-  timesOf,
+  listBackupChanges,
+  parseTimeouts,
+  planPartialCleanup,
+  planPrune,
+  planTargetCheck,
+  summarizeGroup,
 } from '../backup/group.ts';
-import { holdStill } from '../backup/quiesce.ts';
-import type { Context, Site } from '../executor.ts';
-import { checkSource, type VolumesBackup } from './copy.ts';
+import { planQuiesce } from '../backup/quiesce.ts';
+import type { HostSite, PlanContext } from '../executor.ts';
+import { planSourceCheck, type VolumesBackupIntent } from './copy.ts';
 
 const MINUTE = 60_000;
 
@@ -24,12 +24,12 @@ export function restic(
   name: string,
   folder: string,
   args: string[],
-  site: Site,
+  site: HostSite,
   times: { timeout: number; stallTimeout: number },
-  more: Partial<Start> = {},
-): Start {
+  more: Partial<StartStep> = {},
+): StartStep {
   if (site.backups.resticPassword === undefined) {
-    throw new CannotPlan(
+    throw new Failure(
       'restic-password-missing',
       'restic encrypts its repository, and this host has no password for that.',
       'Make a file with a password (mode 0600), keep a copy elsewhere, and name it as backups.restic.password_file in agent.yaml.',
@@ -67,21 +67,22 @@ export function restic(
   };
 }
 
-export async function planRestic(intent: VolumesBackup, context: Context, look: Look): Promise<Plan> {
+export async function planRestic(intent: VolumesBackupIntent, context: PlanContext, look: HostReader): Promise<Plan> {
   const { site, run, at } = context;
   if (intent.options?.length || intent.ownership !== undefined) {
-    throw new CannotPlan(
+    throw new Failure(
       'option-not-allowed',
       '"options" and "ownership" are rsync’s; restic keeps everything.',
       'Take them out.',
     );
   }
   const source = await findSource(intent, look);
-  const shelf = await shelfOf(intent, context, look);
+  const shelf = await findBackupGroup(intent, context, look);
   const { folder, name, last, as, partial } = shelf;
-  const still = await holdStill(intent, source, site, look);
-  const times = timesOf(intent);
-  const call = (step: string, args: string[], more?: Partial<Start>) => restic(step, folder, args, site, times, more);
+  const still = await planQuiesce(intent, source, site, look);
+  const times = parseTimeouts(intent);
+  const call = (step: string, args: string[], more?: Partial<StartStep>) =>
+    restic(step, folder, args, site, times, more);
   const isThere = (await look.list(`${folder}/repository`))?.includes('config') === true;
   const part = (shelf.earlier.length % PARTS) + 1;
   const whole = intent.verify_level === 'full' || shelf.earlier.length === 0;
@@ -90,11 +91,11 @@ export async function planRestic(intent: VolumesBackup, context: Context, look: 
   const version = (await look.ask(['restic', 'version'], { keepFor: 60 * MINUTE }))?.stdout.trim() ?? '';
   return {
     title: `backup of ${source.told} to ${folder} (restic)`,
-    summary: summaryOf(shelf),
-    changes: changesOf(shelf, intent, at),
+    summary: summarizeGroup(shelf),
+    changes: listBackupChanges(shelf, intent, at),
     steps: [
-      checkTarget(shelf, (last?.bytes ?? 0) * 0.1, `/${partial}`),
-      checkSource(source, site, shelf, intent),
+      planTargetCheck(shelf, (last?.bytes ?? 0) * 0.1, `/${partial}`),
+      planSourceCheck(source, site, shelf, intent),
       ...(isThere ? [call('unlock', ['unlock'])] : [call('init', ['init'])]),
       ...still.hold,
       call(
@@ -102,7 +103,7 @@ export async function planRestic(intent: VolumesBackup, context: Context, look: 
         [
           'backup',
           ...['--host', 'chatops', '--tag', `intent:${name}`, '--tag', tag, '--one-file-system'],
-          ...(intent.exclude ?? []).map(pattern => `--exclude=${excludeOf(pattern)}`),
+          ...(intent.exclude ?? []).map(pattern => `--exclude=${escapeExclude(pattern)}`),
           ...['--', '.'],
         ],
         // From inside: the snapshot holds the folder's content, wherever the folder is.
@@ -131,7 +132,7 @@ export async function planRestic(intent: VolumesBackup, context: Context, look: 
         },
       },
       {
-        ...pruneOf(shelf, intent),
+        ...planPrune(shelf, intent),
         forget: {
           step: call('forget', ['forget', '--prune'], { okCodes: [0, 1] }),
           each: ['{snapshot}'],
@@ -140,14 +141,14 @@ export async function planRestic(intent: VolumesBackup, context: Context, look: 
       },
     ],
     undo: [],
-    cleanup: [...still.cleanup, clearPartial(shelf, 'check the destination')],
+    cleanup: [...still.cleanup, planPartialCleanup(shelf, 'check the destination')],
   };
 }
 
 /** restic reads a `!` in front as "include again". Throws CannotPlan `exclude-not-allowed`. */
-function excludeOf(pattern: string): string {
+function escapeExclude(pattern: string): string {
   if (!pattern.startsWith('!') && ![...pattern].some(char => char < ' ' || char === '\u007f')) return pattern;
-  throw new CannotPlan(
+  throw new Failure(
     'exclude-not-allowed',
     `The pattern ${JSON.stringify(pattern)} begins with "!" or holds a control character.`,
     'Take it out.',

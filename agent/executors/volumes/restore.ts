@@ -1,9 +1,9 @@
-import { CannotPlan } from '../../plan/failure.ts';
-import type { Look, Plan, Step } from '../../plan/plan.ts';
-import { findSource, stampOf } from '../backup/group.ts';
-import { holdStill, startedAgain } from '../backup/quiesce.ts';
-import { type Context, type Intent, subjectOf } from '../executor.ts';
-import { fetchBackup } from './fetch.ts';
+import { Failure } from '../../plan/failure.ts';
+import type { HostReader, Plan, Step } from '../../plan/plan.ts';
+import { findSource, timestampOf } from '../backup/group.ts';
+import { planQuiesce, planRestartChecks } from '../backup/quiesce.ts';
+import { type Intent, type PlanContext, parseBackupSubject } from '../executor.ts';
+import { planFetch } from './fetch.ts';
 
 export type VolumesRestore = Extract<Intent, { action: 'restore'; of: string | { kind: 'docker_volumes' } }>;
 
@@ -11,31 +11,31 @@ export type VolumesRestore = Extract<Intent, { action: 'restore'; of: string | {
  * The backup is read again, copied beside what is to be restored, and takes its place; what was there is kept beside. Throws
  * CannotPlan: `backup-unknown`, `overwrite-unconfirmed`, `container-missing`, `container-path-unknown`.
  */
-export async function planRestore(intent: VolumesRestore, context: Context, look: Look): Promise<Plan> {
+export async function planRestore(intent: VolumesRestore, context: PlanContext, look: HostReader): Promise<Plan> {
   const { site, run, at } = context;
-  const { name } = subjectOf(intent.of);
+  const { name } = parseBackupSubject(intent.of);
   const { path, told, container } = await findSource(
     { source: intent.to, source_container: intent.to_container, source_path: intent.to_path },
     look,
   );
   const next = `${path}.restoring-${run}`;
-  const { backup, check, copy } = await fetchBackup(intent, name, next, context, look);
+  const { backup, check, copy } = await planFetch(intent, name, next, context, look);
   const there = await look.list(path);
   if (there && there.length > 0 && intent.confirm_overwrite !== true) {
-    throw new CannotPlan(
+    throw new Failure(
       'overwrite-unconfirmed',
       `${told} holds something. Nothing was changed.`,
       'Say confirm_overwrite: true in the intent (what is there is kept beside), or restore to another folder.',
     );
   }
-  const aside = `${path}.before-${stampOf(at)}`;
-  const still = await holdStill(
+  const aside = `${path}.before-${timestampOf(at)}`;
+  const still = await planQuiesce(
     { ...intent, consistency: 'stop' },
     container === undefined ? {} : { container },
     site,
     look,
   );
-  const checks = startedAgain(intent, still, site);
+  const checks = planRestartChecks(intent, still, site);
   const swap = { path, next, aside, roots: site.backups.sources };
   const undo: Step[] = [
     ...still.hold.map(step => ({ ...step, name: `${step.name} again` })),

@@ -1,4 +1,4 @@
-import type { Milliseconds, Start } from '../../plan/plan.ts';
+import type { Milliseconds, StartStep } from '../../plan/plan.ts';
 
 /** Files whose loss in the middle of a copy makes the copy worthless: a database was at work. */
 const DATABASES = ['.db"', '.db-wal"', '.sqlite"', '.sqlite3"', '.ibd"', '-wal"', '.frm"', '.wt"'];
@@ -9,7 +9,7 @@ export function rsync(
   args: string[],
   times: { timeout: Milliseconds; stallTimeout: Milliseconds },
   remedy: string,
-): Start {
+): StartStep {
   const untouched = 'The earlier backups are untouched.';
   return {
     do: 'start',

@@ -1,6 +1,6 @@
-import { CannotPlan } from '../../plan/failure.ts';
-import type { Look } from '../../plan/plan.ts';
-import type { Site } from '../executor.ts';
+import { Failure } from '../../plan/failure.ts';
+import type { HostReader } from '../../plan/plan.ts';
+import type { HostSite } from '../executor.ts';
 
 /** A guest of this node, and what of it a backup must hold. */
 export interface Guest {
@@ -26,23 +26,23 @@ interface Resource {
  */
 export async function findGuest(
   { vm_id: id, expected_node: expected }: { vm_id: number; expected_node?: string | undefined },
-  site: Site,
-  look: Look,
+  site: HostSite,
+  look: HostReader,
 ): Promise<Guest | undefined> {
-  const resources = await ask<Resource[]>(['/cluster/resources', '--type', 'vm'], site, look);
-  const nodes = await ask<{ type: string; name: string; local?: number }[]>(['/cluster/status'], site, look);
+  const resources = await queryProxmox<Resource[]>(['/cluster/resources', '--type', 'vm'], site, look);
+  const nodes = await queryProxmox<{ type: string; name: string; local?: number }[]>(['/cluster/status'], site, look);
   if (!resources || !nodes) return undefined;
   const here = nodes.find(({ type, local }) => type === 'node' && local === 1)?.name ?? '';
   const found = resources.find(({ vmid }) => vmid === id);
   if (!found) {
-    throw new CannotPlan(
+    throw new Failure(
       'vm-unknown',
       `There is no guest ${id} in this cluster (or the agent may not see it).`,
       'Correct vm_id; "pvesh get /cluster/resources" lists them.',
     );
   }
   if (found.node !== here || (expected !== undefined && expected !== here)) {
-    throw new CannotPlan(
+    throw new Failure(
       'vm-elsewhere',
       `The guest ${id} is on the node ${found.node}; this agent is on ${here}${expected === undefined ? '' : `, and ${expected} is expected`}.`,
       'Send the intent to the agent of that node, or move the guest back.',
@@ -50,11 +50,11 @@ export async function findGuest(
   }
   const type = found.type === 'lxc' ? 'lxc' : 'qemu';
   const config = await look.ask([`${site.proxmox}${type === 'lxc' ? 'pct' : 'qm'}`, 'config', String(id)]);
-  return { name: found.name ?? String(id), type, node: here, ...disksOf(config?.stdout ?? '') };
+  return { name: found.name ?? String(id), type, node: here, ...parseDisks(config?.stdout ?? '') };
 }
 
 /** `scsi0: local-lvm:vm-101-disk-0,size=32G` counts, `backup=0` leaves out, `media=cdrom` is none. */
-function disksOf(config: string): { disks: string[]; leftOut: string[] } {
+function parseDisks(config: string): { disks: string[]; leftOut: string[] } {
   const disks: string[] = [];
   const leftOut: string[] = [];
   for (const [, disk = '', value = ''] of config.matchAll(/^((?:scsi|virtio|sata|ide|efidisk|tpmstate)\d+): (.+)$/gm)) {
@@ -64,7 +64,7 @@ function disksOf(config: string): { disks: string[]; leftOut: string[] } {
   return { disks, leftOut };
 }
 
-export async function ask<T>(path: string[], site: Site, look: Look): Promise<T | undefined> {
+export async function queryProxmox<T>(path: string[], site: HostSite, look: HostReader): Promise<T | undefined> {
   const answer = await look.ask([`${site.proxmox}pvesh`, 'get', ...(path as [string]), '--output-format', 'json']);
   if (!answer) return undefined;
   try {
@@ -72,7 +72,7 @@ export async function ask<T>(path: string[], site: Site, look: Look): Promise<T 
   } catch {
     // Told below.
   }
-  throw new CannotPlan(
+  throw new Failure(
     'proxmox-unreadable',
     `"pvesh get ${path.join(' ')}" did not answer: ${answer.stderr.trim().slice(0, 200) || 'not JSON'}`,
     'The agent must run as root on a Proxmox node.',
@@ -80,12 +80,12 @@ export async function ask<T>(path: string[], site: Site, look: Look): Promise<T 
 }
 
 /** Throws CannotPlan: `storage-inactive`, `program-missing`. */
-export async function checkStorage(storage: string, site: Site, look: Look): Promise<void> {
+export async function checkStorage(storage: string, site: HostSite, look: HostReader): Promise<void> {
   const answer = await look.ask([`${site.proxmox}pvesm`, 'status', '--storage', storage]);
   if (!answer) return;
   const line = answer.stdout.split('\n').find(one => one.split(/\s+/)[0] === storage);
   if (answer.code === 0 && line?.split(/\s+/)[2] === 'active') return;
-  throw new CannotPlan(
+  throw new Failure(
     'storage-inactive',
     `The storage ${storage} is not active on this node: ${(line ?? answer.stderr).trim().slice(0, 200) || 'it is not known'}.`,
     'See "pvesm status". A share may not be mounted.',

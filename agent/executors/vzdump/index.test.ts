@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import type { Look, Start } from '../../plan/plan.ts';
-import { examine } from '../exam.ts';
-import type { Context, Executor, Intent } from '../executor.ts';
+import type { HostReader, StartStep } from '../../plan/plan.ts';
+import { testExecutorContract } from '../exam.ts';
+import type { Executor, Intent, PlanContext } from '../executor.ts';
 import { vzdump } from './index.ts';
 
 const backup = (changes: object = {}): Intent =>
   ({ action: 'backup', backup_type: 'vm_proxmox', vm_id: 110, storage: 'nfs', ...changes }) as Intent;
-const context = (intent: Intent): Context => ({
+const context = (intent: Intent): PlanContext => ({
   document: { name: 'vm', document: 1, documents: 1, intent },
   run: 'run-00001',
   at: '2026-11-21T06:00:00.000Z',
@@ -23,7 +23,7 @@ const context = (intent: Intent): Context => ({
   compare: false,
 });
 /** A node that is a table; `config` is what qm or pct says. */
-const look = (type: string, config = ''): Look => ({
+const look = (type: string, config = ''): HostReader => ({
   list: async () => null,
   read: async () => null,
   engine: async () => null,
@@ -41,10 +41,10 @@ const look = (type: string, config = ''): Look => ({
     return { code: 0, stdout: said, stderr: '' };
   },
 });
-const stepsOf = async (intent: Intent, with_: Look) =>
-  (await (vzdump as unknown as Executor).plan(intent, context(intent), with_)).steps as Start[];
+const stepsOf = async (intent: Intent, with_: HostReader) =>
+  (await (vzdump as unknown as Executor).plan(intent, context(intent), with_)).steps as StartStep[];
 
-examine(vzdump as unknown as Executor, [
+testExecutorContract(vzdump as unknown as Executor, [
   { name: 'a VM', intent: backup(), context: context(backup()), look: look('qemu', 'scsi0: a:b,size=1G\n') },
   { name: 'a container', intent: backup({ retention_days: 3 }), context: context(backup()), look: look('lxc') },
 ]);
@@ -93,7 +93,7 @@ describe('a restore of a container', () => {
       to_vm_id: 901,
       storage: 'nfs',
     } as Intent;
-    const listing: Look = {
+    const listing: HostReader = {
       ...look('lxc'),
       ask: async argv =>
         argv.includes('--content')

@@ -1,9 +1,16 @@
-import type { Look, Plan } from '../../plan/plan.ts';
-import { type Change, type Context, type Executor, type Intent, parseDuration, type Site } from '../executor.ts';
+import type { HostReader, Plan } from '../../plan/plan.ts';
+import {
+  type Change,
+  type Executor,
+  type HostSite,
+  type Intent,
+  type PlanContext,
+  parseDuration,
+} from '../executor.ts';
 import { checkStorage, findGuest, type Guest } from './guest.ts';
 import { planRestore, type VmRestore } from './restore.ts';
 
-export type VmBackup = Extract<Intent, { action: 'backup'; backup_type: 'vm_proxmox' }>;
+export type VmBackupIntent = Extract<Intent, { action: 'backup'; backup_type: 'vm_proxmox' }>;
 
 const MINUTE = 60_000;
 const DAY = 1440 * MINUTE;
@@ -13,9 +20,9 @@ const DEFAULT_STALL = 30 * MINUTE;
 const GRACE = 10 * MINUTE;
 
 /** Guests of a Proxmox node, by its own programs. */
-export const vzdump: Executor<VmBackup | VmRestore> = {
+export const vzdump: Executor<VmBackupIntent | VmRestore> = {
   kind: 'vzdump',
-  takes: (intent): intent is VmBackup | VmRestore =>
+  takes: (intent): intent is VmBackupIntent | VmRestore =>
     intent.action === 'restore'
       ? typeof intent.of === 'object' && intent.of.kind === 'vm_proxmox'
       : intent.action === 'backup' && 'backup_type' in intent && intent.backup_type === 'vm_proxmox',
@@ -27,12 +34,16 @@ export const vzdump: Executor<VmBackup | VmRestore> = {
     intent.action === 'restore' ? planRestore(intent, context, look) : planBackup(intent, context, look),
 };
 
-async function planBackup(intent: VmBackup, { site, at, document, compare }: Context, look: Look): Promise<Plan> {
+async function planBackup(
+  intent: VmBackupIntent,
+  { site, at, document, compare }: PlanContext,
+  look: HostReader,
+): Promise<Plan> {
   const { vm_id: id, storage } = intent;
   const guest = await findGuest(intent, site, look);
   await checkStorage(storage, site, look);
   const name = intent.id ?? document.name;
-  const keep = rulesOf(intent);
+  const keep = pruneRulesOf(intent);
   const wait = minutes(intent.lock_wait) ?? DEFAULT_LOCK_WAIT;
   const prune = keep && pruneArgv(intent, guest, keep, site);
   const stallTimeout = intent.stall_timeout === undefined ? DEFAULT_STALL : parseDuration(intent.stall_timeout);
@@ -44,7 +55,7 @@ async function planBackup(intent: VmBackup, { site, at, document, compare }: Con
       : 'All of its disks.',
     changes: [
       { subject: `VM ${id}`, change: 'write', details: [`a backup on ${storage}`] },
-      ...(compare && prune ? await wouldPrune(prune, look) : []),
+      ...(compare && prune ? await listWouldPrune(prune, look) : []),
     ],
     steps: [
       {
@@ -62,7 +73,7 @@ async function planBackup(intent: VmBackup, { site, at, document, compare }: Con
         timeout,
         stallTimeout: Math.max(stallTimeout, wait * MINUTE),
         grace: GRACE,
-        mustSay: [`Finished Backup of VM ${id}`, 'Backup job finished successfully', ...mustInclude(guest)],
+        mustSay: [`Finished Backup of VM ${id}`, 'Backup job finished successfully', ...requiredDisks(guest)],
         mustNotSay: [`ERROR: Backup of VM ${id}`],
         warnings: ['WARN:', 'WARNING:'],
         failure: {
@@ -108,10 +119,10 @@ async function planBackup(intent: VmBackup, { site, at, document, compare }: Con
 }
 
 function pruneArgv(
-  { vm_id: id, storage }: VmBackup,
+  { vm_id: id, storage }: VmBackupIntent,
   guest: Guest | undefined,
   keep: Record<string, number>,
-  site: Site,
+  site: HostSite,
 ): [string, ...string[]] {
   return [
     `${site.proxmox}pvesm`,
@@ -121,7 +132,7 @@ function pruneArgv(
 }
 
 /** What Proxmox itself would take away now: a line each, `<volume> <guest> remove`. */
-async function wouldPrune(prune: [string, ...string[]], look: Look): Promise<Change[]> {
+async function listWouldPrune(prune: [string, ...string[]], look: HostReader): Promise<Change[]> {
   const answer = await look.ask([...prune, '--dry-run', '1']);
   const lines = answer?.stdout.split('\n').filter(line => /\sremove\s*$/.test(line)) ?? [];
   return lines.map(line => ({
@@ -132,7 +143,11 @@ async function wouldPrune(prune: [string, ...string[]], look: Look): Promise<Cha
 }
 
 /** Proxmox's own rules; `min_keep` is its keep-last. Undefined where nothing is pruned. */
-function rulesOf({ keep, retention_days: days, min_keep: least = 3 }: VmBackup): Record<string, number> | undefined {
+function pruneRulesOf({
+  keep,
+  retention_days: days,
+  min_keep: least = 3,
+}: VmBackupIntent): Record<string, number> | undefined {
   if (keep === undefined && days === undefined) return undefined;
   const { last = 0, ...rest } = keep ?? {};
   const others = Object.fromEntries(
@@ -146,7 +161,7 @@ function rulesOf({ keep, retention_days: days, min_keep: least = 3 }: VmBackup):
 }
 
 /** The disks that vzdump must name, or a backup of half a guest would pass. */
-function mustInclude(guest: Guest | undefined): string[] {
+function requiredDisks(guest: Guest | undefined): string[] {
   if (!guest) return [];
   return guest.type === 'qemu'
     ? guest.disks.map(disk => `include disk '${disk}'`)

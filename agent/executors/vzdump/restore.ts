@@ -1,14 +1,14 @@
-import { CannotPlan } from '../../plan/failure.ts';
-import type { Look, Plan, Start } from '../../plan/plan.ts';
-import { type Context, type Intent, parseDuration } from '../executor.ts';
-import { ask, checkStorage } from './guest.ts';
+import { Failure } from '../../plan/failure.ts';
+import type { HostReader, Plan, StartStep } from '../../plan/plan.ts';
+import { type Intent, type PlanContext, parseDuration } from '../executor.ts';
+import { checkStorage, queryProxmox } from './guest.ts';
 
 export type VmRestore = Extract<Intent, { action: 'restore'; of: { kind: 'vm_proxmox' } }>;
 
 const MINUTE = 60_000;
 const DAY = 1440 * MINUTE;
 
-interface Listed {
+interface ListedVmBackup {
   volid: string;
   size: number;
   /** Seconds since 1970. */
@@ -19,27 +19,31 @@ interface Listed {
  * A new guest out of a backup: never over one that is there. Throws CannotPlan: `vm-exists`, `backup-unknown`,
  * `storage-inactive`, `proxmox-unreadable`.
  */
-export async function planRestore(intent: VmRestore, { site }: Context, look: Look): Promise<Plan> {
+export async function planRestore(intent: VmRestore, { site }: PlanContext, look: HostReader): Promise<Plan> {
   const { to_vm_id: id, storage, from, of } = intent;
   await checkStorage(from, site, look);
   await checkStorage(storage, site, look);
-  const guests = await ask<{ vmid?: number; node?: string }[]>(['/cluster/resources', '--type', 'vm'], site, look);
+  const guests = await queryProxmox<{ vmid?: number; node?: string }[]>(
+    ['/cluster/resources', '--type', 'vm'],
+    site,
+    look,
+  );
   if (guests?.some(({ vmid }) => vmid === id)) {
-    throw new CannotPlan(
+    throw new Failure(
       'vm-exists',
       `There is a guest ${id} already; a restore never replaces one.`,
       'Name a free number as to_vm_id, look at the new guest, and take the old one away by hand.',
     );
   }
-  const nodes = await ask<{ type: string; name: string; local?: number }[]>(['/cluster/status'], site, look);
+  const nodes = await queryProxmox<{ type: string; name: string; local?: number }[]>(['/cluster/status'], site, look);
   const node = nodes?.find(({ type, local }) => type === 'node' && local === 1)?.name ?? 'localhost';
   const content = [`/nodes/${node}/storage/${from}/content`, '--content', 'backup', '--vmid', String(of.vm_id)];
-  const backup = choose((await ask<Listed[]>(content, site, look)) ?? undefined, intent);
+  const backup = selectVmBackup((await queryProxmox<ListedVmBackup[]>(content, site, look)) ?? undefined, intent);
   const isContainer = /vzdump-lxc-|\/ct\//.test(backup.volid);
   const argv: [string, ...string[]] = isContainer
     ? [`${site.proxmox}pct`, 'restore', String(id), backup.volid, '--storage', storage, '--unprivileged', '1']
     : [`${site.proxmox}qmrestore`, backup.volid, String(id), '--storage', storage, '--unique', '1'];
-  const start = (name: string, line: [string, ...string[]], more: Partial<Start>): Start => ({
+  const start = (name: string, line: [string, ...string[]], more: Partial<StartStep>): StartStep => ({
     do: 'start',
     name,
     argv: line,
@@ -70,7 +74,7 @@ export async function planRestore(intent: VmRestore, { site }: Context, look: Lo
 }
 
 /** The newest, the newest by a time, or one whose volume's name holds the text. */
-function choose(all: Listed[] | undefined, { at = 'latest', of, from }: VmRestore): Listed {
+function selectVmBackup(all: ListedVmBackup[] | undefined, { at = 'latest', of, from }: VmRestore): ListedVmBackup {
   if (!all) return { volid: `(${at})`, size: 0, ctime: 0 };
   const oldestFirst = all.toSorted((a, b) => a.ctime - b.ctime);
   const isTime = /^\d{4}-\d\d-\d\dT/.test(at);
@@ -78,7 +82,7 @@ function choose(all: Listed[] | undefined, { at = 'latest', of, from }: VmRestor
     isTime ? ctime * 1000 <= Date.parse(at) : at === 'latest' || volid.includes(at),
   );
   if (found) return found;
-  throw new CannotPlan(
+  throw new Failure(
     'backup-unknown',
     `${from} has no backup of the guest ${of.vm_id}${at === 'latest' ? '' : `: ${at}`} (or the agent may not see it).`,
     all.length === 0 ? 'Correct "from" and "of".' : `There are: ${oldestFirst.map(({ volid }) => volid).join(', ')}.`,

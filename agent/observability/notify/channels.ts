@@ -1,6 +1,6 @@
 import { createHmac, randomUUID } from 'node:crypto';
 import type { Channel, Severity } from '../../config/notify.ts';
-import type { Request } from '../../outbound/http.ts';
+import type { HttpRequest } from '../../outbound/http.ts';
 import { readSecretFile } from '../../system/secret-file.ts';
 import type { Notice } from './notice.ts';
 
@@ -9,7 +9,7 @@ const MARKS: Record<Severity, string> = { info: '✅', warning: '⚠️', error:
 const PRIORITIES: Record<Severity, number> = { info: 3, warning: 4, error: 5 };
 
 /** The request that tells a notice on a channel. Throws an Error where a secret can't be read. */
-export function requestFor(channel: Exclude<Channel, { type: 'email' }>, notice: Notice): Request {
+export function requestFor(channel: Exclude<Channel, { type: 'email' }>, notice: Notice): HttpRequest {
   switch (channel.type) {
     case 'discord':
       return json(readSecretFile(channel.url_file), {
@@ -17,12 +17,12 @@ export function requestFor(channel: Exclude<Channel, { type: 'email' }>, notice:
         allowed_mentions: { parse: [] },
         embeds: [
           {
-            title: titleOf(notice).slice(0, 256),
+            title: formatTitle(notice).slice(0, 256),
             description: escaped(notice.text).slice(0, 3_000),
             color: COLOURS[notice.severity],
             timestamp: notice.at,
             ...(notice.url === undefined ? {} : { url: notice.url }),
-            fields: factsOf(notice).map(([key, value]) => ({
+            fields: noticeFacts(notice).map(([key, value]) => ({
               name: key,
               value: escaped(value).slice(0, 1_000),
               inline: true,
@@ -32,15 +32,18 @@ export function requestFor(channel: Exclude<Channel, { type: 'email' }>, notice:
         ],
       });
     case 'slack': {
-      const facts = factsOf(notice).map(([key, value]) => `*${key}:* ${plain(value)}`);
-      const text = `${MARKS[notice.severity]} ${titleOf(notice)}`;
+      const facts = noticeFacts(notice).map(([key, value]) => `*${key}:* ${stripMarkdown(value)}`);
+      const text = `${MARKS[notice.severity]} ${formatTitle(notice)}`;
       return json(readSecretFile(channel.url_file), {
-        text: plain(text),
+        text: stripMarkdown(text),
         blocks: [
           { type: 'header', text: { type: 'plain_text', text: text.slice(0, 150) } },
           {
             type: 'section',
-            text: { type: 'mrkdwn', text: `${facts.join('   ')}\n${plain(notice.text)}`.slice(0, 2_900) || ' ' },
+            text: {
+              type: 'mrkdwn',
+              text: `${facts.join('   ')}\n${stripMarkdown(notice.text)}`.slice(0, 2_900) || ' ',
+            },
           },
         ],
       });
@@ -48,7 +51,12 @@ export function requestFor(channel: Exclude<Channel, { type: 'email' }>, notice:
     case 'ntfy': {
       const url = new URL(channel.url);
       const [topic = ''] = url.pathname.split('/').slice(-1);
-      const message = { topic, title: titleOf(notice), message: textOf(notice), priority: PRIORITIES[notice.severity] };
+      const message = {
+        topic,
+        title: formatTitle(notice),
+        message: formatText(notice),
+        priority: PRIORITIES[notice.severity],
+      };
       return json(
         url.origin,
         { ...message, ...(notice.url === undefined ? {} : { click: notice.url }) },
@@ -58,7 +66,7 @@ export function requestFor(channel: Exclude<Channel, { type: 'email' }>, notice:
     case 'telegram':
       return json(`${channel.api_url}/bot${readSecretFile(channel.token_file)}/sendMessage`, {
         chat_id: channel.chat,
-        text: `${MARKS[notice.severity]} ${titleOf(notice)}\n${textOf(notice)}`.slice(0, 4_000),
+        text: `${MARKS[notice.severity]} ${formatTitle(notice)}\n${formatText(notice)}`.slice(0, 4_000),
         link_preview_options: { is_disabled: true },
       });
     case 'matrix': {
@@ -66,7 +74,7 @@ export function requestFor(channel: Exclude<Channel, { type: 'email' }>, notice:
       return {
         ...json(
           channel.server.replace(/\/+$/, '') + path,
-          { msgtype: 'm.notice', body: `${MARKS[notice.severity]} ${titleOf(notice)}\n${textOf(notice)}` },
+          { msgtype: 'm.notice', body: `${MARKS[notice.severity]} ${formatTitle(notice)}\n${formatText(notice)}` },
           { Authorization: `Bearer ${readSecretFile(channel.token_file)}` },
         ),
         method: 'PUT',
@@ -81,7 +89,7 @@ export function requestFor(channel: Exclude<Channel, { type: 'email' }>, notice:
     case 'uptime_kuma': {
       const url = new URL(readSecretFile(channel.url_file));
       url.searchParams.set('status', notice.severity === 'error' ? 'down' : 'up');
-      url.searchParams.set('msg', titleOf(notice).slice(0, 200));
+      url.searchParams.set('msg', formatTitle(notice).slice(0, 200));
       return { url: url.href, method: 'GET' };
     }
     case 'healthchecks': {
@@ -89,13 +97,13 @@ export function requestFor(channel: Exclude<Channel, { type: 'email' }>, notice:
       return {
         url: notice.severity === 'error' ? `${url}/fail` : url,
         method: 'POST',
-        body: textOf(notice).slice(0, 10_000),
+        body: formatText(notice).slice(0, 10_000),
       };
     }
   }
 }
 
-function json(url: string, body: object, headers: Record<string, string> = {}): Request {
+function json(url: string, body: object, headers: Record<string, string> = {}): HttpRequest {
   return {
     url,
     method: 'POST',
@@ -105,17 +113,17 @@ function json(url: string, body: object, headers: Record<string, string> = {}): 
 }
 
 /** A notice in one line. */
-export function titleOf({ headline, title, agent, count }: Notice): string {
+export function formatTitle({ headline, title, agent, count }: Notice): string {
   return headline ?? `${agent}: ${title}${count > 1 ? ` (${count} times)` : ''}`;
 }
 
 /** The rest of it, in lines. */
-export function textOf(notice: Notice): string {
-  const facts = factsOf(notice).map(([key, value]) => `${key}: ${value}`);
+export function formatText(notice: Notice): string {
+  const facts = noticeFacts(notice).map(([key, value]) => `${key}: ${value}`);
   return [notice.text, ...facts, ...(notice.url === undefined ? [] : [notice.url])].filter(Boolean).join('\n');
 }
 
-function factsOf({ code, stack, run, schedule }: Notice): [string, string][] {
+function noticeFacts({ code, stack, run, schedule }: Notice): [string, string][] {
   const facts: [string, string | undefined][] = [
     ['code', code],
     ['stack', stack],
@@ -130,6 +138,6 @@ function escaped(text: string): string {
   return text.replace(/[\\`*_{}[\]()#+!|~<>@]/g, char => `\\${char}`);
 }
 
-function plain(text: string): string {
+function stripMarkdown(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 }

@@ -3,7 +3,7 @@ import { type Digest, SEVERITIES } from '../../config/notify.ts';
 import type { Notice } from './notice.ts';
 
 /** How many notices one digest lists; the rest is counted. */
-const MOST_LISTED = 40;
+const MAX_LISTED = 40;
 
 /** When the next digest is due. Milliseconds since 1970. */
 export function nextDigest({ cron, timezone }: Digest, now: number): number {
@@ -11,14 +11,14 @@ export function nextDigest({ cron, timezone }: Digest, now: number): number {
 }
 
 /** All of them in one: counted by what happened, and listed with their times. */
-export function digestOf(notices: Notice[]): Notice {
+export function createDigestNotice(notices: Notice[]): Notice {
   const [first, ...others] = notices;
   if (!first) throw new RangeError('nothing to tell');
   if (others.length === 0) return first;
   const counts = new Map<string, number>();
   for (const { event, count } of notices) counts.set(event, (counts.get(event) ?? 0) + count);
   const worst = Math.max(...notices.map(({ severity }) => SEVERITIES.indexOf(severity)));
-  const lines = notices.slice(-MOST_LISTED).map(({ at, title, code, count }) => {
+  const lines = notices.slice(-MAX_LISTED).map(({ at, title, code, count }) => {
     const why = code === undefined ? '' : ` (${code})`;
     return `${at.slice(5, 16).replace('T', ' ')} ${title}${why}${count > 1 ? `, ${count} times` : ''}`;
   });

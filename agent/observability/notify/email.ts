@@ -35,6 +35,6 @@ export async function sendMail(
 }
 
 /** One line and no more: what a container printed can't add headers. */
-export function subjectOf(title: string): string {
+export function formatSubject(title: string): string {
   return title.replace(/\s+/g, ' ').slice(0, 200);
 }

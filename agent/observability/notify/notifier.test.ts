@@ -8,7 +8,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { Receiver } from '../../../test/doubles/receiver.ts';
 import { Channel } from '../../config/notify.ts';
 import { Database } from '../../store/database.ts';
-import { createQueue } from '../../store/notice-queue.ts';
+import { createNoticeQueue } from '../../store/notice-queue.ts';
 import { Notice } from './notice.ts';
 import { Notifier, type NotifyConfig } from './notifier.ts';
 
@@ -43,7 +43,7 @@ afterEach(async () => {
 function begin(): void {
   notifier = new Notifier({
     config: () => config,
-    queue: createQueue(database),
+    queue: createNoticeQueue(database),
     count: (name, outcome) => {
       counts[`${name} ${outcome}`] = (counts[`${name} ${outcome}`] ?? 0) + 1;
     },

@@ -1,15 +1,15 @@
 import type { CircuitBreakerPolicy } from 'cockatiel';
 import { parseDuration } from '../../../intents/duration.ts';
 import { type Channel, type NoticeEvent, SEVERITIES, type Severity } from '../../config/notify.ts';
-import { parseWindow, untilOver } from '../../config/time-windows.ts';
-import { matches } from '../../config/trust.ts';
-import { send } from '../../outbound/http.ts';
-import type { Queue, Waiting } from '../../store/notice-queue.ts';
-import { requestFor, textOf, titleOf } from './channels.ts';
-import { digestOf, nextDigest } from './digest.ts';
-import { sendMail, subjectOf } from './email.ts';
+import { parseWindow, remainingTime } from '../../config/time-windows.ts';
+import { matchesPattern } from '../../config/trust.ts';
+import { sendRequest } from '../../outbound/http.ts';
+import type { NoticeQueue, QueuedNotice } from '../../store/notice-queue.ts';
+import { formatText, formatTitle, requestFor } from './channels.ts';
+import { createDigestNotice, nextDigest } from './digest.ts';
+import { formatSubject, sendMail } from './email.ts';
 import { keyOf, Notice } from './notice.ts';
-import { inWords } from './template.ts';
+import { applyTemplate } from './template.ts';
 
 /** Which notices go to which channels. What is not named is not asked. */
 export interface NotifyRule {
@@ -29,7 +29,7 @@ export interface NotifyConfig {
 
 export interface NotifierOptions {
   config: () => NotifyConfig;
-  queue: Queue;
+  queue: NoticeQueue;
   /** What became of a notice: `sent`, `failed`, `dropped`, `folded`. */
   count: (channel: string, outcome: string) => void;
   /** For people who read the agent's log; never an address. */
@@ -43,14 +43,14 @@ const MOST_TRIES = 10;
 const TIMEOUT_MS = 10_000;
 const FIRST_PAUSE = 5_000;
 const LONGEST_PAUSE = 3_600_000;
-const LOOK_EVERY = 1_000;
+const POLL_MS = 1_000;
 
 /** After so many failures in a row a channel is left alone for that long. */
-const BREAKS_AFTER = 5;
+const OPEN_AFTER = 5;
 const HALF_OPEN_AFTER = 60_000;
 
 /** The channel says no, and will say no again. */
-class Refusing extends Error {}
+class ChannelRejected extends Error {}
 
 /**
  * Tells people what happened, when it can: queued on the disk, tried again later, and never in a run's way. Repeats of the
@@ -71,7 +71,7 @@ export class Notifier {
   }
 
   start(): void {
-    this.#timer ??= setInterval(() => this.look(), LOOK_EVERY);
+    this.#timer ??= setInterval(() => this.look(), POLL_MS);
     this.#timer.unref();
   }
 
@@ -86,7 +86,7 @@ export class Notifier {
   notify(given: Notice): void {
     const { config, queue, count } = this.#options;
     const { rules, channels, fold } = config();
-    const wanted = new Set(rules.filter(rule => fits(rule, given)).flatMap(rule => rule.channels));
+    const wanted = new Set(rules.filter(rule => matchesRule(rule, given)).flatMap(rule => rule.channels));
     for (const channel of channels) {
       const { name } = channel;
       if (!wanted.has(name)) continue;
@@ -145,11 +145,11 @@ export class Notifier {
   async #test(name: string, notice: Notice): Promise<void> {
     const channel = this.#options.config().channels.find(one => one.name === name);
     if (!channel) throw new Error(`There is no channel "${name}" under notify in agent.yaml.`);
-    await deliver(channel, notice);
+    await sendNotice(channel, notice);
   }
 
   /** Sends one, or all together. */
-  async #send(channel: Channel, waiting: Waiting[]): Promise<void> {
+  async #send(channel: Channel, waiting: QueuedNotice[]): Promise<void> {
     const { queue, count, say } = this.#options;
     const tries = Math.max(...waiting.map(one => one.tries));
     const remove = (outcome: string) => {
@@ -160,17 +160,17 @@ export class Notifier {
     };
     const cockatiel = await loadCockatiel();
     try {
-      const notice = digestOf(waiting.map(one => Notice.parse(JSON.parse(one.notice))));
-      await this.#breaker(channel.name, cockatiel).execute(() => deliver(channel, notice));
+      const notice = createDigestNotice(waiting.map(one => Notice.parse(JSON.parse(one.notice))));
+      await this.#breaker(channel.name, cockatiel).execute(() => sendNotice(channel, notice));
       remove('sent');
     } catch (error) {
-      const isLast = error instanceof Refusing || tries + 1 >= MOST_TRIES;
+      const isLast = error instanceof ChannelRejected || tries + 1 >= MOST_TRIES;
       const isOpen = error instanceof cockatiel.BrokenCircuitError;
       if (isLast && !isOpen) {
         remove('failed');
         return say(`notice to ${channel.name} given up: ${error instanceof Error ? error.message : error}`);
       }
-      const asked = error instanceof Later ? error.seconds * 1_000 : 0;
+      const asked = error instanceof RetryLater ? error.seconds * 1_000 : 0;
       const pause = isOpen ? HALF_OPEN_AFTER : Math.min(Math.max(FIRST_PAUSE * 2 ** tries, asked), LONGEST_PAUSE);
       for (const { id } of waiting) queue.retry(id, isOpen ? tries : tries + 1, this.#now() + pause);
       if (!isOpen)
@@ -184,7 +184,7 @@ export class Notifier {
   #quiet({ severity }: Notice): number {
     const { quiet_hours } = this.#options.config();
     const window = quiet_hours === undefined || severity === 'error' ? undefined : parseWindow(quiet_hours);
-    return window ? untilOver(window, new Date(this.#now())) : 0;
+    return window ? remainingTime(window, new Date(this.#now())) : 0;
   }
 
   /** Undefined for a repeat. The first one after the time tells how many there were. */
@@ -206,14 +206,14 @@ export class Notifier {
   #breaker(name: string, { circuitBreaker, ConsecutiveBreaker, handleAll }: Cockatiel): CircuitBreakerPolicy {
     const known =
       this.#breakers.get(name) ??
-      circuitBreaker(handleAll, { halfOpenAfter: HALF_OPEN_AFTER, breaker: new ConsecutiveBreaker(BREAKS_AFTER) });
+      circuitBreaker(handleAll, { halfOpenAfter: HALF_OPEN_AFTER, breaker: new ConsecutiveBreaker(OPEN_AFTER) });
     this.#breakers.set(name, known);
     return known;
   }
 }
 
 /** It asks to be left alone for a while. */
-class Later extends Error {
+class RetryLater extends Error {
   readonly seconds: number;
 
   constructor(status: number, seconds: number) {
@@ -222,21 +222,21 @@ class Later extends Error {
   }
 }
 
-async function deliver(channel: Channel, happened: Notice): Promise<void> {
-  const notice = inWords('template' in channel ? channel.template : undefined, happened);
+async function sendNotice(channel: Channel, happened: Notice): Promise<void> {
+  const notice = applyTemplate('template' in channel ? channel.template : undefined, happened);
   if (channel.type === 'email') return mail(channel, notice);
-  const { status, retryAfter } = await send(requestFor(channel, notice), TIMEOUT_MS);
+  const { status, retryAfter } = await sendRequest(requestFor(channel, notice), TIMEOUT_MS);
   if (status < 300) return;
-  if (status === 429 || status >= 500 || status === 408) throw new Later(status, retryAfter ?? 0);
-  throw new Refusing(`it answered ${status}`);
+  if (status === 429 || status >= 500 || status === 408) throw new RetryLater(status, retryAfter ?? 0);
+  throw new ChannelRejected(`it answered ${status}`);
 }
 
 async function mail(channel: Extract<Channel, { type: 'email' }>, notice: Notice): Promise<void> {
   try {
-    await sendMail(channel, { subject: subjectOf(titleOf(notice)), text: textOf(notice) }, TIMEOUT_MS);
+    await sendMail(channel, { subject: formatSubject(formatTitle(notice)), text: formatText(notice) }, TIMEOUT_MS);
   } catch (error) {
     const { responseCode, code } = error as { responseCode?: number; code?: string };
-    if (responseCode !== undefined && responseCode >= 500) throw new Refusing(`it answered ${responseCode}`);
+    if (responseCode !== undefined && responseCode >= 500) throw new ChannelRejected(`it answered ${responseCode}`);
     throw new Error(responseCode === undefined ? (code ?? 'it can’t be reached') : `it answered ${responseCode}`);
   }
 }
@@ -253,10 +253,13 @@ function stateOf(breaker: CircuitBreakerPolicy | undefined): number {
   return [0, 1, 0.5][breaker?.state ?? 0] ?? 1;
 }
 
-function fits({ on, stacks, min_severity: least }: NotifyRule, { event, stack = '', severity }: Notice): boolean {
+function matchesRule(
+  { on, stacks, min_severity: least }: NotifyRule,
+  { event, stack = '', severity }: Notice,
+): boolean {
   return (
     (on === undefined || on.includes(event)) &&
-    (stacks === undefined || stacks.some(pattern => matches(pattern, stack))) &&
+    (stacks === undefined || stacks.some(pattern => matchesPattern(pattern, stack))) &&
     (least === undefined || SEVERITIES.indexOf(severity) >= SEVERITIES.indexOf(least))
   );
 }

@@ -1,10 +1,10 @@
 import type { Receipt } from '../../../protocol/receipt.ts';
 import type { Refusal } from '../../../protocol/refusal.ts';
-import type { Admitted } from '../../admission/admitted.ts';
+import type { AdmittedCommand } from '../../admission/admitted.ts';
 import { AUTH_REASONS } from '../../admission/auth-reasons.ts';
 import type { NoticeEvent } from '../../config/notify.ts';
-import type { Watcher } from '../../runs/observer.ts';
-import type { Refusing } from '../audit.ts';
+import type { RunObserver } from '../../runs/observer.ts';
+import type { RefusedCommand } from '../audit.ts';
 import { Notice, severityOf } from './notice.ts';
 import type { Notifier } from './notifier.ts';
 
@@ -12,7 +12,7 @@ import type { Notifier } from './notifier.ts';
 const MOST_TEXT = 500;
 
 /** Makes notices of what happens. */
-export class NoticeWatch implements Watcher {
+export class NoticeObserver implements RunObserver {
   readonly #agent: string;
   readonly #notifier: Notifier;
 
@@ -21,7 +21,7 @@ export class NoticeWatch implements Watcher {
     this.#notifier = notifier;
   }
 
-  ended(run: string, receipt: Receipt, { command }: Admitted): void {
+  ended(run: string, receipt: Receipt, { command }: AdmittedCommand): void {
     if (command.type === 'plan' || command.dry_run || receipt.outcome === 'planned') return;
     const [first] = receipt.documents;
     const { origin } = command;
@@ -42,7 +42,7 @@ export class NoticeWatch implements Watcher {
   }
 
   /** Somebody was turned away. */
-  refused({ code, message, remedy }: Refusal, { address, trust, repository, intents }: Refusing): void {
+  refused({ code, message, remedy }: Refusal, { address, trust, repository, intents }: RefusedCommand): void {
     const event = eventOf(code);
     const from = [address, trust, repository].filter(Boolean).join(', ');
     this.#tell(event, {

@@ -3,7 +3,7 @@ import { EACH, EXPRESSION, type Field, type Template } from '../../config/notify
 import type { Notice } from './notice.ts';
 
 /** The notice in a template's words. What it says in place of them is put in once and never read as a template. */
-export function inWords(template: Template | undefined, notice: Notice): Notice {
+export function applyTemplate(template: Template | undefined, notice: Notice): Notice {
   if (!template) return notice;
   const fill = (text: string) =>
     text.replaceAll(EACH, (_, expression: string) => {

@@ -1,14 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { posix } from 'node:path';
 import { admit } from '../../../agent/admission/admit.ts';
-import { authenticate, type Judges, trustedKeys } from '../../../agent/admission/authenticate.ts';
+import { type AuthContext, authenticate, trustedKeys } from '../../../agent/admission/authenticate.ts';
 import { Config } from '../../../agent/config/load.ts';
 import { siteOf } from '../../../agent/config/site.ts';
 import { executors } from '../../../agent/executors/index.ts';
-import { readFrame } from '../../../agent/server/session.ts';
+import { parseSignedFrame } from '../../../agent/server/session.ts';
 import { generateKey, readSecretKey } from '../../../protocol/keys.ts';
 import { Refused } from '../../../protocol/refusal.ts';
-import { PAYLOAD_TYPES, type PayloadType, sign, verify } from '../../../protocol/signature.ts';
+import { PAYLOAD_TYPES, type PayloadType, signPayload, verifySignature } from '../../../protocol/signature.ts';
 import type { Random } from '../../faults/random.ts';
 import { command, LABELLED } from '../../stand/signer.ts';
 import { mutated, mutatedValue, somePath } from '../mutate.ts';
@@ -31,7 +31,7 @@ const config = Config.parse({
     },
   ],
 });
-const judges: Judges = {
+const judges: AuthContext = {
   agent: 'whitebox',
   keys: trustedKeys(config),
   entries: config.trust,
@@ -80,7 +80,7 @@ const SIGNED = bodies().map(body => Buffer.from(JSON.stringify({ ...body, challe
 async function decide(text: string): Promise<{ code: string } | { body: object }> {
   try {
     const challenge = { text: CHALLENGE, madeAt: performance.now(), answered: false };
-    const { command: read, key } = await authenticate(readFrame(text), judges, challenge, {
+    const { command: read, key } = await authenticate(parseSignedFrame(text), judges, challenge, {
       address: '100.64.0.9',
       port: 1,
     });
@@ -101,7 +101,7 @@ export const envelopes: Target = {
     const types = Object.values(PAYLOAD_TYPES);
     const signedAs: PayloadType = random.below(3) === 0 ? random.pick(types) : PAYLOAD_TYPES.command;
     const by = random.below(4) === 0 ? stranger : trusted;
-    const frame = { type: 'signed', ...sign(signedAs, body, by) } as Record<string, unknown>;
+    const frame = { type: 'signed', ...signPayload(signedAs, body, by) } as Record<string, unknown>;
     const kind = random.below(6);
     if (kind === 0) frame.payloadType = random.pick([...types, '', 'application/json']);
     if (kind === 1) frame.payload = mutated(String(frame.payload), random);
@@ -137,7 +137,7 @@ export const commands: Target = {
     const bytes = Buffer.from(
       JSON.stringify(typeof changed === 'object' ? { ...(changed as object), challenge: CHALLENGE } : changed),
     );
-    const text = JSON.stringify({ type: 'signed', ...sign(PAYLOAD_TYPES.command, bytes, trusted) });
+    const text = JSON.stringify({ type: 'signed', ...signPayload(PAYLOAD_TYPES.command, bytes, trusted) });
     try {
       const answer = await decide(text);
       const why = 'body' in answer ? unlawful(answer.body as never) : undefined;
@@ -212,12 +212,12 @@ export const receipts: Target = {
     const body = Buffer.from(JSON.stringify({ run: 'x', outcome: 'succeeded', labels: LABELLED.labels }));
     const as = random.below(3) === 0 ? random.pick(Object.values(PAYLOAD_TYPES)) : PAYLOAD_TYPES.receipt;
     const by = random.below(3) === 0 ? stranger : trusted;
-    const signed = sign(as, body, by);
+    const signed = signPayload(as, body, by);
     const changed = mutatedValue(JSON.parse(JSON.stringify(signed)) as never, random) as unknown as typeof signed;
     if (typeof changed?.payload !== 'string' || !Array.isArray(changed.signatures)) return FINE;
     if (changed.signatures.some(one => typeof one?.sig !== 'string')) return FINE;
     try {
-      const proof = verify(changed, PAYLOAD_TYPES.receipt, [trusted.public]);
+      const proof = verifySignature(changed, PAYLOAD_TYPES.receipt, [trusted.public]);
       const isTrue = by === trusted && as === PAYLOAD_TYPES.receipt && proof?.body.equals(body);
       if (!proof) return FINE;
       return isTrue ? LET_IN : admitted('a receipt that the agent did not sign', changed);

@@ -2,7 +2,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { Writable } from 'node:stream';
 import fc from 'fast-check';
 import { Log } from '../../../action/log.ts';
-import { judge } from '../../../agent/admission/rules.ts';
+import { evaluateRules } from '../../../agent/admission/rules.ts';
 import { ConfigError, parseConfig } from '../../../agent/config/load.ts';
 import { TrustEntry } from '../../../agent/config/trust.ts';
 import { parseManifest } from '../../../agent/plan/backup-manifest.ts';
@@ -106,7 +106,11 @@ export const policies: Target = {
         fits(rule.stacks, value.stack) &&
         (rule.services === undefined || (value.service !== undefined && fits(rule.services, value.service))),
     );
-    const { refusal } = judge(intent, { event: 'push', approval: null, looksOnly: true, at: new Date() }, entry);
+    const { refusal } = evaluateRules(
+      intent,
+      { event: 'push', approval: null, looksOnly: true, at: new Date() },
+      entry,
+    );
     if ((refusal === undefined) !== (isAllowed && !isDenied))
       return admitted(`answered ${refusal?.code ?? 'allowed'}`, value);
     return refusal ? FINE : LET_IN;

@@ -1,13 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { checkQuestion, checkSender } from '../../../agent/admission/admit.ts';
-import { authenticate, type Judges, trustedKeys } from '../../../agent/admission/authenticate.ts';
-import { suppose } from '../../../agent/admission/simulate.ts';
+import { type AuthContext, authenticate, trustedKeys } from '../../../agent/admission/authenticate.ts';
+import { simulatePolicy } from '../../../agent/admission/simulate.ts';
 import { Config } from '../../../agent/config/load.ts';
-import { readFrame } from '../../../agent/server/session.ts';
+import { parseSignedFrame } from '../../../agent/server/session.ts';
 import { generateKey, readSecretKey } from '../../../protocol/keys.ts';
 import type { Question } from '../../../protocol/question.ts';
 import { Refused } from '../../../protocol/refusal.ts';
-import { PAYLOAD_TYPES, sign } from '../../../protocol/signature.ts';
+import { PAYLOAD_TYPES, signPayload } from '../../../protocol/signature.ts';
 import { command } from '../../stand/signer.ts';
 import { mutatedValue } from '../mutate.ts';
 import { admitted, crashed, FINE, LET_IN, type Target } from '../target.ts';
@@ -23,7 +23,7 @@ const config = Config.parse({
     },
   ],
 });
-const judges: Judges = {
+const judges: AuthContext = {
   ...{ agent: 'whitebox', keys: trustedKeys(config), entries: config.trust },
   issuer: { verify: () => Promise.reject(new Error('no token is looked at')) },
   identify: () => Promise.reject(new Error('nobody is asked')),
@@ -56,14 +56,17 @@ export const questions: Target = {
     const asked = { type: 'ask', id: randomUUID(), agent, issued_at, origin: from, question: random.pick(QUESTIONS) };
     const changed = random.below(3) === 0 ? asked : mutatedValue(JSON.parse(JSON.stringify(asked)) as never, random);
     const bytes = Buffer.from(JSON.stringify({ ...(changed as object), challenge: CHALLENGE }));
-    const text = JSON.stringify({ type: 'signed', ...sign(PAYLOAD_TYPES.command, bytes, trusted) });
+    const text = JSON.stringify({ type: 'signed', ...signPayload(PAYLOAD_TYPES.command, bytes, trusted) });
     try {
       const challenge = { text: CHALLENGE, madeAt: performance.now(), answered: false };
-      const { command: read, key } = await authenticate(readFrame(text), judges, challenge, { address: 'x', port: 1 });
+      const { command: read, key } = await authenticate(parseSignedFrame(text), judges, challenge, {
+        address: 'x',
+        port: 1,
+      });
       if (read.type !== 'ask') return FINE;
       checkSender(read, key, config);
       checkQuestion(read.question, key);
-      if (read.question.about === 'policy') for (const one of read.question.supposed) suppose(one, config.trust);
+      if (read.question.about === 'policy') for (const one of read.question.supposed) simulatePolicy(one, config.trust);
     } catch (error) {
       return error instanceof Refused ? FINE : crashed(error, bytes.toString());
     }
