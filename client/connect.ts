@@ -25,7 +25,7 @@ export interface AgentConnection {
 
 /** The connection did not come about, and another try may help. */
 export class ConnectionFailed extends Error {
-  override name = 'NoConnection';
+  override name = 'ConnectionFailed';
   /** HTTP status of what answered instead, and the seconds it asks to wait. */
   readonly status: number | undefined;
   readonly retryAfter: number | undefined;

@@ -118,6 +118,6 @@ export interface Executor<I extends Intent = Intent> {
   claims(intent: I, site: HostSite): PathClaim[];
   /** Hosts that the intent has the agent ask. The guard judges addresses and names that it can look up; the step judges all. */
   asks(intent: I): string[];
-  /** Throws `CannotPlan`. */
+  /** Throws `Failure`. */
   plan(intent: I, context: PlanContext, look: HostReader): Promise<Plan>;
 }

@@ -119,7 +119,7 @@ export function circuitOpenRefusal(open: OpenCircuit): Refusal {
   };
 }
 
-/** What an intent has this host ask outside of itself is not left alone right now. Throws CannotPlan `circuit-open`. */
+/** What an intent has this host ask outside of itself is not left alone right now. Throws Failure `circuit-open`. */
 export function checkCircuits(circuits: CircuitBreakers | undefined, hosts: string[]): void {
   for (const host of hosts) {
     const open = isExternalHost(host) ? circuits?.open(`verify ${host}`) : undefined;

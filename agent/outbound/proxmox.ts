@@ -7,7 +7,7 @@ const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
 
 /** Proxmox did not do what was asked, or can't be asked. */
 export class ProxmoxError extends Error {
-  override name = 'ProxmoxSays';
+  override name = 'ProxmoxError';
 }
 
 /** Proxmox VE's API with a token: https://pve.proxmox.com/wiki/Proxmox_VE_API#API_Tokens */

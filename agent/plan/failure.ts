@@ -1,6 +1,6 @@
 /** The plan can't be made: a person has to do something first. Ends the document as `failed` with this code. */
 export class Failure extends Error {
-  override name = 'CannotPlan';
+  override name = 'Failure';
   readonly code: string;
   readonly remedy: string;
 

@@ -263,6 +263,6 @@ export interface HostReader {
     argv: [string, ...string[]],
     options?: { cwd?: string; keepFor?: Milliseconds },
   ): Promise<ReadResult<{ code: number; stdout: string; stderr: string }>>;
-  /** GET on the Docker Engine API (`/containers/json?…`), parsed; null for 404. Throws {@link CannotPlan} `docker-unreachable`. */
+  /** GET on the Docker Engine API (`/containers/json?…`), parsed; null for 404. Throws {@link Failure} `docker-unreachable`. */
   engine(path: string): Promise<ReadResult<unknown>>;
 }

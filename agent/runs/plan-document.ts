@@ -28,7 +28,7 @@ export function isReadOnlyRun({ command }: AdmittedCommand): boolean {
   return command.type === 'plan' || command.dry_run;
 }
 
-/** The plan of one document (its place, from 0), from what is true now. Throws CannotPlan. */
+/** The plan of one document (its place, from 0), from what is true now. Throws Failure. */
 export async function makePlan(
   context: PlanningDeps,
   admitted: AdmittedCommand,

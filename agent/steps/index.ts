@@ -289,7 +289,7 @@ async function findContainersToRemove(
   return containers.filter(isLeft).map(({ Id }) => Id);
 }
 
-/** Undefined for a variable that the container has not. Throws CannotPlan: `secret-unreadable`, `docker-unreachable`. */
+/** Undefined for a variable that the container has not. Throws Failure: `secret-unreadable`, `docker-unreachable`. */
 async function readSecret(of: SecretSource, engine: DockerEngine): Promise<string | undefined> {
   if ('file' in of) {
     try {

@@ -47,7 +47,7 @@ export async function* runProbe(
   }
 }
 
-/** Undefined where all is as it should be; a text why it is not yet; CannotPlan where trying again is no use. */
+/** Undefined where all is as it should be; a text why it is not yet; Failure where trying again is no use. */
 async function attemptProbe(
   engine: DockerEngine,
   step: HttpStep | TcpStep,
@@ -69,7 +69,7 @@ async function attemptProbe(
   }
 }
 
-/** The addresses that a host means. Throws CannotPlan `verify-address-not-allowed` where one may not be asked. */
+/** The addresses that a host means. Throws Failure `verify-address-not-allowed` where one may not be asked. */
 async function resolveAddresses(host: string, step: HttpStep | TcpStep, engine: DockerEngine): Promise<string[]> {
   const own = step.allow.includes(STACK) ? await ownAddresses(step, engine) : [];
   const service = own.filter(one => one.service === host).map(one => one.address);

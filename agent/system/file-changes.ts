@@ -15,7 +15,7 @@ interface RecordedFile {
 const RECORD = 'record.jsonl';
 
 /**
- * Carries out changes in order, each atomically. What was there before is copied to `keptDir` first, and recorded there
+ * Carries out changes in order, each atomically. What was there before is copied to `keptFolder` first, and recorded there
  * durably, so that `restoreFiles` can put it back also after a crash. `content` gives a change's bytes.
  * Yields each path that is not as it was, but for the agent's own. Throws {@link Failure}.
  */
@@ -60,7 +60,7 @@ export async function* changeFiles(
   }
 }
 
-/** Puts back everything that `changeFiles` recorded in `keptDir`, last change first. Yields each path. Throws {@link Failure}. */
+/** Puts back everything that `changeFiles` recorded in `keptFolder`, last change first. Yields each path. Throws {@link Failure}. */
 export async function* restoreFiles(keptDir: string): AsyncGenerator<{ path: string; did: 'written' | 'removed' }> {
   for (const was of (await readRecord(keptDir)).kept.toReversed()) {
     await toFailure(was.path, async () => {

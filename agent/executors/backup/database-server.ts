@@ -35,7 +35,7 @@ interface ServerFields {
 
 /**
  * The server and whom to connect as: the intent's user, agent.yaml's, or the one that the container's variables name.
- * `passwords`: variables that hold a password, for that user. Throws CannotPlan: `container-missing`, `container-stopped`.
+ * `passwords`: variables that hold a password, for that user. Throws Failure: `container-missing`, `container-stopped`.
  */
 export async function findServer(
   { source_container: container, source, user }: ServerFields,

@@ -94,7 +94,7 @@ export interface BackupGroup {
   partial: string;
 }
 
-/** Throws CannotPlan: `destination-not-allowed`, `container-missing`, `container-path-unknown`. */
+/** Throws Failure: `destination-not-allowed`, `container-missing`, `container-path-unknown`. */
 export async function findBackupGroup(
   intent: BackupFields,
   { site, run, at, document }: PlanContext,
@@ -175,7 +175,7 @@ export function parseTimeouts({
   };
 }
 
-/** The first line of what a program says of its version; empty where it is not known. Throws CannotPlan `program-missing`. */
+/** The first line of what a program says of its version; empty where it is not known. Throws Failure `program-missing`. */
 export async function readVersion(argv: [string, ...string[]], look: HostReader): Promise<string> {
   const answer = await look.ask([...argv, '--version'], { keepFor: VERSION_KEPT_FOR });
   return answer?.stdout.split('\n')[0]?.trim() ?? '';
@@ -218,7 +218,7 @@ export async function findEarlier(folder: string, look: HostReader): Promise<Ear
 
 const TIME = /^\d{4}-\d\d-\d\dT/;
 
-/** The backup that `at` means: the newest, a name, a run's, or the newest one at a time. Throws CannotPlan `backup-unknown`. */
+/** The backup that `at` means: the newest, a name, a run's, or the newest one at a time. Throws Failure `backup-unknown`. */
 export async function findBackup(
   { name, at = 'latest' }: { name: string; at?: string | undefined },
   folder: string,
@@ -277,7 +277,7 @@ interface SourceLocation {
   source_path?: string | undefined;
 }
 
-/** Undefined in a dry run. Throws CannotPlan `container-missing`. */
+/** Undefined in a dry run. Throws Failure `container-missing`. */
 export async function findContainer(name: string, look: HostReader): Promise<SourceContainer | undefined> {
   const found = (await look.engine(`/containers/${encodeURIComponent(name)}/json`)) as ReadResult<SourceContainer>;
   if (found !== null) return found;
@@ -288,7 +288,7 @@ export async function findContainer(name: string, look: HostReader): Promise<Sou
   );
 }
 
-/** Throws CannotPlan: `container-missing`, `container-stopped`. */
+/** Throws Failure: `container-missing`, `container-stopped`. */
 export async function findRunning(name: string, look: HostReader): Promise<SourceContainer | undefined> {
   const found = await findContainer(name, look);
   if (!found || (found.State.Running && !found.State.Paused)) return found;
@@ -299,7 +299,7 @@ export async function findRunning(name: string, look: HostReader): Promise<Sourc
   );
 }
 
-/** A path inside a container is the folder of the volume or bind that is mounted there. Throws CannotPlan: `container-missing`, `container-path-unknown`. */
+/** A path inside a container is the folder of the volume or bind that is mounted there. Throws Failure: `container-missing`, `container-path-unknown`. */
 export async function findSource(intent: SourceLocation, look: HostReader): Promise<BackupSource> {
   if (intent.source !== undefined) {
     const path = intent.source.replace(/(?<=.)\/+$/, '');

@@ -14,7 +14,7 @@ const MOVE_OVER = 5_000;
 
 /**
  * A second compose project is brought up beside the one that serves, proves itself, and takes over; then the old one is
- * taken down. The names take turns. Throws CannotPlan `strategy-impossible`, `service-unknown`.
+ * taken down. The names take turns. Throws Failure `strategy-impossible`, `service-unknown`.
  */
 export async function planBlueGreen(ground: StrategyContext): Promise<Strategy> {
   const { intent, target, site, now, time, look, shipment } = ground;
@@ -66,7 +66,7 @@ interface ProjectNames {
   next: string;
 }
 
-/** Who serves, and under which name its successor comes. Throws CannotPlan where both names run. */
+/** Who serves, and under which name its successor comes. Throws Failure where both names run. */
 function chooseProjectNames({ now, target }: StrategyContext, rendered: RenderedConfig | undefined): ProjectNames {
   const blue = rendered?.name.replace(new RegExp(`${GREEN}$`), '') ?? target.dir.slice(target.dir.lastIndexOf('/') + 1);
   const running = [...new Set((now.containers ?? []).filter(one => one.running).map(({ project }) => project))];
@@ -81,7 +81,7 @@ function chooseProjectNames({ now, target }: StrategyContext, rendered: Rendered
   return { live, next: live === undefined || live.endsWith(GREEN) ? blue : `${live}${GREEN}` };
 }
 
-/** Two projects from one file must not want the same thing. Throws CannotPlan `strategy-impossible`, `service-unknown`. */
+/** Two projects from one file must not want the same thing. Throws Failure `strategy-impossible`, `service-unknown`. */
 function checkPair(rendered: RenderedConfig, to: Switch): void {
   const remedy = 'Change the compose file, or use strategy: recreate.';
   for (const [name, service] of Object.entries(rendered.services)) {

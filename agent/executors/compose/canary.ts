@@ -6,7 +6,7 @@ import { planUndo } from './undo.ts';
 
 /**
  * One new container beside the old ones, then the rest of the new ones, and the old ones go last: the service answers all
- * the time. Throws CannotPlan `strategy-impossible`, `service-unknown`.
+ * the time. Throws Failure `strategy-impossible`, `service-unknown`.
  */
 export async function planCanary(ground: StrategyContext): Promise<Strategy> {
   const { intent, target, site, now, time } = ground;

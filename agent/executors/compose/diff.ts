@@ -78,7 +78,7 @@ export async function compareStack(
   return changes;
 }
 
-/** What a scale would change. Throws CannotPlan: `service-unknown`, `scale-impossible`. */
+/** What a scale would change. Throws Failure: `service-unknown`, `scale-impossible`. */
 export async function compareScale(
   intent: Extract<StackIntent, { action: 'scale' }>,
   target: ComposeTarget,

@@ -18,7 +18,7 @@ export interface RenderedConfig {
   volumes?: Record<string, { name?: string; external?: boolean } | null>;
 }
 
-/** What the compose file of this rollout says, also where it is only about to be written; undefined in a dry run. Throws CannotPlan `compose-invalid`. */
+/** What the compose file of this rollout says, also where it is only about to be written; undefined in a dry run. Throws Failure `compose-invalid`. */
 export async function renderConfig({
   intent,
   target,
@@ -38,7 +38,7 @@ export async function renderConfig({
   );
 }
 
-/** Throws CannotPlan `service-unknown`. */
+/** Throws Failure `service-unknown`. */
 export function requireService(rendered: RenderedConfig, name: string): RenderedService {
   const service = rendered.services[name];
   if (service) return service;

@@ -8,7 +8,7 @@ const DEFAULT_MAX_AGE = '24h';
 
 /**
  * The backups that a rollout stands on: those of `backup_before` and `needs`, verified in this run or (for `needs`) lately.
- * Empty where it names none, and where nothing is carried out. Throws CannotPlan `backup-needed`.
+ * Empty where it names none, and where nothing is carried out. Throws Failure `backup-needed`.
  */
 export function findRestorePoints(
   intent: RolloutIntent,

@@ -20,7 +20,7 @@ const COPYING = { timeout: 24 * 3_600_000, stallTimeout: 15 * 60_000 };
 const SIDES = ['-wal', '-shm', '-journal'];
 
 /**
- * The backups on which the newest release stands, put back while the stack is stopped. Throws CannotPlan:
+ * The backups on which the newest release stands, put back while the stack is stopped. Throws Failure:
  * `restore-point-missing`, `restore-unsupported`.
  */
 export async function planDataRestore(

@@ -80,7 +80,7 @@ export async function planRollback(intent: RollbackIntent, context: PlanContext,
   };
 }
 
-/** The release that is meant, with everything that it takes. Throws CannotPlan: `release-unknown`, `release-incomplete`, `image-gone`. */
+/** The release that is meant, with everything that it takes. Throws Failure: `release-unknown`, `release-incomplete`, `image-gone`. */
 async function findRelease(
   intent: RollbackIntent,
   now: StackState,

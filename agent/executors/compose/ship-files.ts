@@ -31,7 +31,7 @@ export const WRITE_STEP = 'write files';
 /**
  * What shipping does to the stack's folder: the command's files are written, those that an earlier rollout shipped and
  * this one does not are removed, and nothing else is touched. The record comes first (old and new names) and last (new
- * names), so that a crash in between forgets no file. Throws CannotPlan `env-file-not-ours`.
+ * names), so that a crash in between forgets no file. Throws Failure `env-file-not-ours`.
  */
 export async function planShipment(
   dir: string,

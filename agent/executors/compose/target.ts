@@ -59,7 +59,7 @@ export function listStackClaims(intent: StackIntent, site: HostSite): PathClaim[
 
 /**
  * Finds the stack and its compose file. `ships` are the files that the rollout brings along: one of them may be the
- * compose file. Throws CannotPlan: `stack-missing`, `compose-file-missing`, `compose-too-old`, `program-missing`.
+ * compose file. Throws Failure: `stack-missing`, `compose-file-missing`, `compose-too-old`, `program-missing`.
  */
 export async function findTarget(
   intent: StackIntent,

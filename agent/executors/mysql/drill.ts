@@ -50,7 +50,7 @@ export function planMysqlDrillSteps(
   };
 }
 
-/** Throws CannotPlan: `backup-unknown`, `image-gone`. */
+/** Throws Failure: `backup-unknown`, `image-gone`. */
 export async function planDrill(intent: MysqlDrill, { site, run, at }: PlanContext, look: HostReader): Promise<Plan> {
   const { name } = parseBackupSubject(intent.of);
   const folder = `${intent.from.replace(/\/+$/, '')}/${name}`;

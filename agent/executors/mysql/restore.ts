@@ -17,7 +17,7 @@ import {
 export type MysqlRestore = Extract<Intent, { action: 'restore'; of: { kind: 'mysql' } }>;
 
 /**
- * A database can't be renamed here: what is there is dumped first, then the backup is loaded in its place. Throws CannotPlan:
+ * A database can't be renamed here: what is there is dumped first, then the backup is loaded in its place. Throws Failure:
  * `backup-unknown`, `overwrite-unconfirmed`, `container-missing`, `container-stopped`, `program-missing`.
  */
 export async function planRestore(intent: MysqlRestore, context: PlanContext, look: HostReader): Promise<Plan> {

@@ -17,14 +17,14 @@ interface StepTimeouts {
   stallTimeout: Milliseconds;
 }
 
-/** Throws CannotPlan: `container-missing`, `container-stopped`. */
+/** Throws Failure: `container-missing`, `container-stopped`. */
 export function findMysql(wish: ServerFields, site: HostSite, look: HostReader): Promise<DatabaseServer> {
   const passwords = (user: string) =>
     user === 'root' ? ['MARIADB_ROOT_PASSWORD', 'MYSQL_ROOT_PASSWORD'] : ['MARIADB_PASSWORD', 'MYSQL_PASSWORD'];
   return findServer(wish, { user: 'root', passwords }, site, look);
 }
 
-/** The first of these programs that is there, and what it says of its version. Throws CannotPlan `program-missing`. */
+/** The first of these programs that is there, and what it says of its version. Throws Failure `program-missing`. */
 export async function findProgram(
   server: Pick<DatabaseServer, 'at' | 'socket' | 'name'>,
   names: [string, ...string[]],

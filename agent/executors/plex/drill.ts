@@ -6,7 +6,7 @@ import { LIBRARY, PREFERENCES, planDatabaseChecks, planRemoval, planUnpack } fro
 
 export type PlexDrill = Extract<Intent, { action: 'drill' }>;
 
-/** The archive is unpacked, and its databases checked by Plex's own SQLite in a throw-away container. Throws CannotPlan `backup-unknown`. */
+/** The archive is unpacked, and its databases checked by Plex's own SQLite in a throw-away container. Throws Failure `backup-unknown`. */
 export async function planDrill(intent: PlexDrill, { site, run, at }: PlanContext, look: HostReader): Promise<Plan> {
   const { name } = parseBackupSubject(intent.of);
   const folder = `${intent.from.replace(/\/+$/, '')}/${name}`;

@@ -21,7 +21,7 @@ const SIDES = ['-wal', '-shm', '-journal'];
 
 /**
  * The databases are checked, put beside the ones that are there, and take their places while Plex is stopped. Preferences.xml
- * stays as it is: it names the server. Throws CannotPlan: `backup-unknown`, `overwrite-unconfirmed`, `container-missing`,
+ * stays as it is: it names the server. Throws Failure: `backup-unknown`, `overwrite-unconfirmed`, `container-missing`,
  * `container-path-unknown`.
  */
 export async function planRestore(intent: PlexRestore, context: PlanContext, look: HostReader): Promise<Plan> {

@@ -48,7 +48,7 @@ export function planPostgresDrillSteps(
   };
 }
 
-/** Throws CannotPlan: `backup-unknown`, `image-gone`. */
+/** Throws Failure: `backup-unknown`, `image-gone`. */
 export async function planDrill(
   intent: PostgresDrill,
   { site, run, at }: PlanContext,
@@ -78,7 +78,7 @@ export async function planDrill(
   };
 }
 
-/** Throws CannotPlan `image-gone`. */
+/** Throws Failure `image-gone`. */
 export function requireImage({ image, name }: { image?: string; name: string }): string {
   if (image !== undefined || name.startsWith('(')) return image ?? '(its image)';
   throw new Failure(

@@ -14,7 +14,7 @@ const LONGEST = 40;
 
 /**
  * The dump is loaded into a new database, which then takes the name; the one that had it is kept under another. Throws
- * CannotPlan: `backup-unknown`, `overwrite-unconfirmed`, `container-missing`, `container-stopped`.
+ * Failure: `backup-unknown`, `overwrite-unconfirmed`, `container-missing`, `container-stopped`.
  */
 export async function planRestore(intent: PostgresRestore, context: PlanContext, look: HostReader): Promise<Plan> {
   const { site, run } = context;

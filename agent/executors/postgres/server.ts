@@ -18,7 +18,7 @@ interface ServerFields {
   user?: string | undefined;
 }
 
-/** Throws CannotPlan: `container-missing`, `container-stopped`. */
+/** Throws Failure: `container-missing`, `container-stopped`. */
 export function findPostgres(wish: ServerFields, site: HostSite, look: HostReader): Promise<DatabaseServer> {
   const passwords = (user: string, own: string | undefined) =>
     user === (own ?? 'postgres') ? ['POSTGRES_PASSWORD'] : [];

@@ -6,7 +6,7 @@ import { planCopyCheck } from './sqlite3.ts';
 
 export type SqliteDrill = Extract<Intent, { action: 'drill' }>;
 
-/** The newest copy, put into a folder that is thrown away, answers SQLite's own check. Throws CannotPlan `backup-unknown`. */
+/** The newest copy, put into a folder that is thrown away, answers SQLite's own check. Throws Failure `backup-unknown`. */
 export async function planDrill(intent: SqliteDrill, { site, run, at }: PlanContext, look: HostReader): Promise<Plan> {
   const { name } = parseBackupSubject(intent.of);
   const folder = `${intent.from.replace(/\/+$/, '')}/${name}`;

@@ -13,7 +13,7 @@ export const SIDE_FILES = ['-wal', '-shm', '-journal'];
 
 /**
  * The copy is put beside the database and checked there; what uses it is stopped, the files change places, and it is started
- * again. Throws CannotPlan: `backup-unknown`, `overwrite-unconfirmed`, `container-missing`, `container-path-unknown`.
+ * again. Throws Failure: `backup-unknown`, `overwrite-unconfirmed`, `container-missing`, `container-path-unknown`.
  */
 export async function planRestore(intent: SqliteRestore, context: PlanContext, look: HostReader): Promise<Plan> {
   const { site, run, at } = context;

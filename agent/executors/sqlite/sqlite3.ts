@@ -6,7 +6,7 @@ interface StepTimeouts {
   stallTimeout: Milliseconds;
 }
 
-/** A call of the host's sqlite3 that only reads `database`. `written`: paths inside the script. Throws CannotPlan `source-missing`. */
+/** A call of the host's sqlite3 that only reads `database`. `written`: paths inside the script. Throws Failure `source-missing`. */
 export function sqlite3(
   name: string,
   database: string,

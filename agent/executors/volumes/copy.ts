@@ -8,7 +8,7 @@ export type VolumesBackupIntent = Extract<Intent, { action: 'backup'; backup_typ
 /** A percentage that only grows wants the whole list first. */
 export const PROGRESS = ['--stats', '--info=progress2,name0', '--no-inc-recursive', '--outbuf=L'];
 
-/** Options of the copy itself. Throws CannotPlan: `option-not-allowed`, `exclude-not-allowed`. */
+/** Options of the copy itself. Throws Failure: `option-not-allowed`, `exclude-not-allowed`. */
 export function copyOptions(intent: VolumesBackupIntent): string[] {
   return [
     // -1: times count to the nanosecond, or what changes twice in a second is taken for the same.

@@ -5,7 +5,7 @@ import { planFetch } from './fetch.ts';
 
 export type VolumesDrill = Extract<Intent, { action: 'drill' }>;
 
-/** The backup is restored into a folder of the agent's, and what lies there compared with its manifest. Throws CannotPlan `backup-unknown`. */
+/** The backup is restored into a folder of the agent's, and what lies there compared with its manifest. Throws Failure `backup-unknown`. */
 export async function planDrill(intent: VolumesDrill, context: PlanContext, look: HostReader): Promise<Plan> {
   const { site, run, at } = context;
   const { name } = parseBackupSubject(intent.of);

@@ -23,7 +23,7 @@ export interface FetchedBackup {
   folder: string;
 }
 
-/** Throws CannotPlan: `backup-unknown`, `destination-not-allowed`, `remote-unreachable`. */
+/** Throws Failure: `backup-unknown`, `destination-not-allowed`, `remote-unreachable`. */
 export async function planFetch(
   wish: FetchFields,
   name: string,

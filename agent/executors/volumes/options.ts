@@ -47,7 +47,7 @@ const ALLOWED = new Set([
 ]);
 const NUMBERED = /^--(bwlimit|timeout|modify-window)=\d{1,9}$/;
 
-/** Throws CannotPlan `option-not-allowed`. */
+/** Throws Failure `option-not-allowed`. */
 export function checkOptions(options: string[]): string[] {
   for (const option of options) {
     if (ALLOWED.has(option) || NUMBERED.test(option)) continue;
@@ -60,7 +60,7 @@ export function checkOptions(options: string[]): string[] {
   return options;
 }
 
-/** Patterns as literal exclude rules: a pattern can neither include, nor clear the list, nor read a file. Throws CannotPlan `exclude-not-allowed`. */
+/** Patterns as literal exclude rules: a pattern can neither include, nor clear the list, nor read a file. Throws Failure `exclude-not-allowed`. */
 export function excludeRules(patterns: string[]): string[] {
   return patterns.map(pattern => {
     if (![...pattern].some(char => char < ' ' || char === '\u007f')) return `--filter=- ${pattern}`;

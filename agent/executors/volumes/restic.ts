@@ -19,7 +19,7 @@ const MINUTE = 60_000;
 /** In so many runs all data of the repository are read once. */
 const PARTS = 7;
 
-/** A call of restic for the repository in that folder. Throws CannotPlan `restic-password-missing`. */
+/** A call of restic for the repository in that folder. Throws Failure `restic-password-missing`. */
 export function restic(
   name: string,
   folder: string,
@@ -145,7 +145,7 @@ export async function planRestic(intent: VolumesBackupIntent, context: PlanConte
   };
 }
 
-/** restic reads a `!` in front as "include again". Throws CannotPlan `exclude-not-allowed`. */
+/** restic reads a `!` in front as "include again". Throws Failure `exclude-not-allowed`. */
 function escapeExclude(pattern: string): string {
   if (!pattern.startsWith('!') && ![...pattern].some(char => char < ' ' || char === '\u007f')) return pattern;
   throw new Failure(

@@ -9,7 +9,7 @@ export type VolumesRestore = Extract<Intent, { action: 'restore'; of: string | {
 
 /**
  * The backup is read again, copied beside what is to be restored, and takes its place; what was there is kept beside. Throws
- * CannotPlan: `backup-unknown`, `overwrite-unconfirmed`, `container-missing`, `container-path-unknown`.
+ * Failure: `backup-unknown`, `overwrite-unconfirmed`, `container-missing`, `container-path-unknown`.
  */
 export async function planRestore(intent: VolumesRestore, context: PlanContext, look: HostReader): Promise<Plan> {
   const { site, run, at } = context;

@@ -21,7 +21,7 @@ interface Resource {
 }
 
 /**
- * Where the guest is: vzdump says nothing and ends well where it is on another node. Throws CannotPlan: `program-missing`,
+ * Where the guest is: vzdump says nothing and ends well where it is on another node. Throws Failure: `program-missing`,
  * `proxmox-unreadable`, `vm-unknown`, `vm-elsewhere`.
  */
 export async function findGuest(
@@ -79,7 +79,7 @@ export async function queryProxmox<T>(path: string[], site: HostSite, look: Host
   );
 }
 
-/** Throws CannotPlan: `storage-inactive`, `program-missing`. */
+/** Throws Failure: `storage-inactive`, `program-missing`. */
 export async function checkStorage(storage: string, site: HostSite, look: HostReader): Promise<void> {
   const answer = await look.ask([`${site.proxmox}pvesm`, 'status', '--storage', storage]);
   if (!answer) return;

@@ -16,7 +16,7 @@ interface ListedVmBackup {
 }
 
 /**
- * A new guest out of a backup: never over one that is there. Throws CannotPlan: `vm-exists`, `backup-unknown`,
+ * A new guest out of a backup: never over one that is there. Throws Failure: `vm-exists`, `backup-unknown`,
  * `storage-inactive`, `proxmox-unreadable`.
  */
 export async function planRestore(intent: VmRestore, { site }: PlanContext, look: HostReader): Promise<Plan> {
