@@ -22,8 +22,8 @@ function squashed(changes: Partial<CheckTargetStep>): { outcome: string; code?: 
     ...changes,
   };
   const code = `
-    import { checkTarget } from '${resolve('agent/steps/backup-preflight.ts')}';
-    const work = checkTarget(${JSON.stringify(step)});
+    import { runTargetCheck } from '${resolve('agent/steps/backup-preflight.ts')}';
+    const work = runTargetCheck(${JSON.stringify(step)});
     let next = await work.next();
     while (!next.done) next = await work.next();
     console.log(JSON.stringify(next.value));`;

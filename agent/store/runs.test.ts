@@ -80,8 +80,8 @@ describe('the store', () => {
   it('holds after a kill -9 in the middle what had been told', { timeout: 20_000 }, async () => {
     const writer = `
       import { Database } from '${join(import.meta.dirname, 'database.ts')}';
-      import { Store } from '${join(import.meta.dirname, 'runs.ts')}';
-      const store = new Store(new Database('${join(dir, 'db')}'));
+      import { RunStore } from '${join(import.meta.dirname, 'runs.ts')}';
+      const store = new RunStore(new Database('${join(dir, 'db')}'));
       store.begin(${JSON.stringify(run)});
       for (;;) console.log(store.append('run-00001', { kind: 'note', level: 'info', text: 'x' }, 't').event.n);`;
     const child = spawn(NODE, ['--input-type=module-typescript', '--eval', writer], {

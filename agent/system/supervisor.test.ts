@@ -49,11 +49,11 @@ async function carry(
 /** An agent that carries out a step and is killed when its output says a text; returns how much of it had been told. */
 async function killedAt(step: StartStep, text: string): Promise<number> {
   const agent = `
-    import { carryOut } from '${resolve('agent/runs/execute.ts')}';
-    import { createHands } from '${resolve('agent/steps/index.ts')}';
-    const hands = createHands({ engine: {}, environment: { PATH: '/usr/bin:/bin' }, keeper: ${JSON.stringify(KEEPER)}, runDir: '${dir}', grace: 300 });
+    import { executePlan } from '${resolve('agent/runs/execute.ts')}';
+    import { createStepRunner } from '${resolve('agent/steps/index.ts')}';
+    const hands = createStepRunner({ engine: {}, environment: { PATH: '/usr/bin:/bin' }, keeper: ${JSON.stringify(KEEPER)}, runDir: '${dir}', grace: 300 });
     const plan = ${JSON.stringify(planOf([step]))};
-    for await (const told of carryOut(plan, { document: 1, hands, signal: new AbortController().signal }))
+    for await (const told of executePlan(plan, { document: 1, hands, signal: new AbortController().signal }))
       if (told.kind === 'output') process.stdout.write(JSON.stringify([told.source.offset + told.source.length, String(told.bytes)]) + '\\n');`;
   const child = spawn(NODE, ['--input-type=module-typescript', '--eval', agent], {
     stdio: ['ignore', 'pipe', 'inherit'],
