@@ -14,3 +14,4 @@ done
 chmod +x dist/agent/index.js
 rm -rf build
 node scripts/sbom.ts dist/sbom.cdx.json
+node scripts/source-digest.ts

@@ -1,4 +1,4 @@
 import { defineConfig } from 'vitest/config';
 
-/** The walls alone: no Docker engine, no set-up. */
-export default defineConfig({ test: { include: ['test/architecture.test.ts'], root: '.' } });
+/** The walls and the words: no Docker engine, no set-up. */
+export default defineConfig({ test: { include: ['test/{architecture,words}.test.ts'], root: '.' } });

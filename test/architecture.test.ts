@@ -1,135 +1,60 @@
-import { globSync, readFileSync } from 'node:fs';
-import { dirname, join, normalize } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { ROOMS } from './rooms.ts';
+import {
+  brokenWalls,
+  circles,
+  importsOf,
+  misplaced,
+  missingPaths,
+  orphanedTests,
+  ownersOfNames,
+  readSources,
+  shells,
+} from './walls.ts';
 
-interface Source {
-  path: string;
-  text: string;
-}
+/** Tests that check the repository as a whole, not several rooms at run time. */
+const REPOSITORY_CHECKS = ['architecture', 'adding-an-executor', 'decisions', 'docs', 'supply-chain', 'words'];
 
-/** What files below a folder may import, and why. A specifier that begins with a folder's name means this repository. */
-const WALLS: { in: RegExp; may: RegExp; because: string }[] = [
-  {
-    in: /^intents\/(?!write-schema)/,
-    may: /^(intents\/|zod$|yaml$)/,
-    because: 'the language is spoken on the runner, on the host and in editors: it knows nobody',
-  },
-  {
-    in: /^protocol\//,
-    may: /^(intents\/|protocol\/|zod$|node:crypto$)/,
-    because: 'the protocol describes, signs and checks; it does nothing',
-  },
-  {
-    in: /^action\//,
-    may: /^(intents\/|protocol\/|client\/|action\/|node:|yaml$|@actions\/)/,
-    because: 'action and agent share only what crosses the wire',
-  },
-  {
-    in: /^client\//,
-    may: /^(intents\/|protocol\/|client\/|node:|ws$)/,
-    because: 'who sends commands knows neither the runner nor the host',
-  },
-  {
-    in: /^agent\/cli\//,
-    may: /^(intents\/|protocol\/|client\/|agent\/|node:|yaml$|zod$|croner$)/,
-    because: 'the command line is a sender too, from a laptop; the agent itself is none',
-  },
-  {
-    in: /^agent\/executors\/(?!index|exam)[^/]+\//,
-    may: /^agent\/(plan\/|executors\/(executor|verify-steps)\.ts$|executors\/[^/]+\/)/,
-    because: 'an executor decides and does nothing: it has no hands',
-  },
-  {
-    in: /^agent\//,
-    may: /^(intents\/|protocol\/|agent\/|node:|yaml$|ws$|zod$|jose$|croner$|cockatiel$|nodemailer$|prom-client$|rate-limiter-flexible)/,
-    because: 'action and agent share only what crosses the wire',
-  },
-];
-
-const ONLY: { what: RegExp; in: RegExp; because: string }[] = [
-  { what: /^node:sqlite$/, in: /^agent\/store\/database\.ts$/, because: 'one place opens the database' },
-  {
-    what: /^node:child_process$/,
-    in: /^(agent\/system\/(process|host-reader)\.ts|action\/tree\.ts|client\/diagnose\.ts)$/,
-    because: 'process.ts starts what changes something, host-reader.ts asks; git and tailscale are asked',
-  },
-];
-
-function importsOf({ path, text }: Source): string[] {
-  const written = [
-    ...text.matchAll(/(?:^|\s)(?:import|export)\s[^;'"]*?from\s+'([^']+)'|import\((?:\/\*.*?\*\/\s*)?'([^']+)'\)/g),
-  ];
-  return written.map(([, fixed, lazy]) => {
-    const specifier = fixed ?? lazy ?? '';
-    return specifier.startsWith('.') ? normalize(join(dirname(path), specifier)) : specifier;
-  });
-}
-
-function brokenWalls(sources: Source[]): string[] {
-  const product = sources.filter(({ path }) => /^(intents|protocol|client|action|agent)\//.test(path));
-  return product.flatMap(source => {
-    const wall = WALLS.find(one => one.in.test(source.path));
-    const through = importsOf(source).filter(specifier => wall && !wall.may.test(specifier));
-    const reserved = ONLY.filter(only => !only.in.test(source.path)).flatMap(only =>
-      importsOf(source)
-        .filter(specifier => only.what.test(specifier))
-        .map(specifier => `${source.path} imports ${specifier}, but ${only.because}`),
-    );
-    return [...through.map(specifier => `${source.path} imports ${specifier}, but ${wall?.because}`), ...reserved];
-  });
-}
-
-function circles(sources: Source[]): string[] {
-  const graph = new Map(sources.map(source => [source.path, importsOf(source)]));
-  const found: string[] = [];
-  const done = new Set<string>();
-  const walk = (path: string, trail: string[]): void => {
-    if (trail.includes(path)) found.push([...trail.slice(trail.indexOf(path)), path].join(' → '));
-    if (trail.includes(path) || done.has(path)) return;
-    for (const next of graph.get(path) ?? []) walk(next, [...trail, path]);
-    done.add(path);
-  };
-  for (const path of graph.keys()) walk(path, []);
-  return found;
-}
-
-function shells(sources: Source[]): string[] {
-  return sources.filter(({ text }) => /shell:\s*true|execSync\(|(?<![.#\w])exec\(/.test(text)).map(({ path }) => path);
-}
-
-const all = (pattern: string): Source[] =>
-  globSync(pattern, { exclude: path => path === 'node_modules' }).map(path => ({
-    path,
-    text: readFileSync(path, 'utf8'),
-  }));
-const written = all('{intents,protocol,client,action,agent,test,bench,scripts}/**/*.ts');
+const written = readSources('{intents,protocol,client,action,agent,test,bench,scripts}/**/*.ts');
+const paths = written.map(({ path }) => path);
 const product = written.filter(
-  ({ path }) => !path.endsWith('.test.ts') && !path.endsWith('.d.ts') && path !== 'agent/executors/exam.ts',
+  ({ path }) =>
+    /^(intents|protocol|client|action|agent)\//.test(path) &&
+    !path.endsWith('.test.ts') &&
+    !path.endsWith('.d.ts') &&
+    path !== 'agent/executors/exam.ts',
 );
+const pages = readSources('{README.md,CONTRIBUTING.md,SECURITY.md,docs/**/*.md}');
+const shipped = readSources('{agent,intents,scripts,test,bench}/**/*.{sh,yaml,json,service}').map(({ path }) => path);
 
-describe('the walls', () => {
-  it('hold', () => {
-    expect(product.length).toBeGreaterThan(40);
+describe('imports', () => {
+  it('stay within the walls and run downwards between the rooms', () => {
+    expect(product.length).toBeGreaterThan(200);
     expect(brokenWalls(product)).toEqual([]);
   });
 
   it.each([
     ['intents/load.ts', "import { readFile } from 'node:fs';"],
-    ['protocol/wire.ts', "import { Store } from '../agent/store/runs.ts';"],
-    ['action/main.ts', "import { Store } from '../agent/store/runs.ts';"],
+    ['protocol/wire.ts', "import { RunStore } from '../agent/store/runs.ts';"],
+    ['action/main.ts', "import { RunStore } from '../agent/store/runs.ts';"],
+    ['client/connect.ts', "import { refusals } from '../agent/refusals.ts';"],
     ['agent/runs/registry.ts', "import { deliver } from '../../client/deliver.ts';"],
+    ['agent/cli/run.ts', "import { startGroup } from '@actions/core';"],
     ['agent/executors/compose/rollout.ts', "import { spawn } from 'node:child_process';"],
-    ['agent/executors/compose/rollout.ts', "import { Store } from '../../store/runs.ts';"],
+    ['agent/executors/compose/rollout.ts', "import { RunStore } from '../../store/runs.ts';"],
+    ['agent/plan/plan.ts', "import { readFile } from 'node:fs/promises';"],
     ['agent/runs/registry.ts', "import { DatabaseSync } from 'node:sqlite';"],
     ['agent/runs/registry.ts', "const { spawn } = await import('node:child_process');"],
-  ])('would not let %s say %s', (path, text) => {
-    expect(brokenWalls([{ path, text }])).not.toEqual([]);
+    ['agent/plan/plan.ts', "import { tailLog } from '../system/log-tail.ts';"],
+    ['agent/store/runs.ts', "import type { Run } from '../runs/run.ts';"],
+    ['agent/server/session.ts', "import { startAgent } from '../main.ts';"],
+  ])('are refused: %s with %s', (path, text) => {
+    expect(brokenWalls([{ path, text }])).toContainEqual(expect.stringContaining(`${path} imports`));
   });
-});
 
-describe('the house', () => {
-  it('has no circles', () => {
-    expect(circles(product.filter(({ path }) => !path.startsWith('test/')))).toEqual([]);
+  it('have no circles', () => {
+    expect(circles(product)).toEqual([]);
     expect(
       circles([
         { path: 'agent/a.ts', text: "import { b } from './b.ts';" },
@@ -137,15 +62,76 @@ describe('the house', () => {
       ]),
     ).toHaveLength(1);
   });
+});
 
-  it('starts nothing through a shell', () => {
+describe('the rooms of the agent', () => {
+  it('hold every file, and none too many', () => {
+    expect(misplaced(product.map(({ path }) => path))).toEqual([]);
+  });
+
+  it('refuse a new file in the root of agent/ and a room with too many files', () => {
+    expect(misplaced(['agent/helpers.ts', 'agent/utils/text.ts'])).toEqual([
+      expect.stringContaining('agent/helpers.ts is in no room'),
+      expect.stringContaining('agent/utils/text.ts is in no room'),
+    ]);
+    expect(misplaced(Array.from({ length: 26 }, (_, index) => `agent/runs/file-${index}.ts`))).toEqual([
+      expect.stringContaining('agent/runs has 26 files'),
+    ]);
+  });
+
+  it('are all used', () => {
+    for (const [room] of ROOMS)
+      expect(paths.filter(path => path === `agent/${room}` || path.startsWith(`agent/${room}/`))).not.toEqual([]);
+  });
+
+  it('are the table of docs/architecture.md', () => {
+    const rows = [...readFileSync('docs/architecture.md', 'utf8').matchAll(/^\| `agent\/([\w.-]+)` +\| (.*?) +\|$/gm)];
+    expect(rows.map(([, room, sentence]) => [room, sentence])).toEqual(ROOMS);
+  });
+});
+
+describe('names', () => {
+  it('have one owner each', () => {
+    expect(ownersOfNames(product)).toEqual([]);
+    expect(
+      ownersOfNames([
+        { path: 'agent/a.ts', text: 'export interface Target {}' },
+        { path: 'agent/b.ts', text: 'export type Target = string;' },
+      ]),
+    ).toEqual([expect.stringContaining('Target is exported by agent/a.ts and agent/b.ts')]);
+  });
+
+  it('of tests are the names of their sources', () => {
+    expect(orphanedTests(paths, REPOSITORY_CHECKS)).toEqual([]);
+    expect(orphanedTests(['agent/runs/guard.test.ts', 'test/undo.test.ts'], REPOSITORY_CHECKS)).toEqual([
+      expect.stringContaining('agent/runs/guard.test.ts tests no file of its name'),
+      expect.stringContaining('test/undo.test.ts is in test/: name it .e2e.test.ts'),
+    ]);
+  });
+
+  it('of files in the documentation exist', () => {
+    expect(missingPaths(pages, [...paths, ...shipped])).toEqual([]);
+    expect(missingPaths([{ path: 'docs/x.md', text: 'see agent/hands.ts' }], paths)).toEqual([
+      'docs/x.md names agent/hands.ts, which does not exist',
+    ]);
+  });
+});
+
+describe('every source', () => {
+  it('starts no program through a shell', () => {
     expect(shells(product.filter(({ path }) => /^(action|agent)\//.test(path)))).toEqual([]);
     expect(shells([{ path: 'agent/x.ts', text: 'spawn(line, { shell: true })' }])).toEqual(['agent/x.ts']);
   });
 
-  it('keeps files under 400 lines and nothing unfinished', () => {
+  it('has at most 400 lines and nothing unfinished', () => {
     expect(written.filter(({ text }) => text.split('\n').length > 400).map(({ path }) => path)).toEqual([]);
     const mark = new RegExp(`\\b(${['TO', 'FIX'].map((half, index) => half + ['DO', 'ME'][index]).join('|')})\\b`);
     expect(written.filter(({ text }) => mark.test(text)).map(({ path }) => path)).toEqual([]);
+  });
+
+  it('is read with its lazy imports', () => {
+    expect(importsOf({ path: 'agent/cli.ts', text: "await import(/* x */ './cli/run.ts')" })).toEqual([
+      'agent/cli/run.ts',
+    ]);
   });
 });

@@ -48,7 +48,7 @@ describe('the documentation', () => {
   it('has a heading for every code that anybody can be told', () => {
     const text = sources('{action,agent,client,protocol}/**/*.ts');
     const told = [
-      ...text.matchAll(/(?:refusal|refused|CannotPlan|FileFailure)\(\s*(?:code === 'ENOENT' \? )?'([a-z-]+)'/g),
+      ...text.matchAll(/(?:refusal|refused|Failure)\(\s*(?:code === 'ENOENT' \? )?'([a-z-]+)'/g),
       ...text.matchAll(/\bcode: '([a-z-]+)'/g),
       ...text.matchAll(/code = '([a-z-]+)'/g),
       ...text.matchAll(/(?:reason: |\? |: |stop\()'((?:agent|look|step)-[a-z]+)'/g),

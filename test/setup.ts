@@ -1,8 +1,10 @@
 import { execFileSync } from 'node:child_process';
+import { requireCurrentBundles } from '../scripts/source-digest.ts';
 import { buildImage } from './stand/world.ts';
 
-/** Tests run against a real Docker engine and images made from nothing. */
+/** Checks that the bundles are current and builds the images: tests run `dist/` against a real Docker engine. */
 export default function setup(): void {
+  requireCurrentBundles('.');
   try {
     execFileSync('docker', ['info'], { stdio: 'ignore', timeout: 10_000 });
   } catch {
