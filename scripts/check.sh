@@ -53,5 +53,5 @@ step "dist is current" dist_is_current
 step "dist is reproducible" dist_is_reproducible
 step "dist runs" dist_runs
 step "shell scripts" shellcheck --severity=warning scripts/*.sh .ci/run test/doubles/proxmox/*
-step "workflows" node scripts/actionlint.ts
+step "workflows" node scripts/check-workflows.ts
 exit $failed
