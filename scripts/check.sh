@@ -46,9 +46,14 @@ dist_runs() {
   return "$code"
 }
 
+no_unused_code() {
+  knip --no-progress || { echo 'Delete the code that nothing uses. Drop "export" if only its own file uses it (knip --fix does this).'; return 1; }
+}
+
 step "types" tsc --noEmit
 step "lint" biome check --error-on-warnings .
 step "walls" vitest run --config test/architecture.config.ts
+step "unused code" no_unused_code
 step "dist is current" dist_is_current
 step "dist is reproducible" dist_is_reproducible
 step "dist runs" dist_runs
