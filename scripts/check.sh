@@ -59,4 +59,6 @@ step "dist is reproducible" dist_is_reproducible
 step "dist runs" dist_runs
 step "shell scripts" shellcheck --severity=warning scripts/*.sh .ci/run test/doubles/proxmox/*
 step "workflows" node scripts/check-workflows.ts
+# CI names the first commit that a push or a pull request does not bring. The history before it is not checked.
+[ -z "${COMMITS_BASE:-}" ] || step "commit subjects" node scripts/commit-subjects.ts "$COMMITS_BASE" "${COMMITS_HEAD:-HEAD}"
 exit $failed
