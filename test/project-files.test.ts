@@ -101,6 +101,27 @@ describe('the devcontainer', () => {
   });
 });
 
+describe('CI', () => {
+  const { jobs } = parse(read('.github/workflows/ci.yml')) as {
+    jobs: Record<string, { strategy?: { matrix: { shard: string[] } } }>;
+  };
+
+  it('has a job for checks, one for unit tests, and every shard of the end-to-end tests', () => {
+    expect(Object.keys(jobs)).toEqual(['check', 'unit', 'e2e']);
+    const shards = jobs.e2e?.strategy?.matrix.shard ?? [];
+    expect(shards.length).toBeGreaterThan(1);
+    expect(shards).toEqual(shards.map((_, index) => `${index + 1}/${shards.length}`));
+  });
+
+  it('calls make targets that exist', () => {
+    const help = execFileSync('make', ['help'], { encoding: 'utf8' });
+    const lines = [...globSync('.github/workflows/*.yml').map(path => read(path)), read('.ci/run')].join('\n');
+    const called = [...lines.matchAll(/\bmake ([a-z0-9]+)/g)].map(([, target = '']) => target);
+    expect(called).toEqual(expect.arrayContaining(['check', 'unit', 'e2e', 'fuzz', 'test']));
+    for (const target of called) expect(help).toContain(`make ${target} `);
+  });
+});
+
 describe('renovate.json', () => {
   const { customManagers } = json<{ customManagers: { managerFilePatterns: string[]; matchStrings: string[] }[] }>(
     'renovate.json',
