@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 
 /** Returns the pages that an index lacks or lists twice, its dead links, and its lines without a sentence. */
 function indexProblems(index: string, pages: string[]): string[] {
-  const lines = index.split('\n').filter(line => line.startsWith('- '));
+  const lines = [...index.matchAll(/^- .*(?:\n {2}\S.*)*/gm)].map(([entry]) => entry.replaceAll(/\s+/g, ' '));
   const entries = lines.map(line => /^- \[[^\]]+\]\(([^)]+)\): [^.]+(?:\.[^ .][^.]*)*\.$/.exec(line)?.[1]);
   const linked = entries.filter(entry => entry !== undefined);
   return [
