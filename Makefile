@@ -1,34 +1,41 @@
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check build bench faults fuzz clean
+.PHONY: help setup demo test check unit e2e build bench faults fuzz clean
 
-help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## npm packages, a Docker engine, compose, rsync and the checkers, where they are missing
+setup: ## install what is missing: npm packages, a Docker engine, compose, rsync, the checkers
 	@scripts/setup.sh
 
-demo: setup ## the main job, for real: agent, stack, merges, an undo, a killed agent, a backup, a refusal; then clean up
+demo: setup ## run the whole product: agent, stack, merges, undo, killed agent, backup, refusal; then clean up
 	@scripts/with-engine.sh node test/demo/main.ts
 
-test: setup ## every check and every test
+test: setup ## run every check and every test
 	@scripts/check.sh
 	@scripts/with-engine.sh scripts/test.sh
 
-check: setup ## types, lint, walls, dist, shell scripts and workflows
+check: setup ## check types, lint, walls, unused code, dist, shell scripts and workflows
 	@scripts/check.sh
 
-build: setup ## dist/, which is committed
+unit: setup ## run the tests that need no engine, and print their coverage
+	@scripts/test.sh --project unit --coverage
+	@node scripts/coverage.ts
+
+e2e: setup ## run the tests of the bundles against a real engine: SHARD=1/4
+	@scripts/with-engine.sh scripts/test.sh --project e2e $(if $(SHARD),--shard=$(SHARD))
+
+build: setup ## build dist/, which is committed
 	@scripts/build.sh
 
-bench: setup ## benchmarks against ssh and a bare server, as ratios
+bench: setup ## measure against ssh and a bare server, and print ratios
 	@scripts/with-engine.sh node bench/main.ts
 
-faults: setup ## random kills of everything at random moments, on an engine of its own: ROUNDS=200 SEED=1
+faults: setup ## kill random processes at random moments, on an engine of their own: ROUNDS=200 SEED=1
 	@ROUNDS=$(ROUNDS) SEED=$(SEED) node test/faults/main.ts
 
-fuzz: setup ## what strangers send, changed at random: CASES=1000000 SEED=…
+fuzz: setup ## change untrusted input at random: CASES=1000000 SEED=…
 	@CASES=$(CASES) SEED=$(SEED) node test/fuzz/main.ts
 
-clean: ## what was built or installed here
+clean: ## delete what was built or installed here
 	rm -rf build node_modules

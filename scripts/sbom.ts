@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 
-/** What of package-lock.json is read. */
+/** The fields of package-lock.json that the script reads. */
 interface Locked {
   version: string;
   license?: string;
@@ -10,7 +10,8 @@ interface Locked {
 }
 
 /**
- * Writes what is bundled into dist/ as CycloneDX 1.5, from the lock file: the same for the same lock, on every machine.
+ * Writes the bundled packages of dist/ as CycloneDX 1.5, from the lock file. The same lock gives the same bytes on every
+ * machine.
  * Usage: node scripts/sbom.ts OUT
  */
 const [out = 'dist/sbom.cdx.json'] = process.argv.slice(2);

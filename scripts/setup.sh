@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Brings what the tests and the demo need: npm packages, a Docker engine, compose v2, rsync, busybox and the checkers.
-# As root on Debian or Ubuntu it installs what is missing; otherwise it says what to install.
+# Installs what the tests and the demo need: npm packages, a Docker engine, compose v2, rsync, busybox and the checkers.
+# It needs root on Debian or Ubuntu. Elsewhere it names the missing programs and exits with 1.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,7 +9,7 @@ plugins=/usr/local/lib/docker/cli-plugins
 
 node_major=$(node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/') || node_major=0
 if [ "${node_major:-0}" -lt 20 ] || ! command -v npm >/dev/null; then
-  echo "setup: Node 20 or newer with npm is needed. Install it from your distribution or https://nodejs.org, then run this again." >&2
+  echo "setup: Node or npm is missing, or older than version 20. Install both from your distribution or https://nodejs.org, then run this again." >&2
   exit 1
 fi
 if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
@@ -25,7 +25,7 @@ has_compose() {
 }
 
 missing=()
-need() { # need PROGRAM PACKAGE: the package is wanted where the program is not there
+need() { # need PROGRAM PACKAGE: notes the package if the program is not installed
   PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null || missing+=("$2")
 }
 need docker docker.io
@@ -51,7 +51,7 @@ need mandoc mandoc
 need zsh zsh
 need fish fish
 compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
-# ldd fails for a static program, which is the kind that runs in an image made from nothing.
+# ldd fails for a static program. Only a static busybox runs in an image that holds nothing else.
 if ! command -v busybox >/dev/null || ldd "$(command -v busybox)" >/dev/null 2>&1; then
   missing+=(busybox-static)
 fi
@@ -60,8 +60,8 @@ if [ ${#missing[@]} -eq 0 ] && has_compose; then exit 0; fi
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
   {
-    [ ${#missing[@]} -eq 0 ] || echo "setup: please install (Debian's package names): ${missing[*]}"
-    has_compose || echo "setup: please install Docker Compose $compose_minimum or newer: https://docs.docker.com/compose/install/linux/"
+    [ ${#missing[@]} -eq 0 ] || echo "setup: programs are missing. Install their packages (Debian's names): ${missing[*]}"
+    has_compose || echo "setup: Docker Compose is missing or too old. Install version $compose_minimum or newer: https://docs.docker.com/compose/install/linux/"
   } >&2
   exit 1
 fi
@@ -70,7 +70,7 @@ export DEBIAN_FRONTEND=noninteractive
 if [ ${#missing[@]} -gt 0 ]; then
   echo "setup: installing ${missing[*]}"
   apt-get update -qq
-  # Nothing that is installed here may start a service of its own.
+  # Keeps the packages from starting their services.
   policy=/usr/sbin/policy-rc.d
   [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy && trap 'rm -f /usr/sbin/policy-rc.d' EXIT; }
   apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
@@ -79,7 +79,7 @@ fi
 if ! has_compose; then
   echo "setup: installing Docker Compose"
   if apt-get install -y -qq --no-install-recommends docker-compose-v2 >/dev/null 2>&1 && has_compose; then exit 0; fi
-  # Debian 12 has no compose v2: take Debian 13's package from the mirror that this machine uses already.
+  # Debian 12 has no compose v2. Debian 13's package comes from the mirror that this machine uses already.
   work=$(mktemp -d)
   mkdir -p "$work/lists/partial" "$work/deb"
   mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' | awk '$2 ~ /^(bookworm|trixie)$/ { print $1; exit }')
@@ -95,5 +95,5 @@ if ! has_compose; then
   dpkg -x "$work"/deb/docker-compose_*.deb "$work/deb"
   install -D -m 755 "$work/deb/usr/libexec/docker/cli-plugins/docker-compose" "$plugins/docker-compose"
   rm -rf "$work"
-  has_compose || { echo "setup: Docker Compose was installed to $plugins but does not answer: docker compose version" >&2; exit 1; }
+  has_compose || { echo "setup: Docker Compose is installed in $plugins but does not answer. Run \"docker compose version\" to see why." >&2; exit 1; }
 fi

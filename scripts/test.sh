@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All tests, with a closing line of plain numbers.
+# Runs the tests with vitest's options. The last line of its output is "N passed, N failed".
 set -euo pipefail
 cd "$(dirname "$0")/.."
 report=$(mktemp)

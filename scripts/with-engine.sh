@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs a command with a Docker engine: the one that answers already, or a private one that ends with the command.
+# Runs a command with a Docker engine: the running one, or else a private one that is stopped after the command.
 set -euo pipefail
 
 if [ $# -eq 0 ]; then
@@ -8,7 +8,7 @@ if [ $# -eq 0 ]; then
 fi
 if timeout 10 docker info >/dev/null 2>&1; then exec "$@"; fi
 if [ "$(id -u)" -ne 0 ]; then
-  echo "with-engine: no Docker engine answers, and starting one needs root. Start Docker, or set DOCKER_HOST." >&2
+  echo "with-engine: no Docker engine answers, and only root can start one. Start Docker, or set DOCKER_HOST." >&2
   exit 1
 fi
 
@@ -24,7 +24,7 @@ stop() {
     for _ in $(seq 100); do kill -0 "$engine" 2>/dev/null || break; sleep 0.2; done
     kill -9 "$engine" 2>/dev/null || true
   fi
-  # The engine's containers and mounts end with it; what a killed one left is unmounted before the folder goes.
+  # An engine that was killed leaves mounts. Unmount them before the folder is deleted.
   awk -v dir="$dir/" 'index($2, dir) == 1 { print $2 }' /proc/mounts | sort -r | xargs -r umount -l 2>/dev/null || true
   rm -rf "$dir"
 }
@@ -33,7 +33,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 export DOCKER_HOST="unix://$dir/docker.sock"
-# Many small networks: by default there is room for about thirty.
+# The default pools hold about thirty networks. Smaller ones make room for the tests.
 start() { # start STORAGE-DRIVER
   PATH=$PATH:/usr/sbin:/sbin dockerd --host "$DOCKER_HOST" --data-root "$dir/data" --exec-root "$dir/exec" \
     --pidfile "$dir/docker.pid" --storage-driver "$1" \
@@ -50,7 +50,7 @@ start() { # start STORAGE-DRIVER
   return 1
 }
 if ! start overlay2 && ! start vfs; then
-  echo "with-engine: dockerd did not start. Its last words:" >&2
+  echo "with-engine: dockerd did not start. Its last log lines:" >&2
   tail -n 20 "$dir/dockerd.log" >&2
   exit 1
 fi

@@ -14,7 +14,16 @@ import {
 } from './walls.ts';
 
 /** Tests that check the repository as a whole, not several rooms at run time. */
-const REPOSITORY_CHECKS = ['architecture', 'adding-an-executor', 'decisions', 'docs', 'supply-chain', 'words'];
+const REPOSITORY_CHECKS = [
+  'architecture',
+  'adding-an-executor',
+  'decisions',
+  'docs',
+  'docs-index',
+  'project-files',
+  'supply-chain',
+  'words',
+];
 
 const written = readSources('{intents,protocol,client,action,agent,test,bench,scripts}/**/*.ts');
 const paths = written.map(({ path }) => path);
@@ -103,16 +112,16 @@ describe('names', () => {
 
   it('of tests are the names of their sources', () => {
     expect(orphanedTests(paths, REPOSITORY_CHECKS)).toEqual([]);
-    expect(orphanedTests(['agent/runs/guard.test.ts', 'test/undo.test.ts'], REPOSITORY_CHECKS)).toEqual([
+    expect(orphanedTests(['agent/runs/guard.test.ts', 'test/undo.e2e.test.ts'], REPOSITORY_CHECKS)).toEqual([
       expect.stringContaining('agent/runs/guard.test.ts tests no file of its name'),
-      expect.stringContaining('test/undo.test.ts is in test/: name it .e2e.test.ts'),
+      expect.stringContaining('test/undo.e2e.test.ts is in test/: name it .e2e.test.ts'),
     ]);
   });
 
   it('of files in the documentation exist', () => {
     expect(missingPaths(pages, [...paths, ...shipped])).toEqual([]);
-    expect(missingPaths([{ path: 'docs/x.md', text: 'see agent/hands.ts' }], paths)).toEqual([
-      'docs/x.md names agent/hands.ts, which does not exist',
+    expect(missingPaths([{ path: 'docs/x.md', text: 'see agent/ground/hands.ts' }], paths)).toEqual([
+      'docs/x.md names agent/ground/hands.ts, which does not exist',
     ]);
   });
 });

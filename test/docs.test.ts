@@ -2,12 +2,13 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { AUTH_REASONS } from '../agent/admission/auth-reasons.ts';
 import { configJsonSchema, parseConfig } from '../agent/config/load.ts';
 import { loadIntents } from '../intents/load.ts';
 import { readSecretKey } from '../protocol/keys.ts';
+import { requireCurrentBundles } from '../scripts/source-digest.ts';
 
 const pages = ['README.md', 'SECURITY.md', 'CONTRIBUTING.md', ...globSync('docs/**/*.md')];
 const fences = (kind: string) =>
@@ -105,6 +106,8 @@ describe('the documentation', () => {
 });
 
 describe('the command line, as built', () => {
+  beforeAll(() => requireCurrentBundles('.'));
+
   const chatops = (...args: string[]) =>
     spawnSync(process.execPath, ['dist/agent/index.js', ...args], { encoding: 'utf8', env: { PATH: '/nonexistent' } });
 

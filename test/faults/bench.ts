@@ -4,7 +4,7 @@ import { Cable } from '../stand/cable.ts';
 import { buildImage, docker, LABEL, World } from '../stand/world.ts';
 import type { OwnEngine } from './engine.ts';
 
-export const STACK = 'faulty';
+const STACK = 'faulty';
 /** Only versions 1 and 2 are healthy. */
 const HEALTH =
   '    healthcheck: {test: [CMD, sh, -c, \'case "$$(cat /www/index.html)" in 1|2) exit 0;; esac; exit 1\'], interval: 1s, retries: 2, timeout: 2s}\n';
