@@ -22,6 +22,7 @@ const REPOSITORY_CHECKS = [
   'docs-index',
   'project-files',
   'supply-chain',
+  'unused-code',
   'words',
 ];
 
