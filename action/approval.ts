@@ -11,7 +11,7 @@ import type { Trigger } from './trigger.ts';
 /** How long to wait for GitHub's index of commits and pull requests, which lags behind a merge, in milliseconds. */
 const PATIENCE = [1000, 2000, 4000, 8000];
 
-export interface Gathering {
+export interface ApprovalOptions {
   repository: string;
   /** Paths of the repository that the intents depend on: their own files, and folders (with a slash at the end) that they ship. */
   paths: string[];
@@ -24,7 +24,11 @@ export interface Gathering {
  * The evidence for a command, as GitHub has it: which merged pull request it comes from, and which labels that had at its
  * merge. Null where the event has none (a dispatch, a schedule, a pull request that is still open). Throws `Refused`.
  */
-export async function gatherApproval(trigger: Trigger, github: GitHub, gathering: Gathering): Promise<Approval | null> {
+export async function gatherApproval(
+  trigger: Trigger,
+  github: GitHub,
+  gathering: ApprovalOptions,
+): Promise<Approval | null> {
   switch (trigger.kind) {
     case 'open-pull-request':
       return null;
@@ -60,7 +64,7 @@ export function checkLabels(intents: Intent[], approval: Approval | null): void 
 async function approvalOfPush(
   trigger: Extract<Trigger, { kind: 'push' }>,
   github: GitHub,
-  gathering: Gathering,
+  gathering: ApprovalOptions,
 ): Promise<Approval> {
   const { status, commits } = await github.compare(trigger.before, trigger.sha);
   if (status !== 'ahead') throw refusals.forcedPush();
@@ -98,7 +102,7 @@ async function pullRequestsOf(
   commits: Commit[],
   branch: string,
   github: GitHub,
-  { repository, wait = ms => sleep(ms) }: Gathering,
+  { repository, wait = ms => sleep(ms) }: ApprovalOptions,
 ): Promise<PullRequest[]> {
   const pushed = new Set(commits.map(({ sha }) => sha));
   const belongs = (pull: PullRequest) =>

@@ -3,15 +3,15 @@ import { graphLines } from '../intents/graph.ts';
 import { InvalidIntents } from '../intents/problem.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 import { Refused } from '../protocol/refusal.ts';
-import { carry } from './carry.ts';
+import { isSequential } from './batches.ts';
 import { readInputs } from './inputs.ts';
 import { Log } from './log.ts';
-import { Sender } from './one-run.ts';
 import { post } from './post.ts';
 import { prepare } from './prepare.ts';
 import { refusals } from './refusals.ts';
 import { conclude } from './result.ts';
-import { isStraight } from './units.ts';
+import { sendCommands } from './send-commands.ts';
+import { CommandSender } from './sender.ts';
 import { annotate, validate } from './validate.ts';
 
 const log = new Log();
@@ -26,8 +26,8 @@ async function main(): Promise<void> {
     core.setSecret(process.env['INPUT_SIGNING-KEY'] ?? '');
     const prepared = await prepare(inputs, workspace);
     for (const line of graphLines(prepared.documents)) await log.line(line);
-    sender = new Sender(log, inputs, !isStraight(prepared.nodes, prepared.units));
-    const driven = await carry(prepared, inputs, sender, receipts);
+    sender = new CommandSender(log, inputs, !isSequential(prepared.nodes, prepared.batches));
+    const driven = await sendCommands(prepared, inputs, sender, receipts);
     const refused = driven.sent.find(({ refusal }) => refusal !== undefined);
     await conclude(log, receipts, { refusal: refused?.refusal, graph: { documents: prepared.documents, ...driven } });
   } catch (error) {
@@ -43,7 +43,7 @@ async function main(): Promise<void> {
 }
 
 /** What has been begun. */
-let sender: Sender | undefined;
+let sender: CommandSender | undefined;
 
 async function stop(signal: string): Promise<void> {
   if (!sender?.isBusy) {

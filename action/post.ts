@@ -7,7 +7,7 @@ import { Refused } from '../protocol/refusal.ts';
 import { idToken } from './id-token.ts';
 import { readOidc } from './inputs.ts';
 import type { Log } from './log.ts';
-import type { Saved } from './one-run.ts';
+import type { SavedRuns } from './sender.ts';
 
 /** GitHub gives a cancelled job's post steps five minutes, in which an undo should have come to its end. */
 const PATIENCE = 240_000;
@@ -16,14 +16,14 @@ const PATIENCE = 240_000;
 export async function post(log: Log): Promise<void> {
   const state = core.getState('runs');
   if (!state) return;
-  const { runs, origin } = JSON.parse(state) as Saved;
+  const { runs, origin } = JSON.parse(state) as SavedRuns;
   const over = Date.now() + PATIENCE;
   for (const one of runs) await tellEnd(log, one, Origin.parse(origin), Math.max(1_000, over - Date.now()));
 }
 
 async function tellEnd(
   log: Log,
-  { run, url, key }: Saved['runs'][number],
+  { run, url, key }: SavedRuns['runs'][number],
   origin: Origin,
   patience: number,
 ): Promise<void> {

@@ -5,20 +5,20 @@ import { graphOf, type Node } from '../intents/graph.ts';
 import type { LoadedIntent } from '../intents/load.ts';
 import type { ShippedFile } from '../protocol/command.ts';
 import { checkLabels, gatherApproval } from './approval.ts';
-import { readHosts, targetOf } from './fleet.ts';
+import { type Batch, batchesOf } from './batches.ts';
+import { collectFiles, findIntents } from './find-intents.ts';
+import { type FileTree, gitTree } from './git-tree.ts';
 import type { Inputs } from './inputs.ts';
 import { refusals } from './refusals.ts';
-import { collectFiles, findIntents } from './selection.ts';
-import { gitTree, type Tree } from './tree.ts';
+import { readHosts, targetHostsOf } from './targets.ts';
 import { readTrigger } from './trigger.ts';
-import { type Unit, unitsOf } from './units.ts';
 
 /** What is to be done, where, and everything of a command but what is of one host. */
 export interface Prepared {
   documents: LoadedIntent[];
   agents: Map<string, AgentAddress>;
   nodes: Node[];
-  units: Unit[];
+  batches: Batch[];
   files: ShippedFile[];
   task: Pick<Task, 'type' | 'origin' | 'approval' | 'params' | 'renderedAt' | 'dryRun'>;
 }
@@ -37,9 +37,9 @@ export async function prepare(inputs: Inputs, workspace: string): Promise<Prepar
   const files = await collectFiles(documents, tree, trigger.sha);
   const agents = await agentsOf(inputs, tree);
   const nodes = graphOf(documents);
-  const units = unitsOf(
+  const batches = batchesOf(
     nodes,
-    documents.map(document => targetOf(document, agents)),
+    documents.map(document => targetHostsOf(document, agents)),
   );
   const approval = await gatherApproval(trigger, await openGitHub(inputs, trigger.origin.repository), {
     repository: trigger.origin.repository,
@@ -53,7 +53,7 @@ export async function prepare(inputs: Inputs, workspace: string): Promise<Prepar
       documents.map(({ intent }) => intent),
       approval,
     );
-  const commands = units.flatMap(({ target }) => target.waves.flat()).length;
+  const commands = batches.flatMap(({ target }) => target.waves.flat()).length;
   if (inputs.planDigests.length > 0 && inputs.planDigests.length !== commands)
     throw refusals.inputInvalid(
       'plan-digest',
@@ -68,11 +68,11 @@ export async function prepare(inputs: Inputs, workspace: string): Promise<Prepar
     ...(isDated ? { renderedAt: at.toISOString() } : {}),
     dryRun: inputs.mode === 'dry-run',
   };
-  return { documents, agents, nodes, units, files, task };
+  return { documents, agents, nodes, batches, files, task };
 }
 
 /** The agents of the inputs, and those of the file of hosts. Throws `Refused` `input-invalid`. */
-async function agentsOf({ agents, hostsFile }: Inputs, tree: Tree): Promise<Map<string, AgentAddress>> {
+async function agentsOf({ agents, hostsFile }: Inputs, tree: FileTree): Promise<Map<string, AgentAddress>> {
   if (hostsFile === undefined) return agents;
   const [text] = await tree.read([hostsFile]).catch(() => []);
   if (text === undefined)

@@ -3,10 +3,10 @@ import * as core from '@actions/core';
 import type { Receipt } from '../protocol/receipt.ts';
 import type { Refusal } from '../protocol/refusal.ts';
 import type { Log } from './log.ts';
-import { type Graph, summariesOf, summaryOfGraph, summaryOfRefusal } from './summary.ts';
+import { type GraphSummary, summariesOf, summaryOfGraph, summaryOfRefusal } from './summary.ts';
 
 /** What the outputs say. */
-export interface Result {
+export interface ActionResult {
   status: string;
   reason: string;
   message: string;
@@ -20,11 +20,11 @@ export interface Result {
 export async function conclude(
   log: Log,
   receipts: Receipt[],
-  { refusal, graph }: { refusal?: Refusal | undefined; graph?: Graph } = {},
+  { refusal, graph }: { refusal?: Refusal | undefined; graph?: GraphSummary } = {},
 ): Promise<void> {
   // What began since something had failed, and what was undone, comes after it.
   const last = receipts.find(({ outcome }) => outcome !== 'succeeded' && outcome !== 'planned') ?? receipts.at(-1);
-  const result: Result = {
+  const result: ActionResult = {
     status: refusal ? 'refused' : (last?.outcome ?? 'refused'),
     reason: refusal?.code ?? last?.reason ?? '',
     message: refusal?.message ?? last?.message ?? '',
@@ -48,7 +48,7 @@ export async function conclude(
   });
 }
 
-export function setOutputs({ status, reason, message, remedy, run, changed, receipts }: Result): void {
+export function setOutputs({ status, reason, message, remedy, run, changed, receipts }: ActionResult): void {
   core.setOutput('status', status);
   core.setOutput('reason', reason);
   core.setOutput('run-id', run);

@@ -2,7 +2,7 @@ import { type Ended, graphMermaid, labelOf } from '../intents/graph.ts';
 import type { LoadedIntent } from '../intents/load.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 import type { Refusal } from '../protocol/refusal.ts';
-import type { Sent } from './drive.ts';
+import type { CommandResult } from './orchestrate.ts';
 import { mark, shortImage } from './report.ts';
 
 /** GitHub drops a summary of more than 1 MiB whole; this leaves room for other steps' escaping. */
@@ -12,14 +12,14 @@ const MAX_CHARACTERS = 200_000;
 const MOST_IN_FULL = 20;
 
 /** What was to be done, and what came of it on each host. */
-export interface Graph {
+export interface GraphSummary {
   documents: LoadedIntent[];
   ended: readonly (Ended | undefined)[];
-  sent: readonly Sent[];
+  sent: readonly CommandResult[];
 }
 
 /** The graph as a picture, and where there were several commands a row for each. */
-export function summaryOfGraph({ documents, ended, sent }: Graph): string {
+export function summaryOfGraph({ documents, ended, sent }: GraphSummary): string {
   const lines: string[] = [];
   if (documents.length > 1) lines.push('```mermaid', graphMermaid(documents, ended), '```', '');
   if (sent.length > 1) {

@@ -50,7 +50,7 @@ const ONLY: { what: RegExp; in: RegExp; because: string }[] = [
   { what: /^node:sqlite$/, in: /^agent\/database\.ts$/, because: 'one place opens the database' },
   {
     what: /^node:child_process$/,
-    in: /^(agent\/(process|look)\.ts|action\/tree\.ts|client\/diagnose\.ts)$/,
+    in: /^(agent\/(process|look)\.ts|action\/git-tree\.ts|client\/diagnose\.ts)$/,
     because: 'process.ts starts what changes something, look.ts asks; git and tailscale are asked',
   },
 ];

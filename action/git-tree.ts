@@ -3,25 +3,25 @@ import { lstat, readdir, readFile } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
 import { refusals } from './refusals.ts';
 
-export interface Entry {
+export interface TreeEntry {
   path: string;
   kind: 'file' | 'link' | 'submodule';
   executable: boolean;
 }
 
 /** The repository's files, at a commit or as they lie in the workspace. */
-export interface Tree {
-  list(): Promise<Entry[]>;
+export interface FileTree {
+  list(): Promise<TreeEntry[]>;
   read(paths: string[]): Promise<Buffer[]>;
 }
 
 /** Files as git has them at a commit: whatever earlier steps of the job did to the workspace does not count. */
-export async function gitTree(dir: string, sha: string): Promise<Tree> {
+export async function gitTree(dir: string, sha: string): Promise<FileTree> {
   if (!/^[0-9a-f]{40}([0-9a-f]{24})?$/.test(sha)) throw refusals.commitNotCheckedOut(sha);
   const listing = await git(dir, ['ls-tree', '-r', '-z', '--full-tree', sha]).catch(() => {
     throw refusals.commitNotCheckedOut(sha);
   });
-  const blobs = new Map<string, Entry & { object: string }>();
+  const blobs = new Map<string, TreeEntry & { object: string }>();
   for (const row of listing.toString('utf8').split('\0').filter(Boolean)) {
     const tab = row.indexOf('\t');
     const [mode = '', , object = ''] = row.slice(0, tab).split(' ');
@@ -38,7 +38,7 @@ export async function gitTree(dir: string, sha: string): Promise<Tree> {
 }
 
 /** Files as they lie in a folder now: for checking before anything is committed. */
-export function workTree(dir: string): Tree {
+export function workspaceTree(dir: string): FileTree {
   return {
     async list() {
       const names = await readdir(dir, { recursive: true, withFileTypes: true });

@@ -1,18 +1,18 @@
 import type { Node } from '../intents/graph.ts';
-import type { Target } from './fleet.ts';
+import type { TargetHosts } from './targets.ts';
 
 /** Documents that travel to one target in one command a host. */
-export interface Unit {
-  target: Target;
+export interface Batch {
+  target: TargetHosts;
   /** Their places in the graph, in order. */
   places: number[];
 }
 
 /**
- * Splits a graph into units: what is for one target travels together, unless something for another one comes in between.
- * Where everything is for one host that is one unit, and its agent holds the whole graph.
+ * Splits a graph into batches: what is for one target travels together, unless something for another one comes in between.
+ * Where everything is for one host that is one batch, and its agent holds the whole graph.
  */
-export function unitsOf(nodes: readonly Node[], targets: readonly Target[]): Unit[] {
+export function batchesOf(nodes: readonly Node[], targets: readonly TargetHosts[]): Batch[] {
   const levels = new Map<number, number>();
   const levelOf = (place: number): number => {
     const known = levels.get(place);
@@ -26,25 +26,25 @@ export function unitsOf(nodes: readonly Node[], targets: readonly Target[]): Uni
     levels.set(place, level);
     return level;
   };
-  const units = new Map<string, Unit & { level: number }>();
+  const batches = new Map<string, Batch & { level: number }>();
   for (const place of nodes.keys()) {
-    const target = targets[place] as Target;
+    const target = targets[place] as TargetHosts;
     const level = levelOf(place);
     const key = `${level} ${target.key}`;
-    const unit = units.get(key) ?? { target, places: [], level };
-    unit.places.push(place);
-    units.set(key, unit);
+    const batch = batches.get(key) ?? { target, places: [], level };
+    batch.places.push(place);
+    batches.set(key, batch);
   }
-  return [...units.values()]
+  return [...batches.values()]
     .sort((a, b) => a.level - b.level || (a.places[0] ?? 0) - (b.places[0] ?? 0))
     .map(({ target, places }) => ({ target, places }));
 }
 
 /** Whether no two commands are ever under way at the same time. */
-export function isStraight(nodes: readonly Node[], units: readonly Unit[]): boolean {
-  return units.every(({ target, places }, index) => {
+export function isSequential(nodes: readonly Node[], batches: readonly Batch[]): boolean {
+  return batches.every(({ target, places }, index) => {
     if (target.waves.some(hosts => hosts.length > 1)) return false;
-    const before = units[index - 1];
+    const before = batches[index - 1];
     return !before || places.some(place => nodes[place]?.after.some(one => before.places.includes(one)));
   });
 }

@@ -28,13 +28,13 @@ export function readHosts(path: string, text: string): Map<string, AgentAddress>
 }
 
 /** Where a document goes: its hosts by name, in waves. Documents with the same key may travel together. */
-export interface Target {
+export interface TargetHosts {
   key: string;
   waves: string[][];
 }
 
 /** Finds the hosts that a document means. Throws `Refused` `host-unknown`. */
-export function targetOf({ intent }: LoadedIntent, agents: Map<string, AgentAddress>): Target {
+export function targetHostsOf({ intent }: LoadedIntent, agents: Map<string, AgentAddress>): TargetHosts {
   const known = [...agents.keys()].filter(Boolean);
   if (intent.hosts === undefined) {
     const host = intent.host ?? (agents.has('') ? '' : (known[0] ?? ''));

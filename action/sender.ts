@@ -9,7 +9,7 @@ import type { Log } from './log.ts';
 import { Report } from './report.ts';
 
 /** What the post step needs to come back to the runs of this job that have not ended. */
-export interface Saved {
+export interface SavedRuns {
   origin: Task['origin'];
   runs: { run: string; url: string; key: string }[];
 }
@@ -20,14 +20,14 @@ const CANCEL_PATIENCE = 5_000;
 const RECALL_PATIENCE = 300_000;
 
 /** The commands that this job sends: each is followed to its receipt, and all of them can be cancelled. */
-export class Sender {
+export class CommandSender {
   readonly #log: Log;
   readonly #inputs: Inputs;
   /** Several are under way at the same time. */
   readonly #beside: boolean;
   readonly #current = new Set<{ task: Task; delivery: Delivery; accepted: boolean }>();
   /** By their ids. */
-  readonly #open = new Map<string, Saved['runs'][number]>();
+  readonly #open = new Map<string, SavedRuns['runs'][number]>();
   #isStopped = false;
   /** One line of the log after another. */
   #turn: Promise<unknown> = Promise.resolve();
@@ -151,7 +151,7 @@ export class Sender {
   }
 
   #save({ origin }: Task): void {
-    core.saveState('runs', JSON.stringify({ origin, runs: [...this.#open.values()] } satisfies Saved));
+    core.saveState('runs', JSON.stringify({ origin, runs: [...this.#open.values()] } satisfies SavedRuns));
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {

@@ -6,18 +6,23 @@ import type { LoadedIntent } from '../intents/load.ts';
 import type { Given } from '../protocol/command.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 import { Refused } from '../protocol/refusal.ts';
-import { type Driven, drive, type Sent } from './drive.ts';
 import type { Inputs } from './inputs.ts';
-import type { Sender } from './one-run.ts';
+import { type CommandResult, type OrchestrateResult, orchestrate } from './orchestrate.ts';
 import type { Prepared } from './prepare.ts';
+import type { CommandSender } from './sender.ts';
 
 /** Sends the commands, each when its turn comes. One host's refusal is its own where there are several commands, and else thrown. */
-export async function carry(prepared: Prepared, inputs: Inputs, sender: Sender, receipts: Receipt[]): Promise<Driven> {
-  const { documents, agents, nodes, units, files } = prepared;
-  const isOne = units.length === 1 && units[0]?.target.waves.flat().length === 1;
-  const order = units.flatMap(unit => unit.target.waves.flat().map(host => ({ unit, host })));
+export async function sendCommands(
+  prepared: Prepared,
+  inputs: Inputs,
+  sender: CommandSender,
+  receipts: Receipt[],
+): Promise<OrchestrateResult> {
+  const { documents, agents, nodes, batches, files } = prepared;
+  const isOne = batches.length === 1 && batches[0]?.target.waves.flat().length === 1;
+  const order = batches.flatMap(batch => batch.target.waves.flat().map(host => ({ batch, host })));
   const digestFor = (host: string, places: number[]) =>
-    inputs.planDigests[order.findIndex(one => one.host === host && one.unit.places.includes(places[0] ?? -1))];
+    inputs.planDigests[order.findIndex(one => one.host === host && one.batch.places.includes(places[0] ?? -1))];
   const taskOf = (places: number[], ended: readonly (Ended | undefined)[]): Task => {
     const intents = places.flatMap(place => documents[place] ?? []);
     return {
@@ -28,10 +33,10 @@ export async function carry(prepared: Prepared, inputs: Inputs, sender: Sender, 
       ...(isOne ? {} : { places, given: givenOf(documents, places, ended) }),
     };
   };
-  const tasks = new Map<Sent, Task>();
-  const deliverTo = async (host: string, places: number[], task: Task): Promise<Sent> => {
+  const tasks = new Map<CommandResult, Task>();
+  const deliverTo = async (host: string, places: number[], task: Task): Promise<CommandResult> => {
     const agent = agents.get(host) as AgentAddress;
-    let sent: Sent;
+    let sent: CommandResult;
     try {
       const receipt = await sender.run(task, agent);
       receipts.push(receipt);
@@ -45,9 +50,9 @@ export async function carry(prepared: Prepared, inputs: Inputs, sender: Sender, 
     tasks.set(sent, task);
     return sent;
   };
-  return drive({
+  return orchestrate({
     nodes,
-    units,
+    batches,
     looksOnly: inputs.mode !== 'run',
     isCancelled: () => sender.isStopped,
     send(host, places, ended) {
@@ -61,7 +66,7 @@ export async function carry(prepared: Prepared, inputs: Inputs, sender: Sender, 
       await sender.say(`${sent.host}: ${receipt?.outcome ?? 'how it ended can’t be learnt: it goes on there'}`);
       if (!receipt) return undefined;
       receipts.push(receipt);
-      const recalled: Sent = { host: sent.host, places: sent.places, receipt };
+      const recalled: CommandResult = { host: sent.host, places: sent.places, receipt };
       tasks.set(recalled, task);
       return recalled;
     },

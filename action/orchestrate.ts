@@ -1,10 +1,10 @@
 import { decide, type Ended, type Node } from '../intents/graph.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 import type { Refusal } from '../protocol/refusal.ts';
-import type { Unit } from './units.ts';
+import type { Batch } from './batches.ts';
 
 /** A command that was sent: to which host, with which documents (their places), and how that ended. */
-export interface Sent {
+export interface CommandResult {
   host: string;
   places: number[];
   receipt?: Receipt;
@@ -12,41 +12,41 @@ export interface Sent {
   refusal?: Refusal;
 }
 
-export interface Driving {
+export interface OrchestrateOptions {
   nodes: readonly Node[];
-  units: readonly Unit[];
+  batches: readonly Batch[];
   /** What only looks is sent to every host, whatever the others say. */
   looksOnly: boolean;
   /** The job is being stopped: nothing more begins. */
   isCancelled(): boolean;
   /** Sends these documents to that host. `ended`: how others of the graph have ended. */
-  send(host: string, places: number[], ended: readonly (Ended | undefined)[]): Promise<Sent>;
+  send(host: string, places: number[], ended: readonly (Ended | undefined)[]): Promise<CommandResult>;
   /** Has a host undo these documents of what was sent to it. */
-  undo(sent: Sent, places: number[]): Promise<Sent>;
+  undo(sent: CommandResult, places: number[]): Promise<CommandResult>;
   /** Has a host end what the job has not waited for. Undefined where its end can't be learnt. */
-  recall(sent: Sent): Promise<Sent | undefined>;
+  recall(sent: CommandResult): Promise<CommandResult | undefined>;
 }
 
 /** How each document has ended, and everything that was sent, in the order of its end. */
-export interface Driven {
+export interface OrchestrateResult {
   ended: (Ended | undefined)[];
-  sent: Sent[];
+  sent: CommandResult[];
 }
 
 /**
- * Drives a graph over several hosts: each unit begins when what its documents come after has ended elsewhere. A fleet is
+ * Drives a graph over several hosts: each batch begins when what its documents come after has ended elsewhere. A fleet is
  * gone through wave by wave, until the first bad one. What fails stops what needs it; what goes on elsewhere comes to its end.
  */
-export async function drive(driving: Driving): Promise<Driven> {
-  const { nodes, units, looksOnly, isCancelled, send } = driving;
+export async function orchestrate(driving: OrchestrateOptions): Promise<OrchestrateResult> {
+  const { nodes, batches, looksOnly, isCancelled, send } = driving;
   const ended: (Ended | undefined)[] = nodes.map(() => undefined);
-  const sent: Sent[] = [];
-  const open = new Set(units);
-  const going = new Map<Unit, Promise<void>>();
+  const sent: CommandResult[] = [];
+  const open = new Set(batches);
+  const going = new Map<Batch, Promise<void>>();
 
-  const carry = async (unit: Unit, places: number[]): Promise<void> => {
-    const mine: Sent[] = [];
-    for (const hosts of unit.target.waves) {
+  const carry = async (batch: Batch, places: number[]): Promise<void> => {
+    const mine: CommandResult[] = [];
+    for (const hosts of batch.target.waves) {
       const wave = await Promise.all(
         hosts.map(async host => {
           const one = await send(host, places, ended);
@@ -59,43 +59,43 @@ export async function drive(driving: Driving): Promise<Driven> {
     }
     for (const place of places) ended[place] = outcomeOf(place, mine);
   };
-  const isReady = ({ places }: Unit) =>
+  const isReady = ({ places }: Batch) =>
     places.every(place => nodes[place]?.after.every(before => places.includes(before) || ended[before] !== undefined));
 
   if (looksOnly) {
-    for (const unit of units) if (!isCancelled()) await carry(unit, unit.places);
+    for (const batch of batches) if (!isCancelled()) await carry(batch, batch.places);
     return { ended, sent };
   }
-  const undone = new Set<Sent>();
+  const undone = new Set<CommandResult>();
   for (;;) {
     if (going.size === 0 && !isCancelled()) await undoAll(driving, ended, sent, undone);
-    passOver(nodes, units, going, ended);
-    for (const unit of isCancelled() ? [] : open) {
-      const places = unit.places.filter(place => ended[place] === undefined);
-      if (places.length > 0 && !isReady(unit)) continue;
-      open.delete(unit);
+    passOver(nodes, batches, going, ended);
+    for (const batch of isCancelled() ? [] : open) {
+      const places = batch.places.filter(place => ended[place] === undefined);
+      if (places.length > 0 && !isReady(batch)) continue;
+      open.delete(batch);
       if (places.length === 0) continue;
-      const work = carry(unit, places).finally(() => going.delete(unit));
+      const work = carry(batch, places).finally(() => going.delete(batch));
       work.catch(() => undefined);
-      going.set(unit, work);
+      going.set(batch, work);
     }
     if (going.size === 0) return { ended, sent };
     await Promise.race(going.values());
   }
 }
 
-function isGood({ receipt }: Sent): boolean {
+function isGood({ receipt }: CommandResult): boolean {
   return receipt?.outcome === 'succeeded' || receipt?.outcome === 'planned';
 }
 
 /** What can't begin any more, as far as is known; of what has been sent the agent decides. */
 function passOver(
   nodes: readonly Node[],
-  units: readonly Unit[],
-  going: ReadonlyMap<Unit, unknown>,
+  batches: readonly Batch[],
+  going: ReadonlyMap<Batch, unknown>,
   ended: (Ended | undefined)[],
 ): void {
-  const waiting = units.filter(unit => !going.has(unit)).flatMap(({ places }) => places);
+  const waiting = batches.filter(batch => !going.has(batch)).flatMap(({ places }) => places);
   for (let moved = true; moved; ) {
     moved = false;
     for (const place of waiting) {
@@ -107,7 +107,7 @@ function passOver(
 }
 
 /** How a document has ended over all its hosts: badly where it has on one. */
-function outcomeOf(place: number, sent: readonly Sent[]): Ended {
+function outcomeOf(place: number, sent: readonly CommandResult[]): Ended {
   const outcomes = sent.map(one => outcomeAt(place, one));
   return (
     outcomes.find(one => one !== 'succeeded' && one !== 'planned' && one !== 'skipped') ??
@@ -118,7 +118,7 @@ function outcomeOf(place: number, sent: readonly Sent[]): Ended {
 }
 
 /** How a document has ended on one host. What was refused has failed. */
-export function outcomeAt(place: number, { places, receipt }: Sent): Ended {
+export function outcomeAt(place: number, { places, receipt }: CommandResult): Ended {
   if (!receipt) return 'failed';
   // An agent that could not carry it on says of no document how it ended.
   return receipt.documents[places.indexOf(place)]?.outcome ?? receipt.outcome;
@@ -129,14 +129,14 @@ export function outcomeAt(place: number, { places, receipt }: Sent): Ended {
  * last first. What its own agent carried with it that agent has undone already.
  */
 async function undoAll(
-  { nodes, undo, recall }: Driving,
+  { nodes, undo, recall }: OrchestrateOptions,
   ended: (Ended | undefined)[],
-  sent: Sent[],
-  undone: Set<Sent>,
+  sent: CommandResult[],
+  undone: Set<CommandResult>,
 ): Promise<void> {
-  const hasFailed = (one: Sent, place: number) =>
+  const hasFailed = (one: CommandResult, place: number) =>
     ['failed', 'rolled-back', 'cancelled'].includes(outcomeAt(place, one));
-  const asks = (one: Sent) =>
+  const asks = (one: CommandResult) =>
     one.places.filter(place => nodes[place]?.onFailure === 'rollback' && hasFailed(one, place));
   const files = new Set(sent.flatMap(asks).map(place => nodes[place]?.file));
   const isOf = (place: number) => {

@@ -3,13 +3,13 @@ import { matchesGlob } from 'node:path';
 import type { IntentFile, LoadedIntent } from '../intents/load.ts';
 import { nearest } from '../intents/nearest.ts';
 import { MAX_SHIPPED_BYTES, type ShippedFile } from '../protocol/command.ts';
+import type { FileTree, TreeEntry } from './git-tree.ts';
 import { refusals } from './refusals.ts';
-import type { Entry, Tree } from './tree.ts';
 
 const MAX_FILES = 5000;
 
 /** Finds the files that the input "intent" means: names under `intentsDir`, paths or globs. Throws `Refused` `intent-not-found`. */
-export async function findIntents(wanted: string[], intentsDir: string, tree: Tree): Promise<IntentFile[]> {
+export async function findIntents(wanted: string[], intentsDir: string, tree: FileTree): Promise<IntentFile[]> {
   const entries = (await tree.list()).filter(({ kind }) => kind === 'file').map(({ path }) => path);
   const dir = intentsDir.replace(/^\.\//, '').replace(/\/+$/, '');
   const chosen = new Set<string>();
@@ -38,7 +38,7 @@ function match(name: string, dir: string, entries: string[]): string[] {
 }
 
 /** The files that the rollouts ship: regular files below `source_dir` at the commit. Throws `Refused`. */
-export async function collectFiles(loaded: LoadedIntent[], tree: Tree, sha: string): Promise<ShippedFile[]> {
+export async function collectFiles(loaded: LoadedIntent[], tree: FileTree, sha: string): Promise<ShippedFile[]> {
   const shipped: ShippedFile[] = [];
   let bytes = 0;
   const done = new Set<string>();
@@ -67,7 +67,7 @@ export async function collectFiles(loaded: LoadedIntent[], tree: Tree, sha: stri
   return shipped;
 }
 
-function checkEntry({ path, kind }: Entry, dir: string): void {
+function checkEntry({ path, kind }: TreeEntry, dir: string): void {
   const inside = path.slice(dir.length + 1);
   if (kind !== 'file') throw refusals.fileNotShippable(path, kind === 'link' ? 'it is a link' : 'it is a submodule');
   if ([...inside].some(char => char < ' ' || char === '\u007f' || char === '\\' || char === '\ufffd')) {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { graphOf } from '../intents/graph.ts';
 import type { Outcome } from '../protocol/event.ts';
 import type { Receipt } from '../protocol/receipt.ts';
-import { drive, type Sent } from './drive.ts';
+import { type CommandResult, orchestrate } from './orchestrate.ts';
 
 const receipt = (outcome: Outcome): Receipt => ({
   ...{ run: 'r', agent: 'a', outcome, changed: true, events: 0, events_digest: '', started_at: '', finished_at: '' },
@@ -29,12 +29,12 @@ async function driven(onFailure: 'stop' | 'rollback', recalled: Outcome | undefi
     intent: { action: 'rollout', on_failure: onFailure },
   }));
   const timeout = { code: 'timeout', message: '', remedy: '' };
-  await drive({
+  await orchestrate({
     nodes: graphOf(documents),
-    units: ['one', 'two'].map((host, place) => ({ target: { key: host, waves: [[host]] }, places: [place] })),
+    batches: ['one', 'two'].map((host, place) => ({ target: { key: host, waves: [[host]] }, places: [place] })),
     looksOnly: false,
     isCancelled: () => false,
-    send: async (host, places): Promise<Sent> =>
+    send: async (host, places): Promise<CommandResult> =>
       host === 'one' ? { host, places, receipt: receipt('succeeded') } : { host, places, refusal: timeout },
     undo: async sent => {
       told.push(`undo ${sent.host}`);
