@@ -7,78 +7,141 @@ import type { Given } from '../protocol/command.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 import { Refused } from '../protocol/refusal.ts';
 import type { Inputs } from './inputs.ts';
-import { type CommandResult, type OrchestrateResult, orchestrate } from './orchestrate.ts';
+import {
+  type CommandRequest,
+  type CommandResult,
+  type OrchestrateResult,
+  orchestrate,
+  type RecallRequest,
+  type SendRequest,
+  type UndoRequest,
+} from './orchestrate.ts';
 import type { Prepared } from './prepare.ts';
 import type { CommandSender } from './sender.ts';
 
-/** Sends the commands, each when its turn comes. One host's refusal is its own where there are several commands, and else thrown. */
+/**
+ * Sends the commands that `orchestrate` asks for, as many at a time as it allows, and reports each result to it. A refusal
+ * is thrown if there is a single command; with several it is the result of its host.
+ */
 export async function sendCommands(
   prepared: Prepared,
   inputs: Inputs,
   sender: CommandSender,
   receipts: Receipt[],
 ): Promise<OrchestrateResult> {
-  const { documents, agents, nodes, batches, files } = prepared;
-  const isOne = batches.length === 1 && batches[0]?.target.waves.flat().length === 1;
-  const order = batches.flatMap(batch => batch.target.waves.flat().map(host => ({ batch, host })));
-  const digestFor = (host: string, places: number[]) =>
-    inputs.planDigests[order.findIndex(one => one.host === host && one.batch.places.includes(places[0] ?? -1))];
-  const taskOf = (places: number[], ended: readonly (Ended | undefined)[]): Task => {
+  const { nodes, batches } = prepared;
+  const commands = new Commands(prepared, inputs, sender, receipts);
+  const running = new Map<CommandRequest, Promise<{ request: CommandRequest; result: CommandResult | undefined }>>();
+  const orchestration = orchestrate({ nodes, batches, looksOnly: inputs.mode !== 'run' });
+  let step = orchestration.next();
+  while (!step.done) {
+    for (const request of step.value) {
+      const work = commands.carryOut(request).then(result => ({ request, result }));
+      // The first error ends the loop below; later ones of commands that still run have no reader.
+      work.catch(() => undefined);
+      running.set(request, work);
+    }
+    const { request, result } = await Promise.race(running.values());
+    running.delete(request);
+    step = orchestration.next({ request, result, isCancelled: sender.isStopped });
+  }
+  return step.value;
+}
+
+/** Turns the requests of one orchestration into commands, and remembers which command each result belongs to. */
+class Commands {
+  readonly #prepared: Prepared;
+  readonly #inputs: Inputs;
+  readonly #sender: CommandSender;
+  readonly #receipts: Receipt[];
+  readonly #tasks = new Map<CommandResult, Task>();
+  /** True if only a single command is sent. */
+  readonly #isOne: boolean;
+
+  constructor(prepared: Prepared, inputs: Inputs, sender: CommandSender, receipts: Receipt[]) {
+    this.#prepared = prepared;
+    this.#inputs = inputs;
+    this.#sender = sender;
+    this.#receipts = receipts;
+    this.#isOne = prepared.batches.length === 1 && prepared.batches[0]?.target.waves.flat().length === 1;
+  }
+
+  carryOut(request: CommandRequest): Promise<CommandResult | undefined> {
+    switch (request.do) {
+      case 'send':
+        return this.#send(request);
+      case 'recall':
+        return this.#recall(request);
+      case 'undo':
+        return this.#undo(request);
+    }
+  }
+
+  #send(request: SendRequest): Promise<CommandResult> {
+    const { host, places, ended } = request;
+    const { documents, files, task } = this.#prepared;
     const intents = places.flatMap(place => documents[place] ?? []);
-    return {
-      ...prepared.task,
+    return this.#deliver(host, places, {
+      ...task,
       id: randomUUID(),
       intents,
       files: files.filter(({ stack }) => intents.some(({ intent }) => 'stack' in intent && intent.stack === stack)),
-      ...(isOne ? {} : { places, given: givenOf(documents, places, ended) }),
-    };
-  };
-  const tasks = new Map<CommandResult, Task>();
-  const deliverTo = async (host: string, places: number[], task: Task): Promise<CommandResult> => {
-    const agent = agents.get(host) as AgentAddress;
-    let sent: CommandResult;
+      ...(this.#isOne ? {} : { places, given: givenOf(documents, places, ended) }),
+      planDigest: this.#inputs.mode === 'run' ? this.#planDigest(request) : undefined,
+    });
+  }
+
+  async #recall({ sent }: RecallRequest): Promise<CommandResult | undefined> {
+    const [task, agent] = [this.#taskOf(sent), this.#agentOf(sent.host)];
+    await this.#sender.say(`${sent.host}: cancelling the run ${task.id}, which the job did not wait for`);
+    const receipt = await this.#sender.recall(task, agent);
+    await this.#sender.say(`${sent.host}: ${receipt?.outcome ?? 'outcome unknown; the run continues on the host'}`);
+    if (!receipt) return undefined;
+    this.#receipts.push(receipt);
+    const recalled: CommandResult = { host: sent.host, places: sent.places, receipt };
+    this.#tasks.set(recalled, task);
+    return recalled;
+  }
+
+  #undo({ sent, places }: UndoRequest): Promise<CommandResult> {
+    const { planDigest, ...task } = this.#taskOf(sent);
+    const undo = { run: task.id, documents: places.map(place => sent.places.indexOf(place) + 1) };
+    return this.#deliver(sent.host, sent.places, { ...task, id: randomUUID(), files: [], undo });
+  }
+
+  async #deliver(host: string, places: number[], task: Task): Promise<CommandResult> {
+    let result: CommandResult;
     try {
-      const receipt = await sender.run(task, agent);
-      receipts.push(receipt);
-      sent = { host, places, receipt };
+      const receipt = await this.#sender.run(task, this.#agentOf(host));
+      this.#receipts.push(receipt);
+      result = { host, places, receipt };
     } catch (error) {
-      if (!(error instanceof Refused) || isOne) throw error;
+      if (!(error instanceof Refused) || this.#isOne) throw error;
       const { code, message, remedy } = error.refusal;
-      await sender.say(`✗ ${host}: ${code}: ${message}`);
-      sent = { host, places, refusal: { code, message: `${host}: ${message}`, remedy } };
+      await this.#sender.say(`✗ ${host}: ${code}: ${message}`);
+      result = { host, places, refusal: { code, message: `${host}: ${message}`, remedy } };
     }
-    tasks.set(sent, task);
-    return sent;
-  };
-  return orchestrate({
-    nodes,
-    batches,
-    looksOnly: inputs.mode !== 'run',
-    isCancelled: () => sender.isStopped,
-    send(host, places, ended) {
-      const planDigest = inputs.mode === 'run' ? digestFor(host, places) : undefined;
-      return deliverTo(host, places, { ...taskOf(places, ended), planDigest });
-    },
-    async recall(sent) {
-      const [task, agent] = [tasks.get(sent) as Task, agents.get(sent.host) as AgentAddress];
-      await sender.say(`${sent.host}: the run ${task.id} is called back`);
-      const receipt = await sender.recall(task, agent);
-      await sender.say(`${sent.host}: ${receipt?.outcome ?? 'how it ended can’t be learnt: it goes on there'}`);
-      if (!receipt) return undefined;
-      receipts.push(receipt);
-      const recalled: CommandResult = { host: sent.host, places: sent.places, receipt };
-      tasks.set(recalled, task);
-      return recalled;
-    },
-    async undo(sent, places) {
-      const { planDigest, ...task } = tasks.get(sent) as Task;
-      const undo = { run: task.id, documents: places.map(place => sent.places.indexOf(place) + 1) };
-      return deliverTo(sent.host, sent.places, { ...task, id: randomUUID(), files: [], undo });
-    },
-  });
+    this.#tasks.set(result, task);
+    return result;
+  }
+
+  /** Returns the line of the input "plan-digest" for this command: the lines follow the batches and their hosts. */
+  #planDigest({ batch, host }: SendRequest): string | undefined {
+    const { batches } = this.#prepared;
+    const order = batches.flatMap(one => one.target.waves.flat().map(name => ({ batch: one, host: name })));
+    return this.#inputs.planDigests[order.findIndex(one => one.batch === batch && one.host === host)];
+  }
+
+  #taskOf(result: CommandResult): Task {
+    return this.#tasks.get(result) as Task;
+  }
+
+  #agentOf(host: string): AgentAddress {
+    return this.#prepared.agents.get(host) as AgentAddress;
+  }
 }
 
-/** What an agent must know of the documents that others carry: how they have ended. */
+/** Returns the outcomes of documents that other commands carry, which an agent needs for its own decisions. */
 function givenOf(documents: LoadedIntent[], places: number[], ended: readonly (Ended | undefined)[]): Given[] {
   return documents.flatMap(({ name, document, intent }, place) => {
     const outcome = ended[place];
