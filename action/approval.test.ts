@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Refused } from '../protocol/refusal.ts';
 import {
   committed,
@@ -11,6 +11,7 @@ import {
   pushEvent,
   unlabeled,
 } from '../test/doubles/github.ts';
+import { recordWaits } from '../test/doubles/waits.ts';
 import { checkLabels, gatherApproval } from './approval.ts';
 import { createGitHub } from './github.ts';
 import { readTrigger } from './trigger.ts';
@@ -34,6 +35,9 @@ beforeAll(async () => {
   await hub.start();
 });
 afterAll(() => hub.stop());
+afterEach(() => {
+  vi.restoreAllMocks();
+});
 beforeEach(() => {
   hub.commits.clear();
   hub.pulls.clear();
@@ -47,7 +51,7 @@ beforeEach(() => {
 });
 
 const wait = async (ms: number) => waits.push(ms);
-const github = () => createGitHub('token', REPOSITORY, hub.url, wait);
+const github = () => createGitHub('token', REPOSITORY, hub.url);
 const env = (event: string, at: string) => ({
   GITHUB_EVENT_NAME: event,
   GITHUB_REPOSITORY: REPOSITORY,
@@ -56,7 +60,12 @@ const env = (event: string, at: string) => ({
 });
 function push(after: string, before = ROOT, paths = ['chatops/intents/web.yaml']) {
   const trigger = readTrigger(env('push', after), pushEvent(REPOSITORY, before, after), 'run');
-  return gatherApproval(trigger, github(), { repository: REPOSITORY, paths, pullRequest: undefined, wait });
+  return gatherApproval(trigger, github(), {
+    repository: REPOSITORY,
+    paths,
+    pullRequest: undefined,
+    wait,
+  });
 }
 async function codeOf(work: Promise<unknown>): Promise<string> {
   try {
@@ -235,6 +244,7 @@ describe('what can’t be read refuses', () => {
   });
 
   it('but passing troubles are tried again, and a limit is waited for', async () => {
+    recordWaits(waits);
     hub.commit(A, [ROOT]);
     hub.pull({ number: 1, mergeSha: A });
     hub.failures.push(
@@ -266,8 +276,13 @@ describe('other events', () => {
     const pull = hub.pull({ number: 1, mergeSha: A, timeline: [labeled(LABEL), merged()] });
     const trigger = readTrigger(env('pull_request', A), pullRequestEvent(REPOSITORY, pull), 'run');
     expect(
-      (await gatherApproval(trigger, github(), { repository: REPOSITORY, paths: [], pullRequest: undefined }))
-        ?.merge_sha,
+      (
+        await gatherApproval(trigger, github(), {
+          repository: REPOSITORY,
+          paths: [],
+          pullRequest: undefined,
+        })
+      )?.merge_sha,
     ).toBe(A);
   });
 

@@ -24,7 +24,7 @@ async function main(): Promise<void> {
     const workspace = process.env.GITHUB_WORKSPACE ?? process.cwd();
     if (inputs.mode === 'validate') return await validate(inputs, workspace, log);
     core.setSecret(process.env['INPUT_SIGNING-KEY'] ?? '');
-    const prepared = await prepare(inputs, workspace);
+    const prepared = await prepare(inputs, workspace, line => void log.line(line));
     for (const line of graphLines(prepared.documents)) await log.line(line);
     sender = new CommandSender(log, inputs, !isSequential(prepared.nodes, prepared.batches));
     const driven = await sendCommands(prepared, inputs, sender, receipts);

@@ -24,7 +24,7 @@ export interface Prepared {
 }
 
 /** Reads what is to be done and the evidence for it. Throws `Refused`, `InvalidIntents`. */
-export async function prepare(inputs: Inputs, workspace: string): Promise<Prepared> {
+export async function prepare(inputs: Inputs, workspace: string, say: (line: string) => void): Promise<Prepared> {
   const trigger = readTrigger(process.env, readEvent(), inputs.mode);
   const tree = await gitTree(workspace, trigger.sha);
   const { filesBefore } = await import(/* webpackMode: "eager" */ '../intents/before.ts');
@@ -41,7 +41,7 @@ export async function prepare(inputs: Inputs, workspace: string): Promise<Prepar
     nodes,
     documents.map(document => targetHostsOf(document, agents)),
   );
-  const approval = await gatherApproval(trigger, await openGitHub(inputs, trigger.origin.repository), {
+  const approval = await gatherApproval(trigger, await openGitHub(inputs, trigger.origin.repository, say), {
     repository: trigger.origin.repository,
     paths: documents.flatMap(({ file, intent }) =>
       ['source_dir' in intent && intent.source_dir ? [file, `${intent.source_dir}/`] : [file]].flat(),
@@ -89,9 +89,9 @@ async function agentsOf({ agents, hostsFile }: Inputs, tree: FileTree): Promise<
 }
 
 /** GitHub's client is large: it is loaded when GitHub is asked. */
-async function openGitHub(inputs: Inputs, repository: string) {
+async function openGitHub(inputs: Inputs, repository: string, say: (line: string) => void) {
   const { createGitHub } = await import(/* webpackMode: "eager" */ './github.ts');
-  return createGitHub(inputs.githubToken, repository, process.env.GITHUB_API_URL ?? 'https://api.github.com');
+  return createGitHub(inputs.githubToken, repository, process.env.GITHUB_API_URL ?? 'https://api.github.com', say);
 }
 
 function readEvent(): unknown {

@@ -95,11 +95,12 @@ export const refusals = {
       `The merge of pull request #${number} is not part of ${short(sha)}.`,
       'Start the workflow on the branch that has it.',
     ),
-  githubUnreadable: (what: string, why: string) =>
+  githubUnreadable: (what: string, why: string, remedy?: string) =>
     refused(
       'github-unreadable',
-      `GitHub did not let the action read ${what}: ${why}.`,
-      'Give the job "permissions: contents: read, pull-requests: read", check github-token, and run the job again.',
+      `Could not read ${what} from GitHub: ${why}.`,
+      remedy ??
+        'Give the job "permissions: contents: read, pull-requests: read", check the input "github-token", and run the job again.',
     ),
   commitNotCheckedOut: (sha: string) =>
     refused(

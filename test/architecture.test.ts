@@ -21,7 +21,7 @@ const WALLS: { in: RegExp; may: RegExp; because: string }[] = [
   },
   {
     in: /^action\//,
-    may: /^(intents\/|protocol\/|client\/|action\/|node:|yaml$|@actions\/)/,
+    may: /^(intents\/|protocol\/|client\/|action\/|node:|yaml$|@actions\/|@octokit\/)/,
     because: 'action and agent share only what crosses the wire',
   },
   {
