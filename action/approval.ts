@@ -113,8 +113,10 @@ async function pullRequestsOf(
     const open = chain.filter(({ sha }) => !owner.has(sha));
     if (open.length === 0) break;
     if (round > 0) await wait(pause);
-    for (const { sha } of open) {
-      const candidates = (await github.pullRequestsOf(sha)).filter(belongs);
+    // All at once: the client limits how many requests run at the same time.
+    const answers = await Promise.all(open.map(async ({ sha }) => ({ sha, pulls: await github.pullRequestsOf(sha) })));
+    for (const { sha, pulls } of answers) {
+      const candidates = pulls.filter(belongs);
       const pull = candidates.find(({ merge_commit_sha }) => merge_commit_sha === sha) ?? candidates[0];
       if (!pull) continue;
       found.set(pull.number, pull);
@@ -159,20 +161,31 @@ function isMergedInto(pull: PullRequest, branch: string, repository: string): bo
 }
 
 async function evidenceOf(pull: PullRequest, github: GitHub): Promise<Evidence> {
-  // Lists of pull requests don't say who merged.
-  const merged_by = pull.merged_by?.login ?? (await github.pullRequest(pull.number))?.merged_by?.login ?? '';
-  const standing = labelsAtMerge(await github.timelineOf(pull.number));
-  const approving = approvalsOf(await github.reviewsOf(pull.number), pull.head.sha);
-  const permissions = new Map<string, Label['permission']>();
-  for (const login of new Set([...standing, ...approving].map(({ by }) => by))) {
-    permissions.set(login, login === '' ? 'none' : permissionNamed(await github.permissionOf(login)));
-  }
+  const [whole, timeline, reviews] = await Promise.all([
+    // Lists of pull requests don't name the account that merged.
+    pull.merged_by ? pull : github.pullRequest(pull.number),
+    github.timelineOf(pull.number),
+    github.reviewsOf(pull.number),
+  ]);
+  const standing = labelsAtMerge(timeline);
+  const approving = approvalsOf(reviews, pull.head.sha);
+  const logins = [...new Set([...standing, ...approving].map(({ by }) => by))];
+  const permissions = new Map(
+    await Promise.all(
+      logins.map(
+        async (login): Promise<[string, Label['permission']]> => [
+          login,
+          login === '' ? 'none' : permissionNamed(await github.permissionOf(login)),
+        ],
+      ),
+    ),
+  );
   return {
     pull_request: pull.number,
     head_sha: pull.head.sha,
     merge_sha: pull.merge_commit_sha ?? '',
     labels: standing.map(label => ({ ...label, permission: permissions.get(label.by) ?? 'none' })),
-    merged_by,
+    merged_by: whole?.merged_by?.login ?? '',
     ...(approving.length > 0
       ? { approvals: approving.map(one => ({ ...one, permission: permissions.get(one.by) ?? 'none' })) }
       : {}),
