@@ -29,7 +29,6 @@ describe('the inputs', () => {
       intentsDir: 'chatops/intents',
       connectTimeout: 30_000,
       timeout: 1_800_000,
-      comment: true,
       params: {},
     });
   });
@@ -73,11 +72,9 @@ describe('the inputs', () => {
     ['the id of another key', { 'key-id': agent.id }, 'key-id'],
     ['a wrong duration', { timeout: 'soon' }, 'timeout'],
     ['a wrong connect-timeout', { 'connect-timeout': '30' }, 'connect-timeout'],
-    ['comment as text', { comment: 'yes' }, 'comment'],
     ['a pull request by name', { 'pull-request': 'main' }, 'pull-request'],
     ['params as a list', { params: '[1, 2]' }, 'params'],
     ['params that nest', { params: 'a: {b: 1}' }, 'params'],
-    ['a long environment', { environment: 'x'.repeat(300) }, 'environment'],
   ])('are refused with the input’s name: %s', (_, inputs, name) => {
     expect(refusal(inputs)).toContain(`input-invalid The input "${name}"`);
   });

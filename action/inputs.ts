@@ -30,8 +30,6 @@ export interface Inputs extends CommonInputs {
   /** Milliseconds. */
   connectTimeout: number;
   timeout: number;
-  comment: boolean;
-  environment: string | undefined;
   pullRequest: number | undefined;
   /** Of a plan that somebody has looked at: one for each command, in order. */
   planDigests: string[];
@@ -65,9 +63,6 @@ export function readInputs(env: Env): Inputs | (CommonInputs & { mode: 'validate
   if (planDigests.some(digest => !/^[0-9a-f]{64}$/.test(digest)))
     throw refusals.inputInvalid('plan-digest', 'it is no digest', 'Give the output plan-digest of the plan as it is.');
   const hostsFile = read(env, 'hosts-file');
-  const environment = read(env, 'environment');
-  if (environment.length > 255)
-    throw refusals.inputInvalid('environment', 'it is too long', 'Write the name of an environment.');
   return {
     mode,
     ...common,
@@ -78,8 +73,6 @@ export function readInputs(env: Env): Inputs | (CommonInputs & { mode: 'validate
     githubToken: read(env, 'github-token'),
     connectTimeout: duration(env, 'connect-timeout', '30s'),
     timeout: duration(env, 'timeout', '30m'),
-    comment: oneOf(env, 'comment', ['true', 'false'], 'true') === 'true',
-    environment: environment || undefined,
     pullRequest: pullRequest ? Number(pullRequest) : undefined,
     planDigests,
   };
