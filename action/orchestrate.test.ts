@@ -31,13 +31,13 @@ interface Document {
 interface Scenario {
   documents: Document[];
   looksOnly?: boolean;
-  /** How the hosts answer, by name; `succeeded` without one. `unreachable`: no receipt because of a time limit. */
+  /** The outcomes by host, `succeeded` by default. `unreachable`: no receipt because of a time limit. */
   answers?: Record<string, Outcome | 'unreachable'>;
-  /** How a recalled run ended; undefined if that stays unknown. */
+  /** The outcome of a recalled run; undefined if that stays unknown. */
   recalled?: Outcome;
   /** The host whose result comes with a cancelled job. */
   cancelledAt?: string;
-  /** Returns which of the open requests is answered next; the oldest one by default. */
+  /** Returns the index of the open request that is answered next; the oldest one by default. */
   next?: (open: CommandRequest[]) => number;
 }
 
@@ -168,7 +168,7 @@ describe('the batches of a graph', () => {
     });
   });
 
-  it('finish where they run after another one has failed, and what needs it is skipped', () => {
+  it('finish on their hosts after another one has failed, and what needs that one is skipped', () => {
     expect(play({ documents: two, answers: { one: 'failed' } })).toEqual({
       steps: [['send one', 'send two'], []],
       ended: ['failed', 'succeeded', 'skipped'],
