@@ -8,21 +8,21 @@ import type { Commit, GitHub } from './github.ts';
 import { refusals } from './refusals.ts';
 import type { Trigger } from './trigger.ts';
 
-/** How long to wait for GitHub's index of commits and pull requests, which lags behind a merge, in milliseconds. */
-const PATIENCE = [1000, 2000, 4000, 8000];
+/** The pauses before GitHub's index of commits and pull requests is read again, in milliseconds: it lags behind a merge. */
+const INDEX_PAUSES = [1000, 2000, 4000, 8000];
 
 export interface ApprovalOptions {
   repository: string;
-  /** Paths of the repository that the intents depend on: their own files, and folders (with a slash at the end) that they ship. */
+  /** Paths that the intents depend on: their own files, and the folders (with a slash at the end) that they ship. */
   paths: string[];
-  /** The input `pull-request`: the evidence for an event that has none of its own. */
+  /** The input `pull-request`: the evidence for an event without evidence of its own. */
   pullRequest: number | undefined;
   wait?: (ms: number) => Promise<unknown>;
 }
 
 /**
- * The evidence for a command, as GitHub has it: which merged pull request it comes from, and which labels that had at its
- * merge. Null where the event has none (a dispatch, a schedule, a pull request that is still open). Throws `Refused`.
+ * Reads the evidence for a command from GitHub: the merged pull request that it comes from, with the labels at its merge.
+ * Returns null if the event has no evidence (a dispatch, a schedule, an open pull request). Throws `Refused`.
  */
 export async function gatherApproval(
   trigger: Trigger,
@@ -52,7 +52,7 @@ export async function gatherApproval(
   }
 }
 
-/** The labels that the intents want, judged before a connection is made. Throws `Refused`. */
+/** Checks the labels that the intents require, before the action connects to an agent. Throws `Refused`. */
 export function checkLabels(intents: Intent[], approval: Approval | null): void {
   if (!approval) return;
   for (const { label_required } of intents) {
@@ -71,7 +71,7 @@ async function approvalOfPush(
   const chain = firstParents(commits, trigger.before, trigger.sha);
   const pulls = await pullRequestsOf(chain, commits, trigger.branch, github, gathering);
   const relevant = pulls.length === 1 ? pulls : await relevantOf(pulls, github, gathering.paths);
-  // Where none touches the intents, the newest one is what brought this push about.
+  // If no pull request touches the intents, the newest one caused this push.
   const [first, ...others] = relevant.length > 0 ? relevant : pulls.slice(-1);
   if (!first) throw refusals.noPullRequest(trigger.sha);
   const approval: Approval = await evidenceOf(first, github);
@@ -79,14 +79,17 @@ async function approvalOfPush(
   return approval;
 }
 
-/** The commits that the branch itself went through, oldest first: what a merge commit brought along is not among them. */
+/** Returns the commits of the branch itself, oldest first, without the commits that a merge commit brought along. */
 function firstParents(commits: Commit[], before: string, after: string): Commit[] {
   const bySha = new Map(commits.map(commit => [commit.sha, commit]));
   const chain: Commit[] = [];
   for (let sha = after; sha !== before; ) {
     const commit = bySha.get(sha);
     if (!commit)
-      throw refusals.githubUnreadable('the pushed commits', `${sha.slice(0, 8)} is missing between the two ends`);
+      throw refusals.githubUnreadable(
+        'the pushed commits',
+        `the commit ${sha.slice(0, 8)} is missing between the two ends`,
+      );
     chain.unshift(commit);
     sha = commit.parents[0] ?? '';
   }
@@ -94,8 +97,8 @@ function firstParents(commits: Commit[], before: string, after: string): Commit[
 }
 
 /**
- * The merged pull requests of a push, in order of their merge. Every commit must belong to one: it is its merge commit
- * (merge, squash, the last one of a rebase), or GitHub says that it came with one whose merge commit is in this push.
+ * Returns the merged pull requests of a push, in the order of their merges. Every commit must belong to a pull request: it is
+ * its merge commit (merge, squash, the last one of a rebase), or GitHub lists it under one whose merge commit is in this push.
  */
 async function pullRequestsOf(
   chain: Commit[],
@@ -109,7 +112,7 @@ async function pullRequestsOf(
     isMergedInto(pull, branch, repository) && pull.merge_commit_sha !== null && pushed.has(pull.merge_commit_sha);
   const found = new Map<number, PullRequest>();
   const owner = new Map<string, number>();
-  for (const [round, pause] of [0, ...PATIENCE].entries()) {
+  for (const [round, pause] of [0, ...INDEX_PAUSES].entries()) {
     const open = chain.filter(({ sha }) => !owner.has(sha));
     if (open.length === 0) break;
     if (round > 0) await wait(pause);
@@ -135,7 +138,7 @@ async function pullRequestsOf(
   return [...found.values()].sort((a, b) => place(a) - place(b));
 }
 
-/** A message is written by anybody: its number is looked up and must prove itself. */
+/** Looks up the number in a commit message. Any author can write one, so the caller checks the pull request that it names. */
 async function hintedBy(message: string, github: GitHub): Promise<PullRequest | undefined> {
   const [subject = ''] = message.split('\n');
   const number = /^Merge pull request #(\d{1,9}) /.exec(subject)?.[1] ?? /\(#(\d{1,9})\)$/.exec(subject)?.[1];

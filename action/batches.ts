@@ -1,7 +1,7 @@
 import type { Node } from '../intents/graph.ts';
 import type { TargetHosts } from './targets.ts';
 
-/** Documents that travel to one target in one command a host. */
+/** The documents that go to the same hosts in one command for each host. */
 export interface Batch {
   target: TargetHosts;
   /** Their places in the graph, in order. */
@@ -9,8 +9,8 @@ export interface Batch {
 }
 
 /**
- * Splits a graph into batches: what is for one target travels together, unless something for another one comes in between.
- * Where everything is for one host that is one batch, and its agent holds the whole graph.
+ * Splits a graph into batches. Documents for the same hosts travel together unless a document for other hosts comes between
+ * them. If everything is for one host there is one batch, and its agent gets the whole graph.
  */
 export function batchesOf(nodes: readonly Node[], targets: readonly TargetHosts[]): Batch[] {
   const levels = new Map<number, number>();
@@ -40,7 +40,7 @@ export function batchesOf(nodes: readonly Node[], targets: readonly TargetHosts[
     .map(({ target, places }) => ({ target, places }));
 }
 
-/** Whether no two commands are ever under way at the same time. */
+/** Returns true if no two commands ever run at the same time. */
 export function isSequential(nodes: readonly Node[], batches: readonly Batch[]): boolean {
   return batches.every(({ target, places }, index) => {
     if (target.waves.some(hosts => hosts.length > 1)) return false;

@@ -8,7 +8,7 @@ import { refusals } from './refusals.ts';
 
 const MAX_FILES = 5000;
 
-/** Finds the files that the input "intent" means: names under `intentsDir`, paths or globs. Throws `Refused` `intent-not-found`. */
+/** Finds the files that the input "intent" names: names under `intentsDir`, paths or globs. Throws `Refused` `intent-not-found`. */
 export async function findIntents(wanted: string[], intentsDir: string, tree: FileTree): Promise<IntentFile[]> {
   const entries = (await tree.list()).filter(({ kind }) => kind === 'file').map(({ path }) => path);
   const dir = intentsDir.replace(/^\.\//, '').replace(/\/+$/, '');
@@ -37,7 +37,7 @@ function match(name: string, dir: string, entries: string[]): string[] {
   return entries.filter(path => matchesGlob(path, name) || matchesGlob(path, `${dir}/${name}`)).sort();
 }
 
-/** The files that the rollouts ship: regular files below `source_dir` at the commit. Throws `Refused`. */
+/** Collects the files that the rollouts ship: regular files under `source_dir` at the commit. Throws `Refused`. */
 export async function collectFiles(loaded: LoadedIntent[], tree: FileTree, sha: string): Promise<ShippedFile[]> {
   const shipped: ShippedFile[] = [];
   let bytes = 0;
@@ -69,12 +69,13 @@ export async function collectFiles(loaded: LoadedIntent[], tree: FileTree, sha: 
 
 function checkEntry({ path, kind }: TreeEntry, dir: string): void {
   const inside = path.slice(dir.length + 1);
-  if (kind !== 'file') throw refusals.fileNotShippable(path, kind === 'link' ? 'it is a link' : 'it is a submodule');
+  if (kind !== 'file')
+    throw refusals.fileNotShippable(path, kind === 'link' ? 'it is a symbolic link' : 'it is a submodule');
   if ([...inside].some(char => char < ' ' || char === '\u007f' || char === '\\' || char === '\ufffd')) {
     throw refusals.fileNotShippable(
       path,
-      'its name holds a control character, a backslash or bytes that are not UTF-8',
+      'its name contains a control character, a backslash or bytes that are not UTF-8',
     );
   }
-  if (inside.length > 1024) throw refusals.fileNotShippable(path, 'its path is too long');
+  if (inside.length > 1024) throw refusals.fileNotShippable(path, 'its path is longer than 1024 characters');
 }

@@ -16,7 +16,7 @@ import { annotate, validate } from './validate.ts';
 
 const log = new Log();
 
-/** The straight line: inputs → trigger → intents → approval → commands → delivery → report. */
+/** Runs the main step: inputs → trigger → intents → approval → commands → delivery → report. */
 async function main(): Promise<void> {
   const receipts: Receipt[] = [];
   try {
@@ -27,9 +27,9 @@ async function main(): Promise<void> {
     const prepared = await prepare(inputs, workspace, line => void log.line(line));
     for (const line of graphLines(prepared.documents)) await log.line(line);
     sender = new CommandSender(log, inputs, !isSequential(prepared.nodes, prepared.batches));
-    const driven = await sendCommands(prepared, inputs, sender, receipts);
-    const refused = driven.sent.find(({ refusal }) => refusal !== undefined);
-    await conclude(log, receipts, { refusal: refused?.refusal, graph: { documents: prepared.documents, ...driven } });
+    const results = await sendCommands(prepared, inputs, sender, receipts);
+    const refused = results.sent.find(({ refusal }) => refusal !== undefined);
+    await conclude(log, receipts, { refusal: refused?.refusal, graph: { documents: prepared.documents, ...results } });
   } catch (error) {
     await log.end();
     if (error instanceof InvalidIntents) {
@@ -42,12 +42,12 @@ async function main(): Promise<void> {
   }
 }
 
-/** What has been begun. */
+/** The sender of the commands, once there is one: a signal cancels its runs. */
 let sender: CommandSender | undefined;
 
 async function stop(signal: string): Promise<void> {
   if (!sender?.isBusy) {
-    process.stdout.write(`\nThe job was stopped (${signal}). No agent has been sent a command.\n`);
+    process.stdout.write(`\nThe job was stopped (${signal}). No command is running.\n`);
     process.exit(1);
   }
   process.stdout.write(`\nThe job was stopped (${signal}).\n`);
@@ -66,5 +66,5 @@ else {
   core.saveState('isPost', 'true');
   await main();
 }
-// Idle connections to GitHub's API would keep the process for seconds.
+// Idle connections to GitHub's API would keep the process running for seconds.
 process.exit();

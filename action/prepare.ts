@@ -13,7 +13,7 @@ import { refusals } from './refusals.ts';
 import { readHosts, targetHostsOf } from './targets.ts';
 import { readTrigger } from './trigger.ts';
 
-/** What is to be done, where, and everything of a command but what is of one host. */
+/** The documents, their hosts, and the parts of a command that are the same for every host. */
 export interface Prepared {
   documents: LoadedIntent[];
   agents: Map<string, AgentAddress>;
@@ -23,7 +23,7 @@ export interface Prepared {
   task: Pick<Task, 'type' | 'origin' | 'approval' | 'params' | 'renderedAt' | 'dryRun'>;
 }
 
-/** Reads what is to be done and the evidence for it. Throws `Refused`, `InvalidIntents`. */
+/** Reads the documents and the evidence for them. `say` logs the waits for GitHub. Throws `Refused`, `InvalidIntents`. */
 export async function prepare(inputs: Inputs, workspace: string, say: (line: string) => void): Promise<Prepared> {
   const trigger = readTrigger(process.env, readEvent(), inputs.mode);
   const tree = await gitTree(workspace, trigger.sha);
@@ -57,8 +57,8 @@ export async function prepare(inputs: Inputs, workspace: string, say: (line: str
   if (inputs.planDigests.length > 0 && inputs.planDigests.length !== commands)
     throw refusals.inputInvalid(
       'plan-digest',
-      `it has ${inputs.planDigests.length} lines, and ${commands} commands are sent`,
-      'Give the output plan-digest of the plan as it is.',
+      `it has ${inputs.planDigests.length} lines for ${commands} commands`,
+      'Pass the output plan-digest of the plan unchanged.',
     );
   const type = inputs.mode === 'plan' ? 'plan' : 'run';
   const isDated = [...before, ...rest].some(({ text }) => /\|\s*date\b/.test(text));
@@ -71,7 +71,7 @@ export async function prepare(inputs: Inputs, workspace: string, say: (line: str
   return { documents, agents, nodes, batches, files, task };
 }
 
-/** The agents of the inputs, and those of the file of hosts. Throws `Refused` `input-invalid`. */
+/** Returns the agents of the inputs and of the hosts file. Throws `Refused` `input-invalid`. */
 async function agentsOf({ agents, hostsFile }: Inputs, tree: FileTree): Promise<Map<string, AgentAddress>> {
   if (hostsFile === undefined) return agents;
   const [text] = await tree.read([hostsFile]).catch(() => []);
@@ -79,16 +79,20 @@ async function agentsOf({ agents, hostsFile }: Inputs, tree: FileTree): Promise<
     throw refusals.inputInvalid(
       'hosts-file',
       `${hostsFile} is not in the repository`,
-      'Name a file of the repository.',
+      'Write the path of a file in the repository.',
     );
   const named = readHosts(hostsFile, text.toString('utf8'));
   const twice = [...named.keys()].find(host => agents.has(host));
   if (twice !== undefined)
-    throw refusals.inputInvalid('hosts-file', `the host "${twice}" stands in "agent" too`, 'Name it once.');
+    throw refusals.inputInvalid(
+      'hosts-file',
+      `the host "${twice}" is in the input "agent" too`,
+      'Name each host once.',
+    );
   return new Map([...agents, ...named]);
 }
 
-/** GitHub's client is large: it is loaded when GitHub is asked. */
+/** Loads GitHub's client, which is large, only when it is needed. */
 async function openGitHub(inputs: Inputs, repository: string, say: (line: string) => void) {
   const { createGitHub } = await import(/* webpackMode: "eager" */ './github.ts');
   return createGitHub(inputs.githubToken, repository, process.env.GITHUB_API_URL ?? 'https://api.github.com', say);

@@ -2,7 +2,7 @@ import type { Origin } from '../protocol/command.ts';
 import type { Mode } from './inputs.ts';
 import { refusals } from './refusals.ts';
 
-/** What made the workflow run, as far as an approval depends on it. `sha` is the commit whose intents and files count. */
+/** The event that started the workflow, as far as an approval depends on it. `sha` is the commit of the intents and files. */
 export type Trigger = { sha: string; origin: Origin } & (
   | { kind: 'push'; before: string; branch: string }
   | { kind: 'merged-pull-request'; number: number; branch: string }
@@ -16,8 +16,8 @@ type Json = Record<string, unknown>;
 const ZERO = /^0+$/;
 
 /**
- * Reads the event as the runner tells it: GITHUB_… and the payload of GITHUB_EVENT_PATH. What can't approve anything is
- * refused here, with a code each.
+ * Reads the event from the variables GITHUB_… and the payload of GITHUB_EVENT_PATH. Throws `Refused` with a code of its own
+ * for each event that can't approve anything.
  */
 export function readTrigger(env: Env, payload: unknown, mode: Exclude<Mode, 'validate'>): Trigger {
   const event = env.GITHUB_EVENT_NAME ?? '';
@@ -71,7 +71,7 @@ function readPullRequest(
   const number = Number(pull.number);
   const head = object(object(pull.head).repo);
   const base = object(object(pull.base).repo);
-  // A head repository that is gone was a fork's.
+  // A deleted head repository was a fork.
   if (head.id === undefined || head.id !== base.id) throw refusals.forkPullRequest();
   if (pull.merged === true && body.action === 'closed') {
     const into = text(object(pull.base).ref);

@@ -6,7 +6,7 @@ import type { CommonInputs } from './inputs.ts';
 import type { Log } from './log.ts';
 import { setOutputs } from './result.ts';
 
-/** Checks the intents of the workspace: the list, and an annotation at each problem's file and line. */
+/** Checks the intents of the workspace. Logs a list, and an annotation at the file and line of each problem. */
 export async function validate(inputs: CommonInputs, workspace: string, log: Log): Promise<void> {
   const files = await findIntents(inputs.intent, inputs.intentsDir, workspaceTree(workspace));
   const { lines, problems } = validateFiles(files);
