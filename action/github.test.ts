@@ -82,8 +82,8 @@ describe('a request to GitHub', () => {
   });
 
   it('names the cause if the connection fails', async () => {
-    const nobody = createGitHub('token', REPOSITORY, 'http://127.0.0.1:1');
-    const { message, remedy } = await refusalOf(nobody.pullRequest(1));
+    const unreachable = createGitHub('token', REPOSITORY, 'http://127.0.0.1:1');
+    const { message, remedy } = await refusalOf(unreachable.pullRequest(1));
     expect(message).toMatch(/^Could not read pull request #1 from GitHub: .*(ECONNREFUSED|bad port).*\.$/);
     expect(remedy).toBe('Check that the runner reaches GitHub, and run the job again.');
     expect(waits).toEqual([1000, 4000, 9000]);

@@ -27,7 +27,7 @@ export interface GitHub {
 type Values = { [name in 'sha' | 'number' | 'login' | 'basehead']?: string | number };
 
 const PAGE = 100;
-/** How often a request is repeated after a rate limit. */
+/** The number of repeated requests after a rate limit. */
 const LIMIT_RETRIES = 3;
 /** The longest wait for a rate limit, in seconds: GitHub's primary limit can last an hour, and a job must not hang for it. */
 const LONGEST_WAIT = 60;

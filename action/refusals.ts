@@ -17,10 +17,10 @@ export const refusals = {
     ),
   inputInvalid: (name: string, why: string, remedy: string) =>
     refused('input-invalid', `The input "${name}" is invalid: ${why}.`, remedy),
-  intentNotFound: (name: string, near: string | undefined, where: string) =>
+  intentNotFound: (name: string, near: string | undefined, folder: string) =>
     refused(
       'intent-not-found',
-      `The intent "${name}" does not exist in ${where}.`,
+      `The intent "${name}" does not exist in ${folder}.`,
       near ? `Did you mean "${near}"?` : 'Name a file under intents-dir, a path or a glob.',
     ),
   intentInvalid: (count: number, first: string) =>
