@@ -4,6 +4,7 @@ import { InvalidIntents } from '../intents/problem.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 import { Refused } from '../protocol/refusal.ts';
 import { isSequential } from './batches.ts';
+import { CommandDispatcher } from './dispatcher.ts';
 import { readInputs } from './inputs.ts';
 import { Log } from './log.ts';
 import { post } from './post.ts';
@@ -11,7 +12,6 @@ import { prepare } from './prepare.ts';
 import { actionRefusals } from './refusals.ts';
 import { conclude } from './result.ts';
 import { sendCommands } from './send-commands.ts';
-import { CommandSender } from './sender.ts';
 import { annotate, validate } from './validate.ts';
 
 const log = new Log();
@@ -26,7 +26,7 @@ async function main(): Promise<void> {
     core.setSecret(process.env['INPUT_SIGNING-KEY'] ?? '');
     const prepared = await prepare(inputs, workspace, line => void log.line(line));
     for (const line of graphLines(prepared.documents)) await log.line(line);
-    sender = new CommandSender(log, inputs, !isSequential(prepared.nodes, prepared.batches));
+    sender = new CommandDispatcher(log, inputs, !isSequential(prepared.nodes, prepared.batches));
     const results = await sendCommands(prepared, inputs, sender, receipts);
     const refused = results.sent.find(({ refusal }) => refusal !== undefined);
     await conclude(log, receipts, { refusal: refused?.refusal, graph: { documents: prepared.documents, ...results } });
@@ -43,7 +43,7 @@ async function main(): Promise<void> {
 }
 
 /** The sender of the commands, once there is one: a signal cancels its runs. */
-let sender: CommandSender | undefined;
+let sender: CommandDispatcher | undefined;
 
 async function stop(signal: string): Promise<void> {
   if (!sender?.isBusy) {

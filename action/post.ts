@@ -4,10 +4,10 @@ import { Origin } from '../protocol/command.ts';
 import { readPublicKey, readSecretKey } from '../protocol/keys.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 import { Refused } from '../protocol/refusal.ts';
+import type { SavedRuns } from './dispatcher.ts';
 import { idToken } from './id-token.ts';
 import { readOidc } from './inputs.ts';
 import type { Log } from './log.ts';
-import type { SavedRuns } from './sender.ts';
 
 /** The time limit for all runs, in milliseconds. GitHub gives the post steps of a cancelled job five minutes. */
 const TIMEOUT = 240_000;

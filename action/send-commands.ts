@@ -6,6 +6,7 @@ import type { LoadedIntent } from '../intents/load.ts';
 import type { FinishedDocument } from '../protocol/command.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 import { Refused } from '../protocol/refusal.ts';
+import type { CommandDispatcher } from './dispatcher.ts';
 import type { Inputs } from './inputs.ts';
 import {
   type CommandRequest,
@@ -17,7 +18,6 @@ import {
   type UndoRequest,
 } from './orchestrate.ts';
 import type { Prepared } from './prepare.ts';
-import type { CommandSender } from './sender.ts';
 
 /**
  * Sends the commands that `orchestrate` asks for, as many at a time as it allows, and reports each result to it. A refusal
@@ -26,7 +26,7 @@ import type { CommandSender } from './sender.ts';
 export async function sendCommands(
   prepared: Prepared,
   inputs: Inputs,
-  sender: CommandSender,
+  sender: CommandDispatcher,
   receipts: Receipt[],
 ): Promise<OrchestrateResult> {
   const { nodes, batches } = prepared;
@@ -52,13 +52,13 @@ export async function sendCommands(
 class Commands {
   readonly #prepared: Prepared;
   readonly #inputs: Inputs;
-  readonly #sender: CommandSender;
+  readonly #sender: CommandDispatcher;
   readonly #receipts: Receipt[];
   readonly #tasks = new Map<CommandResult, CommandTask>();
   /** True if only a single command is sent. */
   readonly #isOne: boolean;
 
-  constructor(prepared: Prepared, inputs: Inputs, sender: CommandSender, receipts: Receipt[]) {
+  constructor(prepared: Prepared, inputs: Inputs, sender: CommandDispatcher, receipts: Receipt[]) {
     this.#prepared = prepared;
     this.#inputs = inputs;
     this.#sender = sender;

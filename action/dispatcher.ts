@@ -20,7 +20,7 @@ const CANCEL_TIMEOUT = 5_000;
 const RECALL_TIMEOUT = 300_000;
 
 /** Sends the commands of this job, follows each to its receipt, and can cancelRun all of them. */
-export class CommandSender {
+export class CommandDispatcher {
   readonly #log: Log;
   readonly #inputs: Inputs;
   /** True if several commands run at the same time. */
