@@ -25,7 +25,7 @@ export async function carry(prepared: Prepared, inputs: Inputs, sender: Sender, 
       id: randomUUID(),
       intents,
       files: files.filter(({ stack }) => intents.some(({ intent }) => 'stack' in intent && intent.stack === stack)),
-      ...(isOne ? {} : { places, given: givenOf(documents, places, ended) }),
+      ...(isOne ? {} : { indexes: places, given: givenOf(documents, places, ended) }),
     };
   };
   const tasks = new Map<Sent, CommandTask>();

@@ -34,7 +34,7 @@ async function tellEnd(
     ...(readOidc(process.env) ? { idToken } : {}),
     connectTimeout: patience,
     timeout: patience,
-    say: () => undefined,
+    log: () => undefined,
   };
   let receipt: Receipt | undefined;
   try {

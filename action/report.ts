@@ -22,7 +22,7 @@ export class Report {
   async event(event: AnyEvent): Promise<void> {
     this.#log.host(this.#host);
     const at = event as AnyEvent & Record<string, unknown>;
-    this.#lanes.heard(at);
+    this.#lanes.observe(at);
     switch (event.kind) {
       case 'waiting':
         return this.#log.remoteLine(`waiting for run ${text(at.for)}, which holds ${text(at.what)}`);
@@ -31,7 +31,7 @@ export class Report {
       case 'step-started':
         return this.#stepStarted(at);
       case 'output':
-        return this.#log.remote(this.#lanes.piece(at.document, text(at.text)));
+        return this.#log.remote(this.#lanes.prefixOutput(at.document, text(at.text)));
       case 'step-finished':
         return this.#stepFinished(at);
       case 'note':
@@ -83,7 +83,7 @@ export class Report {
   async #stepStarted(at: Record<string, unknown>): Promise<void> {
     const name = `${at.phase === 'undo' ? 'undo: ' : ''}${text(at.step)}`;
     await this.#close();
-    if (this.#lanes.areMany)
+    if (this.#lanes.isConcurrent)
       return this.#log.remoteLine(`${this.#lanes.prefix(at.document)}── ${name}: ${text(at.text)}`);
     await this.#log.command('group', name);
     this.#inGroup = true;
@@ -92,7 +92,7 @@ export class Report {
 
   async #stepFinished(at: Record<string, unknown>): Promise<void> {
     const seconds = (Number(at.ms) / 1000).toFixed(1);
-    await this.#log.remote(this.#lanes.rest(at.document));
+    await this.#log.remote(this.#lanes.flush(at.document));
     await this.#close();
     const why = at.message === undefined ? '' : `: ${text(at.message)}`;
     const prefix = this.#lanes.prefix(at.document);

@@ -172,7 +172,8 @@ export class Run {
       endings[place] = ending;
       return ending.outcome;
     };
-    const { nodes, mine, ended } = hands ? graphOfCommand(this.admitted.command) : createSequence(documents.length);
+    const graph = hands ? graphOfCommand(this.admitted.command) : createSequence(documents.length);
+    const { nodes, own: mine, outcomes: ended } = graph;
     const at = (place: number) => mine.indexOf(place);
     const isOpen = (index: number) => past.get(index + 1)?.plan !== undefined && endings[index] === undefined;
     await executeGraph(nodes, {
