@@ -280,7 +280,7 @@ describe('a delivery over a broken connection', () => {
   });
 });
 
-describe('a delivery to an unreachable agent', () => {
+describe('a delivery without a usable agent', () => {
   it('is tried several times before the diagnosis', async () => {
     const lines: string[] = [];
     const to = await peer(whole);
@@ -296,7 +296,7 @@ describe('a delivery to an unreachable agent', () => {
     expect((await collect(delivery(to.url))).outcome).toBe('agent-silent');
   });
 
-  it('is refused as protocol-unsupported for another version of the protocol', async () => {
+  it('is refused for another version of the protocol', async () => {
     const to = await peer(whole);
     const hello = { protocol: 9, agent: 'whitebox', version: '9', challenge: 'c', publicKey: agentKeys.public.text };
     to.hello = socket =>

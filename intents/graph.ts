@@ -141,7 +141,7 @@ export function findCycle(nodes: readonly GraphNode[]): number[] | undefined {
 export function canNeverBegin(nodes: readonly GraphNode[], index: number): boolean {
   const required = new Map<number, 'succeeded' | 'failed' | 'any'>();
   const open = [index];
-  const require = (at: number, outcome: 'succeeded' | 'failed'): boolean => {
+  const demand = (at: number, outcome: 'succeeded' | 'failed'): boolean => {
     const previous = required.get(at);
     if (previous === undefined) open.push(at);
     if (previous !== undefined && previous !== 'any' && previous !== outcome) return false;
@@ -157,9 +157,9 @@ export function canNeverBegin(nodes: readonly GraphNode[], index: number): boole
     if (when === 'failed') {
       if (before.length === 0) return true;
       const [only] = before;
-      if (before.length === 1 && only !== undefined && !require(only, 'failed')) return true;
+      if (before.length === 1 && only !== undefined && !demand(only, 'failed')) return true;
     } else if (when === 'succeeded' || (when === undefined && named)) {
-      if (!after.every(at => require(at, 'succeeded'))) return true;
+      if (!after.every(at => demand(at, 'succeeded'))) return true;
     }
   }
   return started.some(at => {

@@ -2,13 +2,13 @@ import { type DocumentOutcome, type GraphNode, graphOf } from '../intents/graph.
 import type { Deployment } from './command.ts';
 
 /**
- * The graph of a command's documents and of those that other commands carry, in the graph's order. `own` holds the index of
- * each document of the command, `outcomes` the results of the others.
+ * The graph of a command's documents and of those that other commands carry, in the graph's order. `mine` holds the index of
+ * each document of the command, `ended` the results of the others.
  */
 export function graphOfCommand({ intents, given = [] }: Pick<Deployment, 'intents' | 'given'>): {
   nodes: GraphNode[];
-  own: number[];
-  outcomes: (DocumentOutcome | undefined)[];
+  mine: number[];
+  ended: (DocumentOutcome | undefined)[];
 } {
   const all = [
     ...intents.map((document, number) => ({ document, index: document.place ?? number, number, outcome: undefined })),
@@ -16,7 +16,7 @@ export function graphOfCommand({ intents, given = [] }: Pick<Deployment, 'intent
   ].sort((a, b) => a.index - b.index);
   return {
     nodes: graphOf(all.map(({ document }) => document)),
-    own: intents.map((_, number) => all.findIndex(entry => entry.number === number)),
-    outcomes: all.map(({ outcome }) => outcome),
+    mine: intents.map((_, number) => all.findIndex(entry => entry.number === number)),
+    ended: all.map(({ outcome }) => outcome),
   };
 }

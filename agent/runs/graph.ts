@@ -108,5 +108,5 @@ export function createSequence(length: number): ReturnType<typeof graphOfCommand
     file: 0,
     maxParallel: 1,
   }));
-  return { nodes, own: mine, outcomes: mine.map(() => undefined) };
+  return { nodes, mine, ended: mine.map(() => undefined) };
 }

@@ -172,8 +172,7 @@ export class Run {
       endings[place] = ending;
       return ending.outcome;
     };
-    const graph = hands ? graphOfCommand(this.admitted.command) : createSequence(documents.length);
-    const { nodes, own: mine, outcomes: ended } = graph;
+    const { nodes, mine, ended } = hands ? graphOfCommand(this.admitted.command) : createSequence(documents.length);
     const at = (place: number) => mine.indexOf(place);
     const isOpen = (index: number) => past.get(index + 1)?.plan !== undefined && endings[index] === undefined;
     await executeGraph(nodes, {

@@ -61,7 +61,7 @@ export async function undoEarlierRun(
 
 /** The places of the documents to undo, the last first. */
 function listUndoOrder(command: Deployment, { documents }: UndoRequest): number[] {
-  const { nodes, own: mine } = graphOfCommand(command);
+  const { nodes, mine } = graphOfCommand(command);
   return sortTopologically(nodes)
     .map(place => mine.indexOf(place))
     .filter(index => documents.includes(index + 1))
