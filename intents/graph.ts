@@ -1,7 +1,7 @@
 import { describeIntent, type Intent } from './intent.ts';
 
 /** The condition on which a document starts, after the documents before it have finished. */
-export type Condition = 'always' | 'failed' | 'succeeded';
+type Condition = 'always' | 'failed' | 'succeeded';
 
 /** A document as the graph sees it. `name` is its file's name; `document` counts from 1 in its file. */
 export interface GraphDocument {
@@ -76,7 +76,7 @@ const hasFailed = (outcome: DocumentOutcome | undefined) =>
 const hasSucceeded = (outcome: DocumentOutcome | undefined) => outcome === 'succeeded' || outcome === 'planned';
 
 /** Returns true if a failure has halted the run for all documents that do not ask for failures. */
-export function isHalted(nodes: readonly GraphNode[], outcomes: readonly (DocumentOutcome | undefined)[]): boolean {
+function isHalted(nodes: readonly GraphNode[], outcomes: readonly (DocumentOutcome | undefined)[]): boolean {
   return nodes.some(({ onFailure }, index) => onFailure !== 'continue' && hasFailed(outcomes[index]));
 }
 

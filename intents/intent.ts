@@ -37,13 +37,8 @@ export const Intent = z.union([
 ]);
 
 export type Intent = z.infer<typeof Intent>;
-export type { Rollback } from './rollback.ts';
-export type { Rollout } from './rollout.ts';
-export type { Scale } from './scale.ts';
 
 export const ACTIONS = ['rollout', 'scale', 'rollback', 'backup', 'restore', 'drill'] as const;
-
-export type Action = (typeof ACTIONS)[number];
 
 /** The stack of an intent, or an empty text. */
 export function stackOf(intent: object): string {

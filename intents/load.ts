@@ -23,8 +23,8 @@ import { describeType, knownKeys } from './schema-keys.ts';
 import { suggestNearest } from './suggest.ts';
 import { yamlValue } from './yaml-value.ts';
 
-export const MAX_FILE_BYTES = 256 * 1024;
-export const MAX_DOCUMENTS = 100;
+const MAX_FILE_BYTES = 256 * 1024;
+const MAX_DOCUMENTS = 100;
 const MAX_ALIASES = 20;
 const FORBIDDEN = new Set(['__proto__', 'constructor', 'prototype']);
 

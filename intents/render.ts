@@ -14,7 +14,7 @@ const ParamName = z
   .regex(/^[a-z][a-z0-9_]{0,63}$/, 'Expected the name of a parameter: lower-case letters, digits and "_"');
 
 /** The declaration of one parameter in a file. */
-export const ParamDeclaration = z.union([
+const ParamDeclaration = z.union([
   z.strictObject({
     type: z.literal('string'),
     pattern: ParamPattern.optional().describe('The whole value must match this regular expression.'),
@@ -30,7 +30,7 @@ export const ParamDeclaration = z.union([
     required: z.boolean().optional(),
   }),
 ]);
-export type ParamDeclaration = z.infer<typeof ParamDeclaration>;
+type ParamDeclaration = z.infer<typeof ParamDeclaration>;
 export const ParamDeclarations = z.record(ParamName, ParamDeclaration);
 export type ParamDeclarations = z.infer<typeof ParamDeclarations>;
 

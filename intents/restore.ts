@@ -81,7 +81,7 @@ const hasWholePlace = (intent: RestoreDestination) =>
 const WHOLE_PLACE = { error: '"to_container" and "to_path" belong together', path: ['to_path'] };
 
 /** Restores a folder or volume from a backup. */
-export const RestoreVolumes = z
+const RestoreVolumes = z
   .strictObject({ ...sharedRestoreFields, of: OfVolumes, ...place, ...serviceFields })
   .refine(hasPlace, PLACE)
   .refine(hasWholePlace, WHOLE_PLACE)
@@ -89,7 +89,7 @@ export const RestoreVolumes = z
   .describe('Restores a folder or volume from a backup of docker_volumes.');
 
 /** Restores the file of a SQLite database. */
-export const RestoreSqlite = z
+const RestoreSqlite = z
   .strictObject({ ...sharedRestoreFields, of: of('sqlite'), ...place, ...serviceFields })
   .refine(hasPlace, PLACE)
   .refine(hasWholePlace, WHOLE_PLACE)
@@ -97,7 +97,7 @@ export const RestoreSqlite = z
   .describe('Restores a SQLite database.');
 
 /** Restores Plex's databases while Plex is stopped. */
-export const RestorePlex = z
+const RestorePlex = z
   .strictObject({
     ...sharedRestoreFields,
     of: of('plex'),
@@ -119,13 +119,13 @@ const serverFields = {
 };
 
 /** Loads a dump into a new database, which then takes the old one's name. */
-export const RestorePostgres = z
+const RestorePostgres = z
   .strictObject({ ...sharedRestoreFields, of: of('postgres'), ...serverFields, ...serviceFields })
   .refine(hasStack, STACK)
   .describe('Restores a PostgreSQL database.');
 
 /** Loads a dump, after a safety copy of the existing database. */
-export const RestoreMysql = z
+const RestoreMysql = z
   .strictObject({
     ...sharedRestoreFields,
     of: of('mysql'),
@@ -139,7 +139,7 @@ export const RestoreMysql = z
 const VmId = z.int().min(100).max(999_999_999);
 
 /** Creates a new guest from a backup. */
-export const RestoreVm = z
+const RestoreVm = z
   .strictObject({
     ...sharedRestoreFields,
     from: Storage.describe('The Proxmox storage that holds the backup.'),

@@ -7,7 +7,7 @@ export const Outcome = z.enum(OUTCOMES);
 export type Outcome = z.infer<typeof Outcome>;
 
 /** The outcomes of a step. `skipped`: the step did not start. */
-export const STEP_OUTCOMES = ['succeeded', 'failed', 'cancelled', 'skipped'] as const;
+const STEP_OUTCOMES = ['succeeded', 'failed', 'cancelled', 'skipped'] as const;
 export type StepOutcome = (typeof STEP_OUTCOMES)[number];
 
 /** One step of a plan, for people: `text` is one line (argv joined for display only, a file's name, an address). */

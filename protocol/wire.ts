@@ -39,14 +39,14 @@ export const SignedFrame = z.strictObject({
 });
 export type SignedFrame = z.infer<typeof SignedFrame>;
 
-export const HelloFrame = z.looseObject({ type: z.literal('hello'), ...Signed.shape });
+const HelloFrame = z.looseObject({ type: z.literal('hello'), ...Signed.shape });
 /** `joined`: the same command was sent before, and this connection follows its run. */
-export const AcceptedFrame = z.looseObject({
+const AcceptedFrame = z.looseObject({
   type: z.literal('accepted'),
   run: z.string(),
   joined: z.boolean().optional(),
 });
-export const RefusalFrame = z.looseObject({ type: z.literal('refusal'), ...Refusal.shape });
+const RefusalFrame = z.looseObject({ type: z.literal('refusal'), ...Refusal.shape });
 export const ReceiptFrame = z.looseObject({ type: z.literal('receipt'), ...Signed.shape });
 
 /** The answer to a command of type `runs`. Times are ISO 8601. */
