@@ -97,7 +97,7 @@ export class CommandDispatcher {
     return {
       ...{ agent, key: signingKey, connectTimeout, timeout },
       ...(oidc ? { idToken } : {}),
-      say: line => void this.say(`[${agent.url}] ${line}`),
+      log: line => void this.say(`[${agent.url}] ${line}`),
     };
   }
 

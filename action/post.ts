@@ -34,7 +34,7 @@ async function logOutcome(
     ...(readOidc(process.env) ? { idToken } : {}),
     connectTimeout: timeout,
     timeout,
-    say: () => undefined,
+    log: () => undefined,
   };
   let receipt: Receipt | undefined;
   try {

@@ -22,15 +22,15 @@ export class Report {
 
   async event(event: AnyEvent): Promise<void> {
     this.#log.host(this.#host);
-    this.#lanes.heard(event);
+    this.#lanes.observe(event);
     const { document, text } = event as AnyEvent & Record<string, unknown>;
     switch (event.kind) {
       case 'step-started':
         return this.#stepStarted(event);
       case 'output':
-        return this.#log.remote(this.#lanes.piece(document, textOf(text)));
+        return this.#log.remote(this.#lanes.prefixOutput(document, textOf(text)));
       case 'step-finished':
-        await this.#log.remote(this.#lanes.rest(document));
+        await this.#log.remote(this.#lanes.flush(document));
         await this.#close();
         return this.#lines(renderEvent(event), this.#lanes.prefix(document));
       case 'planned':
@@ -58,7 +58,7 @@ export class Report {
   async #stepStarted(event: AnyEvent): Promise<void> {
     const { document, text } = event as AnyEvent & Record<string, unknown>;
     await this.#close();
-    if (this.#lanes.areMany) return this.#lines(renderEvent(event), this.#lanes.prefix(document));
+    if (this.#lanes.isConcurrent) return this.#lines(renderEvent(event), this.#lanes.prefix(document));
     await this.#log.command('group', stepNameOf(event));
     this.#inGroup = true;
     return this.#log.remoteLine(textOf(text));

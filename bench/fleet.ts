@@ -10,8 +10,8 @@ import { LABEL, World } from '../test/stand/world.ts';
 import { peak, rss } from './idle.ts';
 
 const AGENTS = Number(process.env.FLEET ?? 200);
-/** So many are begun at the same time. */
-const AT_ONCE = 10;
+/** Agents that start at the same time. */
+const CONCURRENCY = 10;
 const BUNDLE = resolve(import.meta.dirname, '../dist/agent/index.js');
 
 interface Member {
@@ -21,8 +21,8 @@ interface Member {
 }
 
 /**
- * A backup on every host of a fleet, in waves of a quarter after a canary, driven by one action. Each agent is a process in
- * a mount namespace of its own, so that the same paths are each one's own folders.
+ * Measures a backup on every host of a fleet, in waves of a quarter after a canary, sent by one action. Each agent has its own
+ * mount namespace, so that the same paths are different folders for each agent.
  */
 export async function fleet(): Promise<void> {
   await using world = new World();
@@ -31,12 +31,12 @@ export async function fleet(): Promise<void> {
   mkdirSync(mount);
   const members: Member[] = [];
   try {
-    const began = performance.now();
-    for (let at = 0; at < AGENTS; at += AT_ONCE) {
-      const some = Array.from({ length: Math.min(AT_ONCE, AGENTS - at) }, (_, n) => begin(world, mount, at + n));
-      members.push(...(await Promise.all(some)));
+    const started = performance.now();
+    for (let first = 0; first < AGENTS; first += CONCURRENCY) {
+      const length = Math.min(CONCURRENCY, AGENTS - first);
+      members.push(...(await Promise.all(Array.from({ length }, (_, n) => startAgent(world, mount, first + n)))));
     }
-    const started = (performance.now() - began) / 1000;
+    const startSeconds = (performance.now() - started) / 1000;
     const hosts = members.map(
       ({ port, key }, n) => `h${n}: {agent: "ws://127.0.0.1:${port}", key: "${key}", tags: [all]}\n`,
     );
@@ -62,9 +62,9 @@ export async function fleet(): Promise<void> {
     }
     const { outputs, log, ms } = await finished;
     if (outputs.status !== 'succeeded') throw new Error(log.slice(-4_000));
-    const total = members.reduce((sum, one) => sum + rss(one.child.pid), 0);
+    const total = members.reduce((sum, { child }) => sum + rss(child.pid), 0);
     console.log(
-      `fleet: ${AGENTS} agents, a backup each in waves of a quarter after a canary: ${(ms / 1000).toFixed(1)} s; the action's peak ${highest.toFixed(0)} MB; an agent ${(total / AGENTS).toFixed(0)} MB afterwards (started in ${started.toFixed(0)} s)`,
+      `fleet: ${AGENTS} agents, a backup on each in waves of a quarter after a canary: ${(ms / 1000).toFixed(1)} s; peak memory of the action ${highest.toFixed(0)} MB; memory of an agent afterwards ${(total / AGENTS).toFixed(0)} MB (all started in ${startSeconds.toFixed(0)} s)`,
     );
   } finally {
     for (const { child } of members) child.kill('SIGKILL');
@@ -75,12 +75,12 @@ function peakOf(pid: number | undefined): number {
   try {
     return peak(pid) || 0;
   } catch {
-    // It has just ended.
+    // The process has just exited.
     return 0;
   }
 }
 
-async function begin(world: World, mount: string, number: number): Promise<Member> {
+async function startAgent(world: World, mount: string, number: number): Promise<Member> {
   const dir = join(world.dir, `h${number}`);
   for (const name of ['data', 'nas', 'state', 'stacks']) mkdirSync(join(dir, name), { recursive: true, mode: 0o700 });
   writeFileSync(join(dir, 'data', 'file'), `of ${number}\n`);
@@ -102,8 +102,8 @@ async function begin(world: World, mount: string, number: number): Promise<Membe
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const lines = createInterface(child.stdout as NodeJS.ReadableStream);
-  for await (const said of lines) {
-    const key = /^agent-key: (.+)$/.exec(said)?.[1];
+  for await (const output of lines) {
+    const key = /^agent-key: (.+)$/.exec(output)?.[1];
     if (key !== undefined) return { child, port, key };
   }
   await once(child, 'exit');

@@ -6,11 +6,11 @@ import { World } from '../test/stand/world.ts';
 import { measurePairs, report } from './pairs.ts';
 
 const ROUNDS = 3;
-// V8 gives back what starting took after about ten quiet seconds.
+// V8 releases the memory of the start after about ten idle seconds.
 const SETTLE_MS = 12_000;
 const BARE = 'require("node:http").createServer((_, response) => response.end("x")).listen(0, "127.0.0.1")';
 
-/** Resident memory of an idle agent, against a bare Node HTTP server. */
+/** Measures the resident memory of an idle agent against a bare Node HTTP server. */
 export async function idle(): Promise<void> {
   const pairs = await measurePairs(ROUNDS, agent, bare);
   console.log(report('idle agent RSS / bare Node HTTP server RSS', pairs, 'MB', '≤ 1.4'));

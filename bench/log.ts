@@ -9,8 +9,8 @@ const ROUNDS = 5;
 const LINES = 5_000_000;
 
 /**
- * A step that prints 5 million lines, through agent and action to the job's log, against the same program through an ssh
- * pipe. The program stands in for docker: its "pull" prints, everything else goes to the real one.
+ * Measures a step that prints 5 million lines through agent and action to the job's log, against the same program through an
+ * ssh pipe. The program replaces docker: its "pull" prints the lines, all other commands run the real docker.
  */
 export async function log(dir: string, sshd: Sshd): Promise<void> {
   const docker = join(dir, 'bin', 'docker');
@@ -36,24 +36,24 @@ export async function log(dir: string, sshd: Sshd): Promise<void> {
   });
   const peaks: number[] = [];
   const deploy = async () => {
-    let began = 0;
-    let ended = 0;
+    let started = 0;
+    let finished = 0;
     const job = world.begin(merge, 'log', {
       onBytes: chunk => {
-        if (began === 0 && chunk.includes('::group::pull')) began = performance.now();
-        if (began !== 0 && ended === 0 && chunk.includes('::group::up')) ended = performance.now();
+        if (started === 0 && chunk.includes('::group::pull')) started = performance.now();
+        if (started !== 0 && finished === 0 && chunk.includes('::group::up')) finished = performance.now();
       },
     });
-    // The kernel keeps the highest value; the last look before the end is what counts.
+    // The kernel keeps the highest value, so the last sample before the exit counts.
     let highest = 0;
-    const looking = setInterval(() => {
+    const sampling = setInterval(() => {
       if (job.child.exitCode === null) highest = Math.max(highest, peak(job.child.pid) || 0);
     }, 20);
     const { outputs } = await job.finished;
-    clearInterval(looking);
-    if (outputs.status !== 'succeeded') throw new Error(`The rollout ended ${outputs.status}: ${outputs.result}`);
+    clearInterval(sampling);
+    if (outputs.status !== 'succeeded') throw new Error(`The rollout finished as ${outputs.status}: ${outputs.result}`);
     peaks.push(highest);
-    return ended - began;
+    return finished - started;
   };
   const pairs = await measurePairs(ROUNDS, deploy, () => sshd.run(`${docker} compose pull`));
   const rate = (milliseconds: number) => `${(LINES / milliseconds / 1000).toFixed(1)} M lines/s`;

@@ -11,7 +11,7 @@ import { log } from './log.ts';
 import { rollout } from './rollout.ts';
 import { Sshd } from './sshd.ts';
 
-/** Each benchmark prints one line: ratios of medians of pairs that ran in turn in this run, or a rate. */
+/** Runs all benchmarks. Each prints ratios of medians of pairs that were measured in turn, or a rate. */
 const dir = mkdtempSync(join(tmpdir(), 'chatops-bench-'));
 const sshd = new Sshd(join(dir, 'sshd'));
 buildImage('chatops-test/web:1', '1');

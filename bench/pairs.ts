@@ -1,10 +1,10 @@
-/** What one side of a pair took, in milliseconds or any unit where less is better. */
+/** The measurements of both sides, in milliseconds or another unit in which less is better. */
 export interface Pair {
   ours: number;
   theirs: number;
 }
 
-/** Runs both sides in turn, `rounds` times after one round that does not count; order alternates so that neither profits from the other. */
+/** Runs both sides in turn, `rounds` times after a warm-up round. The order alternates, so that no side profits from the other. */
 export async function measurePairs(
   rounds: number,
   ours: () => Promise<number>,
@@ -26,11 +26,11 @@ export function median(values: number[]): number {
   const middle = sorted.length >> 1;
   const upper = sorted[middle];
   const lower = sorted.length % 2 ? upper : sorted[middle - 1];
-  if (upper === undefined || lower === undefined) throw new Error('The median of nothing');
+  if (upper === undefined || lower === undefined) throw new Error('The list of values is empty');
   return (upper + lower) / 2;
 }
 
-/** One line of the report: the ratio of the medians, both medians, and the goal. */
+/** Formats one line of the report: the ratio of the medians, both medians, and the goal. */
 export function report(name: string, pairs: Pair[], unit: string, goal: string): string {
   const ours = median(pairs.map(pair => pair.ours));
   const theirs = median(pairs.map(pair => pair.theirs));

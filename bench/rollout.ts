@@ -6,7 +6,7 @@ import type { Sshd } from './sshd.ts';
 
 const ROUNDS = 15;
 
-/** The whole action process with a rollout that changes nothing, against ssh running `docker compose up -d` there. */
+/** Measures the whole action process with a rollout that changes nothing, against `docker compose up -d` over ssh. */
 export async function rollout(world: World, sshd: Sshd): Promise<void> {
   const port = await freePort();
   world.stack('stack-web', { 'compose.yaml': webStack('chatops-test/web:1', port) });
@@ -15,7 +15,8 @@ export async function rollout(world: World, sshd: Sshd): Promise<void> {
   });
   const deploy = async () => {
     const { outputs, ms } = await world.deploy(merge, 'web');
-    if (outputs.status !== 'succeeded') throw new Error(`The rollout ended ${outputs.status}: ${outputs.message}`);
+    if (outputs.status !== 'succeeded')
+      throw new Error(`The rollout finished as ${outputs.status}: ${outputs.message}`);
     return ms;
   };
   await deploy();

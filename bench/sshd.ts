@@ -5,7 +5,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { freePort } from '../test/stand/host.ts';
 
-/** A real sshd on loopback with a key of its own: what people use today instead. */
+/** A real sshd on loopback with its own key: the usual alternative to this product. */
 export class Sshd {
   readonly #dir: string;
   #port = 0;
@@ -34,13 +34,13 @@ export class Sshd {
     writeFileSync(config, `${lines.join('\n')}\n`);
     mkdirSync('/run/sshd', { recursive: true });
     this.#child = spawn('/usr/sbin/sshd', ['-D', '-f', config], { stdio: 'ignore' });
-    for (let tries = 0; !(await answers(this.#port)); tries++) {
-      if (tries > 100 || this.#child.exitCode !== null) throw new Error('sshd did not start');
+    for (let attempts = 0; !(await answers(this.#port)); attempts++) {
+      if (attempts > 100 || this.#child.exitCode !== null) throw new Error('sshd did not start');
       await new Promise(next => setTimeout(next, 50));
     }
   }
 
-  /** Runs a remote command line, its output thrown away, and returns the milliseconds it took. */
+  /** Runs a remote command line, discards its output, and returns the duration in milliseconds. */
   async run(line: string): Promise<number> {
     const options = ['StrictHostKeyChecking=no', 'UserKnownHostsFile=/dev/null', 'LogLevel=ERROR', 'BatchMode=yes'];
     const args = [

@@ -24,7 +24,7 @@ afterEach(() => {
   server?.close();
 });
 
-/** Asks a peer that says hello as the agent does, and then what `reply` makes of the question. */
+/** Starts a peer that sends the hello of an agent, and then the frames that `reply` returns for the question. */
 async function peer(reply: (command: Command) => object | object[] | undefined, timeout = 5_000) {
   server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
   await once(server, 'listening');
@@ -35,16 +35,16 @@ async function peer(reply: (command: Command) => object | object[] | undefined, 
     socket.on('message', data => {
       const { payload } = JSON.parse(String(data)) as { payload: string };
       const frame = reply(Command.parse(JSON.parse(Buffer.from(payload, 'base64').toString())));
-      for (const one of [frame ?? []].flat()) socket.send(JSON.stringify(one));
+      for (const reply of [frame ?? []].flat()) socket.send(JSON.stringify(reply));
     });
   });
   const url = `ws://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const agent = { url, key: agentKeys.public };
-  return { agent, key: others, connectTimeout: 5_000, timeout, say: () => undefined };
+  return { agent, key: others, connectTimeout: 5_000, timeout, log: () => undefined };
 }
-const asked = async (...script: Parameters<typeof peer>) =>
+const askSchedules = async (...script: Parameters<typeof peer>) =>
   askAgent({ about: 'schedules' }, { origin }, await peer(...script));
-/** The numbers of the rows of an audit that such parts bring. */
+/** The numbers of the audit rows in the parts of an answer. */
 async function rowsOf(parts: (id: string) => object[]): Promise<number[]> {
   const numbers: number[] = [];
   const delivery = await peer(({ id }) => parts(id), 1_000);
@@ -52,29 +52,29 @@ async function rowsOf(parts: (id: string) => object[]): Promise<number[]> {
     numbers.push(...rows.map(({ n }) => n));
   return numbers;
 }
-const answer = (to: string, said: unknown, key = agentKeys, type: keyof typeof PAYLOAD_TYPES = 'answer') =>
-  part(to, { part: 1, last: true, answer: said }, key, type);
-const part = (to: string, said: object, key = agentKeys, type: keyof typeof PAYLOAD_TYPES = 'answer') => ({
+const answer = (to: string, content: unknown, key = agentKeys, type: keyof typeof PAYLOAD_TYPES = 'answer') =>
+  part(to, { part: 1, last: true, answer: content }, key, type);
+const part = (to: string, content: object, key = agentKeys, type: keyof typeof PAYLOAD_TYPES = 'answer') => ({
   type: 'answer',
-  ...signPayload(PAYLOAD_TYPES[type], Buffer.from(JSON.stringify({ agent: 'whitebox', to, ...said })), key),
+  ...signPayload(PAYLOAD_TYPES[type], Buffer.from(JSON.stringify({ agent: 'whitebox', to, ...content })), key),
 });
 const rows = (...numbers: number[]) => numbers.map(n => ({ n, at: 't', body: '{}', digest: '' }));
 
-describe('an answer', () => {
-  it('is what the agent signed for this question', async () => {
-    expect(await asked(({ id }) => answer(id, [SCHEDULE]))).toEqual([SCHEDULE]);
+describe('an answer of an agent', () => {
+  it('is shown if the agent signed it for this question', async () => {
+    expect(await askSchedules(({ id }) => answer(id, [SCHEDULE]))).toEqual([SCHEDULE]);
   });
 
   it.each<[string, (id: string) => object]>([
     ['another key signed', id => answer(id, [SCHEDULE], others)],
-    ['was given to another question', () => answer('22222222-2222-4333-8444-555555555555', [SCHEDULE])],
+    ['belongs to another question', () => answer('22222222-2222-4333-8444-555555555555', [SCHEDULE])],
     ['is a receipt', id => answer(id, [SCHEDULE], agentKeys, 'receipt')],
-    ['does not fit the question', id => answer(id, { name: 'night' })],
+    ['does not match the question', id => answer(id, { name: 'night' })],
   ])('that %s is not shown', async (_, reply) => {
-    await expect(asked(({ id }) => reply(id))).rejects.toMatchObject({ refusal: { code: 'answer-unproved' } });
+    await expect(askSchedules(({ id }) => reply(id))).rejects.toMatchObject({ refusal: { code: 'answer-unproved' } });
   });
 
-  it('in parts is read in order to its last one', async () => {
+  it('in parts is read in order until its last part', async () => {
     const whole = (id: string) => [
       part(id, { part: 1, last: false, answer: rows(1, 2) }),
       part(id, { part: 2, last: false, answer: rows(3) }),
@@ -87,12 +87,12 @@ describe('an answer', () => {
     await expect(rowsOf(id => whole(id).toSpliced(2, 1))).rejects.toMatchObject({ refusal: { code: 'timeout' } });
   });
 
-  it('may be a refusal, which is told', async () => {
+  it('may be a refusal, which is thrown', async () => {
     const refusal = { code: 'question-not-allowed', message: 'No.', remedy: 'Ask there.' };
-    await expect(asked(() => ({ type: 'refusal', ...refusal }))).rejects.toMatchObject({ refusal });
+    await expect(askSchedules(() => ({ type: 'refusal', ...refusal }))).rejects.toMatchObject({ refusal });
   });
 
-  it('that does not come ends with the time', async () => {
-    await expect(asked(() => undefined, 500)).rejects.toMatchObject({ refusal: { code: 'timeout' } });
+  it('that does not arrive ends the request at its time limit', async () => {
+    await expect(askSchedules(() => undefined, 500)).rejects.toMatchObject({ refusal: { code: 'timeout' } });
   });
 });

@@ -8,17 +8,17 @@ import { type Binding, buildAsk, buildList, type CommandTask } from './command.t
 import { connectWithRetries, type DeliveryOptions, parseAgentFrame, sendSigned } from './deliver.ts';
 import { clientRefusals } from './refusals.ts';
 
-/** What an agent answers to a question that has one part, proved by its key to be the answer to this one. Throws `Refused`. */
+/** Returns the answer of an agent to a question with one part, authenticated by its key. Throws `Refused`. */
 export async function askAgent<Q extends Question>(
   question: Q,
-  from: Pick<CommandTask, 'origin'>,
+  sender: Pick<CommandTask, 'origin'>,
   delivery: DeliveryOptions,
 ): Promise<Answer<Q['about']>> {
-  for await (const answer of askAgentParts(question, from, delivery)) return answer;
+  for await (const answer of askAgentParts(question, sender, delivery)) return answer;
   throw clientRefusals.agentSilent(delivery.agent.url);
 }
 
-/** The parts of an answer, in order and none missing, each as {@link askAgent} has it. Throws `Refused`. */
+/** Yields the parts of an answer in order, without a gap, each authenticated as in {@link askAgent}. Throws `Refused`. */
 export async function* askAgentParts<Q extends Question>(
   question: Q,
   { origin }: Pick<CommandTask, 'origin'>,
@@ -29,46 +29,46 @@ export async function* askAgentParts<Q extends Question>(
   for await (const frame of requestFrames('answer', binding => buildAsk(question, id, origin, binding), delivery)) {
     const proof = verifySignature(AnswerFrame.parse(frame), PAYLOAD_TYPES.answer, [delivery.agent.key]);
     if (!proof) throw clientRefusals.answerUnproved('another key than the pinned one signed it');
-    const answered = AnswerPart.safeParse(JSON.parse(proof.body.toString('utf8'))).data;
-    if (answered?.to !== id) throw clientRefusals.answerUnproved('it belongs to another question');
-    if (answered.part !== ++parts) throw clientRefusals.answerUnproved('a part of it is missing');
-    const answer = ANSWERS[question.about].safeParse(answered.answer);
+    const part = AnswerPart.safeParse(JSON.parse(proof.body.toString('utf8'))).data;
+    if (part?.to !== id) throw clientRefusals.answerUnproved('it belongs to another question');
+    if (part.part !== ++parts) throw clientRefusals.answerUnproved('a part of it is missing');
+    const answer = ANSWERS[question.about].safeParse(part.answer);
     if (!answer.success) throw clientRefusals.answerUnproved('it can’t be read');
     yield answer.data as Answer<Q['about']>;
-    if (answered.last) return;
+    if (part.last) return;
   }
 }
 
-/** The runs of the sender's own entry of trust at an agent, the newest first. Throws `Refused`. */
+/** Lists the runs of the sender's own trust entry at an agent, newest first. Throws `Refused`. */
 export async function listRuns(
   { limit, before, origin }: { limit: number; before?: string | undefined; origin: CommandTask['origin'] },
   delivery: DeliveryOptions,
 ): Promise<RunsFrame['runs']> {
-  const answered = requestFrames('runs', binding => buildList(limit, before, randomUUID(), origin, binding), delivery);
-  for await (const frame of answered) return frame.runs as RunsFrame['runs'];
+  const answers = requestFrames('runs', binding => buildList(limit, before, randomUUID(), origin, binding), delivery);
+  for await (const frame of answers) return frame.runs as RunsFrame['runs'];
   throw clientRefusals.agentSilent(delivery.agent.url);
 }
 
-/** Sends one command, and yields the frames of that type until the reader has enough. Throws `Refused`, also where they end before. */
+/** Sends one command and yields the frames of one type until the caller stops. Throws `Refused`, also if the frames end earlier. */
 async function* requestFrames<Type extends 'runs' | 'answer'>(
   type: Type,
   build: (binding: Binding) => Command,
   delivery: DeliveryOptions,
 ): AsyncGenerator<Extract<AgentFrame, { type: Type }>> {
-  const over = AbortSignal.timeout(delivery.timeout);
-  const link = await connectWithRetries(delivery, over);
+  const deadline = AbortSignal.timeout(delivery.timeout);
+  const connection = await connectWithRetries(delivery, deadline);
   try {
-    await sendSigned(link, delivery, build);
-    for await (const text of link.frames()) {
+    await sendSigned(connection, delivery, build);
+    for await (const text of connection.frames()) {
       const frame = parseAgentFrame(text);
       if (frame?.type === type) yield frame as Extract<AgentFrame, { type: Type }>;
       if (frame?.type === 'refusal')
         throw new Refused({ code: frame.code, message: frame.message, remedy: frame.remedy });
     }
   } finally {
-    link.close();
+    connection.close();
   }
-  throw over.aborted
+  throw deadline.aborted
     ? clientRefusals.timedOut(undefined, delivery.timeout / 60_000)
     : clientRefusals.agentSilent(delivery.agent.url);
 }

@@ -13,7 +13,7 @@ import type {
 } from '../protocol/command.ts';
 import type { Question } from '../protocol/question.ts';
 
-/** What is sent to one agent: everything of a command but what each sending makes anew. */
+/** The content of a command to one agent, without the fields that each sending creates again. */
 export interface CommandTask {
   type: 'run' | 'plan';
   id: string;
@@ -22,18 +22,18 @@ export interface CommandTask {
   intents: LoadedIntent[];
   files: ShippedFile[];
   params: Record<string, ParamValue>;
-  /** What "now" meant in the intents, where they say it. */
+  /** The time that "now" means in the intents, if they use it. */
   renderedAt?: string | undefined;
   dryRun: boolean;
   planDigest?: string | undefined;
-  /** Of a graph of which other commands carry the rest: the places of `intents`, and how others have ended. */
-  places?: number[];
+  /** For a graph that several commands share: the indexes of `intents`, and the results of documents of other commands. */
+  indexes?: number[];
   given?: FinishedDocument[];
-  /** In place of carrying the intents out: undo these documents (from 1) of that run. */
+  /** Undoes these documents (from 1) of that run in place of running the intents. */
   undo?: { run: string; documents: number[] };
 }
 
-/** What an agent's hello binds a command to. */
+/** The values of an agent's hello to which a command is bound. */
 export interface Binding {
   agent: string;
   challenge: string;
@@ -51,7 +51,7 @@ export function buildCommand(task: CommandTask, { agent, challenge, now }: Bindi
     approval: task.approval,
     intents: task.intents.map(({ name, document, documents, intent }, index) => ({
       ...{ name, document, documents, intent },
-      ...(task.places === undefined ? {} : { place: task.places[index] }),
+      ...(task.indexes === undefined ? {} : { place: task.indexes[index] }),
     })),
     ...(task.given === undefined ? {} : { given: task.given }),
     ...(task.undo === undefined ? {} : { undo: task.undo }),
@@ -63,7 +63,7 @@ export function buildCommand(task: CommandTask, { agent, challenge, now }: Bindi
   };
 }
 
-/** Asks for the events of a run after number `after`. `id` is of the request, `run` of what it asks about. */
+/** Asks for the events of a run after number `after`. `id` identifies the request, `run` the run. */
 export function buildFollow(
   run: string,
   after: number,
@@ -74,7 +74,7 @@ export function buildFollow(
   return { type: 'follow', id, agent, challenge, issued_at: now.toISOString(), origin, run, after };
 }
 
-/** Asks for the end of a run. */
+/** Asks the agent to cancel a run. */
 export function buildCancel(
   run: string,
   id: string,
@@ -84,7 +84,7 @@ export function buildCancel(
   return { type: 'cancel', id, agent, challenge, issued_at: now.toISOString(), origin, run };
 }
 
-/** Asks for the sender's runs, the newest first. */
+/** Asks for the sender's runs, newest first. */
 export function buildList(
   limit: number,
   before: string | undefined,
@@ -96,7 +96,7 @@ export function buildList(
   return { type: 'runs', id, agent, challenge, issued_at: now.toISOString(), origin, ...page };
 }
 
-/** Asks about the host, or about a run of the sender's own entry. */
+/** Asks about the host, or about a run of the sender's own trust entry. */
 export function buildAsk(
   question: Question,
   id: string,

@@ -7,26 +7,26 @@ import { PAYLOAD_TYPES, verifySignature } from '../protocol/signature.ts';
 import { AgentFrame, Hello, MAX_FRAME_BYTES, PROTOCOL, SUBPROTOCOL, WIRE_PATH } from '../protocol/wire.ts';
 import { clientRefusals } from './refusals.ts';
 
-/** How long an agent may take from the first packet to its hello, in milliseconds. */
+/** Longest time from the first packet to the hello, in milliseconds. */
 const HELLO_MS = 10_000;
-/** An agent pings every 20 s. One that has not been heard for so long is gone, though nobody has said so (half-open). */
+/** An agent pings every 20 s. After a silence of this length the connection is half-open and ends. */
 const SILENCE_MS = 50_000;
-/** Frames that wait for their reader before the socket is asked to send no more. */
-const ENOUGH_WAITING = 8;
+/** Unread frames at which the socket is paused. */
+const MAX_UNREAD = 8;
 
-/** A connection whose agent has said a hello that its pinned key signed. */
+/** A connection to an agent whose hello was signed by the pinned key. */
 export interface AgentConnection {
   hello: Hello;
   send(text: string): void;
-  /** Frames after the hello. Ends when the connection does; a slow reader makes the agent wait. */
+  /** Yields the frames after the hello until the connection ends. A slow reader makes the agent wait. */
   frames(): AsyncGenerator<string>;
   close(): void;
 }
 
-/** The connection did not come about, and another try may help. */
+/** Thrown if a connection could not be opened and another attempt may succeed. */
 export class ConnectionFailed extends Error {
   override name = 'ConnectionFailed';
-  /** HTTP status of what answered instead, and the seconds it asks to wait. */
+  /** HTTP status of an answer that is not a WebSocket, and the seconds that it asks to wait. */
   readonly status: number | undefined;
   readonly retryAfter: number | undefined;
 
@@ -37,12 +37,12 @@ export class ConnectionFailed extends Error {
   }
 }
 
-/** Connects once. Throws {@link ConnectionFailed}, or `Refused` where trying again is no use. */
+/** Connects once. Throws {@link ConnectionFailed}, or `Refused` if another attempt would not help. */
 export async function connect(
   url: string,
   pinned: PublicKey,
   signal: AbortSignal,
-  silence = SILENCE_MS,
+  silenceMs = SILENCE_MS,
 ): Promise<AgentConnection> {
   const socket = new WebSocket(`${url}${WIRE_PATH}`, SUBPROTOCOL, {
     perMessageDeflate: false,
@@ -51,13 +51,13 @@ export async function connect(
     followRedirects: false,
   });
   const inbox = new Inbox(socket);
-  endWhenSilent(socket, silence);
+  endWhenSilent(socket, silenceMs);
   const abort = () => socket.terminate();
   signal.addEventListener('abort', abort);
   try {
     await waitForOpen(socket);
     const first = await Promise.race([inbox.next(), sleep(HELLO_MS, 'silence' as const, { ref: false })]);
-    if (first === undefined) throw new ConnectionFailed('the connection ended before the agent said hello');
+    if (first === undefined) throw new ConnectionFailed('the connection ended before the hello of the agent');
     if (first === 'silence') throw clientRefusals.agentSilent(url);
     const hello = readHello(first, url, pinned);
     return {
@@ -82,20 +82,20 @@ export async function connect(
   }
 }
 
-function endWhenSilent(socket: WebSocket, silence: number): void {
+function endWhenSilent(socket: WebSocket, silenceMs: number): void {
   const timer = setTimeout(() => {
-    // Who does not listen right now hears nothing.
+    // A paused socket receives nothing, so its silence says nothing about the agent.
     if (socket.isPaused) timer.refresh();
     else socket.terminate();
-  }, silence);
-  const heard = () => timer.refresh();
-  socket.on('open', heard);
-  socket.on('ping', heard);
-  socket.on('message', heard);
+  }, silenceMs);
+  const restart = () => timer.refresh();
+  socket.on('open', restart);
+  socket.on('ping', restart);
+  socket.on('message', restart);
   socket.on('close', () => clearTimeout(timer));
 }
 
-/** Frames in order of arrival, each taken once. */
+/** The received frames in order; each is returned once. */
 class Inbox {
   readonly #socket: WebSocket;
   readonly #frames: string[] = [];
@@ -105,10 +105,10 @@ class Inbox {
   constructor(socket: WebSocket) {
     this.#socket = socket;
     socket.on('message', (data: RawData, isBinary: boolean) => {
-      // An agent never sends binary frames; what does is not one.
+      // An agent never sends binary frames, so this peer is not an agent.
       if (isBinary) return socket.terminate();
       this.#frames.push(String(data));
-      if (this.#frames.length >= ENOUGH_WAITING) socket.pause();
+      if (this.#frames.length >= MAX_UNREAD) socket.pause();
       this.#wake?.();
     });
     socket.on('close', () => {
@@ -130,7 +130,7 @@ class Inbox {
 }
 
 async function waitForOpen(socket: WebSocket): Promise<void> {
-  const answered = new Promise<never>((_, fail) => {
+  const rejected = new Promise<never>((_, fail) => {
     socket.once('unexpected-response', (_request, response) => {
       let body = '';
       response.setEncoding('utf8');
@@ -143,25 +143,25 @@ async function waitForOpen(socket: WebSocket): Promise<void> {
     });
     socket.once('error', error => fail(new ConnectionFailed(error.message)));
   });
-  answered.catch(() => undefined);
-  // Later troubles end the connection, which the reader sees.
+  rejected.catch(() => undefined);
+  // Later errors end the connection, which the reader notices.
   socket.on('error', () => undefined);
-  await Promise.race([once(socket, 'open'), answered]);
+  await Promise.race([once(socket, 'open'), rejected]);
 }
 
-/** An HTTP answer in place of a WebSocket: the agent's own refusal, or somebody else at that port. */
+/** Reads an HTTP answer in place of a WebSocket: the agent's own refusal, or the answer of another program. */
 function readRejection(status: number, body: string, retryAfter: number): Error {
-  let refusal: unknown;
+  let value: unknown;
   try {
-    refusal = JSON.parse(body);
+    value = JSON.parse(body);
   } catch {
-    return new ConnectionFailed(`something else than an agent answers there (HTTP ${status})`, status);
+    return new ConnectionFailed(`the answer does not come from an agent (HTTP ${status})`, status);
   }
-  const read = Refusal.safeParse(refusal);
-  if (!read.success) return new ConnectionFailed(`something else than an agent answers there (HTTP ${status})`, status);
+  const refusal = Refusal.safeParse(value);
+  if (!refusal.success) return new ConnectionFailed(`the answer does not come from an agent (HTTP ${status})`, status);
   if (status === 429)
-    return new ConnectionFailed(read.data.message, status, Number.isFinite(retryAfter) ? retryAfter : 1);
-  return new Refused(read.data);
+    return new ConnectionFailed(refusal.data.message, status, Number.isFinite(retryAfter) ? retryAfter : 1);
+  return new Refused(refusal.data);
 }
 
 function readHello(text: string, url: string, pinned: PublicKey): Hello {
@@ -181,12 +181,12 @@ function readHello(text: string, url: string, pinned: PublicKey): Hello {
   return hello.data;
 }
 
-/** The key that a hello names though the pinned one did not sign it: for the message only. */
+/** The key that a hello names although the pinned key did not sign it. Only for the message. */
 function claimedKey(payload: string, pinned: PublicKey): string {
   try {
     const claimed = readPublicKey(Hello.parse(JSON.parse(Buffer.from(payload, 'base64').toString('utf8'))).publicKey);
-    return sameKey(claimed, pinned) ? 'it claims the same one, but can’t sign with it' : claimed.text;
+    return sameKey(claimed, pinned) ? 'the same key, without a valid signature' : claimed.text;
   } catch {
-    return 'unreadable';
+    return 'an unreadable key';
   }
 }

@@ -43,14 +43,14 @@ const events = LINES.map(
 );
 const digest = events.map(event => encodeEvent(event)).reduce(chainDigest, EMPTY_DIGEST);
 
-type Conversation = (said: {
+type Conversation = (context: {
   socket: WebSocket;
   command: Command;
   round: number;
-  say(frame: object | string): void;
+  send(frame: object | string): void;
 }) => void;
 
-/** A peer that speaks the protocol's words and says what its script wants, connection after connection. */
+/** A peer that speaks the protocol and runs its script on each connection. */
 class Peer {
   readonly server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
   readonly commands: Command[] = [];
@@ -59,7 +59,7 @@ class Peer {
 
   constructor(script: Conversation, key = agentKeys) {
     this.hello = socket => {
-      const said = {
+      const hello = {
         protocol: 1,
         agent: 'whitebox',
         version: '0',
@@ -67,7 +67,7 @@ class Peer {
         publicKey: key.public.text,
       };
       socket.send(
-        JSON.stringify({ type: 'hello', ...signPayload(PAYLOAD_TYPES.hello, Buffer.from(JSON.stringify(said)), key) }),
+        JSON.stringify({ type: 'hello', ...signPayload(PAYLOAD_TYPES.hello, Buffer.from(JSON.stringify(hello)), key) }),
       );
     };
     this.server.on('connection', socket => {
@@ -78,8 +78,8 @@ class Peer {
         const proof = verifySignature(JSON.parse(String(data)), PAYLOAD_TYPES.command, [jobKeys.public]);
         const command = Command.parse(JSON.parse(String(proof?.body)));
         this.commands.push(command);
-        const say = (frame: object | string) => socket.send(typeof frame === 'string' ? frame : JSON.stringify(frame));
-        script({ socket, command, round: this.round, say });
+        const send = (frame: object | string) => socket.send(typeof frame === 'string' ? frame : JSON.stringify(frame));
+        script({ socket, command, round: this.round, send });
       });
     });
   }
@@ -91,7 +91,7 @@ class Peer {
 
 const accepted = { type: 'accepted', run: RUN };
 function receipt(changes: object = {}, key = agentKeys): object {
-  const said = {
+  const content = {
     run: RUN,
     agent: 'whitebox',
     outcome: 'succeeded',
@@ -103,12 +103,12 @@ function receipt(changes: object = {}, key = agentKeys): object {
     finished_at: '',
     ...changes,
   };
-  return { type: 'receipt', ...signPayload(PAYLOAD_TYPES.receipt, Buffer.from(JSON.stringify(said)), key) };
+  return { type: 'receipt', ...signPayload(PAYLOAD_TYPES.receipt, Buffer.from(JSON.stringify(content)), key) };
 }
-const whole: Conversation = ({ say }) => {
-  say(accepted);
-  for (const event of events) say(encodeEvent(event));
-  say(receipt());
+const whole: Conversation = ({ send }) => {
+  send(accepted);
+  for (const event of events) send(encodeEvent(event));
+  send(receipt());
 };
 
 let peers: Peer[] = [];
@@ -131,8 +131,8 @@ const delivery = (url: string, changes: Partial<DeliveryOptions> = {}): Delivery
   key: jobKeys,
   connectTimeout: 300,
   timeout: 20_000,
-  tryEvery: 50,
-  say: () => undefined,
+  retryMs: 50,
+  log: () => undefined,
   ...changes,
 });
 async function collect(to: DeliveryOptions): Promise<{ texts: unknown[]; outcome: string }> {
@@ -155,8 +155,10 @@ describe('a delivery', () => {
     expect(to.commands[0]).toMatchObject({ type: 'run', id: RUN, agent: 'whitebox', challenge: 'challenge-1', origin });
   });
 
-  it('hands on the agent’s refusal', async () => {
-    const to = await peer(({ say }) => say({ type: 'refusal', code: 'stack-not-allowed', message: 'm', remedy: 'r' }));
+  it('throws the agent’s refusal', async () => {
+    const to = await peer(({ send }) =>
+      send({ type: 'refusal', code: 'stack-not-allowed', message: 'm', remedy: 'r' }),
+    );
     expect((await collect(delivery(to.url))).outcome).toBe('stack-not-allowed');
   });
 
@@ -171,43 +173,43 @@ describe('a delivery', () => {
     ['another run', receipt({ run: '99999999-2222-4333-8444-555555555555' })],
     ['other events', receipt({ events_digest: 'f'.repeat(64) })],
     ['more events', receipt({ events: 9 })],
-    ['something else', receipt({ outcome: 'splendid' })],
-  ])('does not believe a receipt of %s', async (_, forged) => {
-    const to = await peer(({ say }) => {
-      say(accepted);
-      for (const event of events) say(encodeEvent(event));
-      say(forged);
+    ['an unknown outcome', receipt({ outcome: 'splendid' })],
+  ])('rejects a receipt with %s', async (_, forged) => {
+    const to = await peer(({ send }) => {
+      send(accepted);
+      for (const event of events) send(encodeEvent(event));
+      send(forged);
     });
     expect((await collect(delivery(to.url))).outcome).toBe('receipt-mismatch');
   });
 
-  it('notices an event that was changed on its way', async () => {
-    const to = await peer(({ say }) => {
-      say(accepted);
-      for (const event of events) say(String(encodeEvent(event)).replace('two', 'zwei'));
-      say(receipt());
+  it('rejects the receipt if an event was changed in transit', async () => {
+    const to = await peer(({ send }) => {
+      send(accepted);
+      for (const event of events) send(String(encodeEvent(event)).replace('two', 'zwei'));
+      send(receipt());
     });
     expect((await collect(delivery(to.url))).outcome).toBe('receipt-mismatch');
   });
 
-  it('shows an event that it does not know', async () => {
-    const strange = [{ type: 'event', n: 1, at: 't', kind: 'weather', sky: 'blue' }];
-    const to = await peer(({ say }) => {
-      say(accepted);
-      for (const event of strange) say(event);
-      say(receipt({ events: 1, events_digest: chainDigest(EMPTY_DIGEST, JSON.stringify(strange[0])) }));
+  it('yields an event of an unknown kind', async () => {
+    const unknown = [{ type: 'event', n: 1, at: 't', kind: 'weather', sky: 'blue' }];
+    const to = await peer(({ send }) => {
+      send(accepted);
+      for (const event of unknown) send(event);
+      send(receipt({ events: 1, events_digest: chainDigest(EMPTY_DIGEST, JSON.stringify(unknown[0])) }));
     });
     expect(await collect(delivery(to.url))).toEqual({ texts: ['weather'], outcome: 'succeeded' });
   });
 });
 
-describe('a connection that breaks', () => {
-  it('in the middle: comes back to the next event, none missing, none twice', async () => {
-    const to = await peer(({ socket, command, round, say }) => {
-      say(accepted);
+describe('a delivery over a broken connection', () => {
+  it('continues with the next event, none missing and none twice, if the connection breaks during the run', async () => {
+    const to = await peer(({ socket, command, round, send }) => {
+      send(accepted);
       const after = command.type === 'follow' ? command.after : 0;
-      for (const event of events.slice(after, round + after)) say(encodeEvent(event));
-      if (after + round >= events.length) say(receipt());
+      for (const event of events.slice(after, round + after)) send(encodeEvent(event));
+      if (after + round >= events.length) send(receipt());
       else setTimeout(() => socket.terminate(), 20);
     });
     expect(await collect(delivery(to.url))).toEqual({ texts: LINES, outcome: 'succeeded' });
@@ -217,7 +219,7 @@ describe('a connection that breaks', () => {
     expect(new Set(to.commands.map(({ challenge }) => challenge)).size).toBe(3);
   });
 
-  it('before the answer: the same command is sent again, under a new challenge', async () => {
+  it('sends the same command again under a new challenge if the connection breaks before the answer', async () => {
     const to = await peer(conversation =>
       conversation.round === 1 ? conversation.socket.terminate() : whole(conversation),
     );
@@ -227,117 +229,117 @@ describe('a connection that breaks', () => {
     expect(second.challenge).not.toBe(first.challenge);
   });
 
-  it('an agent that repeats events or leaves some out is asked again', async () => {
-    const to = await peer(({ round, say, command }) => {
-      say(accepted);
+  it('reconnects to an agent that repeats events or leaves some out', async () => {
+    const to = await peer(({ round, send, command }) => {
+      send(accepted);
       if (round === 1) {
-        for (const index of [0, 1, 1, 0, 3]) say(encodeEvent(events[index] as Event));
+        for (const index of [0, 1, 1, 0, 3]) send(encodeEvent(events[index] as Event));
         return;
       }
-      for (const event of events.slice(command.type === 'follow' ? command.after : 0)) say(encodeEvent(event));
-      say(receipt());
+      for (const event of events.slice(command.type === 'follow' ? command.after : 0)) send(encodeEvent(event));
+      send(receipt());
     });
     expect(await collect(delivery(to.url))).toEqual({ texts: LINES, outcome: 'succeeded' });
   });
 
   it.each<[string, Conversation]>([
-    ['garbage', ({ say }) => say('{{{')],
+    ['garbage', ({ send }) => send('{{{')],
     ['a binary frame', ({ socket }) => socket.send(Buffer.from([1, 2, 3]))],
-    ['17 MiB', ({ say }) => say('x'.repeat(17 * 1024 * 1024))],
-  ])('on %s: as if it had broken', async (_, nonsense) => {
-    const to = await peer(conversation => (conversation.round === 1 ? nonsense(conversation) : whole(conversation)));
+    ['17 MiB', ({ send }) => send('x'.repeat(17 * 1024 * 1024))],
+  ])('reconnects after %s', async (_, invalid) => {
+    const to = await peer(conversation => (conversation.round === 1 ? invalid(conversation) : whole(conversation)));
     expect((await collect(delivery(to.url))).outcome).toBe('succeeded');
     expect(to.round).toBe(2);
   });
 
-  it('half-open, so that nobody says so: is given up after a silence, but not while the agent pings', async () => {
+  it('gives up a half-open connection after a silence, but not while the agent pings', async () => {
     const to = await peer(conversation => {
-      const { round, say, socket } = conversation;
-      if (round > 1) return whole({ ...conversation, say: frame => say(frame) });
-      say(accepted);
-      say(encodeEvent(events[0] as Event));
+      const { round, send, socket } = conversation;
+      if (round > 1) return whole({ ...conversation, send: frame => send(frame) });
+      send(accepted);
+      send(encodeEvent(events[0] as Event));
       let pings = 0;
       const pinging = setInterval(() => {
         socket.ping();
         if (++pings < 8) return;
         clearInterval(pinging);
-        // From here on it is as if the cable hung in the air: the rest is said to nobody.
-        say(encodeEvent(events[1] as Event));
+        // From here on the connection is half-open: no further event is sent.
+        send(encodeEvent(events[1] as Event));
       }, 100);
     });
-    expect(await collect(delivery(to.url, { silence: 400 }))).toEqual({ texts: LINES, outcome: 'succeeded' });
+    expect(await collect(delivery(to.url, { silenceMs: 400 }))).toEqual({ texts: LINES, outcome: 'succeeded' });
     expect(to.commands.map(command => (command.type === 'follow' ? command.after : command.type))).toEqual(['run', 2]);
   });
 
-  it('for good: ends when the time is over, and says that the run goes on', async () => {
-    const to = await peer(({ say, socket }) => {
-      say(accepted);
+  it('ends at its time limit if the connection stays broken, and reports that the run continues', async () => {
+    const to = await peer(({ send, socket }) => {
+      send(accepted);
       setTimeout(() => socket.terminate(), 10);
     });
     expect((await collect(delivery(to.url, { timeout: 900 }))).outcome).toBe('timeout');
   });
 });
 
-describe('an agent that is not there', () => {
-  it('is tried for a while, then diagnosed', async () => {
-    const said: string[] = [];
+describe('a delivery without a usable agent', () => {
+  it('is tried several times before the diagnosis', async () => {
+    const lines: string[] = [];
     const to = await peer(whole);
     const { url } = to;
     to.server.close();
-    expect((await collect(delivery(url, { say: line => said.push(line) }))).outcome).toBe('agent-unreachable');
-    expect(said.length).toBeGreaterThan(1);
+    expect((await collect(delivery(url, { log: line => lines.push(line) }))).outcome).toBe('agent-unreachable');
+    expect(lines.length).toBeGreaterThan(1);
   });
 
-  it('but something that never says hello, is told apart', async () => {
+  it('is refused as agent-silent if the program there never sends a hello', async () => {
     const to = await peer(whole);
     to.hello = socket => socket.send('hello, I am a chat server');
     expect((await collect(delivery(to.url))).outcome).toBe('agent-silent');
   });
 
-  it('of another protocol version, is told apart', async () => {
+  it('is refused for another version of the protocol', async () => {
     const to = await peer(whole);
-    const said = { protocol: 9, agent: 'whitebox', version: '9', challenge: 'c', publicKey: agentKeys.public.text };
+    const hello = { protocol: 9, agent: 'whitebox', version: '9', challenge: 'c', publicKey: agentKeys.public.text };
     to.hello = socket =>
       socket.send(
         JSON.stringify({
           type: 'hello',
-          ...signPayload(PAYLOAD_TYPES.hello, Buffer.from(JSON.stringify(said)), agentKeys),
+          ...signPayload(PAYLOAD_TYPES.hello, Buffer.from(JSON.stringify(hello)), agentKeys),
         }),
       );
     expect((await collect(delivery(to.url))).outcome).toBe('protocol-unsupported');
   });
 });
 
-describe('a cancel', () => {
-  it('is signed, names the run, and hears whether the agent takes it', async () => {
-    const to = await peer(({ say }) => say(accepted));
+describe('a cancel command', () => {
+  it('is signed, names the run, and returns whether the agent accepted it', async () => {
+    const to = await peer(({ send }) => send(accepted));
     expect(await cancelRun(RUN, task, delivery(to.url), 2_000)).toBe(true);
     expect(to.commands).toEqual([expect.objectContaining({ type: 'cancel', run: RUN, agent: 'whitebox' })]);
-    const other = await peer(({ say }) => say({ type: 'refusal', code: 'run-ended', message: 'm', remedy: 'r' }));
+    const other = await peer(({ send }) => send({ type: 'refusal', code: 'run-ended', message: 'm', remedy: 'r' }));
     await expect(cancelRun(RUN, task, delivery(other.url), 2_000)).rejects.toMatchObject({ code: 'run-ended' });
   });
 
-  it('comes back until it is heard, and gives up in time', async () => {
-    const to = await peer(({ round, say, socket }) => (round === 1 ? socket.terminate() : say(accepted)));
+  it('is repeated until the agent accepts it or the time limit is over', async () => {
+    const to = await peer(({ round, send, socket }) => (round === 1 ? socket.terminate() : send(accepted)));
     expect(await cancelRun(RUN, task, delivery(to.url), 2_000)).toBe(true);
     expect(await cancelRun(RUN, task, delivery('ws://127.0.0.1:1'), 300)).toBe(false);
   });
 });
 
-it('a slow reader makes the agent wait, not the memory grow', async () => {
+it('makes the agent wait for a slow reader, so that memory does not grow', async () => {
   const FRAMES = 600;
   const text = 'x'.repeat(64 * 1024);
   let sent = 0;
   let chain = EMPTY_DIGEST;
-  const to = await peer(async ({ socket, say }) => {
-    say(accepted);
+  const to = await peer(async ({ socket, send }) => {
+    send(accepted);
     for (let n = 1; n <= FRAMES; n++) {
       const frame = encodeEvent({ type: 'event', n, at: 't', kind: 'output', document: 1, step: 's', text });
       chain = chainDigest(chain, frame);
       await new Promise(flushed => socket.send(frame, flushed));
       sent = n;
     }
-    say(receipt({ events: FRAMES, events_digest: chain }));
+    send(receipt({ events: FRAMES, events_digest: chain }));
   });
   const work = deliver(task, delivery(to.url));
   for (let n = 0; n < 5; n++) await work.next();
@@ -348,7 +350,7 @@ it('a slow reader makes the agent wait, not the memory grow', async () => {
   expect(next.value.outcome).toBe('succeeded');
 });
 
-it('coming back after the job was killed tells how the run ended', async () => {
+it('returns the receipt of a run to a job that follows it again after it was killed', async () => {
   const to = await peer(whole);
   expect((await rejoinRun(RUN, task, delivery(to.url), 2000))?.outcome).toBe('succeeded');
   expect(to.commands[0]).toMatchObject({ type: 'follow', run: RUN, after: 0 });

@@ -12,73 +12,73 @@ import { type AgentConnection, ConnectionFailed, connect } from './connect.ts';
 import { diagnose } from './diagnose.ts';
 import { clientRefusals } from './refusals.ts';
 
-/** An agent as its caller names it: where it is, and the key that its hello and receipts must bear. */
+/** The address of an agent, and the key that must sign its hello and receipts. */
 export interface AgentAddress {
   url: string;
   key: PublicKey;
-  /** By which fleets are chosen. */
+  /** Tags that select fleets. */
   tags?: string[];
 }
 
-/** To whom, by which right, and with how much patience something is delivered. */
+/** Recipient, credentials and time limits of a delivery. */
 export interface DeliveryOptions {
   agent: AgentAddress;
-  /** What signs commands, and what asks GitHub for a token for an audience; at least one of them. */
+  /** The key that signs commands, and the function that requests a GitHub token for an audience; at least one of them. */
   key?: SecretKey | undefined;
   idToken?: ((audience: string) => Promise<string>) | undefined;
-  /** Milliseconds: for the first connection, and for the whole. */
+  /** Time limits in milliseconds: of the first connection, and of the whole delivery. */
   connectTimeout: number;
   timeout: number;
-  /** Tells a person what the connection does. */
-  say: (line: string) => void;
+  /** Logs a line about the state of the connection. */
+  log: (line: string) => void;
   onAccepted?: (run: string, agent: string) => void;
-  tryEvery?: number;
-  /** Milliseconds after which an agent that is not heard is gone. */
-  silence?: number;
+  retryMs?: number;
+  /** Silence in milliseconds after which a connection is considered lost. */
+  silenceMs?: number;
 }
 
-const MAX_TRIES = 10;
+const MAX_ATTEMPTS = 10;
 const RETRY_MS = 3_000;
-/** How long to wait before coming back to a run, and the most that this grows to. */
+/** The first pause before reconnecting to a run, and its upper limit. */
 const RECONNECT_MS = 250;
 const MAX_RECONNECT_MS = 10_000;
 
 /**
- * Sends a task to an agent and yields the run's events in order, none missing and none twice, over as many connections as
- * it takes. Returns the receipt once it is proved: by the agent's key, the number of events and their digest. Throws
- * `Refused`, also the agent's own.
+ * Sends a task to an agent and yields the run's events in order, none missing and none twice, also over several
+ * connections. Returns the receipt after checking its signature, the number of events and their digest. Throws `Refused`,
+ * also the agent's own.
  */
 export async function* deliver(
   task: CommandTask | FollowRequest,
   delivery: DeliveryOptions,
 ): AsyncGenerator<AnyEvent, Receipt> {
-  const over = AbortSignal.timeout(delivery.timeout);
+  const deadline = AbortSignal.timeout(delivery.timeout);
   const position: StreamPosition = { run: 'follow' in task ? task.follow : undefined, last: 0, digest: EMPTY_DIGEST };
-  let link: AgentConnection | undefined = await connectWithRetries(delivery, over);
+  let connection: AgentConnection | undefined = await connectWithRetries(delivery, deadline);
   for (let pause = RECONNECT_MS; ; pause = Math.min(pause * 2, MAX_RECONNECT_MS)) {
-    if (link) {
+    if (connection) {
       const before = position.last;
-      await sendTask(link, task, position, delivery);
-      const receipt = yield* readConnection(link, position, delivery);
+      await sendTask(connection, task, position, delivery);
+      const receipt = yield* readConnection(connection, position, delivery);
       if (receipt) return receipt;
       if (position.last > before) pause = RECONNECT_MS;
     }
-    if (over.aborted) throw clientRefusals.timedOut(position.run, delivery.timeout / 60_000);
-    delivery.say(
-      `connection lost; coming back${position.run ? ` to run ${position.run} after event ${position.last}` : ''}`,
+    if (deadline.aborted) throw clientRefusals.timedOut(position.run, delivery.timeout / 60_000);
+    delivery.log(
+      `connection lost; reconnecting${position.run ? ` to run ${position.run} after event ${position.last}` : ''}`,
     );
-    await sleep(pause * (0.75 + Math.random() / 2), undefined, { signal: over }).catch(() => undefined);
-    link = await tryConnect(delivery, over);
+    await sleep(pause * (0.75 + Math.random() / 2), undefined, { signal: deadline }).catch(() => undefined);
+    connection = await tryConnect(delivery, deadline);
   }
 }
 
-/** In place of a task: a run that somebody has begun is followed from its first event. */
+/** Follows an existing run from its first event, in place of sending a task. */
 export interface FollowRequest {
   follow: string;
   origin: CommandTask['origin'];
 }
 
-/** What has been told so far. `run` is known once the agent has accepted. */
+/** The position in the event stream. `run` is known after the agent has accepted the command. */
 interface StreamPosition {
   run: string | undefined;
   last: number;
@@ -86,12 +86,12 @@ interface StreamPosition {
 }
 
 function sendTask(
-  link: AgentConnection,
+  connection: AgentConnection,
   task: CommandTask | FollowRequest,
   position: StreamPosition,
   credentials: Credentials,
 ): Promise<void> {
-  return sendSigned(link, credentials, binding =>
+  return sendSigned(connection, credentials, binding =>
     position.run === undefined && !('follow' in task)
       ? buildCommand(task, binding)
       : buildFollow(position.run ?? '', position.last, randomUUID(), task.origin, binding),
@@ -100,7 +100,7 @@ function sendTask(
 
 type Credentials = Pick<DeliveryOptions, 'key' | 'idToken'>;
 
-/** Signs what `build` makes of the agent's hello, and sends it. */
+/** Signs and sends the command that `build` creates for the agent's hello. */
 export async function sendSigned(
   { hello, send }: AgentConnection,
   { key, idToken }: Credentials,
@@ -113,24 +113,24 @@ export async function sendSigned(
   send(JSON.stringify({ type: 'signed', ...signed, ...(oidc === undefined ? {} : { oidc }) }));
 }
 
-/** Reads one connection to its end. Returns the receipt, or undefined where the connection ended before it. */
+/** Reads one connection to its end. Returns the receipt, or undefined if the connection ended before it. */
 async function* readConnection(
-  link: AgentConnection,
+  connection: AgentConnection,
   position: StreamPosition,
   delivery: DeliveryOptions,
 ): AsyncGenerator<AnyEvent, Receipt | undefined> {
   try {
-    for await (const text of link.frames()) {
+    for await (const text of connection.frames()) {
       const frame = parseAgentFrame(text);
       switch (frame?.type) {
         case 'accepted':
-          if (position.run === undefined) delivery.onAccepted?.(frame.run, link.hello.agent);
+          if (position.run === undefined) delivery.onAccepted?.(frame.run, connection.hello.agent);
           position.run = frame.run;
           break;
         case 'refusal':
           throw new Refused({ code: frame.code, message: frame.message, remedy: frame.remedy });
         case 'event':
-          // What was told already comes again where an agent does not know how far we are.
+          // An agent that does not know our position repeats events.
           if (frame.n <= position.last) break;
           if (frame.n !== position.last + 1) return undefined;
           position.last = frame.n;
@@ -145,11 +145,11 @@ async function* readConnection(
     }
     return undefined;
   } finally {
-    link.close();
+    connection.close();
   }
 }
 
-/** What the agent sent; undefined where that is nothing this side knows. */
+/** Parses a frame of an agent; undefined if its type is not known or it is not valid. */
 export function parseAgentFrame(text: string): AgentFrame | undefined {
   try {
     return AgentFrame.safeParse(decodeFrame(text)).data;
@@ -158,7 +158,7 @@ export function parseAgentFrame(text: string): AgentFrame | undefined {
   }
 }
 
-/** The receipt, where the pinned key signed it and it speaks of exactly what was told. Throws `Refused` `receipt-mismatch`. */
+/** Returns the receipt if the pinned key signed it and it covers exactly the received events. Throws `Refused` `receipt-mismatch`. */
 function verifyReceipt(frame: unknown, position: StreamPosition, agent: AgentAddress): Receipt {
   const proof = verifySignature(ReceiptFrame.parse(frame), PAYLOAD_TYPES.receipt, [agent.key]);
   if (!proof) throw clientRefusals.receiptMismatch('another key than the pinned one signed it');
@@ -167,37 +167,37 @@ function verifyReceipt(frame: unknown, position: StreamPosition, agent: AgentAdd
   const { run, events, events_digest } = receipt.data;
   if (run !== position.run) throw clientRefusals.receiptMismatch(`it is about the run ${run}`);
   if (events !== position.last)
-    throw clientRefusals.receiptMismatch(`it counts ${events} events, ${position.last} were told`);
+    throw clientRefusals.receiptMismatch(`it counts ${events} events, but ${position.last} were received`);
   if (events_digest !== position.digest) throw clientRefusals.receiptMismatch('the digest of the events differs');
   return receipt.data;
 }
 
-/** Tries until the time for connecting is over; then says why it does not work. */
-export async function connectWithRetries(delivery: DeliveryOptions, over: AbortSignal): Promise<AgentConnection> {
+/** Tries to connect until the time limit. Then throws a refusal with a diagnosis. */
+export async function connectWithRetries(delivery: DeliveryOptions, deadline: AbortSignal): Promise<AgentConnection> {
   const { url, key } = delivery.agent;
-  const deadline = Date.now() + delivery.connectTimeout;
-  const tryEvery = delivery.tryEvery ?? RETRY_MS;
-  for (let tries = 1; ; tries++) {
-    const began = Date.now();
+  const lastStart = Date.now() + delivery.connectTimeout;
+  const retryMs = delivery.retryMs ?? RETRY_MS;
+  for (let attempts = 1; ; attempts++) {
+    const started = Date.now();
     try {
-      return await connect(url, key, over, delivery.silence);
+      return await connect(url, key, deadline, delivery.silenceMs);
     } catch (error) {
       if (!(error instanceof ConnectionFailed)) throw error;
       const pause =
-        error.retryAfter === undefined ? Math.max(0, tryEvery - (Date.now() - began)) : error.retryAfter * 1000;
-      if (tries >= MAX_TRIES || Date.now() + pause > deadline || over.aborted) {
+        error.retryAfter === undefined ? Math.max(0, retryMs - (Date.now() - started)) : error.retryAfter * 1000;
+      if (attempts >= MAX_ATTEMPTS || Date.now() + pause > lastStart || deadline.aborted) {
         throw clientRefusals.agentUnreachable(url, await diagnose(url, error));
       }
-      delivery.say(`try ${tries}: ${error.message}; again in ${Math.ceil(pause / 1000)} s`);
-      await sleep(pause, undefined, { signal: over }).catch(() => undefined);
+      delivery.log(`attempt ${attempts}: ${error.message}; next attempt in ${Math.ceil(pause / 1000)} s`);
+      await sleep(pause, undefined, { signal: deadline }).catch(() => undefined);
     }
   }
 }
 
-/** Undefined where the agent can't be reached right now: a run goes on without us. */
-async function tryConnect(delivery: DeliveryOptions, over: AbortSignal): Promise<AgentConnection | undefined> {
+/** Connects once. Returns undefined if the agent is not reachable now: the run continues without this client. */
+async function tryConnect(delivery: DeliveryOptions, deadline: AbortSignal): Promise<AgentConnection | undefined> {
   try {
-    return await connect(delivery.agent.url, delivery.agent.key, over, delivery.silence);
+    return await connect(delivery.agent.url, delivery.agent.key, deadline, delivery.silenceMs);
   } catch (error) {
     if (error instanceof ConnectionFailed) return undefined;
     throw error;
@@ -205,58 +205,60 @@ async function tryConnect(delivery: DeliveryOptions, over: AbortSignal): Promise
 }
 
 /**
- * Comes back to a run from its first event, shows nothing, and returns its proved receipt; undefined where that can't be
- * had before `patience` is over (milliseconds).
+ * Follows a run again from its first event without showing it. Returns the checked receipt, or undefined if it does not
+ * arrive within `timeoutMs`.
  */
 export async function rejoinRun(
   run: string,
   task: Pick<CommandTask, 'origin'>,
   delivery: DeliveryOptions,
-  patience: number,
+  timeoutMs: number,
 ): Promise<Receipt | undefined> {
-  const over = AbortSignal.timeout(patience);
+  const deadline = AbortSignal.timeout(timeoutMs);
   const position: StreamPosition = { run, last: 0, digest: EMPTY_DIGEST };
-  while (!over.aborted) {
-    const link = await tryConnect(delivery, over);
-    if (link) {
-      await sendSigned(link, delivery, binding => buildFollow(run, position.last, randomUUID(), task.origin, binding));
-      const events = readConnection(link, position, delivery);
+  while (!deadline.aborted) {
+    const connection = await tryConnect(delivery, deadline);
+    if (connection) {
+      await sendSigned(connection, delivery, binding =>
+        buildFollow(run, position.last, randomUUID(), task.origin, binding),
+      );
+      const events = readConnection(connection, position, delivery);
       let next = await events.next();
       while (!next.done) next = await events.next();
       if (next.value) return next.value;
     }
-    await sleep(RECONNECT_MS, undefined, { signal: over }).catch(() => undefined);
+    await sleep(RECONNECT_MS, undefined, { signal: deadline }).catch(() => undefined);
   }
   return undefined;
 }
 
 /**
- * Asks the agent to end a run, within `patience` milliseconds. Returns whether it took that. Throws `Refused`, the agent's
- * own: `run-unknown`, `run-ended`.
+ * Asks the agent to cancel a run, within `timeoutMs`. Returns true if the agent accepted. Throws the agent's own `Refused`:
+ * `run-unknown`, `run-ended`.
  */
 export async function cancelRun(
   run: string,
   { origin }: Pick<CommandTask, 'origin'>,
   delivery: DeliveryOptions,
-  patience: number,
+  timeoutMs: number,
 ): Promise<boolean> {
-  const over = AbortSignal.timeout(patience);
-  while (!over.aborted) {
-    const link = await tryConnect(delivery, over);
-    if (link) {
-      await sendSigned(link, delivery, binding => buildCancel(run, randomUUID(), origin, binding));
+  const deadline = AbortSignal.timeout(timeoutMs);
+  while (!deadline.aborted) {
+    const connection = await tryConnect(delivery, deadline);
+    if (connection) {
+      await sendSigned(connection, delivery, binding => buildCancel(run, randomUUID(), origin, binding));
       try {
-        for await (const text of link.frames()) {
+        for await (const text of connection.frames()) {
           const frame = parseAgentFrame(text);
           if (frame?.type === 'accepted') return true;
           if (frame?.type === 'refusal')
             throw new Refused({ code: frame.code, message: frame.message, remedy: frame.remedy });
         }
       } finally {
-        link.close();
+        connection.close();
       }
     }
-    await sleep(RECONNECT_MS, undefined, { signal: over }).catch(() => undefined);
+    await sleep(RECONNECT_MS, undefined, { signal: deadline }).catch(() => undefined);
   }
   return false;
 }

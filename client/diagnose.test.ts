@@ -16,56 +16,59 @@ afterEach(() => {
   for (const dir of dirs.splice(0)) rmSync(dir, { recursive: true });
 });
 
-/** A program "tailscale" that answers as given. */
-function tailscale(status: string, ping: { says: string; code: number }): void {
+/** Puts a program "tailscale" with fixed answers on PATH. */
+function tailscale(status: string, ping: { output: string; code: number }): void {
   const dir = mkdtempSync(join(tmpdir(), 'chatops-tailscale-'));
   dirs.push(dir);
-  const script = `#!${process.execPath}\nif (process.argv[2] === 'status') console.log(${JSON.stringify(status)});\nelse { console.log(${JSON.stringify(ping.says)}); process.exit(${ping.code}); }\n`;
+  const script = `#!${process.execPath}\nif (process.argv[2] === 'status') console.log(${JSON.stringify(status)});\nelse { console.log(${JSON.stringify(ping.output)}); process.exit(${ping.code}); }\n`;
   writeFileSync(join(dir, 'tailscale'), script);
   chmodSync(join(dir, 'tailscale'), 0o755);
   process.env.PATH = `${dir}:${path}`;
 }
 
-describe('the diagnosis of an agent that can’t be reached', () => {
-  it('a name that does not resolve', async () => {
+describe('the diagnosis of an unreachable agent', () => {
+  it('names a host name that does not resolve', async () => {
     const text = await diagnose('ws://whitebox.invalid:8000', new ConnectionFailed('x'));
     expect(text).toContain('✗ the name whitebox.invalid does not resolve');
     expect(text).toContain('MagicDNS');
   });
 
-  it('a port that nobody listens on', async () => {
+  it('names a port without a listening program', async () => {
     const text = await diagnose(`ws://127.0.0.1:${await freePort()}`, new ConnectionFailed('x'));
     expect(text).toContain('✓ the name 127.0.0.1');
     expect(text).toContain('refuses connections');
     expect(text).toContain('systemctl status chatops-agent');
   });
 
-  it('something else that listens there', async () => {
+  it('names a port on which another program listens', async () => {
     const server = createServer((_, response) => response.end('hi')).listen(0, '127.0.0.1');
     await once(server, 'listening');
     const url = `ws://127.0.0.1:${(server.address() as AddressInfo).port}`;
     expect(
-      await diagnose(url, new ConnectionFailed('something else than an agent answers there (HTTP 200)', 200)),
-    ).toContain('not as an agent does');
+      await diagnose(url, new ConnectionFailed('the answer does not come from an agent (HTTP 200)', 200)),
+    ).toContain('not as an agent: the answer');
     expect(await diagnose(url, new ConnectionFailed('socket hang up'))).toContain('is open');
     server.close();
   });
 
-  it('a tailnet that is not up', async () => {
-    tailscale('{"BackendState":"NeedsLogin"}', { says: '', code: 1 });
+  it('names a tailnet that is not running', async () => {
+    tailscale('{"BackendState":"NeedsLogin"}', { output: '', code: 1 });
     expect(await diagnose('ws://127.0.0.1:1', new ConnectionFailed('x'))).toContain('tailscale is NeedsLogin');
   });
 
-  it('a tailnet on which the host does not answer, or does', async () => {
-    tailscale('{"BackendState":"Running"}', { says: 'no matching peer', code: 1 });
+  it('names the result of a tailscale ping', async () => {
+    tailscale('{"BackendState":"Running"}', { output: 'no matching peer', code: 1 });
     expect(await diagnose('ws://127.0.0.1:1', new ConnectionFailed('x'))).toContain(
       '✗ tailscale ping fails: no matching peer',
     );
-    tailscale('{"BackendState":"Running"}', { says: 'pong from whitebox (100.64.0.7) via DERP(fra) in 34ms', code: 0 });
+    tailscale('{"BackendState":"Running"}', {
+      output: 'pong from whitebox (100.64.0.7) via DERP(fra) in 34ms',
+      code: 0,
+    });
     expect(await diagnose('ws://127.0.0.1:1', new ConnectionFailed('x'))).toContain('✓ tailscale ping: pong');
   });
 
-  it('no tailscale at all', async () => {
+  it('notes that tailscale is not installed', async () => {
     process.env.PATH = '/nonexistent';
     expect(await diagnose('ws://127.0.0.1:1', new ConnectionFailed('x'))).toContain('tailscale is not installed');
   });

@@ -6,7 +6,7 @@ import type { ConnectionFailed } from './connect.ts';
 const PORT_MS = 3_000;
 const TAILSCALE_MS = 8_000;
 
-/** Why an agent can't be reached, step by step: the name, the port, the tailnet. Lines that begin with ✓, ✗ or –. */
+/** Checks step by step why an agent is not reachable: the name, the port, the tailnet. Returns lines that begin with ✓, ✗ or –. */
 export async function diagnose(url: string, error: ConnectionFailed): Promise<string> {
   const { hostname, port, protocol } = new URL(url);
   const host = hostname.replace(/^\[|\]$/g, '');
@@ -21,12 +21,12 @@ export async function diagnose(url: string, error: ConnectionFailed): Promise<st
 
 async function checkName(host: string): Promise<string[]> {
   try {
-    const found = await lookup(host, { all: true });
-    return [`✓ the name ${host} resolves to ${found.map(({ address }) => address).join(', ')}`];
+    const addresses = await lookup(host, { all: true });
+    return [`✓ the name ${host} resolves to ${addresses.map(({ address }) => address).join(', ')}`];
   } catch {
     return [
       `✗ the name ${host} does not resolve.`,
-      '    Is the runner on the tailnet (tailscale/github-action before this step), and MagicDNS on? Otherwise write the 100.x.y.z address.',
+      '    Check that the runner is on the tailnet (tailscale/github-action before this step) and that MagicDNS is on, or write the 100.x.y.z address.',
     ];
   }
 }
@@ -34,10 +34,10 @@ async function checkName(host: string): Promise<string[]> {
 async function checkPort(host: string, port: number, error: ConnectionFailed): Promise<string[]> {
   if (error.status !== undefined) {
     return [
-      `✗ port ${port} answers, but not as an agent does: ${error.message}`,
+      `✗ port ${port} answers, but not as an agent: ${error.message}`,
       error.status === 429
         ? '    Wait, or raise rate_limit in agent.yaml.'
-        : '    Check the port in the input "agent", and "listen" in agent.yaml.',
+        : '    Check the port in the input "agent" and "listen" in agent.yaml.',
     ];
   }
   const code = await new Promise<string>(done => {
@@ -50,33 +50,33 @@ async function checkPort(host: string, port: number, error: ConnectionFailed): P
     case 'open':
       return [
         `✓ port ${port} is open`,
-        `✗ the WebSocket does not come about: ${error.message}`,
-        '    Is it the agent that listens there, and do ws:// and wss:// fit?',
+        `✗ the WebSocket connection fails: ${error.message}`,
+        '    Check that the agent listens on this port, and that ws:// or wss:// matches its configuration.',
       ];
     case 'ENOTFOUND':
     case 'EAI_AGAIN':
-      return [`– port ${port} was not tried: there is no address`];
+      return [`– port ${port} was not checked: the name has no address`];
     case 'ECONNREFUSED':
       return [
         `✗ port ${port} refuses connections.`,
-        '    Is the agent running ("systemctl status chatops-agent"), and does "listen" in agent.yaml name this address and port?',
+        '    Check that the agent is running ("systemctl status chatops-agent") and that "listen" in agent.yaml has this address and port.',
       ];
     case 'ETIMEDOUT':
     case 'EHOSTUNREACH':
     case 'ENETUNREACH':
       return [
         `✗ port ${port} does not answer (${code}).`,
-        '    Is the host up and on the tailnet, and do the tailnet’s access rules let this runner’s tag reach the port?',
+        '    Check that the host is on the tailnet, and that the access rules of the tailnet permit the tag of this runner to reach the port.',
       ];
     default:
       return [`✗ port ${port}: ${code}`];
   }
 }
 
-/** What the tailscale program says, where it is there. */
+/** Asks the tailscale program, if it is installed. */
 async function checkTailscale(host: string): Promise<string[]> {
   const status = await runProgram('tailscale', ['status', '--json']);
-  if (status === undefined) return ['– tailscale is not installed here: nothing to ask'];
+  if (status === undefined) return ['– tailscale is not installed here: not checked'];
   let state: string | undefined;
   try {
     state = String((JSON.parse(status.out) as { BackendState?: unknown }).BackendState);
@@ -97,11 +97,11 @@ async function checkTailscale(host: string): Promise<string[]> {
   return [
     '✓ tailscale is running',
     `✗ tailscale ping fails: ${firstLine(ping?.out || ping?.err || 'no answer')}`,
-    '    Is the host’s tailscale up? Right after joining, a tailnet needs some seconds: raise connect-timeout.',
+    '    Check that tailscale is running on the host. A tailnet needs some seconds after joining: raise connect-timeout.',
   ];
 }
 
-/** Undefined where there is no such program. */
+/** Runs a program. Returns undefined if it is not installed. */
 function runProgram(program: string, args: string[]): Promise<{ code: number; out: string; err: string } | undefined> {
   return new Promise(done => {
     execFile(program, args, { timeout: TAILSCALE_MS, maxBuffer: 8 * 1024 * 1024 }, (error, out, err) => {

@@ -5,48 +5,50 @@ function createRefused(code: string, message: string, remedy: string): Refused {
   return new Refused(refusal);
 }
 
-/** Every way in which a conversation with an agent ends without a run, or without its proved receipt. */
+/** The refusals that end a conversation with an agent without a run, or without its checked receipt. */
 export const clientRefusals = {
   agentUnreachable: (url: string, diagnosis: string) =>
     createRefused(
       'agent-unreachable',
-      `The agent at ${url} can't be reached.\n${diagnosis}`,
+      `The agent at ${url} is not reachable.\n${diagnosis}`,
       'Follow the diagnosis from its first ✗.',
     ),
   agentSilent: (url: string) =>
     createRefused(
       'agent-silent',
-      `What answers at ${url} did not say hello as an agent does.`,
-      'Check that the input "agent" names the agent’s address and port.',
+      `The program at ${url} is not an agent: it did not send the hello of an agent.`,
+      'Check that the input "agent" has the address and port of the agent.',
     ),
-  agentKeyMismatch: (url: string, pinned: string, said: string) =>
+  agentKeyMismatch: (url: string, pinned: string, claimed: string) =>
     createRefused(
       'agent-key-mismatch',
-      `The agent at ${url} has another key (${said}) than the pinned one (${pinned}). Nothing was sent to it.`,
-      'If the agent was set up anew, put the key that it prints at its start into "agent-key". Otherwise somebody else answers there.',
+      `The agent at ${url} does not have the pinned key. Pinned is ${pinned}, the agent presents ${claimed}. Nothing was sent to it.`,
+      'If the agent was set up again, put the key that it prints at its start into "agent-key". Otherwise find out which program answers at this address.',
     ),
   protocolUnsupported: (url: string, protocol: number) =>
     createRefused(
       'protocol-unsupported',
-      `The agent at ${url} speaks version ${protocol} of the protocol.`,
+      `The agent at ${url} is not compatible: it speaks version ${protocol} of the protocol.`,
       'Use an action and an agent of the same major version.',
     ),
   timedOut: (run: string | undefined, minutes: number) =>
     createRefused(
       'timeout',
-      `There was no end within ${minutes} minutes.${run ? ` The run ${run} goes on at the host.` : ''}`,
-      'Give the input "timeout" more time, or look at the host.',
+      run
+        ? `The run ${run} did not finish within ${minutes} minutes. It continues on the host.`
+        : `The agent did not answer within ${minutes} minutes.`,
+      'Raise the input "timeout", or look at the host.',
     ),
-  receiptMismatch: (why: string) =>
+  receiptMismatch: (cause: string) =>
     createRefused(
       'receipt-mismatch',
-      `The agent's receipt does not prove what was shown: ${why}.`,
-      'Don’t trust this log. Look at the host and at the agent’s audit log.',
+      `The agent's receipt does not match the events of this log: ${cause}.`,
+      'Don’t trust this log. Check the host and the audit log of the agent.',
     ),
-  answerUnproved: (why: string) =>
+  answerUnproved: (cause: string) =>
     createRefused(
       'answer-unproved',
-      `The agent's answer is not proved: ${why}.`,
-      'Don’t trust it. Use a command line and an agent of the same version, and look at what answers there.',
+      `The agent's answer is not authenticated: ${cause}.`,
+      'Don’t trust it. Use a command line and an agent of the same version, and check which program answers at the address.',
     ),
 } satisfies Record<string, (...args: never[]) => Refused>;

@@ -2,9 +2,8 @@ import { z } from 'zod';
 import { Duration } from './duration.ts';
 import { AbsolutePath, Container, commonFields, Service, Stack, Storage } from './fields.ts';
 
-/** What all backups share. */
-const retention_days = z.int().min(1).max(3650).optional().describe('For how many days backups are kept.');
-const notes = z.string().max(1024).optional().describe('A note that is kept with the backup.');
+const retention_days = z.int().min(1).max(3650).optional().describe('The number of days for which backups are kept.');
+const notes = z.string().max(1024).optional().describe('A note that is stored with the backup.');
 export const BackupTarget = z
   .string()
   .min(1)
@@ -17,13 +16,13 @@ const ExcludePattern = z.string().min(1).max(512);
 
 const Count = z.int().min(0).max(1000).optional();
 
-/** Proxmox's rules: each looks at what is left by the ones before it, and keeps the newest of a bucket. */
+/** The retention rules of Proxmox: each rule reads what the rules before it left, and keeps the newest backup of each period. */
 export const Keep = z
   .strictObject({ last: Count, daily: Count, weekly: Count, monthly: Count, yearly: Count })
   .refine(keep => Object.values(keep).some(count => count !== undefined && count > 0), {
     error: 'Expected at least one number above 0',
   })
-  .describe('How many backups are kept by each rule. Without it and retention_days, all are.');
+  .describe('The number of backups that each rule keeps. Without it and retention_days, all backups are kept.');
 export type Keep = z.infer<typeof Keep>;
 
 export const sharedBackupFields = {
@@ -36,16 +35,18 @@ export const sharedBackupFields = {
     .min(1)
     .max(1000)
     .optional()
-    .describe('So many of the newest verified backups always stay. Default: 3.'),
-  stall_timeout: Duration.optional().describe('A copy that has not got on for so long is ended. Default: 15m.'),
+    .describe('The number of newest verified backups that are always kept. Default: 3.'),
+  stall_timeout: Duration.optional().describe(
+    'The agent ends a copy that makes no progress for this time. Default: 15m.',
+  ),
   lock_wait: Duration.optional().describe(
-    'How long another run on the same thing is waited for (of a guest also another backup of the node, by default 3h). Default: until it ends.',
+    'The longest wait for another run on the same resource. Default: until that run ends. A backup of a guest also waits for other backups of its node, by default 3h.',
   ),
   notes,
   ...commonFields,
 };
 
-/** A folder or file of the host, or a path inside a container. */
+/** The source is a folder or file of the host, or a path inside a container. */
 interface SourceFields {
   source?: string | undefined;
   source_container?: string | undefined;
@@ -69,12 +70,12 @@ export const VolumesBackup = z
     source: AbsolutePath.optional().describe('The folder to back up, on the host.'),
     source_container: Container.optional().describe('The container whose path is backed up, with source_path.'),
     source_path: AbsolutePath.optional().describe('The path inside source_container.'),
-    destination: BackupTarget.optional().describe('Where to: a mounted folder, an rsync daemon or an ssh target.'),
+    destination: BackupTarget.optional().describe('The target: a mounted folder, an rsync daemon or an ssh target.'),
     destination_container: Container.optional().describe(
-      'The container into which the copy goes, with destination_path.',
+      'The container that receives the copy, with destination_path.',
     ),
     destination_path: AbsolutePath.optional().describe('The path inside destination_container.'),
-    exclude: z.array(ExcludePattern).max(100).optional().describe('Patterns that are left out.'),
+    exclude: z.array(ExcludePattern).max(100).optional().describe('Patterns of files that are not copied.'),
     options: z
       .array(z.string().max(128))
       .max(20)
@@ -84,40 +85,45 @@ export const VolumesBackup = z
       .enum(['snapshots', 'mirror', 'restic'])
       .optional()
       .describe(
-        'snapshots (the default): a folder each time, unchanged files shared; mirror: one folder, kept equal; restic: an encrypted repository.',
+        'snapshots (the default): a new folder each time, in which unchanged files are shared; mirror: one folder that equals the source; restic: an encrypted repository.',
       ),
     verify_level: z
       .enum(['read', 'compare', 'full'])
       .optional()
       .describe(
-        'read (the default) reads the copy back; compare also compares it with the source, byte by byte; full has restic read its whole repository.',
+        'read (the default) reads the copy back; compare also compares it with the source, byte by byte; full makes restic read its whole repository.',
       ),
     consistency: z
       .enum(['live', 'pause', 'stop'])
       .optional()
       .describe(
-        'What happens to source_container and stop_services meanwhile. Default: live, or stop with stop_services.',
+        'The state of source_container and stop_services during the backup. Default: live, or stop with stop_services.',
       ),
     stop_services: z
       .array(Service)
       .min(1)
       .max(100)
       .optional()
-      .describe('Services of the stack that are stopped (or paused) meanwhile. Those that ran are started again.'),
+      .describe(
+        'Services of the stack that are stopped (or paused) during the backup. Those that ran are started again.',
+      ),
     ownership: z
       .enum(['keep', 'drop', 'fake_super'])
       .optional()
       .describe(
-        'Owners of the copies: kept (the default), dropped, or in extended attributes, for a share that squashes root.',
+        'Owners of the copies: kept (the default), dropped, or stored in extended attributes, for a share that squashes root.',
       ),
-    accept_shrink: z.boolean().optional().describe('The source may have lost more than half since the last backup.'),
+    accept_shrink: z
+      .boolean()
+      .optional()
+      .describe('Accepts a source that has lost more than half of its data since the last backup.'),
   })
   .refine(intent => intent.stop_services === undefined || intent.stack !== undefined, {
-    error: 'Expected "stack" beside "stop_services"',
+    error: 'Expected "stack" together with "stop_services"',
     path: ['stop_services'],
   })
   .refine(intent => intent.method !== 'mirror' || (intent.keep === undefined && intent.retention_days === undefined), {
-    error: 'Expected neither "keep" nor "retention_days" beside method: mirror, which has one copy only',
+    error: 'Expected neither "keep" nor "retention_days" with method: mirror, which has one copy only',
     path: ['method'],
   })
   .refine(
@@ -125,12 +131,12 @@ export const VolumesBackup = z
       intent.verify_level !== 'compare' || (intent.consistency ?? (intent.stop_services && 'stop')) !== undefined,
     {
       error:
-        'Expected "consistency" or "stop_services" beside verify_level: compare: what is in use differs from its copy',
+        'Expected "consistency" or "stop_services" with verify_level: compare, because files in use differ from their copies',
       path: ['verify_level'],
     },
   )
   .refine(intent => (intent.verify_level === 'full') <= (intent.method === 'restic'), {
-    error: 'Expected method: restic beside verify_level: full',
+    error: 'Expected method: restic with verify_level: full',
     path: ['verify_level'],
   })
   .refine(hasOneSource, ONE_SOURCE)
@@ -151,16 +157,18 @@ export const VmBackup = z
     ...sharedBackupFields,
     backup_type: z.literal('vm_proxmox'),
     vm_id: z.int().min(100).max(999_999_999).describe('The guest’s number on the Proxmox host.'),
-    storage: Storage.describe('The Proxmox storage that takes the backup.'),
+    storage: Storage.describe('The Proxmox storage that receives the backup.'),
     compress: z.enum(['zstd', 'gzip', 'lzo', '0']).optional().describe('Default: zstd. "0": not compressed.'),
     mode: z
       .enum(['snapshot', 'suspend', 'stop'])
       .optional()
-      .describe('snapshot (the default) while the guest runs; suspend or stop it meanwhile.'),
+      .describe('snapshot (the default): the guest runs during the backup; suspend and stop interrupt it.'),
     verify_level: z
       .enum(['archive', 'listed'])
       .optional()
-      .describe('archive (the default) reads the archive back; listed trusts the log and the storage’s list.'),
-    expected_node: Storage.optional().describe('The node on which the guest must be.'),
+      .describe(
+        'archive (the default) reads the archive back; listed trusts the log of vzdump and the list of the storage.',
+      ),
+    expected_node: Storage.optional().describe('The node on which the guest must run.'),
   })
   .describe('A backup of a Proxmox guest, by vzdump.');

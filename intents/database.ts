@@ -2,29 +2,29 @@ import { z } from 'zod';
 import { BackupTarget, hasOneSource, hasWholeSource, ONE_SOURCE, sharedBackupFields, WHOLE_SOURCE } from './backup.ts';
 import { AbsolutePath, Container } from './fields.ts';
 
-/** A name that no client takes for a connection string or an option. */
+/** The name of a database: clients can't read it as a connection string or an option. */
 export const DatabaseName = z
   .string()
   .regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$/, 'Expected a database’s name: letters, digits, "_", "." and "-"');
 
-/** Plex's database, consistent while Plex runs. */
+/** Plex's database. The copy is consistent also while Plex runs. */
 export const PlexBackup = z
   .strictObject({
     ...sharedBackupFields,
     database_type: z.literal('plex'),
     source_container: Container.describe('The container in which Plex runs.'),
     source_path: AbsolutePath.optional().describe(
-      'The database’s folder inside the container, or its file. Default: where the usual images have it.',
+      'The database’s folder inside the container, or its file. Default: the folder of the usual images.',
     ),
-    destination: BackupTarget.optional().describe('The folder that takes the archive.'),
+    destination: BackupTarget.optional().describe('The folder that receives the archive.'),
     destination_container: Container.optional(),
-    destination_path: AbsolutePath.optional().describe(
-      'The folder that takes the archive, where "destination" is not given.',
-    ),
+    destination_path: AbsolutePath.optional().describe('The folder that receives the archive, without "destination".'),
     method: z
       .enum(['online', 'stop'])
       .optional()
-      .describe('online (the default): by Plex’s own SQLite while Plex runs; stop: Plex is stopped meanwhile.'),
+      .describe(
+        'online (the default): Plex’s own SQLite makes the copy while Plex runs; stop: Plex is stopped during the copy.',
+      ),
     compress: z.enum(['zstd', 'gzip']).optional().describe('zstd (the default) or gzip.'),
   })
   .refine(intent => intent.destination !== undefined || intent.destination_path !== undefined, {
@@ -33,38 +33,40 @@ export const PlexBackup = z
   })
   .describe('A consistent copy of Plex’s database.');
 
-/** A SQLite database, consistent while it is written to. */
+/** A SQLite database. The copy is consistent also during writes. */
 export const SqliteBackup = z
   .strictObject({
     ...sharedBackupFields,
     database_type: z.literal('sqlite'),
     source: AbsolutePath.optional().describe('The database’s file, on the host.'),
-    source_container: Container.optional().describe('The container in which it lies, with source_path.'),
+    source_container: Container.optional().describe('The container that holds the file, with source_path.'),
     source_path: AbsolutePath.optional().describe('The database’s file inside source_container.'),
-    destination: BackupTarget.describe('The folder that takes the backups.'),
+    destination: BackupTarget.describe('The folder that receives the backups.'),
   })
   .refine(hasOneSource, ONE_SOURCE)
   .refine(hasWholeSource, WHOLE_SOURCE)
   .describe('A consistent copy of a SQLite database.');
 
 const server = {
-  source_container: Container.optional().describe('The container in which the server runs; its own programs are used.'),
+  source_container: Container.optional().describe(
+    'The container in which the server runs. The agent uses its own programs.',
+  ),
   source: AbsolutePath.optional().describe('The folder of the server’s socket, for a server on the host itself.'),
   database: DatabaseName.describe('The database.'),
   user: DatabaseName.optional().describe(
-    'Whom to connect as. Default: the server’s superuser, as its container tells.',
+    'The user of the connection. Default: the superuser of the server, from the environment of its container.',
   ),
 };
 
 const dump = {
   ...sharedBackupFields,
   ...server,
-  destination: BackupTarget.describe('The folder that takes the backups.'),
+  destination: BackupTarget.describe('The folder that receives the backups.'),
   verify_level: z
     .enum(['read', 'drill'])
     .optional()
     .describe(
-      'read (the default) decodes the whole dump; drill also loads it into a throw-away server of the same image before it counts.',
+      'read (the default) decodes the whole dump; drill also loads it into a temporary server of the same image before the backup counts as verified.',
     ),
 };
 
@@ -76,7 +78,7 @@ const hasServer = (intent: { source?: string | undefined; source_container?: str
   (intent.source === undefined) !== (intent.source_container === undefined);
 const drillsInContainer = (intent: { verify_level?: string | undefined; source?: string | undefined }) =>
   intent.verify_level !== 'drill' || intent.source === undefined;
-const drills = { error: 'Expected "source_container" beside verify_level: drill', path: ['verify_level'] };
+const drills = { error: 'Expected "source_container" with verify_level: drill', path: ['verify_level'] };
 
 /** A PostgreSQL database. */
 export const PostgresBackup = z
@@ -90,7 +92,7 @@ export const MysqlBackup = z
   .strictObject({
     ...dump,
     database_type: z.enum(['mysql', 'mariadb']),
-    compress: z.enum(['zstd', 'gzip', '0']).optional().describe('zstd (the default), gzip, or "0" for none.'),
+    compress: z.enum(['zstd', 'gzip', '0']).optional().describe('zstd (the default), gzip, or "0" for no compression.'),
   })
   .refine(hasServer, serverFields)
   .refine(drillsInContainer, drills)

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { Duration } from './duration.ts';
 
-/** Names become folder names and arguments on the host: they never begin with a dash or a dot, and hold no slash. */
+/** Names become folder names and arguments on the host: they never begin with a dash or a dot, and contain no slash. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
 const name = (what: string) =>
   z
@@ -13,7 +13,7 @@ export const Service = name('service').describe('A service of the stack’s comp
 export const Container = name('container');
 export const Storage = name('storage');
 
-/** No segment may climb, and no control character may hide in a path. */
+/** Paths have no segment "." or "..", and no control character. */
 const climbs = (path: string) => path.split('/').some(segment => segment === '..' || segment === '.');
 const hasControl = (path: string) => [...path].some(char => char < ' ' || char === '\u007f' || char === '\\');
 
@@ -48,44 +48,44 @@ export const commonFields = {
     .min(1)
     .max(50)
     .optional()
-    .describe('The label that the merged pull request must bear. The host’s policy may require more.'),
-  host: name('host').optional().describe('Which agent is meant, where the action is given several.'),
+    .describe('The label that the merged pull request must have. The policy of the host may require more.'),
+  host: name('host').optional().describe('The host that runs the document, if the action has several agents.'),
   hosts: z
     .union([Fleet, z.array(Fleet).min(1).max(500)])
     .optional()
-    .describe('In place of "host": several of them, by name or by tag ("tag:edge"), one wave after another.'),
+    .describe('Several hosts in place of "host": by name or by tag ("tag:edge"), one wave after another.'),
   max_unavailable: z
     .union([
       z.int().min(1).max(500),
       z.string().regex(/^([1-9]\d?|100)%$/, 'Expected a number of hosts, or a share of them such as "25%"'),
     ])
     .optional()
-    .describe('How many of "hosts" a wave holds: a number, or a share such as 25%. Default: 1.'),
-  canary: z.int().min(1).max(500).optional().describe('So many of "hosts" come first, as a wave of their own.'),
-  timeout: Duration.optional().describe('How long each long step (pull, up, wait until healthy) may take.'),
+    .describe('The number of "hosts" in a wave, or a share such as 25%. Default: 1.'),
+  canary: z.int().min(1).max(500).optional().describe('The number of "hosts" in the first wave, before the others.'),
+  timeout: Duration.optional().describe('The time limit of each long step (pull, up, wait until healthy).'),
   needs: z
     .array(name('document'))
     .max(100)
     .optional()
     .describe(
-      'The ids of documents of this file that must have succeeded first, in place of all before it; [] begins at once. In a rollout also names of backups (their "id" or the name of their file) that must have been verified: earlier in this run, or within max_age.',
+      'Ids of documents of this file that must succeed first, in place of all documents before it; [] starts at once. A rollout may also need verified backups, by their "id" or the name of their file: from earlier in this run, or not older than max_age.',
     ),
   if: z
     .enum(['always', 'failed', 'succeeded'])
     .optional()
-    .describe('Begin only if what is before it has succeeded, if something of it has failed, or always.'),
+    .describe('Starts only if the documents before it have succeeded, if one of them has failed, or always.'),
   on_failure: z
     .enum(['rollback', 'stop', 'continue'])
     .optional()
     .describe(
-      'What follows a failure. Without it, what the document changed is brought back and the run ends. rollback: what the file’s earlier documents changed as well. stop: it stays as it is. continue: brought back, and the run goes on with what does not need it.',
+      'The reaction to a failure. Without it, the agent undoes the changes of the document and ends the run. rollback: it also undoes the earlier documents of the file. stop: it leaves the changes as they are. continue: it undoes the changes and runs the documents that do not need this one.',
     ),
   max_parallel: z
     .int()
     .min(1)
     .max(100)
     .optional()
-    .describe('In one document of a file: how many of its documents may go on at the same time. Default: 4.'),
+    .describe('In one document of a file: the number of its documents that may run at the same time. Default: 4.'),
 };
 
 export const ComposePath = z
@@ -95,5 +95,5 @@ export const ComposePath = z
   })
   .optional()
   .describe(
-    'The compose file: absolute, or relative to the stack’s folder. Without it: the one that compose finds there.',
+    'The compose file: absolute, or relative to the stack’s folder. Default: the file that compose finds there.',
   );

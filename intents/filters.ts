@@ -1,49 +1,35 @@
 import { suggestNearest } from './suggest.ts';
+import type { TemplateFilter } from './template.ts';
 
-/** What a parameter can be. */
+/** The value of a parameter. */
 export type ParamValue = string | number | boolean;
-
-/** One filter of a template: `default: "latest"`. */
-export interface TemplateFilter {
-  name: string;
-  argument: string | number | undefined;
-}
 
 export const FILTERS = ['default', 'lower', 'upper', 'date'];
 
-/** `| default: "latest" | lower` as it is written after a name. */
-export function readFilters(written: string): TemplateFilter[] {
-  const each = /\|\s*([a-z]+)(?:\s*:\s*(?:"([^"]*)"|'([^']*)'|(-?\d+(?:\.\d+)?)))?/g;
-  return [...written.matchAll(each)].map(([, name = '', double, single, number]) => ({
-    name,
-    argument: number === undefined ? (double ?? single) : Number(number),
-  }));
-}
-
 /**
- * Does to a value what the filters say, in order. `at` is what `now` means to `date`. `wrong` is the filter that can't be
- * used like that, or on that value.
+ * Applies the filters to a value, in order. `at` is the time that `now` means to `date`. `wrong` is the first filter that
+ * does not accept its argument or the value.
  */
 export function applyFilters(
   value: ParamValue | undefined,
   filters: readonly TemplateFilter[],
   at: Date,
 ): { value: ParamValue | undefined; wrong?: TemplateFilter } {
-  let is = value;
+  let result = value;
   for (const filter of filters) {
     const { name, argument } = filter;
-    if ((name === 'default' || name === 'date') !== (argument !== undefined)) return { value: is, wrong: filter };
-    if (name === 'default') is = is === undefined || is === '' ? argument : is;
-    else if (is === undefined) continue;
-    else if (name === 'lower') is = String(is).toLowerCase();
-    else if (name === 'upper') is = String(is).toUpperCase();
+    if ((name === 'default' || name === 'date') !== (argument !== undefined)) return { value: result, wrong: filter };
+    if (name === 'default') result = result === undefined || result === '' ? argument : result;
+    else if (result === undefined) continue;
+    else if (name === 'lower') result = String(result).toLowerCase();
+    else if (name === 'upper') result = String(result).toUpperCase();
     else if (name === 'date') {
-      const when = is === 'now' ? at : readDate(String(is));
-      if (!when) return { value: is, wrong: filter };
-      is = formatDate(when, String(argument));
+      const date = result === 'now' ? at : readDate(String(result));
+      if (!date) return { value: result, wrong: filter };
+      result = formatDate(date, String(argument));
     }
   }
-  return { value: is };
+  return { value: result };
 }
 
 export function explainFilterError({ name }: TemplateFilter): { message: string; instead: string } {
@@ -56,26 +42,26 @@ export function explainFilterError({ name }: TemplateFilter): { message: string;
   }
   switch (name) {
     case 'default':
-      return { message: '"default" has no value.', instead: 'Write {{ params.<name> | default: "text" }}.' };
+      return { message: 'The filter "default" has no value.', instead: 'Write {{ params.<name> | default: "text" }}.' };
     case 'date':
       return {
-        message: '"date" is for a date, and wants a format.',
+        message: 'The filter "date" can\'t be used: it needs a date and a format.',
         instead:
           'Give a date such as 2026-11-21 or 2026-11-21T06:00:00Z, or "now", and write {{ params.<name> | date: "%Y-%m-%d" }}.',
       };
     default:
-      return { message: `"${name}" takes no value.`, instead: `Write {{ params.<name> | ${name} }}.` };
+      return { message: `The filter "${name}" takes no value.`, instead: `Write {{ params.<name> | ${name} }}.` };
   }
 }
 
-/** ISO 8601, a day or a time with its zone; nothing that depends on where it is read. */
+/** Reads an ISO 8601 day, or a time with its zone: the result does not depend on the time zone of the host. */
 function readDate(text: string): Date | undefined {
   if (!/^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d))?$/.test(text)) return undefined;
-  const read = new Date(text);
-  return Number.isNaN(read.getTime()) ? undefined : read;
+  const date = new Date(text);
+  return Number.isNaN(date.getTime()) ? undefined : date;
 }
 
-/** In UTC: %Y %m %d %H %M %S %j (day of the year) %s (seconds since 1970) %%. */
+/** Formats a date in UTC: %Y %m %d %H %M %S %j (day of the year) %s (seconds since 1970) %%. */
 function formatDate(date: Date, format: string): string {
   const two = (value: number) => String(value).padStart(2, '0');
   const parts: Record<string, string> = {

@@ -1,7 +1,7 @@
 import { describeIntent, type Intent } from './intent.ts';
 
-/** When a document begins, once what is before it has ended. */
-export type Condition = 'always' | 'failed' | 'succeeded';
+/** The condition on which a document starts, after the documents before it have finished. */
+type Condition = 'always' | 'failed' | 'succeeded';
 
 /** A document as the graph sees it. `name` is its file's name; `document` counts from 1 in its file. */
 export interface GraphDocument {
@@ -10,7 +10,7 @@ export interface GraphDocument {
   intent: Pick<Intent, 'id' | 'needs' | 'if' | 'on_failure' | 'max_parallel'> & { action: string };
 }
 
-/** How a document has ended; undefined: it has not. */
+/** The result of a finished document; undefined means that it has not finished. */
 export type DocumentOutcome =
   | 'succeeded'
   | 'planned'
@@ -21,46 +21,47 @@ export type DocumentOutcome =
   | 'skipped';
 
 export interface GraphNode {
-  /** Places of the documents that must have ended before it begins, in order. */
+  /** Indexes of the documents that must finish before it starts, in order. */
   after: number[];
-  /** Whether `after` is what it asks for by name, and not only the file's order. */
+  /** True if `after` holds what it needs by name; false if it holds the order of the file. */
   named: boolean;
-  /** Absent: nothing that ends the run has happened, and what it needs has succeeded. */
+  /** Absent: it starts if nothing has halted the run, and what it needs has succeeded. */
   when: Condition | undefined;
   onFailure: 'stop' | 'rollback' | 'continue';
-  /** Which file it is of, counted from 0. */
+  /** The number of its file, from 0. */
   file: number;
-  /** How many documents of its file may go on at the same time. */
+  /** The limit of documents of its file that run at the same time. */
   maxParallel: number;
 }
 
 const MAX_PARALLEL = 4;
 
 /**
- * What comes after what. Files come one after another; in a file each document comes after all before it, unless it names
- * what it needs. A rollout's `needs` may name backups of the host as well: a name that is no id of the file is one.
+ * Builds the graph. Files run one after another. In a file, each document comes after all documents before it, unless it
+ * names what it needs. A rollout may also need backups of the host: a name that is not an id of the file is such a backup.
  */
 export function graphOf(documents: readonly GraphDocument[]): GraphNode[] {
   const files = numberFiles(documents);
-  return documents.map(({ intent }, place) => {
-    const file = files[place] ?? 0;
-    const mine = documents.flatMap((one, index) => (files[index] === file ? [{ ...one, index }] : []));
-    const earlier = documents.flatMap((_, index) => ((files[index] ?? 0) < file ? [index] : []));
-    const named = (intent.needs ?? []).flatMap(id => mine.find(one => one.intent.id === id)?.index ?? []);
+  return documents.map(({ intent }, index) => {
+    const file = files[index] ?? 0;
+    const siblings = documents.flatMap((document, at) => (files[at] === file ? [{ ...document, at }] : []));
+    const earlierFiles = documents.flatMap((_, at) => ((files[at] ?? 0) < file ? [at] : []));
+    const named = (intent.needs ?? []).flatMap(id => siblings.find(sibling => sibling.intent.id === id)?.at ?? []);
     const isNamed = named.length > 0 || intent.needs?.length === 0;
-    const inOrder = mine.flatMap(({ index }) => (index < place ? [index] : []));
+    const inOrder = siblings.flatMap(({ at }) => (at < index ? [at] : []));
     return {
-      after: [...earlier, ...(isNamed ? named : inOrder)],
+      after: [...earlierFiles, ...(isNamed ? named : inOrder)],
       named: isNamed,
       when: intent.if,
       onFailure: intent.on_failure ?? 'stop',
       file,
-      maxParallel: mine.find(one => one.intent.max_parallel !== undefined)?.intent.max_parallel ?? MAX_PARALLEL,
+      maxParallel:
+        siblings.find(sibling => sibling.intent.max_parallel !== undefined)?.intent.max_parallel ?? MAX_PARALLEL,
     };
   });
 }
 
-/** Another file begins where the name changes or the count begins again. */
+/** Numbers the files: the next file starts when the name changes or the document number does not increase. */
 function numberFiles(documents: readonly GraphDocument[]): number[] {
   let file = 0;
   return documents.map(({ name, document }, index) => {
@@ -70,46 +71,45 @@ function numberFiles(documents: readonly GraphDocument[]): number[] {
   });
 }
 
-const hasFailed = (ended: DocumentOutcome | undefined) =>
-  ended === 'failed' || ended === 'rolled-back' || ended === 'interrupted' || ended === 'cancelled';
-const hasSucceeded = (ended: DocumentOutcome | undefined) => ended === 'succeeded' || ended === 'planned';
+const hasFailed = (outcome: DocumentOutcome | undefined) =>
+  outcome === 'failed' || outcome === 'rolled-back' || outcome === 'interrupted' || outcome === 'cancelled';
+const hasSucceeded = (outcome: DocumentOutcome | undefined) => outcome === 'succeeded' || outcome === 'planned';
 
-/** Whether a failure has ended the run for what does not ask for failures. */
-export function isHalted(nodes: readonly GraphNode[], ended: readonly (DocumentOutcome | undefined)[]): boolean {
-  return nodes.some(({ onFailure }, place) => onFailure !== 'continue' && hasFailed(ended[place]));
+/** Returns true if a failure has halted the run for all documents that do not ask for failures. */
+function isHalted(nodes: readonly GraphNode[], outcomes: readonly (DocumentOutcome | undefined)[]): boolean {
+  return nodes.some(({ onFailure }, index) => onFailure !== 'continue' && hasFailed(outcomes[index]));
 }
 
-/** What is to be done about a document that has not begun. `skip` comes with the reason, for people. */
+/** Decides the next action for a document that has not started. `skip` comes with the index of the document that is the reason. */
 export function decideNext(
   nodes: readonly GraphNode[],
-  place: number,
-  ended: readonly (DocumentOutcome | undefined)[],
+  index: number,
+  outcomes: readonly (DocumentOutcome | undefined)[],
 ): { do: 'wait' } | { do: 'begin' } | { do: 'skip'; failed: number | undefined } {
-  const node = nodes[place];
-  if (!node) throw new RangeError(`No document ${place}`);
-  const failed = () => nodes.findIndex((_, index) => hasFailed(ended[index]));
-  if ((node.when === undefined || node.when === 'succeeded') && isHalted(nodes, ended))
-    return { do: 'skip', failed: failed() };
-  if (node.after.some(index => ended[index] === undefined)) return { do: 'wait' };
+  const node = nodes[index];
+  if (!node) throw new RangeError(`The document ${index} is not in the graph`);
+  if ((node.when === undefined || node.when === 'succeeded') && isHalted(nodes, outcomes))
+    return { do: 'skip', failed: nodes.findIndex((_, at) => hasFailed(outcomes[at])) };
+  if (node.after.some(at => outcomes[at] === undefined)) return { do: 'wait' };
   switch (node.when) {
     case 'always':
       return { do: 'begin' };
     case 'failed': {
-      const any = [...ancestors(nodes, place)].some(index => hasFailed(ended[index]));
-      return any ? { do: 'begin' } : { do: 'skip', failed: undefined };
+      const anyFailed = [...ancestors(nodes, index)].some(at => hasFailed(outcomes[at]));
+      return anyFailed ? { do: 'begin' } : { do: 'skip', failed: undefined };
     }
     default: {
-      // In the file's order alone, what went wrong before and was to be gone on from does not matter.
+      // In the order of the file, an earlier failure with "on_failure: continue" does not matter.
       if (!node.named && node.when === undefined) return { do: 'begin' };
-      const missing = node.after.find(index => !hasSucceeded(ended[index]));
+      const missing = node.after.find(at => !hasSucceeded(outcomes[at]));
       return missing === undefined ? { do: 'begin' } : { do: 'skip', failed: missing };
     }
   }
 }
 
-/** Everything that comes before a document, directly or not. */
-function ancestors(nodes: readonly GraphNode[], place: number, found = new Set<number>()): Set<number> {
-  for (const before of nodes[place]?.after ?? []) {
+/** Collects all documents before a document, directly or not. */
+function ancestors(nodes: readonly GraphNode[], index: number, found = new Set<number>()): Set<number> {
+  for (const before of nodes[index]?.after ?? []) {
     if (found.has(before)) continue;
     found.add(before);
     ancestors(nodes, before, found);
@@ -117,61 +117,61 @@ function ancestors(nodes: readonly GraphNode[], place: number, found = new Set<n
   return found;
 }
 
-/** The places of a cycle, in order, each coming after the next; undefined where there is none. */
+/** The indexes of a cycle, in order: each document comes after the next. Undefined if the graph has no cycle. */
 export function findCycle(nodes: readonly GraphNode[]): number[] | undefined {
   const done = new Set<number>();
-  const visit = (place: number, path: number[]): number[] | undefined => {
-    if (path.includes(place)) return path.slice(path.indexOf(place));
-    if (done.has(place)) return undefined;
-    for (const before of nodes[place]?.after ?? []) {
-      const cycle = visit(before, [...path, place]);
+  const visit = (index: number, path: number[]): number[] | undefined => {
+    if (path.includes(index)) return path.slice(path.indexOf(index));
+    if (done.has(index)) return undefined;
+    for (const before of nodes[index]?.after ?? []) {
+      const cycle = visit(before, [...path, index]);
       if (cycle) return cycle;
     }
-    done.add(place);
+    done.add(index);
     return undefined;
   };
-  for (const place of nodes.keys()) {
-    const cycle = visit(place, []);
+  for (const index of nodes.keys()) {
+    const cycle = visit(index, []);
     if (cycle) return cycle;
   }
   return undefined;
 }
 
-/** Whether there is no way in which a document could begin: something would have to succeed and fail. Only for graphs without cycles. */
-export function canNeverBegin(nodes: readonly GraphNode[], place: number): boolean {
-  const wanted = new Map<number, 'succeeded' | 'failed' | 'any'>();
-  const open = [place];
-  const want = (index: number, how: 'succeeded' | 'failed'): boolean => {
-    const before = wanted.get(index);
-    if (before === undefined) open.push(index);
-    if (before !== undefined && before !== 'any' && before !== how) return false;
-    wanted.set(index, how);
+/** Returns true if a document can start in no case, for example because another one would have to succeed and fail. Needs a graph without cycles. */
+export function canNeverBegin(nodes: readonly GraphNode[], index: number): boolean {
+  const required = new Map<number, 'succeeded' | 'failed' | 'any'>();
+  const open = [index];
+  const demand = (at: number, outcome: 'succeeded' | 'failed'): boolean => {
+    const previous = required.get(at);
+    if (previous === undefined) open.push(at);
+    if (previous !== undefined && previous !== 'any' && previous !== outcome) return false;
+    required.set(at, outcome);
     return true;
   };
-  wanted.set(place, 'any');
-  const begun: number[] = [];
+  required.set(index, 'any');
+  const started: number[] = [];
   for (let next = open.pop(); next !== undefined; next = open.pop()) {
-    begun.push(next);
+    started.push(next);
     const { when, named, after } = nodes[next] as GraphNode;
     const before = [...ancestors(nodes, next)];
     if (when === 'failed') {
       if (before.length === 0) return true;
       const [only] = before;
-      if (before.length === 1 && only !== undefined && !want(only, 'failed')) return true;
+      if (before.length === 1 && only !== undefined && !demand(only, 'failed')) return true;
     } else if (when === 'succeeded' || (when === undefined && named)) {
-      if (!after.every(index => want(index, 'succeeded'))) return true;
+      if (!after.every(at => demand(at, 'succeeded'))) return true;
     }
   }
-  return begun.some(index => {
-    const { when } = nodes[index] as GraphNode;
-    const before = [...ancestors(nodes, index)];
+  return started.some(at => {
+    const { when } = nodes[at] as GraphNode;
+    const before = [...ancestors(nodes, at)];
     if (when === 'always') return false;
-    if (when === 'failed') return before.every(one => wanted.get(one) === 'succeeded');
-    return before.some(one => wanted.get(one) === 'failed' && nodes[one]?.onFailure !== 'continue');
+    if (when === 'failed') return before.every(earlier => required.get(earlier) === 'succeeded');
+    return before.some(earlier => required.get(earlier) === 'failed' && nodes[earlier]?.onFailure !== 'continue');
   });
 }
 
-/** How a document is called in a graph: its id, or its file and number. */
+/** The label of a document in a graph: its id, or its file and number. */
 export function formatDocumentLabel({ name, document, intent }: GraphDocument): string {
   return intent.id ?? `${name} ${document}`;
 }
@@ -180,56 +180,57 @@ interface ShownDocument extends GraphDocument {
   intent: Intent;
 }
 
-/** The graph as lines for people; none where there is nothing to tell. */
+/** The graph as lines for people. A single document has no lines. */
 export function graphLines(documents: readonly ShownDocument[]): string[] {
   if (documents.length < 2) return [];
   const nodes = graphOf(documents);
-  return documents.map((document, place) => {
-    const { when, onFailure } = nodes[place] as GraphNode;
-    const before = directPredecessors(nodes, place).map(index =>
-      formatDocumentLabel(documents[index] as ShownDocument),
-    );
-    const told = [
+  return documents.map((document, index) => {
+    const { when, onFailure } = nodes[index] as GraphNode;
+    const before = directPredecessors(nodes, index).map(at => formatDocumentLabel(documents[at] as ShownDocument));
+    const conditions = [
       ...(before.length > 0 ? [`after ${before.join(', ')}`] : []),
       ...(when === undefined ? [] : [`if ${when}`]),
       ...(document.intent.on_failure === undefined ? [] : [`on failure ${onFailure}`]),
     ];
     const what = `${formatDocumentLabel(document)}: ${describeIntent(document.intent)}${formatHosts(document.intent)}`;
-    return `${place + 1}. ${what}${told.length > 0 ? ` (${told.join('; ')})` : ''}`;
+    return `${index + 1}. ${what}${conditions.length > 0 ? ` (${conditions.join('; ')})` : ''}`;
   });
 }
 
 function formatHosts({ host, hosts }: Intent): string {
-  const where = host ?? (Array.isArray(hosts) ? hosts.join(', ') : hosts);
-  return where === undefined ? '' : ` at ${where}`;
+  const names = host ?? (Array.isArray(hosts) ? hosts.join(', ') : hosts);
+  return names === undefined ? '' : ` at ${names}`;
 }
 
-/** What comes directly before: of `after` without what is before another one of it. */
-function directPredecessors(nodes: readonly GraphNode[], place: number): number[] {
-  const { after } = nodes[place] as GraphNode;
-  const farther = new Set(after.flatMap(index => [...ancestors(nodes, index)]));
-  return after.filter(index => !farther.has(index));
+/** The direct predecessors: `after` without those that come before another of them. */
+function directPredecessors(nodes: readonly GraphNode[], index: number): number[] {
+  const { after } = nodes[index] as GraphNode;
+  const indirect = new Set(after.flatMap(at => [...ancestors(nodes, at)]));
+  return after.filter(at => !indirect.has(at));
 }
 
-/** The graph as Mermaid, with how each has ended where it is known. Holds no character of a document that Mermaid or Markdown reads. */
-export function graphMermaid(documents: readonly ShownDocument[], ended: readonly (string | undefined)[] = []): string {
+/** The graph as Mermaid, with the known outcomes. Holds no character of a document that Mermaid or Markdown interprets. */
+export function graphMermaid(
+  documents: readonly ShownDocument[],
+  outcomes: readonly (string | undefined)[] = [],
+): string {
   const nodes = graphOf(documents);
   const plain = (text: string) => text.replaceAll(/[^\w .:/,-]/g, ' ').slice(0, 80);
   const lines = ['flowchart LR'];
-  for (const [place, document] of documents.entries()) {
-    const outcome = ended[place];
+  for (const [index, document] of documents.entries()) {
+    const outcome = outcomes[index];
     const shown = [
       formatDocumentLabel(document),
       `${describeIntent(document.intent)}${formatHosts(document.intent)}`,
       outcome ?? '',
     ];
     const text = shown.filter(Boolean).map(plain).join('<br/>');
-    lines.push(`  d${place}["${text}"]${classOf(outcome)}`);
+    lines.push(`  d${index}["${text}"]${classOf(outcome)}`);
   }
-  for (const place of documents.keys()) {
-    const { when } = nodes[place] as GraphNode;
-    for (const before of directPredecessors(nodes, place))
-      lines.push(`  d${before} -->${when === undefined ? '' : `|${when}|`} d${place}`);
+  for (const index of documents.keys()) {
+    const { when } = nodes[index] as GraphNode;
+    for (const before of directPredecessors(nodes, index))
+      lines.push(`  d${before} -->${when === undefined ? '' : `|${when}|`} d${index}`);
   }
   lines.push(
     '  classDef good fill:#d4f4dd,stroke:#1a7f37,color:#000',

@@ -1,7 +1,7 @@
 import { parse } from 'yaml';
 import { z } from 'zod';
 
-/** A file of hosts: each one's agent, the public key that it must have, and the tags by which fleets are chosen. */
+/** The hosts file: the agent of each host, the public key that it must have, and the tags that select fleets. */
 const Hosts = z.record(
   z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/, 'Expected the name of a host'),
   z.strictObject({
@@ -15,7 +15,7 @@ const Hosts = z.record(
 );
 export type Hosts = z.infer<typeof Hosts>;
 
-/** The hosts of a file, or what is wrong with it. */
+/** Parses a hosts file. Returns its hosts, or its first problem. */
 export function parseHosts(text: string): { hosts: Map<string, Hosts[string]> } | { problem: string } {
   let value: unknown;
   try {
@@ -23,8 +23,8 @@ export function parseHosts(text: string): { hosts: Map<string, Hosts[string]> } 
   } catch (error) {
     return { problem: error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error) };
   }
-  const read = Hosts.safeParse(value);
-  if (read.success) return { hosts: new Map(Object.entries(read.data)) };
-  const [issue] = read.error.issues;
+  const result = Hosts.safeParse(value);
+  if (result.success) return { hosts: new Map(Object.entries(result.data)) };
+  const [issue] = result.error.issues;
   return { problem: `${issue?.path.join('.')}: ${issue?.message}` };
 }

@@ -16,7 +16,7 @@ const BACKUPS = {
   mariadb: MysqlBackup,
 } as const;
 
-/** What a person asks for: one YAML document. Parsing an intent again gives the same intent. */
+/** An intent: one YAML document. Parsing an intent again returns the same intent. */
 export const Intent = z.union([
   Rollout,
   Scale,
@@ -37,20 +37,15 @@ export const Intent = z.union([
 ]);
 
 export type Intent = z.infer<typeof Intent>;
-export type { Rollback } from './rollback.ts';
-export type { Rollout } from './rollout.ts';
-/** The stack an intent names, or an empty text where it names none. */
+
+export const ACTIONS = ['rollout', 'scale', 'rollback', 'backup', 'restore', 'drill'] as const;
+
+/** The stack of an intent, or an empty text. */
 export function stackOf(intent: object): string {
   return 'stack' in intent && typeof intent.stack === 'string' ? intent.stack : '';
 }
 
-export type { Scale } from './scale.ts';
-
-export const ACTIONS = ['rollout', 'scale', 'rollback', 'backup', 'restore', 'drill'] as const;
-
-export type Action = (typeof ACTIONS)[number];
-
-/** The schema that a value is meant to match, by its `action` and kind, so that errors speak of that verb only. */
+/** Chooses the schema of a value by its `action` and kind, so that errors concern this action only. */
 export function schemaFor(value: Record<string, unknown>) {
   switch (value.action) {
     case 'rollout':
@@ -69,12 +64,12 @@ export function schemaFor(value: Record<string, unknown>) {
   return undefined;
 }
 
-/** What a restore or a drill is of: docker_volumes where only a name is said. */
+/** The kind and name of the backup that a restore or a drill reads. A name alone means docker_volumes. */
 export function parseBackupSubject(of: string | { kind: string; name: string }): { kind: string; name: string } {
   return typeof of === 'string' ? { kind: 'docker_volumes', name: of } : of;
 }
 
-/** The one-line text of an intent: `rollout on stack-media`, `backup of VM 101`. */
+/** The one-line description of an intent: `rollout on stack-media`, `backup of VM 101`. */
 export function describeIntent(intent: Intent): string {
   if (intent.action === 'restore' || intent.action === 'drill') {
     const { of } = intent;

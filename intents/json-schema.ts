@@ -6,19 +6,19 @@ type Schema = Record<string, unknown> & { properties?: Record<string, unknown>; 
 
 const TEMPLATE = { type: 'string', pattern: '\\{\\{.*\\}\\}' };
 
-/** The JSON Schema of one document, for editors: as the zod schemas, but every value may also be a template. */
+/** The JSON Schema of one document, for editors: the zod schemas, in which each value may also be a template. */
 export function intentJsonSchema(): Schema {
   const { anyOf = [], ...schema } = z.toJSONSchema(Intent, { io: 'input' }) as Schema;
   return {
     ...schema,
     title: 'chatops intent',
-    anyOf: anyOf.map(verb => ({
-      ...verb,
+    anyOf: anyOf.map(form => ({
+      ...form,
       properties: {
         ...Object.fromEntries(
-          Object.entries(verb.properties ?? {}).map(([key, value]) => [
+          Object.entries(form.properties ?? {}).map(([key, value]) => [
             key,
-            key === 'action' ? value : templated(value),
+            key === 'action' ? value : allowTemplate(value),
           ]),
         ),
         params: z.toJSONSchema(ParamDeclarations, { io: 'input', target: 'draft-2020-12' }),
@@ -27,12 +27,12 @@ export function intentJsonSchema(): Schema {
   };
 }
 
-function templated(value: unknown): unknown {
+function allowTemplate(value: unknown): unknown {
   const { const: fixed, type } = value as { const?: unknown; type?: unknown };
-  return fixed !== undefined || type === 'array' ? value : { anyOf: [value, TEMPLATE], ...describing(value) };
+  return fixed !== undefined || type === 'array' ? value : { anyOf: [value, TEMPLATE], ...descriptionOf(value) };
 }
 
-function describing(value: unknown): object {
+function descriptionOf(value: unknown): object {
   const { description } = value as { description?: string };
   return description === undefined ? {} : { description };
 }

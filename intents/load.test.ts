@@ -23,7 +23,7 @@ function problemsOf(text: string, params = {}): Problem[] {
 const examples = globSync('intents/examples/*.yaml').sort();
 
 describe('an intent file', () => {
-  it('of the first generation is read with every field', () => {
+  it('of the first generation is parsed with every field', () => {
     const text = readFileSync('intents/examples/rollout_stack_media.yaml', 'utf8');
     expect(load(text)).toEqual([
       {
@@ -45,25 +45,25 @@ describe('an intent file', () => {
 
   it('may hold several documents, in order', () => {
     const loaded = load(`${ROLLOUT}---\naction: scale\nstack: s\nservice: a\nreplicas: 0\n`);
-    expect(loaded.map(({ document, documents, intent }) => [document, documents, intent.action])).toEqual([
-      [1, 2, 'rollout'],
-      [2, 2, 'scale'],
+    expect(loaded).toEqual([
+      expect.objectContaining({ document: 1, documents: 2, intent: expect.objectContaining({ action: 'rollout' }) }),
+      expect.objectContaining({ document: 2, documents: 2, intent: expect.objectContaining({ action: 'scale' }) }),
     ]);
   });
 
-  it.each(examples)('%s is valid, and reads the same after JSON', path => {
+  it.each(examples)('%s is valid, and stays the same after JSON', path => {
     const text = readFileSync(path, 'utf8');
     expect(text).toMatch(/^# yaml-language-server: \$schema=\.\.\/intent\.schema\.json\n/);
     const loaded = loadIntents([{ file: path, text }]);
     for (const { intent } of loaded) expect(Intent.parse(JSON.parse(JSON.stringify(intent)))).toEqual(intent);
   });
 
-  it('reads past a BOM and CR LF', () => {
+  it('may have a BOM and CR LF', () => {
     expect(load(`\uFEFF${ROLLOUT.replaceAll('\n', '\r\n')}`)).toHaveLength(1);
   });
 });
 
-describe('what is wrong is told with its place and what to write instead', () => {
+describe('a problem of an intent file has a position and a remedy', () => {
   it.each([
     ['an unknown key', `${ROLLOUT}servce: plex\n`, 'unknown-key', 3, 1, 'Did you mean "service"?'],
     [
@@ -136,13 +136,13 @@ describe('what is wrong is told with its place and what to write instead', () =>
       '',
     ],
     ['a doubled id', `${ROLLOUT}id: a\n---\n${ROLLOUT}id: a\n`, 'duplicate-id', 7, 5, ''],
-  ])('%s', (_, text, code, line, column, instead) => {
+  ])('for %s', (_, text, code, line, column, instead) => {
     const [problem] = problemsOf(text);
     expect(problem).toMatchObject({ code, line, column, file: 'a/b.yaml' });
     expect(problem?.instead).toContain(instead);
   });
 
-  it('all at once, not only the first', () => {
+  it('is reported together with all others, not only the first', () => {
     expect(
       problemsOf('action: scale\nstac: s\n')
         .map(({ code }) => code)
@@ -150,14 +150,14 @@ describe('what is wrong is told with its place and what to write instead', () =>
     ).toEqual(['missing-key', 'missing-key', 'missing-key', 'unknown-key']);
   });
 
-  it.each(['stack: *nothing', 'stack: &a [*a]'])('an alias that leads nowhere is told: %s', line => {
+  it.each(['stack: *nothing', 'stack: &a [*a]'])('for an alias without a valid anchor: %s', line => {
     expect(problemsOf(`action: rollout\n${line}\n`)[0]).toMatchObject({
       code: 'yaml-syntax',
-      instead: 'Write the value out.',
+      instead: 'Write the value in place of the alias.',
     });
   });
 
-  it('aliases can not blow a document up', () => {
+  it('limits aliases before they expand', () => {
     const bomb = ['a: &a [x,x,x,x,x,x,x,x,x]'];
     for (let level = 1; level < 9; level++)
       bomb.push(
@@ -170,21 +170,21 @@ describe('what is wrong is told with its place and what to write instead', () =>
     expect(performance.now() - began).toBeLessThan(2000);
   });
 
-  it('size and number are limited', () => {
+  it('for a file that is too large or has too many documents', () => {
     expect(problemsOf(`${ROLLOUT}# ${'x'.repeat(300_000)}`)[0]?.code).toBe('too-large');
     expect(problemsOf(`${ROLLOUT}---\n`.repeat(101))[0]?.code).toBe('too-many-documents');
   });
 
-  it('prototype keys change nothing for anybody else', () => {
+  it('for a prototype key, which changes no other object', () => {
     problemsOf(`${ROLLOUT}__proto__: {polluted: true}\n`);
     expect(({} as Record<string, unknown>).polluted).toBeUndefined();
   });
 });
 
-describe('parameters', () => {
+describe('parameters of an intent', () => {
   const TAGGED = `${ROLLOUT}service: "{{ params.svc }}-{{ params.n }}"\nparams:\n  svc: {type: string, pattern: "[a-z]+"}\n  n: {type: number, default: 2}\n`;
 
-  it('fill scalar values in their declared type', () => {
+  it('replace scalar values, in their declared type', () => {
     expect(load(TAGGED, { svc: 'plex' })[0]?.intent).toMatchObject({ service: 'plex-2' });
     const scaled = load(
       'action: scale\nstack: s\nservice: a\nreplicas: "{{ params.n }}"\nparams:\n  n: {type: number}\n',
@@ -199,15 +199,15 @@ describe('parameters', () => {
     ['not matching', TAGGED, { svc: 'A B' }, 'wrong-param'],
     ['a template again', TAGGED.replace('[a-z]+', '.+'), { svc: '{{ params.n }}' }, 'wrong-param'],
     ['more YAML', TAGGED.replace('[a-z]+', '.+'), { svc: 'x\nreplicas: 9' }, 'wrong-param'],
-    ['superfluous', TAGGED, { svc: 'a', tag: '1' }, 'unknown-param'],
-    ['undeclared', `${ROLLOUT}service: "{{ params.tag }}"\n`, {}, 'unknown-param'],
+    ['not declared', TAGGED, { svc: 'a', tag: '1' }, 'unknown-param'],
+    ['used without a declaration', `${ROLLOUT}service: "{{ params.tag }}"\n`, {}, 'unknown-param'],
     ['code', `${ROLLOUT}service: "{{ process.env.HOME }}"\n`, {}, 'unknown-param'],
     ['a pattern that never ends', TAGGED.replace('[a-z]+', '(a+)+b'), { svc: 'a' }, 'wrong-value'],
-  ])('are refused: %s', (_, text, params, code) => {
+  ])('are refused if the value or the template is wrong: %s', (_, text, params, code) => {
     expect(problemsOf(text, params)[0]?.code).toBe(code);
   });
 
-  it('go through filters, in order', () => {
+  it('pass through filters, in order', () => {
     const at = new Date('2026-11-21T06:07:08Z');
     const value = (template: string, given = {}) => {
       const text = `${ROLLOUT}service: '${template}'\nparams: {p: {type: string}}\n`;
@@ -224,33 +224,29 @@ describe('parameters', () => {
   });
 
   it.each([
-    ['one that nobody knows', '| lwoer', 'Did you mean "lower"?'],
-    ['one without its value', '| default', 'default: "text"'],
-    ['one with a value too many', '| lower: "x"', 'lower }}'],
-    ['a date that is none', '| date: "%Y"', '2026-11-21'],
-  ])('are refused with a filter that can’t be used: %s', (_, filter, instead) => {
+    ['an unknown filter', '| lwoer', 'Did you mean "lower"?'],
+    ['a filter without its argument', '| default', 'default: "text"'],
+    ['a filter with an argument too many', '| lower: "x"', 'lower }}'],
+    ['an invalid date', '| date: "%Y"', '2026-11-21'],
+  ])('are refused with a filter that can’t be applied: %s', (_, filter, instead) => {
     const [problem] = problemsOf(
       `${ROLLOUT}service: '{{ params.p ${filter} }}'\nparams: {p: {type: string, default: x}}\n`,
     );
-    expect([problem?.code, problem?.line, problem?.instead]).toEqual([
-      'wrong-filter',
-      3,
-      expect.stringContaining(instead),
-    ]);
+    expect(problem).toMatchObject({ code: 'wrong-filter', line: 3, instead: expect.stringContaining(instead) });
   });
 
-  it('without a value, used once with a default and once without, are missed', () => {
+  it('without a value are missing if one of their uses has no default', () => {
     const text = `${ROLLOUT}service: "{{ params.p | default: 'x' }}{{ params.p }}"\nparams: {p: {type: string}}\n`;
     expect(problemsOf(text)[0]?.code).toBe('missing-param');
   });
 
-  it('that nobody gave yet are no problem of the file', () => {
+  it('may be missing while a file is only checked', () => {
     expect(checkIntents([{ file: 'a.yaml', text: TAGGED }])[0]?.problems).toEqual([]);
   });
 });
 
 describe('the list of mode validate', () => {
-  it('has a line for each document and each problem', () => {
+  it('has a line for each valid document and each problem', () => {
     const { lines, problems } = validateFiles([{ file: 'x.yaml', text: `${ROLLOUT}---\n${ROLLOUT}stak: a\n` }]);
     expect(lines).toEqual([
       '✓ x.yaml (doc 1/2): rollout on stack-media',
@@ -260,11 +256,11 @@ describe('the list of mode validate', () => {
   });
 });
 
-describe('the JSON Schema', () => {
+describe('the JSON Schema of an intent', () => {
   const schema = intentJsonSchema();
   const check = new Ajv2020({ strict: false, formats: { uri: true } }).compile(schema);
 
-  it('is the committed one', () => {
+  it('equals the committed file', () => {
     expect(JSON.parse(readFileSync('intents/intent.schema.json', 'utf8'))).toEqual(JSON.parse(JSON.stringify(schema)));
   });
 
@@ -279,13 +275,13 @@ describe('the JSON Schema', () => {
   });
 });
 
-describe('durations', () => {
-  it('are milliseconds', () => {
+describe('the parser of durations', () => {
+  it('returns milliseconds', () => {
     expect(['250ms', '30s', '10m', '1h', '2d'].map(parseDuration)).toEqual([
       250, 30_000, 600_000, 3_600_000, 172_800_000,
     ]);
   });
-  it.each(['', '5', 's', '-1s', '1.5h', '10 m', '1w'])('do not read %j', text => {
+  it.each(['', '5', 's', '-1s', '1.5h', '10 m', '1w'])('refuses %j', text => {
     expect(() => parseDuration(text)).toThrow(RangeError);
   });
 });

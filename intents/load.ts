@@ -16,24 +16,25 @@ import {
   ParamDeclarations as Declarations,
   type ParamDeclarations,
   type ParamValue,
+  type RenderOptions,
   renderTemplates,
 } from './render.ts';
 import { describeType, knownKeys } from './schema-keys.ts';
 import { suggestNearest } from './suggest.ts';
 import { yamlValue } from './yaml-value.ts';
 
-export const MAX_FILE_BYTES = 256 * 1024;
-export const MAX_DOCUMENTS = 100;
+const MAX_FILE_BYTES = 256 * 1024;
+const MAX_DOCUMENTS = 100;
 const MAX_ALIASES = 20;
 const FORBIDDEN = new Set(['__proto__', 'constructor', 'prototype']);
 
-/** A file of intents, as text. `file` is the name that errors repeat. */
+/** The text of an intent file. Problems name the file as `file`. */
 export interface IntentFile {
   file: string;
   text: string;
 }
 
-/** One intent with where it stood. `name` is the file's name without folder and ending; `document` and `line` count from 1. */
+/** One intent and its position. `name` is the file's name without folder and extension; `document` and `line` count from 1. */
 export interface LoadedIntent {
   file: string;
   name: string;
@@ -44,18 +45,18 @@ export interface LoadedIntent {
 }
 
 /**
- * Reads files of intents. Parameters are filled in, so the result is what is signed, planned and recorded; `at` is what `now` means. Throws
- * {@link InvalidIntents} with every problem of every file.
+ * Reads intent files and replaces their parameters: the result is signed, planned and recorded. `at` is the time that `now`
+ * means. Throws {@link InvalidIntents} with every problem of every file.
  */
 export function loadIntents(
   files: IntentFile[],
-  given: Record<string, ParamValue> = {},
+  params: Record<string, ParamValue> = {},
   at: Date = new Date(),
 ): LoadedIntent[] {
-  const read = files.map(file => readFile(file, given, true, at));
-  const problems = read.flatMap(result => result.problems);
-  const declared = new Set(read.flatMap(result => result.declared));
-  for (const name of Object.keys(given)) {
+  const parsed = files.map(file => parseFile(file, params, { complete: true, at }));
+  const problems = parsed.flatMap(result => result.problems);
+  const declared = new Set(parsed.flatMap(result => result.declared));
+  for (const name of Object.keys(params)) {
     if (declared.has(name)) continue;
     const near = suggestNearest(name, declared);
     problems.push({
@@ -64,42 +65,41 @@ export function loadIntents(
       document: 0,
       line: 1,
       column: 1,
-      message: `The parameter "${name}" was given, but no document declares it.`,
-      instead: near ? `Did you mean "${near}"?` : 'Leave it out, or declare it under "params:".',
+      message: `The parameter "${name}" has a value, but no document declares it.`,
+      instead: near ? `Did you mean "${near}"?` : 'Remove the parameter, or declare it under "params:".',
     });
   }
   if (problems.length > 0) throw new InvalidIntents(problems);
-  return read.flatMap(result => result.intents);
+  return parsed.flatMap(result => result.intents);
 }
 
-/** Checks files on their own: parameters that nobody gave yet are no problem. */
+/** Checks files without parameters: a missing value is not a problem. */
 export function checkIntents(files: IntentFile[]): ({ file: string } & ParsedFile)[] {
-  return files.map(file => ({ file: file.file, ...readFile(file, {}, false, new Date()) }));
+  return files.map(file => ({ file: file.file, ...parseFile(file, {}, { complete: false, at: new Date() }) }));
 }
 
 interface ParsedFile {
   intents: LoadedIntent[];
   problems: Problem[];
-  /** Names of parameters. */
+  /** Names of the parameters that its documents declare. */
   declared: string[];
 }
 
-function readFile(
-  { file, text }: IntentFile,
-  given: Record<string, ParamValue>,
-  complete: boolean,
-  at: Date,
-): ParsedFile {
-  const whole = (code: Problem['code'], message: string, instead: string): ParsedFile => ({
+function parseFile({ file, text }: IntentFile, params: Record<string, ParamValue>, options: RenderOptions): ParsedFile {
+  const rejected = (code: Problem['code'], message: string, instead: string): ParsedFile => ({
     intents: [],
     problems: [{ code, file, document: 0, line: 1, column: 1, message, instead }],
     declared: [],
   });
   if (text.length > MAX_FILE_BYTES) {
-    return whole('too-large', `The file is larger than ${MAX_FILE_BYTES / 1024} KiB.`, 'Split it into several files.');
+    return rejected(
+      'too-large',
+      `The file is larger than ${MAX_FILE_BYTES / 1024} KiB.`,
+      'Split it into several files.',
+    );
   }
   const lines = new LineCounter();
-  const parsed = parseAllDocuments(text, {
+  const yaml = parseAllDocuments(text, {
     lineCounter: lines,
     uniqueKeys: true,
     strict: true,
@@ -107,23 +107,23 @@ function readFile(
     prettyErrors: false,
     logLevel: 'silent',
   });
-  const documents = Array.isArray(parsed) ? parsed : [];
+  const documents = Array.isArray(yaml) ? yaml : [];
   if (documents.length === 0)
-    return whole('empty', 'The file holds no document.', 'Write an intent that begins with "action:".');
+    return rejected('empty', 'The file is empty.', 'Write an intent that begins with "action:".');
   if (documents.length > MAX_DOCUMENTS) {
-    return whole(
+    return rejected(
       'too-many-documents',
-      `The file holds more than ${MAX_DOCUMENTS} documents.`,
+      `The file has more than ${MAX_DOCUMENTS} documents.`,
       'Split it into several files.',
     );
   }
-  const read: ParsedFile = { intents: [], problems: [], declared: [] };
+  const result: ParsedFile = { intents: [], problems: [], declared: [] };
   const ids = new Map<string, number>();
   const checked: CheckedDocument[] = [];
   for (const [index, document] of documents.entries()) {
-    const reader = new DocumentReader(file, index + 1, document, lines, read.problems);
-    const intent = reader.read(given, complete, at);
-    read.declared.push(...reader.declared);
+    const reader = new DocumentReader(file, index + 1, document, lines, result.problems);
+    const intent = reader.read(params, options);
+    result.declared.push(...reader.declared);
     if (!intent) continue;
     if (intent.id !== undefined) {
       const first = ids.get(intent.id);
@@ -131,7 +131,7 @@ function readFile(
         reader.report(
           'duplicate-id',
           ['id'],
-          `The id "${intent.id}" is that of document ${first} too.`,
+          `The id "${intent.id}" is not unique: document ${first} has it too.`,
           'Give each document its own id.',
         );
       }
@@ -143,17 +143,17 @@ function readFile(
         .replaceAll(/[^\w.-]/g, '_')
         .slice(0, 128) || 'intent';
     const loaded = { file, name, document: index + 1, documents: documents.length, line: reader.line, intent };
-    read.intents.push(loaded);
-    checked.push({ ...loaded, report: (...about) => reader.report(...about) });
+    result.intents.push(loaded);
+    checked.push({ ...loaded, report: (...problem) => reader.report(...problem) });
   }
-  // Of a file that is not whole it can't be said what needs what.
+  // The graph of a file is known only if each of its documents was read.
   if (checked.length === documents.length) checkGraph(checked);
-  return read;
+  return result;
 }
 
 type Path = readonly PropertyKey[];
 
-/** Reads one document and reports what is wrong with it, with positions. */
+/** Reads one document and reports its problems with their positions. */
 class DocumentReader {
   declared: string[] = [];
   readonly #file: string;
@@ -174,15 +174,15 @@ class DocumentReader {
     return this.#position(this.#document.contents?.range?.[0] ?? 0).line;
   }
 
-  read(given: Record<string, ParamValue>, complete: boolean, at: Date): Intent | undefined {
-    if (!this.#isSound()) return undefined;
+  read(values: Record<string, ParamValue>, options: RenderOptions): Intent | undefined {
+    if (!this.#isReadable()) return undefined;
     const value = this.#value();
     if (!value) return undefined;
-    const { params = {}, ...asked } = value;
+    const { params = {}, ...fields } = value;
     const declarations = this.#declarations(params);
     if (!declarations) return undefined;
     this.declared = Object.keys(declarations);
-    const rendered = renderTemplates(asked, declarations, given, complete, at);
+    const rendered = renderTemplates(fields, declarations, values, options);
     for (const problem of rendered.problems) this.report(problem.code, problem.path, problem.message, problem.instead);
     const schema = this.#schema(rendered.value);
     if (!schema) return undefined;
@@ -190,17 +190,17 @@ class DocumentReader {
     if (result.success) return rendered.problems.length > 0 ? undefined : result.data;
     const issues = result.error.issues.filter(issue => !rendered.open.has(issue.path.join('.')));
     for (const issue of issues) this.#reportIssue(issue, schema);
-    // Only fields whose value nobody knows yet are open: what is there is right.
+    // Open fields, which have no value yet, are not checked. All others are valid.
     return issues.length === 0 && rendered.problems.length === 0 ? (rendered.value as Intent) : undefined;
   }
 
-  /** Undefined, and reported, where an alias leads nowhere or into itself. */
+  /** The value of the document. Reports an alias without an anchor or with a cycle, and returns undefined. */
   #value(): Record<string, unknown> | undefined {
     try {
       return yamlValue(this.#document, MAX_ALIASES) as Record<string, unknown>;
     } catch (error) {
       if (!(error instanceof ReferenceError)) throw error;
-      this.report('yaml-syntax', [], `${error.message}.`, 'Write the value out.');
+      this.report('yaml-syntax', [], `${error.message}.`, 'Write the value in place of the alias.');
       return undefined;
     }
   }
@@ -220,19 +220,21 @@ class DocumentReader {
     });
   }
 
-  #isSound(): boolean {
+  #isReadable(): boolean {
     const before = this.#problems.length;
     for (const error of this.#document.errors) {
       const duplicate = error.code === 'DUPLICATE_KEY';
       this.#at(
         duplicate ? 'duplicate-key' : 'yaml-syntax',
         error.pos[0],
-        duplicate ? 'A key stands here for the second time.' : `This is not YAML: ${error.message.split('\n')[0]}.`,
-        duplicate ? 'Keep one of the two.' : 'Check indentation, quotes and colons; use spaces, not tabs.',
+        duplicate
+          ? 'The key is duplicated: it stands here for the second time.'
+          : `The document is not valid YAML: ${error.message.split('\n')[0]}.`,
+        duplicate ? 'Keep one of the two.' : 'Check indentation, quotes and colons, and use spaces in place of tabs.',
       );
     }
     for (const warning of this.#document.warnings) {
-      this.#at('yaml-syntax', warning.pos[0], `${warning.message.split('\n')[0]}.`, 'Leave the tag or directive out.');
+      this.#at('yaml-syntax', warning.pos[0], `${warning.message.split('\n')[0]}.`, 'Remove the tag or directive.');
     }
     let aliases = 0;
     visit(this.#document, (_, node) => {
@@ -243,8 +245,8 @@ class DocumentReader {
       this.#at(
         'too-many-aliases',
         this.#document.contents?.range?.[0] ?? 0,
-        `More than ${MAX_ALIASES} aliases (*name).`,
-        'Write the values out.',
+        `The document has more than ${MAX_ALIASES} aliases (*name).`,
+        'Write the values in place of the aliases.',
       );
     }
     visit(this.#document, {
@@ -252,7 +254,7 @@ class DocumentReader {
         const key = isScalar(pair.key) ? String(pair.key.value) : '';
         if (key === '<<' || FORBIDDEN.has(key)) {
           const offset = isNode(pair.key) ? (pair.key.range?.[0] ?? 0) : 0;
-          this.#at('forbidden-key', offset, `The key "${key}" is not allowed.`, 'Leave it out.');
+          this.#at('forbidden-key', offset, `The key "${key}" is not allowed.`, 'Remove it.');
         }
       },
     });
@@ -262,14 +264,14 @@ class DocumentReader {
         'empty',
         contents?.range?.[0] ?? 0,
         'The document is empty.',
-        'Write an intent, or take the extra "---" away.',
+        'Write an intent, or remove the extra "---".',
       );
     } else if (!isMap(contents)) {
       this.#at(
         'not-a-mapping',
         contents.range?.[0] ?? 0,
-        'An intent is a mapping of keys to values.',
-        'Begin with "action: rollout".',
+        'The document is not a mapping of keys to values.',
+        'Begin with a key, for example "action: rollout".',
       );
     }
     return this.#problems.length === before;
@@ -306,8 +308,8 @@ class DocumentReader {
       this.report(
         'wrong-value',
         path,
-        'What kind of backup this is, is not known.',
-        'Write "backup_type: docker_volumes", "backup_type: vm_proxmox", or "database_type:" with plex, sqlite, postgres, mysql or mariadb.',
+        'The kind of backup is missing or not known.',
+        'Write "backup_type: docker_volumes", "backup_type: vm_proxmox", or "database_type:" with one of: plex, sqlite, postgres, mysql, mariadb.',
       );
       return undefined;
     }
@@ -337,20 +339,22 @@ class DocumentReader {
       return;
     }
     if (issue.code === 'invalid_union') {
-      // One value or a list of such: what is wrong with the form that was meant says more than that neither fits.
-      const meant = issue.errors.find(([first]) => first && (first.path.length > 0 || first.code !== 'invalid_type'));
-      if (meant) {
-        for (const inner of meant) this.#reportIssue({ ...inner, path: [...issue.path, ...inner.path] }, schema);
+      // A value or a list of values: the issue of the intended form is clearer than that of the union.
+      const intended = issue.errors.find(
+        ([first]) => first && (first.path.length > 0 || first.code !== 'invalid_type'),
+      );
+      if (intended) {
+        for (const inner of intended) this.#reportIssue({ ...inner, path: [...issue.path, ...inner.path] }, schema);
         return;
       }
     }
-    const where = issue.path.join('.');
+    const key = issue.path.join('.');
     if (issue.code === 'invalid_type' && this.#document.getIn(issue.path) === undefined) {
       this.report(
         'missing-key',
         issue.path.slice(0, -1),
-        `The key "${where}" is missing.`,
-        `Add "${where}:" with ${describeType(issue.expected)}.`,
+        `The key "${key}" is missing.`,
+        `Add "${key}:" with ${describeType(issue.expected)}.`,
         true,
       );
       return;
@@ -360,11 +364,11 @@ class DocumentReader {
         ? `Write one of: ${issue.values.map(String).join(', ')}.`
         : issue.code === 'invalid_type'
           ? `Write ${describeType(issue.expected)}.`
-          : 'See docs/intents.md for what this key takes.';
-    this.report('wrong-value', issue.path, `${where}: ${issue.message}.`, instead);
+          : 'See docs/intents.md for the values of this key.';
+    this.report('wrong-value', issue.path, `${key}: ${issue.message}.`, instead);
   }
 
-  /** Where the value at `path` stands (or, with `key`, its key); the nearest ancestor's place where it does not stand. */
+  /** The offset of the value at `path` (with `key`: of its key), or of its nearest ancestor if it is absent. */
   #offset(path: Path, key: boolean): number {
     for (let length = path.length; length >= 0; length--) {
       const parent = length === 0 ? undefined : this.#document.getIn(path.slice(0, length - 1), true);

@@ -1,4 +1,4 @@
-/** One thing that is wrong with a file, where, and what to write instead. Lines and columns count from 1. */
+/** One problem of a file, with its position and remedy. Lines and columns count from 1. */
 export interface Problem {
   code:
     | 'yaml-syntax'
@@ -22,22 +22,22 @@ export interface Problem {
     | 'wrong-param'
     | 'wrong-filter';
   file: string;
-  /** 0 where the file as a whole is meant. */
+  /** 0 for the file as a whole. */
   document: number;
   line: number;
   column: number;
   message: string;
-  /** What to write instead. */
+  /** The remedy. */
   instead: string;
 }
 
-/** One line for people and editors: `file:line:column: message. Instead: …`. */
+/** One line for people and editors: `file:line:column: document 2: message remedy`. */
 export function formatProblem(problem: Problem): string {
   const { file, line, column, document, message, instead } = problem;
   return `${file}:${line}:${column}: ${document > 0 ? `document ${document}: ` : ''}${message} ${instead}`;
 }
 
-/** The files can't be used as they are. Holds every problem, not only the first. */
+/** Thrown if intent files are not valid. Holds every problem, not only the first. */
 export class InvalidIntents extends Error {
   override name = 'InvalidIntents';
   readonly code = 'intent-invalid';

@@ -1,19 +1,20 @@
 import { z } from 'zod';
-import { applyFilters, explainFilterError, FILTERS, type ParamValue, readFilters } from './filters.ts';
+import { applyFilters, explainFilterError, FILTERS, type ParamValue } from './filters.ts';
 import { suggestNearest } from './suggest.ts';
+import { fillTemplate, listExpressions, parseExpression, type TemplateFilter, wholeExpression } from './template.ts';
 
 export type { ParamValue };
 
 const ParamPattern = z.string().max(200).refine(isSafePattern, {
-  error: 'Expected a regular expression without groups that repeat ("(a+)+"), lookarounds or backreferences',
+  error: 'Expected a regular expression without repeated groups ("(a+)+"), lookarounds or backreferences',
 });
 
 const ParamName = z
   .string()
-  .regex(/^[a-z][a-z0-9_]{0,63}$/, 'Expected a parameter name: lower-case letters, digits and "_"');
+  .regex(/^[a-z][a-z0-9_]{0,63}$/, 'Expected the name of a parameter: lower-case letters, digits and "_"');
 
-/** How a file declares one parameter. */
-export const ParamDeclaration = z.union([
+/** The declaration of one parameter in a file. */
+const ParamDeclaration = z.union([
   z.strictObject({
     type: z.literal('string'),
     pattern: ParamPattern.optional().describe('The whole value must match this regular expression.'),
@@ -29,7 +30,7 @@ export const ParamDeclaration = z.union([
     required: z.boolean().optional(),
   }),
 ]);
-export type ParamDeclaration = z.infer<typeof ParamDeclaration>;
+type ParamDeclaration = z.infer<typeof ParamDeclaration>;
 export const ParamDeclarations = z.record(ParamName, ParamDeclaration);
 export type ParamDeclarations = z.infer<typeof ParamDeclarations>;
 
@@ -40,59 +41,63 @@ export interface RenderProblem {
   instead: string;
 }
 
-/** `params.tag`, and what is done to it: `| default: "latest" | lower`. */
-const EXPRESSION =
-  /^params\.([a-z][a-z0-9_]*)((?:\s*\|\s*[a-z]+(?:\s*:\s*(?:"[^"{}]*"|'[^'{}]*'|-?\d+(?:\.\d+)?))?)*)$/;
-const TEMPLATE = /\{\{\s*(.*?)\s*\}\}/g;
-const WHOLE = /^\{\{\s*([^{}]*?)\s*\}\}$/;
 const MAX_VALUE = 1024;
 
-/**
- * Puts parameters into scalar values, after parsing, so that a value can never add YAML. `complete: false` checks a file
- * on its own: a parameter that nobody gave stays as it is written, and its path is in `open`.
- */
+/** `params.tag | default: "latest"`: the name of the parameter and the filters; undefined for any other expression. */
+function parseParam(source: string): { name: string; filters: TemplateFilter[] } | undefined {
+  const { name = '', filters = [] } = parseExpression(source) ?? {};
+  return name.startsWith('params.') ? { name: name.slice('params.'.length), filters } : undefined;
+}
+
+/** Options of a rendering. */
+export interface RenderOptions {
+  /** False checks a file without parameters: a missing one stays as written, and its path is in `open`. */
+  complete: boolean;
+  /** The time that `now` means. */
+  at: Date;
+}
+
+/** Replaces the parameters in scalar values, after parsing, so that a value can never add YAML. */
 export function renderTemplates(
   value: Record<string, unknown>,
   declared: ParamDeclarations,
-  given: Record<string, ParamValue>,
-  complete: boolean,
-  at: Date = new Date(),
+  params: Record<string, ParamValue>,
+  { complete, at }: RenderOptions,
 ): { value: Record<string, unknown>; problems: RenderProblem[]; open: Set<string> } {
   const problems: RenderProblem[] = [];
   const open = new Set<string>();
-  const values = valuesOf(declared, given, complete, problems, findDefaultedParams(value));
+  const values = valuesOf(declared, params, complete, problems, findDefaultedParams(value));
 
-  const one = (expression: string, path: (string | number)[]): ParamValue | undefined => {
-    const [, name, filters = ''] = EXPRESSION.exec(expression) ?? [];
-    if (name !== undefined && Object.hasOwn(declared, name)) {
-      const asked = readFilters(filters);
-      const found = applyFilters(values.get(name), asked, at);
-      const unknown = asked.find(filter => !FILTERS.includes(filter.name)) ?? found.wrong;
-      if (unknown) {
-        problems.push({ code: 'wrong-filter', path, ...explainFilterError(unknown) });
+  const evaluate = (source: string, path: (string | number)[]): ParamValue | undefined => {
+    const param = parseParam(source);
+    if (param && Object.hasOwn(declared, param.name)) {
+      const result = applyFilters(values.get(param.name), param.filters, at);
+      const wrong = param.filters.find(filter => !FILTERS.includes(filter.name)) ?? result.wrong;
+      if (wrong) {
+        problems.push({ code: 'wrong-filter', path, ...explainFilterError(wrong) });
         return undefined;
       }
-      if (found.value === undefined) open.add(path.join('.'));
-      return found.value;
+      if (result.value === undefined) open.add(path.join('.'));
+      return result.value;
     }
-    const near = name === undefined ? undefined : suggestNearest(name, Object.keys(declared));
+    const near = param && suggestNearest(param.name, Object.keys(declared));
     problems.push({
       code: 'unknown-param',
       path,
-      message: `"{{ ${expression.slice(0, 60)} }}" is not a declared parameter.`,
+      message: `The expression "{{ ${source.slice(0, 60)} }}" does not name a declared parameter.`,
       instead: near
         ? `Write {{ params.${near} }}.`
-        : 'Declare it under "params:" and write {{ params.<name> }}, or with filters {{ params.<name> | default: "text" | lower }}.',
+        : 'Declare the parameter under "params:", and write {{ params.<name> }}, or with filters {{ params.<name> | default: "text" | lower }}.',
     });
     return undefined;
   };
-  const text = (written: string, path: (string | number)[]): ParamValue => {
-    const whole = WHOLE.exec(written)?.[1];
-    if (whole !== undefined) return one(whole, path) ?? written;
-    return written.replaceAll(TEMPLATE, (all, expression: string) => String(one(expression, path) ?? all));
+  const renderText = (text: string, path: (string | number)[]): ParamValue => {
+    const whole = wholeExpression(text);
+    if (whole !== undefined) return evaluate(whole, path) ?? text;
+    return fillTemplate(text, (source, placeholder) => String(evaluate(source, path) ?? placeholder));
   };
   const walk = (node: unknown, path: (string | number)[]): unknown => {
-    if (typeof node === 'string') return node.includes('{{') ? text(node, path) : node;
+    if (typeof node === 'string') return node.includes('{{') ? renderText(node, path) : node;
     if (Array.isArray(node)) return node.map((item, index) => walk(item, [...path, index]));
     if (typeof node !== 'object' || node === null) return node;
     return Object.fromEntries(Object.entries(node).map(([key, item]) => [key, walk(item, [...path, key])]));
@@ -100,16 +105,17 @@ export function renderTemplates(
   return { value: walk(value, []) as Record<string, unknown>, problems, open };
 }
 
-/** Names of parameters that have a default wherever they are used. */
+/** Names the parameters that have a default in each of their uses. */
 function findDefaultedParams(value: unknown): Set<string> {
   const uses = new Map<string, boolean>();
   const walk = (node: unknown): void => {
     if (typeof node === 'object' && node !== null) for (const item of Object.values(node)) walk(item);
     if (typeof node !== 'string') return;
-    for (const [, expression = ''] of node.matchAll(TEMPLATE)) {
-      const [, name = '', filters = ''] = EXPRESSION.exec(expression) ?? [];
-      const hasDefault = readFilters(filters).some(filter => filter.name === 'default');
-      uses.set(name, hasDefault && uses.get(name) !== false);
+    for (const source of listExpressions(node)) {
+      const param = parseParam(source);
+      if (!param) continue;
+      const hasDefault = param.filters.some(filter => filter.name === 'default');
+      uses.set(param.name, hasDefault && uses.get(param.name) !== false);
     }
   };
   walk(value);
@@ -118,14 +124,14 @@ function findDefaultedParams(value: unknown): Set<string> {
 
 function valuesOf(
   declared: ParamDeclarations,
-  given: Record<string, ParamValue>,
+  params: Record<string, ParamValue>,
   complete: boolean,
   problems: RenderProblem[],
   optional: ReadonlySet<string>,
 ): Map<string, ParamValue> {
   const values = new Map<string, ParamValue>();
   for (const [name, declaration] of Object.entries(declared)) {
-    const raw = Object.hasOwn(given, name) ? given[name] : declaration.default;
+    const raw = Object.hasOwn(params, name) ? params[name] : declaration.default;
     if (raw === undefined) {
       if (!complete) continue;
       if (declaration.required === false || optional.has(name)) values.set(name, '');
@@ -134,27 +140,27 @@ function valuesOf(
           code: 'missing-param',
           path: ['params', name],
           message: `The parameter "${name}" has no value.`,
-          instead: `Give it (input "params": ${name}=…), or declare a default.`,
+          instead: `Set it with the input "params" (${name}=…), or declare a default.`,
         });
       }
       continue;
     }
-    const value = typed(declaration, raw);
+    const value = convert(declaration, raw);
     if (value !== undefined) values.set(name, value);
     else {
       problems.push({
         code: 'wrong-param',
         path: ['params', name],
-        message: `The parameter "${name}" does not fit its declaration.`,
-        instead: `Give ${expectation(declaration)}.`,
+        message: `The value of the parameter "${name}" does not match its declaration.`,
+        instead: `Set it to ${expectation(declaration)}.`,
       });
     }
   }
   return values;
 }
 
-/** The value in the declared type, or undefined where it does not fit. Texts are read as numbers and booleans where these are declared. */
-function typed(declaration: ParamDeclaration, raw: ParamValue): ParamValue | undefined {
+/** Converts a value to the declared type: a number or a boolean may come as text. Undefined if the value does not match. */
+function convert(declaration: ParamDeclaration, raw: ParamValue): ParamValue | undefined {
   const text = String(raw);
   if (text.length > MAX_VALUE || [...text].some(char => char < ' ' || char === '\u007f')) return undefined;
   switch (declaration.type) {
@@ -165,7 +171,7 @@ function typed(declaration: ParamDeclaration, raw: ParamValue): ParamValue | und
     case 'enum':
       return declaration.values.includes(text) ? text : undefined;
     case 'string':
-      // A value that is put in must not be read as a template again.
+      // A value must not be read as a template again.
       if (text.includes('{{')) return undefined;
       return declaration.pattern === undefined || new RegExp(`^(?:${declaration.pattern})$`, 'u').test(text)
         ? text
@@ -186,7 +192,7 @@ function expectation(declaration: ParamDeclaration): string {
   }
 }
 
-/** Patterns come from the repository: only those that can't take exponential time. */
+/** Patterns come from the repository: accepts only those that can't take exponential time. */
 function isSafePattern(pattern: string): boolean {
   if (/\(\?[=!<]|\\[1-9k]/.test(pattern)) return false;
   if (/[+*}]\s*\)[+*{?]|\)[+*{]/.test(pattern)) return false;

@@ -12,7 +12,7 @@ const of = <K extends string>(kind: K) => z.strictObject({ kind: z.literal(kind)
 /** A kind of backup and its name; the name alone means docker_volumes. */
 const OfVolumes = z
   .union([BackupName, of('docker_volumes')])
-  .describe('The backup’s kind and name; a name alone: docker_volumes.');
+  .describe('The kind and name of the backup. A name alone means docker_volumes.');
 
 const from = z
   .string()
@@ -28,12 +28,14 @@ const at = z
   )
   .optional()
   .describe(
-    'latest (the default), a time (the newest one that was made by then), the name of a backup (20261121T060000.000Z), or the run that made it.',
+    'latest (the default), a time (the newest backup until then), the name of a backup (20261121T060000.000Z), or the id of the run that made it.',
   );
 const confirm_overwrite = z
   .boolean()
   .optional()
-  .describe('What is there now may be replaced. It is kept beside, see docs/backups.md.');
+  .describe(
+    'Permits the restore to replace existing data. The agent keeps the old data next to it, see docs/backups.md.',
+  );
 const sharedRestoreFields = {
   action: z.literal('restore'),
   from,
@@ -48,7 +50,7 @@ const serviceFields = {
     .min(1)
     .max(100)
     .optional()
-    .describe('Services of the stack that are stopped meanwhile.'),
+    .describe('Services of the stack that are stopped during the restore.'),
   verify: Verify.optional(),
   confirm_overwrite,
 };
@@ -60,10 +62,10 @@ interface ServiceFields {
 }
 const hasStack = (intent: ServiceFields) =>
   (intent.stop_services === undefined && intent.verify === undefined) || intent.stack !== undefined;
-const STACK = { error: 'Expected "stack" beside "stop_services" and "verify"', path: ['stack'] };
+const STACK = { error: 'Expected "stack" together with "stop_services" or "verify"', path: ['stack'] };
 
 const place = {
-  to: AbsolutePath.optional().describe('What is restored, on the host. Or to_container and to_path.'),
+  to: AbsolutePath.optional().describe('The path on the host that is restored. Or to_container and to_path.'),
   to_container: Container.optional(),
   to_path: AbsolutePath.optional().describe('The path inside to_container.'),
 };
@@ -78,52 +80,52 @@ const hasWholePlace = (intent: RestoreDestination) =>
   (intent.to_container === undefined) === (intent.to_path === undefined);
 const WHOLE_PLACE = { error: '"to_container" and "to_path" belong together', path: ['to_path'] };
 
-/** Brings a folder or volume back from a backup. */
-export const RestoreVolumes = z
+/** Restores a folder or volume from a backup. */
+const RestoreVolumes = z
   .strictObject({ ...sharedRestoreFields, of: OfVolumes, ...place, ...serviceFields })
   .refine(hasPlace, PLACE)
   .refine(hasWholePlace, WHOLE_PLACE)
   .refine(hasStack, STACK)
-  .describe('Brings a folder or volume back from a backup of docker_volumes.');
+  .describe('Restores a folder or volume from a backup of docker_volumes.');
 
-/** Brings a SQLite database's file back. */
-export const RestoreSqlite = z
+/** Restores the file of a SQLite database. */
+const RestoreSqlite = z
   .strictObject({ ...sharedRestoreFields, of: of('sqlite'), ...place, ...serviceFields })
   .refine(hasPlace, PLACE)
   .refine(hasWholePlace, WHOLE_PLACE)
   .refine(hasStack, STACK)
-  .describe('Brings a SQLite database back.');
+  .describe('Restores a SQLite database.');
 
-/** Brings Plex's databases back, while Plex is stopped. */
-export const RestorePlex = z
+/** Restores Plex's databases while Plex is stopped. */
+const RestorePlex = z
   .strictObject({
     ...sharedRestoreFields,
     of: of('plex'),
-    to_container: Container.describe('The container in which Plex runs. It is stopped meanwhile.'),
+    to_container: Container.describe('The container in which Plex runs. It is stopped during the restore.'),
     to_path: AbsolutePath.optional().describe(
-      'The databases’ folder inside it. Default: where the usual images have it.',
+      'The folder of the databases inside it. Default: the folder of the usual images.',
     ),
     ...serviceFields,
   })
   .refine(hasStack, STACK)
-  .describe('Brings Plex’s databases back.');
+  .describe('Restores Plex’s databases.');
 
 const serverFields = {
   to_container: Container.describe('The container in which the server runs.'),
   database: DatabaseName.optional().describe('The database. Default: the one that was backed up.'),
   user: DatabaseName.optional().describe(
-    'Whom to connect as. Default: the server’s superuser, as its container tells.',
+    'The user of the connection. Default: the superuser of the server, from the environment of its container.',
   ),
 };
 
 /** Loads a dump into a new database, which then takes the old one's name. */
-export const RestorePostgres = z
+const RestorePostgres = z
   .strictObject({ ...sharedRestoreFields, of: of('postgres'), ...serverFields, ...serviceFields })
   .refine(hasStack, STACK)
-  .describe('Brings a PostgreSQL database back.');
+  .describe('Restores a PostgreSQL database.');
 
-/** Loads a dump, after a safety copy of what is there. */
-export const RestoreMysql = z
+/** Loads a dump, after a safety copy of the existing database. */
+const RestoreMysql = z
   .strictObject({
     ...sharedRestoreFields,
     of: of('mysql'),
@@ -132,20 +134,20 @@ export const RestoreMysql = z
     ...serviceFields,
   })
   .refine(hasStack, STACK)
-  .describe('Brings a MySQL or MariaDB database back.');
+  .describe('Restores a MySQL or MariaDB database.');
 
 const VmId = z.int().min(100).max(999_999_999);
 
-/** Makes a new guest out of a backup. */
-export const RestoreVm = z
+/** Creates a new guest from a backup. */
+const RestoreVm = z
   .strictObject({
     ...sharedRestoreFields,
     from: Storage.describe('The Proxmox storage that holds the backup.'),
     of: z.strictObject({ kind: z.literal('vm_proxmox'), vm_id: VmId.describe('The guest that was backed up.') }),
-    to_vm_id: VmId.describe('The number of the new guest; it must be free.'),
-    storage: Storage.describe('The Proxmox storage that takes its disks.'),
+    to_vm_id: VmId.describe('The number of the new guest, which must be free.'),
+    storage: Storage.describe('The Proxmox storage that receives its disks.'),
   })
-  .describe('Makes a new Proxmox guest out of a backup.');
+  .describe('Creates a new Proxmox guest from a backup.');
 
 export const RESTORES = {
   docker_volumes: RestoreVolumes,
@@ -156,13 +158,13 @@ export const RESTORES = {
   vm_proxmox: RestoreVm,
 } as const;
 
-/** The schema that a restore is meant to match. */
+/** Chooses the schema of a restore by the kind of its backup. */
 export function restoreSchema(value: Record<string, unknown>) {
   const kind = typeof value.of === 'object' && value.of !== null && 'kind' in value.of ? value.of.kind : undefined;
   return RESTORES[String(kind) as keyof typeof RESTORES] ?? RestoreVolumes;
 }
 
-/** Tries a backup: it is restored into something that is thrown away, and timed. */
+/** Tests a backup: the agent restores it into a temporary folder or container, and measures the time. */
 export const Drill = z
   .strictObject({
     action: z.literal('drill'),
@@ -171,11 +173,11 @@ export const Drill = z
         BackupName,
         z.strictObject({ kind: z.enum(['docker_volumes', 'sqlite', 'plex', 'postgres', 'mysql']), name: BackupName }),
       ])
-      .describe('The backup’s kind and name; a name alone: docker_volumes.'),
+      .describe('The kind and name of the backup. A name alone means docker_volumes.'),
     from,
     at,
     stall_timeout: Duration.optional(),
     ...commonFields,
   })
-  .describe('Tries whether a backup can be restored: into a throw-away folder or container without network.');
+  .describe('Tests that a backup can be restored, in a temporary folder or a container without network.');
 export type Drill = z.infer<typeof Drill>;

@@ -16,7 +16,7 @@ export function knownKeys(schema: z.ZodType, path: readonly PropertyKey[]): stri
   return [...new Set(forms().flatMap(node => Object.keys(node.properties ?? {})))];
 }
 
-/** What a value of a type is called: `a text`. */
+/** The words for a type of value: `a text`. */
 export function describeType(type: string): string {
   return (
     (

@@ -1,4 +1,4 @@
-/** The candidate that is nearest to what was written (at most a third of it changed), or undefined. */
+/** The candidate with the smallest edit distance to `written`, if at most a third of its letters differ; otherwise undefined. */
 export function suggestNearest(written: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined;
   let least = Math.max(1, Math.floor(written.length / 3)) + 1;

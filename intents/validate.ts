@@ -3,32 +3,32 @@ import { describeIntent } from './intent.ts';
 import { checkIntents, type IntentFile } from './load.ts';
 import { formatProblem, type Problem } from './problem.ts';
 
-/** A document that is right: `rollout on stack-media`. */
+/** A valid document; `what` is its one-line description: `rollout on stack-media`. */
 export interface ValidDocument {
   file: string;
   document: number;
   what: string;
 }
 
-/** The list that `mode: validate` and `chatops validate` print, and every problem found. */
+/** The lines that `mode: validate` and `chatops validate` print, and every problem and valid document. */
 export function validateFiles(files: IntentFile[]): {
   lines: string[];
   problems: Problem[];
   documents: ValidDocument[];
 } {
   const lines: string[] = [];
-  const sound: ValidDocument[] = [];
+  const valid: ValidDocument[] = [];
   const all: Problem[] = [];
   for (const { file, intents, problems } of checkIntents(files)) {
     for (const { document, documents, intent } of intents) {
       const what = describeIntent(intent);
       lines.push(`✓ ${file} (doc ${document}/${documents}): ${what}`);
-      sound.push({ file, document, what });
+      valid.push({ file, document, what });
     }
-    // Of what is wrong it can't be said what comes after what.
+    // The order of a file's documents is known only if the file is valid.
     if (problems.length === 0) lines.push(...graphLines(intents).map(line => `    ${line}`));
     for (const problem of problems) lines.push(`✗ ${formatProblem(problem)}`);
     all.push(...problems);
   }
-  return { lines, problems: all, documents: sound };
+  return { lines, problems: all, documents: valid };
 }

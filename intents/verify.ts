@@ -13,16 +13,16 @@ const Http = z
       .refine(text => !URL.canParse(text) || (new URL(text).username === '' && new URL(text).password === ''), {
         error: 'Expected an address without user and password',
       })
-      .describe('The address. A host that is the name of a service means each of its containers.'),
+      .describe('The address. The name of a service as host means each of its containers.'),
     status: z
       .union([Status, z.array(Status).min(1).max(20)])
       .optional()
-      .describe('The status, or several that will do. Default: 200.'),
-    body: z.string().min(1).max(1024).optional().describe('A text that the answer must hold.'),
-    timeout: Duration.optional().describe('For each try. Default: 5s.'),
-    retries: Retries.optional().describe('After the first try, a second apart. Default: 10.'),
+      .describe('The expected status, or a list of accepted ones. Default: 200.'),
+    body: z.string().min(1).max(1024).optional().describe('A text that the answer must contain.'),
+    timeout: Duration.optional().describe('The time limit of each attempt. Default: 5s.'),
+    retries: Retries.optional().describe('The number of attempts after the first one, one second apart. Default: 10.'),
   })
-  .describe('Asks an address (GET) and judges the answer.');
+  .describe('Requests an address (GET) and checks the answer.');
 
 const Tcp = z
   .strictObject({
@@ -35,13 +35,13 @@ const Tcp = z
       .refine(text => Number(text.slice(text.lastIndexOf(':') + 1)) <= 65_535, {
         error: 'Expected a port of at most 65535',
       })
-      .describe('Host and port. A host that is the name of a service means each of its containers.'),
-    timeout: Duration.optional().describe('For each try. Default: 5s.'),
-    retries: Retries.optional().describe('After the first try, a second apart. Default: 10.'),
+      .describe('Host and port. The name of a service as host means each of its containers.'),
+    timeout: Duration.optional().describe('The time limit of each attempt. Default: 5s.'),
+    retries: Retries.optional().describe('The number of attempts after the first one, one second apart. Default: 10.'),
   })
   .describe('Opens a connection.');
 
-/** What must hold after the change before it counts as done. */
+/** Checks that must pass after the change before it counts as done. */
 export const Verify = z
   .strictObject({
     healthy: z
@@ -49,12 +49,14 @@ export const Verify = z
       .min(1)
       .max(100)
       .optional()
-      .describe('Services that must have a health check, and pass it.'),
-    settle: Duration.optional().describe('For so long every container must stay as good as it is. For example 30s.'),
+      .describe('Services that must have a health check and pass it.'),
+    settle: Duration.optional().describe(
+      'The time during which no container may restart, stop or become unhealthy. For example 30s.',
+    ),
     tcp: z
       .union([Tcp, z.array(Tcp).min(1).max(20)])
       .optional()
-      .describe('One address that must take connections, or a list.'),
+      .describe('One address that must accept connections, or a list.'),
     http: z
       .union([Http, z.array(Http).min(1).max(20)])
       .optional()
@@ -63,10 +65,10 @@ export const Verify = z
   .refine(verify => Object.values(verify).some(value => value !== undefined), {
     error: 'Expected at least one of healthy, settle, tcp and http',
   })
-  .describe('What must hold after the change, in this order: healthy, settle, tcp, http.');
+  .describe('Checks after the change, in this order: healthy, settle, tcp, http.');
 export type Verify = z.infer<typeof Verify>;
 
-/** Hosts that the checks name, for a policy to judge. */
+/** Lists the hosts that the checks name, for the policy. */
 export function listVerifyHosts(verify: Verify): string[] {
   const http = [verify.http ?? []].flat().map(({ url }) => new URL(url).hostname);
   const tcp = [verify.tcp ?? []].flat().map(({ address }) => address.slice(0, address.lastIndexOf(':')));

@@ -8,7 +8,7 @@ import { RunId } from './run-id.ts';
 const Sha = z.string().regex(/^[0-9a-f]{40}$|^[0-9a-f]{64}$/);
 const Text = z.string().max(1024);
 
-/** Where a command comes from: the workflow run that made it. */
+/** The origin of a command: the workflow run that created it. */
 export const Origin = z.strictObject({
   repository: z.string().regex(/^[\w.-]+\/[\w.-]+$/),
   repository_id: z.string().regex(/^\d{1,20}$/),
@@ -23,7 +23,7 @@ export const Origin = z.strictObject({
 });
 export type Origin = z.infer<typeof Origin>;
 
-/** A label as it stood at the merge. `at` is the timeline's time; order, not time, decided `after_last_push`. */
+/** A label of the pull request at its merge. `at` is the time of the timeline; `after_last_push` follows from the order, not from the time. */
 export const Label = z.strictObject({
   name: Text,
   by: Text,
@@ -33,7 +33,7 @@ export const Label = z.strictObject({
 });
 export type Label = z.infer<typeof Label>;
 
-/** An approving review that stood at the merge; `on_head`: of the last commit. */
+/** An approving review at the merge; `on_head`: it approves the last commit. */
 export const Review = z.strictObject({
   by: Text,
   permission: Label.shape.permission,
@@ -55,7 +55,7 @@ export type Evidence = z.infer<typeof Evidence>;
 export const Approval = Evidence.extend({ with: z.array(Evidence).max(200).optional() });
 export type Approval = z.infer<typeof Approval>;
 
-/** One file that travels with a rollout. `path` is relative to the stack's folder; `content` is base64; `sha256` is of the decoded bytes. */
+/** One file that is sent with a rollout. `path` is relative to the stack's folder; `content` is base64; `sha256` is of the decoded bytes. */
 export const ShippedFile = z.strictObject({
   stack: z.string(),
   path: z.string().min(1).max(1024),
@@ -65,21 +65,21 @@ export const ShippedFile = z.strictObject({
 });
 export type ShippedFile = z.infer<typeof ShippedFile>;
 
-/** All files of one command, decoded. Base64 twice (in the payload, and the payload itself) keeps this under the frame limit. */
+/** Largest size of all files of one command, decoded. With base64 applied twice (to the file and to the payload), the frame stays below its limit. */
 export const MAX_SHIPPED_BYTES = 8 * 1024 * 1024;
 
-/** One intent with where it stood: `name` is the file's name without folder and ending; `document` counts from 1. */
+/** One intent and its position: `name` is the file's name without folder and extension; `document` counts from 1. */
 export const IntentDocument = z.strictObject({
   name: z.string().regex(/^[\w.-]{1,128}$/),
   document: z.int().positive(),
   documents: z.int().positive(),
-  /** Its place among all documents of a graph of which other commands carry the rest; from 0. */
+  /** Its index (from 0) among all documents of a graph that several commands share. */
   place: z.int().nonnegative().optional(),
   intent: Intent,
 });
 export type IntentDocument = z.infer<typeof IntentDocument>;
 
-/** How a document of the same graph has ended that another command carried. */
+/** The result of a document of the same graph that another command carried. */
 export const FinishedDocument = z.strictObject({
   ...IntentDocument.omit({ intent: true, documents: true }).shape,
   place: z.int().nonnegative(),
@@ -96,11 +96,11 @@ export type FinishedDocument = z.infer<typeof FinishedDocument>;
 
 const envelopeFields = {
   id: RunId,
-  /** Audience: the name of the agent that is meant. */
+  /** Audience: the name of the receiving agent. */
   agent: z.string(),
   /** The challenge of the agent's hello on this connection. */
   challenge: z.string(),
-  /** The sender's clock (ISO 8601). Told, never judged: freshness comes from the challenge. */
+  /** The sender's clock (ISO 8601). Only logged: freshness comes from the challenge. */
   issued_at: z.string(),
   origin: Origin,
 };
@@ -110,16 +110,16 @@ const Deployment = z.strictObject({
   ...envelopeFields,
   approval: Approval.nullable(),
   intents: z.array(IntentDocument).min(1).max(100),
-  /** Documents of the same graph that have ended elsewhere. */
+  /** Results of the documents of the same graph that other commands carried. */
   given: z.array(FinishedDocument).max(500).optional(),
-  /** In place of carrying the intents out, undoes what these documents (from 1) of an earlier run of the same intents changed. */
+  /** Undoes the changes of these documents (from 1) of an earlier run of the same intents, in place of running the intents. */
   undo: z.strictObject({ run: RunId, documents: z.array(z.int().positive()).min(1).max(100) }).optional(),
   files: z.array(ShippedFile).max(5000),
   params: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
-  /** What "now" meant in the intents (ISO 8601), where they say it. */
+  /** The time that "now" means in the intents (ISO 8601), if they use it. */
   rendered_at: z.iso.datetime().optional(),
   dry_run: z.boolean(),
-  /** The digest of the plan that was looked at: hex of SHA-256. */
+  /** The digest of the reviewed plan: hex of SHA-256. */
   plan_digest: z
     .string()
     .regex(/^[0-9a-f]{64}$/)
@@ -130,13 +130,13 @@ const FollowCommand = z.strictObject({
   type: z.literal('follow'),
   ...envelopeFields,
   run: RunId,
-  /** Number of the last event the follower has; 0 for all. */
+  /** Number of the last event that the sender has received; 0 for all events. */
   after: z.int().nonnegative(),
 });
 
 const CancelCommand = z.strictObject({ type: z.literal('cancel'), ...envelopeFields, run: RunId });
 
-/** Asks for the runs of the sender's own entry of trust, the newest first. */
+/** Asks for the runs of the sender's own trust entry, newest first. */
 const ListCommand = z.strictObject({
   type: z.literal('runs'),
   ...envelopeFields,
@@ -144,10 +144,10 @@ const ListCommand = z.strictObject({
   before: RunId.optional(),
 });
 
-/** Asks the host about itself, or the agent about one run of the sender's own entry. It begins no run. */
+/** Asks about the host, or about one run of the sender's own trust entry. Does not start a run. */
 const AskCommand = z.strictObject({ type: z.literal('ask'), ...envelopeFields, question: Question });
 
-/** What a signature covers. The agent reads it strictly: an unknown field is refused. */
+/** The signed content of a command. The agent parses it strictly: an unknown field is refused. */
 export const Command = z.discriminatedUnion('type', [
   Deployment,
   FollowCommand,
@@ -156,7 +156,7 @@ export const Command = z.discriminatedUnion('type', [
   AskCommand,
 ]);
 export type Command = z.infer<typeof Command>;
-/** A command that makes a run (`run` or `plan`). */
+/** A command that starts a run (`run` or `plan`). */
 export type Deployment = z.infer<typeof Deployment>;
 export type FollowCommand = z.infer<typeof FollowCommand>;
 export type CancelCommand = z.infer<typeof CancelCommand>;

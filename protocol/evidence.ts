@@ -1,6 +1,6 @@
 import type { Label, Review } from './command.ts';
 
-/** What of a pull request the evidence is made from, as GitHub's REST API names it. */
+/** The fields of a pull request that the evidence is created from, as GitHub's REST API names them. */
 export interface PullRequest {
   number: number;
   merged_at: string | null;
@@ -26,8 +26,8 @@ export interface ReviewEntry {
 }
 
 /**
- * The labels as they stood when the pull request was merged. Only the order of the timeline counts, never a date: dates of
- * commits are written by whoever made them. Nothing after the merge counts.
+ * The labels of the pull request at its merge. Only the order of the timeline counts, never a date: the author of a commit
+ * can choose its date. Entries after the merge do not count.
  */
 export function labelsAtMerge(timeline: TimelineEntry[]): Omit<Label, 'permission'>[] {
   const labels = new Map<string, Omit<Label, 'permission'>>();
@@ -48,7 +48,7 @@ export function labelsAtMerge(timeline: TimelineEntry[]): Omit<Label, 'permissio
       case 'committed':
       case 'head_ref_force_pushed':
       case 'base_ref_changed':
-        for (const one of labels.values()) one.after_last_push = false;
+        for (const previous of labels.values()) previous.after_last_push = false;
         break;
       case 'merged':
         return [...labels.values()];
@@ -57,19 +57,19 @@ export function labelsAtMerge(timeline: TimelineEntry[]): Omit<Label, 'permissio
   return [...labels.values()];
 }
 
-/** Who approves: each person's last word counts, and a comment is none. */
+/** Lists the approvals: the last review of each person counts, comments do not. */
 export function approvalsOf(reviews: ReviewEntry[], head: string): Omit<Review, 'permission'>[] {
-  const words = new Map<string, { state: string; on_head: boolean }>();
+  const lastReviews = new Map<string, { state: string; on_head: boolean }>();
   for (const { state, user, commit_id } of reviews) {
     if (!user || !['APPROVED', 'CHANGES_REQUESTED', 'DISMISSED'].includes(state)) continue;
-    words.set(user.login, { state, on_head: commit_id === head });
+    lastReviews.set(user.login, { state, on_head: commit_id === head });
   }
-  return [...words].flatMap(([by, { state, on_head }]) => (state === 'APPROVED' ? [{ by, on_head }] : []));
+  return [...lastReviews].flatMap(([by, { state, on_head }]) => (state === 'APPROVED' ? [{ by, on_head }] : []));
 }
 
 const PERMISSIONS = ['admin', 'maintain', 'write', 'triage', 'read', 'none'] as const;
 
-/** A permission as GitHub names it; what is not known counts as none. */
-export function parsePermission(told: string): Label['permission'] {
-  return PERMISSIONS.find(known => known === told) ?? 'none';
+/** Parses a permission of GitHub. An unknown one counts as none. */
+export function parsePermission(permission: string): Label['permission'] {
+  return PERMISSIONS.find(known => known === permission) ?? 'none';
 }

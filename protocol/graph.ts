@@ -2,8 +2,8 @@ import { type DocumentOutcome, type GraphNode, graphOf } from '../intents/graph.
 import type { Deployment } from './command.ts';
 
 /**
- * A command's documents among those of its graph that other commands carry, in the graph's order. `mine` holds the place of
- * each of the command's own, `ended` how the others have ended.
+ * The graph of a command's documents and of those that other commands carry, in the graph's order. `mine` holds the index of
+ * each document of the command, `ended` the results of the others.
  */
 export function graphOfCommand({ intents, given = [] }: Pick<Deployment, 'intents' | 'given'>): {
   nodes: GraphNode[];
@@ -11,12 +11,12 @@ export function graphOfCommand({ intents, given = [] }: Pick<Deployment, 'intent
   ended: (DocumentOutcome | undefined)[];
 } {
   const all = [
-    ...intents.map((document, index) => ({ document, at: document.place ?? index, own: index, ended: undefined })),
-    ...given.map(document => ({ document, at: document.place, own: -1, ended: document.outcome })),
-  ].sort((a, b) => a.at - b.at);
+    ...intents.map((document, number) => ({ document, index: document.place ?? number, number, outcome: undefined })),
+    ...given.map(document => ({ document, index: document.place, number: -1, outcome: document.outcome })),
+  ].sort((a, b) => a.index - b.index);
   return {
     nodes: graphOf(all.map(({ document }) => document)),
-    mine: intents.map((_, index) => all.findIndex(({ own }) => own === index)),
-    ended: all.map(({ ended }) => ended),
+    mine: intents.map((_, number) => all.findIndex(entry => entry.number === number)),
+    ended: all.map(({ outcome }) => outcome),
   };
 }

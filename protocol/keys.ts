@@ -35,7 +35,7 @@ export class KeyError extends Error {
 export function readPublicKey(text: string): PublicKey {
   const trimmed = text.trim();
   if (trimmed.startsWith('ed25519-secret:') || trimmed.includes('PRIVATE KEY')) {
-    throw new KeyError('Expected a public key, got a secret one. Publish only the line that begins with "ed25519:".');
+    throw new KeyError('Expected a public key, got a secret key. Use only the line that begins with "ed25519:".');
   }
   const der = trimmed.startsWith('-----BEGIN')
     ? undefined
@@ -45,7 +45,7 @@ export function readPublicKey(text: string): PublicKey {
   );
 }
 
-/** Reads `ed25519-secret:<base64>` or a PKCS#8 PEM (also with `\n` written out, as some secret stores keep it). Throws {@link KeyError}. */
+/** Reads `ed25519-secret:<base64>` or a PKCS#8 PEM (also with newlines written as `\n`, as some secret stores do). Throws {@link KeyError}. */
 export function readSecretKey(text: string): SecretKey {
   const trimmed = text.trim().replaceAll('\\n', '\n');
   const der = trimmed.startsWith('-----BEGIN')
@@ -57,7 +57,7 @@ export function readSecretKey(text: string): SecretKey {
   return { key, public: describeKey(createPublicKey(key)) };
 }
 
-/** Makes a fresh pair. `secret` is the one-line text form, to be kept 0600 or in a secret store. */
+/** Generates a key pair. `secret` is its one-line text form, which belongs in a file of mode 0600 or in a secret store. */
 export function generateKey(): { secret: string; public: string; id: string } {
   const { privateKey } = generateKeyPairSync('ed25519');
   const der = privateKey.export({ format: 'der', type: 'pkcs8' });
@@ -69,7 +69,7 @@ export function generateKey(): { secret: string; public: string; id: string } {
   };
 }
 
-/** Whether two public keys are the same 32 bytes, in constant time. */
+/** Compares the 32 bytes of two public keys in constant time. */
 export function sameKey(a: PublicKey, b: PublicKey): boolean {
   return timingSafeEqual(rawBytes(a.key), rawBytes(b.key));
 }
@@ -77,7 +77,7 @@ export function sameKey(a: PublicKey, b: PublicKey): boolean {
 function describeKey(key: KeyObject): PublicKey {
   if (key.asymmetricKeyType !== 'ed25519') {
     throw new KeyError(
-      `Expected an Ed25519 key, got ${key.asymmetricKeyType ?? 'another kind'}. Make one with "chatops keygen".`,
+      `Expected an Ed25519 key, got ${key.asymmetricKeyType ?? 'another kind'}. Create one with "chatops keygen".`,
     );
   }
   const raw = rawBytes(key);
@@ -96,7 +96,7 @@ function bytes32(text: string, prefix: string, what: string): Buffer {
   const bytes = Buffer.from(text.slice(prefix.length), 'base64');
   if (!text.startsWith(prefix) || bytes.length !== 32 || bytes.toString('base64') !== text.slice(prefix.length)) {
     throw new KeyError(
-      `Expected a ${what} as "${prefix}<base64 of 32 bytes>" or as PEM. Make one with "chatops keygen".`,
+      `Expected a ${what} as "${prefix}<base64 of 32 bytes>" or as PEM. Create one with "chatops keygen".`,
     );
   }
   return bytes;
@@ -106,6 +106,6 @@ function readKey(read: () => KeyObject): KeyObject {
   try {
     return read();
   } catch {
-    throw new KeyError('The PEM can not be read as an Ed25519 key. Make one with "chatops keygen".');
+    throw new KeyError('The PEM is not a readable Ed25519 key. Create one with "chatops keygen".');
   }
 }

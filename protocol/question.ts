@@ -3,10 +3,10 @@ import { Intent } from '../intents/intent.ts';
 import { Refusal } from './refusal.ts';
 import { RunId } from './run-id.ts';
 
-/** What a trust entry can be let ask of the host beside its own runs: `may_ask` in agent.yaml. */
+/** The topics that a trust entry may ask about, in addition to its own runs: `may_ask` in agent.yaml. */
 export const QUESTION_TOPICS = ['audit', 'doctor', 'notify', 'policy', 'schedules'] as const;
 
-/** An intent, and under which circumstances the policy is to judge it. */
+/** An intent and the circumstances for which the policy decides about it. */
 export const PolicyCase = z.strictObject({
   entry: z.string().max(128).describe('The name of an entry under trust.'),
   intent: Intent,
@@ -15,7 +15,7 @@ export const PolicyCase = z.strictObject({
   approvals: z.int().min(0).max(20),
   merged: z.boolean(),
   plan_digest: z.boolean(),
-  /** ISO 8601; absent: the agent's now. */
+  /** ISO 8601; absent: the agent's current time. */
   at: z.iso.datetime().optional(),
 });
 export type PolicyCase = z.infer<typeof PolicyCase>;
@@ -23,16 +23,16 @@ export type PolicyCase = z.infer<typeof PolicyCase>;
 export const Question = z.discriminatedUnion('about', [
   z.strictObject({ about: z.literal('run'), run: RunId }),
   z.strictObject({ about: z.literal('schedules') }),
-  /** The rows after number `after` that there are, in as many parts as it takes. */
+  /** All existing rows after number `after`, in several parts. */
   z.strictObject({ about: z.literal('audit'), after: z.int().nonnegative() }),
   z.strictObject({ about: z.literal('doctor') }),
-  /** Sends a notice for a trial: to the named channel, or to each. */
+  /** Sends a test notice to the named channel, or to all channels. */
   z.strictObject({ about: z.literal('notify'), channel: z.string().max(128).optional() }),
   z.strictObject({ about: z.literal('policy'), supposed: z.array(PolicyCase).min(1).max(500) }),
 ]);
 export type Question = z.infer<typeof Question>;
 
-/** What the agent signs: a part of its answer (from 1), whether it is the last, and the id of the command that asked. */
+/** The signed content of a part (from 1) of an answer. `to` is the id of the command that asked; `last` marks the last part. */
 export const AnswerPart = z.looseObject({
   agent: z.string(),
   to: z.string(),
@@ -44,7 +44,7 @@ export type AnswerPart = z.infer<typeof AnswerPart>;
 
 const verdictFields = { rule: z.string().optional(), refusal: Refusal.optional() };
 
-/** What each part of the answer to a question is; all but the audit have one. Times are ISO 8601. */
+/** The schema of each part of an answer. All answers but that of the audit have a single part. Times are ISO 8601. */
 export const ANSWERS = {
   run: z.looseObject({
     id: z.string(),
@@ -76,9 +76,9 @@ export const ANSWERS = {
       remedy: z.string().optional(),
     }),
   ),
-  /** `problem` is null where the notice was sent. */
+  /** `problem` is null if the notice was sent. */
   notify: z.array(z.object({ channel: z.string(), problem: z.string().nullable() })),
-  /** A judgement for each of `supposed`, in their order. */
+  /** A decision for each of `supposed`, in their order. */
   policy: z.array(z.object({ ...verdictFields, findings: z.array(z.object({ ...verdictFields, rule: z.string() })) })),
 } satisfies Record<Question['about'], z.ZodType>;
 export type Answer<About extends Question['about']> = z.infer<(typeof ANSWERS)[About]>;

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { Outcome } from './event.ts';
 
-/** One service's image before and after: a digest (`sha256:…`, the image id) with the reference it was asked for; null where there was none. */
+/** The image of one service before and after: a digest (`sha256:…`, the image id) with the requested reference; null if it had no image. */
 export const ImageChange = z.looseObject({
   service: z.string(),
   reference: z.string(),
@@ -25,7 +25,7 @@ export const ReceiptDocument = z.looseObject({
   action: z.string(),
   stack: z.string(),
   service: z.string().optional(),
-  /** The allow rule of the host's policy by which it was let in. */
+  /** The allow rule of the host's policy that admitted it. */
   rule: z.string().optional(),
   outcome: z.union([Outcome, z.literal('skipped')]),
   steps: z.array(ReceiptStep),
@@ -34,24 +34,24 @@ export const ReceiptDocument = z.looseObject({
 });
 export type ReceiptDocument = z.infer<typeof ReceiptDocument>;
 
-/** The last word on a run, signed by the agent. The action reads it gently (unknown fields pass). */
+/** The result of a run, signed by the agent. The action reads it leniently (unknown fields are accepted). */
 export const Receipt = z.looseObject({
   run: z.string(),
   agent: z.string(),
   outcome: Outcome,
-  /** Stable code where the outcome is not `succeeded` or `planned`. */
+  /** Stable code if the outcome is neither `succeeded` nor `planned`. */
   reason: z.string().optional(),
   message: z.string().optional(),
   remedy: z.string().optional(),
   failed_step: z.looseObject({ document: z.number(), step: z.string() }).optional(),
   changed: z.boolean(),
   documents: z.array(ReceiptDocument),
-  /** How many events the run had, and the head of their chain (see `chainDigest`). */
+  /** The number of events of the run, and the head of their chain (see `chainDigest`). */
   events: z.int().nonnegative(),
   events_digest: z.string(),
-  /** The head of the agent's audit when this was signed: with it a chain that is made anew on the host can be told. */
+  /** The head of the agent's audit log at the signature. It exposes a chain that the host has created again. */
   audit: z.looseObject({ rows: z.int().nonnegative(), digest: z.string() }).optional(),
-  /** Of a plan: what a deployment of it can be held to. */
+  /** Only of a plan: the digest to which a deployment can be bound. */
   plan_digest: z.string().optional(),
   /** The host's clock, ISO 8601. */
   started_at: z.string(),

@@ -1,10 +1,10 @@
 import { z } from 'zod';
 
-/** Why a run was not started. `code` is stable (docs/refusals.md has a heading for each); `remedy` says what to do next. */
+/** The reason why a run was not started. `code` is stable (docs/refusals.md has a heading for each); `remedy` is the next action for the user. */
 export const Refusal = z.object({ code: z.string(), message: z.string(), remedy: z.string() });
 export type Refusal = z.infer<typeof Refusal>;
 
-/** A refusal on its way up: thrown before a run exists, never after. */
+/** Carries a refusal to its caller. Thrown before a run exists, never after. */
 export class Refused extends Error {
   override name = 'Refused';
   readonly refusal: Refusal;

@@ -7,7 +7,7 @@ const theirs = readSecretKey(generateKey().secret);
 const body = Buffer.from('{"type":"run"}');
 
 describe('a signature', () => {
-  it('covers the encoding that DSSE gives as its example', () => {
+  it('covers the encoding of the example in the DSSE specification', () => {
     expect(preAuthEncoding('http://example.com/HelloWorld', Buffer.from('hello world')).toString()).toBe(
       'DSSEv1 29 http://example.com/HelloWorld 11 hello world',
     );
@@ -29,14 +29,14 @@ describe('a signature', () => {
     });
   });
 
-  it('gives back the exact bytes and the key that signed, among several', () => {
+  it('returns the exact bytes and the signing key among several', () => {
     const signed = signPayload(PAYLOAD_TYPES.command, body, ours);
     const proof = verifySignature(signed, PAYLOAD_TYPES.command, [theirs.public, ours.public]);
     expect(proof?.body.equals(body)).toBe(true);
     expect(proof?.key.id).toBe(ours.public.id);
   });
 
-  it('holds for no other key, type or payload, and for no single flipped bit', () => {
+  it('is invalid for another key, type or payload, and for each flipped bit', () => {
     const signed = signPayload(PAYLOAD_TYPES.command, body, ours);
     const keys = [ours.public];
     expect(verifySignature(signed, PAYLOAD_TYPES.command, [theirs.public])).toBeUndefined();
@@ -46,10 +46,10 @@ describe('a signature', () => {
     ).toBeUndefined();
     const sig = Buffer.from(signed.signatures[0]?.sig ?? '', 'base64');
     const payload = Buffer.from(signed.payload, 'base64');
-    for (const [bytes, rebuild] of [
-      [sig, (b: Buffer) => ({ ...signed, signatures: [{ sig: b.toString('base64') }] })],
-      [payload, (b: Buffer) => ({ ...signed, payload: b.toString('base64') })],
-    ] as const) {
+    for (const { bytes, rebuild } of [
+      { bytes: sig, rebuild: (b: Buffer) => ({ ...signed, signatures: [{ sig: b.toString('base64') }] }) },
+      { bytes: payload, rebuild: (b: Buffer) => ({ ...signed, payload: b.toString('base64') }) },
+    ]) {
       for (let bit = 0; bit < bytes.length * 8; bit++) {
         const flipped = Buffer.from(bytes);
         flipped[bit >> 3] = (flipped[bit >> 3] ?? 0) ^ (1 << (bit & 7));
@@ -58,7 +58,7 @@ describe('a signature', () => {
     }
   });
 
-  it('is not found in an empty, short or malformed one', () => {
+  it('is invalid if it is empty, too short or malformed', () => {
     const signed = signPayload(PAYLOAD_TYPES.command, body, ours);
     for (const sig of ['', 'AAAA', '!!!!', Buffer.alloc(64).toString('base64')]) {
       expect(

@@ -2,7 +2,7 @@ import { createHash, sign as signBytes, verify as verifyBytes } from 'node:crypt
 import { z } from 'zod';
 import type { PublicKey, SecretKey } from './keys.ts';
 
-/** One payload type a meaning, so that a receipt can never be replayed as a command (DSSE authenticates the type). */
+/** Each meaning has its own payload type, so that a receipt can never be replayed as a command (DSSE authenticates the type). */
 export const PAYLOAD_TYPES = {
   command: 'application/vnd.chatops.command.v1+json',
   hello: 'application/vnd.chatops.hello.v1+json',
@@ -26,18 +26,18 @@ export function preAuthEncoding(payloadType: string, body: Uint8Array): Buffer {
   return Buffer.concat([Buffer.from(head), body]);
 }
 
-/** The audience of a GitHub token that goes with an envelope: it serves that command to that agent and nothing else. */
+/** The audience of the GitHub token for an envelope. The token is valid only for this command to this agent. */
 export function audienceOf(agent: string, payloadType: PayloadType, body: Uint8Array): string {
   const digest = createHash('sha256').update(preAuthEncoding(payloadType, body)).digest('hex');
   return `chatops:v1:agent:${agent}:cmd:sha-256:${digest}`;
 }
 
-/** An envelope that nobody has signed: a token beside it vouches for it. */
+/** Creates an envelope without a signature: the token that is sent with it authenticates it. */
 export function createEnvelope(payloadType: PayloadType, body: Uint8Array): Signed {
   return { payloadType, payload: Buffer.from(body).toString('base64'), signatures: [] };
 }
 
-/** Signs the exact bytes of `body`, with each of the keys where there are several. */
+/** Signs the exact bytes of `body` with each of the keys. */
 export function signPayload(
   payloadType: PayloadType,
   body: Uint8Array,
@@ -47,16 +47,16 @@ export function signPayload(
   return {
     payloadType,
     payload: Buffer.from(body).toString('base64'),
-    signatures: [secret].flat().map(one => ({
-      keyid: one.public.id,
-      sig: signBytes(null, encoded, one.key).toString('base64'),
+    signatures: [secret].flat().map(({ key, public: { id } }) => ({
+      keyid: id,
+      sig: signBytes(null, encoded, key).toString('base64'),
     })),
   };
 }
 
 /**
- * Returns the payload's bytes and the key that signed them, or undefined where no given key did.
- * The envelope's `keyid` is only a hint, so every key is tried; callers parse the returned bytes and nothing else.
+ * Returns the payload's bytes and the key that signed them, or undefined if none of the keys did.
+ * The envelope's `keyid` is only a hint, so every key is tried. Callers parse the returned bytes and nothing else.
  */
 export function verifySignature<K extends PublicKey>(
   signed: Signed,

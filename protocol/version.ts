@@ -1,2 +1,2 @@
-/** This version, as in package.json (a check keeps them equal). */
+/** The version of this program. A check keeps it equal to the one in package.json. */
 export const VERSION = '0.1.0';

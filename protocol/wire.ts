@@ -4,24 +4,24 @@ import { Refusal } from './refusal.ts';
 import { Signed } from './signature.ts';
 
 /**
- * Version of the conversation, told in the agent's hello.
+ * Version of the protocol, announced in the agent's hello.
  *
  * History:
  * - 1: hello, signed (run, plan, follow, cancel), accepted, refusal, event, receipt. Added since: signed (runs) and
- *   signed (ask) with their answers, and `place`, `given`, `undo` and `rendered_at` in commands, which an agent before
- *   them refuses.
+ *   signed (ask) with their answers, and `place`, `given`, `undo` and `rendered_at` in commands, which an older agent
+ *   refuses.
  */
 export const PROTOCOL = 1;
 export const SUBPROTOCOL = 'chatops.v1';
 export const WIRE_PATH = '/v1';
 export const DEFAULT_PORT = 8000;
-/** Largest frame either side takes, in bytes. A frame of this size passes; one byte more ends the connection with 1009. */
+/** Largest frame that both sides accept, in bytes. A larger frame ends the connection with code 1009. */
 export const MAX_FRAME_BYTES = 16 * 1024 * 1024;
-/** How long the agent waits for the first frame, and how long its challenge is good, in milliseconds. */
+/** Time limit for the first frame, and lifetime of the agent's challenge, in milliseconds. */
 export const FIRST_FRAME_MS = 10_000;
 export const CHALLENGE_MS = 60_000;
 
-/** The agent's first word, inside a DSSE envelope. `challenge` is 32 random bytes in base64. */
+/** The agent's first frame, inside a DSSE envelope. `challenge` is 32 random bytes in base64. */
 export const Hello = z.looseObject({
   protocol: z.int(),
   agent: z.string(),
@@ -31,7 +31,7 @@ export const Hello = z.looseObject({
 });
 export type Hello = z.infer<typeof Hello>;
 
-/** What the action sends, once a connection. `oidc` is a GitHub token beside the envelope whose audience names the envelope's digest. */
+/** The frame that the action sends once per connection. `oidc` is a GitHub token whose audience contains the digest of the envelope. */
 export const SignedFrame = z.strictObject({
   type: z.literal('signed'),
   ...Signed.shape,
@@ -39,14 +39,14 @@ export const SignedFrame = z.strictObject({
 });
 export type SignedFrame = z.infer<typeof SignedFrame>;
 
-export const HelloFrame = z.looseObject({ type: z.literal('hello'), ...Signed.shape });
-/** `joined`: the same command was sent before and this connection follows its run. */
-export const AcceptedFrame = z.looseObject({
+const HelloFrame = z.looseObject({ type: z.literal('hello'), ...Signed.shape });
+/** `joined`: the same command was sent before, and this connection follows its run. */
+const AcceptedFrame = z.looseObject({
   type: z.literal('accepted'),
   run: z.string(),
   joined: z.boolean().optional(),
 });
-export const RefusalFrame = z.looseObject({ type: z.literal('refusal'), ...Refusal.shape });
+const RefusalFrame = z.looseObject({ type: z.literal('refusal'), ...Refusal.shape });
 export const ReceiptFrame = z.looseObject({ type: z.literal('receipt'), ...Signed.shape });
 
 /** The answer to a command of type `runs`. Times are ISO 8601. */
@@ -65,10 +65,10 @@ export const RunsFrame = z.looseObject({
 });
 export type RunsFrame = z.infer<typeof RunsFrame>;
 
-/** The answer to a command of type `ask`: `Answered`, signed. */
+/** The answer to a command of type `ask`: a signed `AnswerPart`. */
 export const AnswerFrame = z.looseObject({ type: z.literal('answer'), ...Signed.shape });
 
-/** What the agent sends. */
+/** A frame that the agent sends. */
 export const AgentFrame = z.discriminatedUnion('type', [
   HelloFrame,
   AcceptedFrame,

@@ -96,7 +96,7 @@ describe('an agent that ends while a run is in flight', () => {
     await world.host.start();
     const { outputs, log, code } = await job.finished;
     expect([outputs.status, outputs.reason, code], log).toEqual(['succeeded', '', 0]);
-    expect(log).toContain('connection lost; coming back');
+    expect(log).toContain('connection lost; reconnecting');
     expect(log.match(/::group::up\n/g)).toHaveLength(1);
     expect((await world.host.audit()).some(({ event }) => event === 'run-resumed')).toBe(true);
   });

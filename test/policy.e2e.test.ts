@@ -36,7 +36,7 @@ describe('chatops policy', () => {
     const good = await host.chatops(['policy', 'test', write('cases.yaml', cases)]);
     expect([good.code, good.stdout], good.stderr).toEqual([
       0,
-      '✓ merged: allowed (by media)\n✓ unlabelled: refused (label-missing: Pull request #1 did not bear the label "approved" when it was merged.)\n✓ nightly: allowed (by allow.2)\n',
+      '✓ merged: allowed (by media)\n✓ unlabelled: refused (label-missing: Pull request #1 did not have the label "approved" when it was merged.)\n✓ nightly: allowed (by allow.2)\n',
     ]);
     const wrong = await host.chatops([
       'policy',

@@ -9,7 +9,7 @@ const EXEMPT = ['test/words.ts', 'test/words.test.ts', 'CONTRIBUTING.md'];
 
 const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], { encoding: 'utf8' })
   .split('\n')
-  .filter(file => !file.startsWith('dist/') && !EXEMPT.includes(file));
+  .filter(file => file !== '' && !file.startsWith('dist/') && !EXEMPT.includes(file));
 
 function proseOf(file: string): Prose[] {
   const text = readFileSync(file, 'utf8');

@@ -41,10 +41,10 @@ export class EventPrinter {
       return;
     }
     const event = given as Event;
-    this.#lanes.heard(event);
-    if (event.kind === 'step-finished') process.stdout.write(stripControl(this.#lanes.rest(event.document)));
+    this.#lanes.observe(event);
+    if (event.kind === 'step-finished') process.stdout.write(stripControl(this.#lanes.flush(event.document)));
     const text = formatEvent(event) ?? `${JSON.stringify(event)}\n`;
-    process.stdout.write(stripControl('document' in event ? this.#lanes.piece(event.document, text) : text));
+    process.stdout.write(stripControl('document' in event ? this.#lanes.prefixOutput(event.document, text) : text));
   }
 
   receipt(receipt: Receipt): void {

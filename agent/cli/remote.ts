@@ -52,7 +52,7 @@ export class RemoteAgent {
       key: readSecretKey(readFileSync(file, 'utf8')),
       connectTimeout: CONNECT_MS,
       timeout: parseDuration(values.timeout),
-      say: line => process.stderr.write(`${line}\n`),
+      log: line => process.stderr.write(`${line}\n`),
     };
     this.origin = {
       ...{ repository: `laptop/${as}`, repository_id: '0', ref: '', sha: '0'.repeat(40), event: 'laptop' },

@@ -1,6 +1,7 @@
 import { z } from 'zod';
-import { FILTERS, readFilters } from '../../intents/filters.ts';
+import { FILTERS } from '../../intents/filters.ts';
 import { suggestNearest } from '../../intents/suggest.ts';
+import { listExpressions, parseExpression } from '../../intents/template.ts';
 import { SecretFile } from './backups.ts';
 import { explainInvalidCron } from './schedules.ts';
 import { ConfigName } from './trust.ts';
@@ -40,19 +41,15 @@ export const FIELDS = [
 ] as const;
 
 export type Field = (typeof FIELDS)[number];
-export const EACH = /\{\{\s*(.*?)\s*\}\}/g;
-
-export const EXPRESSION = /^([a-z]+)((?:\s*\|\s*[a-z]+(?:\s*:\s*(?:"[^"{}]*"|'[^'{}]*'|-?\d+(?:\.\d+)?))?)*)$/;
 export const TemplateText = z
   .string()
   .min(1)
   .max(2000)
   .superRefine((text, context) => {
-    for (const [, expression = ''] of text.matchAll(EACH)) {
-      const [, name = '', filters = ''] = EXPRESSION.exec(expression) ?? [];
+    for (const expression of listExpressions(text)) {
+      const { name = '', filters = [] } = parseExpression(expression) ?? {};
       const isField = FIELDS.some(field => field === name);
-      const wrong = readFilters(filters).find(filter => !FILTERS.includes(filter.name));
-      if (isField && !wrong) continue;
+      if (isField && filters.every(filter => FILTERS.includes(filter.name))) continue;
       const near = isField ? undefined : suggestNearest(name, FIELDS);
       context.addIssue({
         code: 'custom',

@@ -6,7 +6,7 @@ import { freePort } from '../stand/host.ts';
 import type { Finished, Job } from '../stand/runner.ts';
 import { buildImage, docker, LABEL, type Merge, World } from '../stand/world.ts';
 
-/** The main job once, for real: merges, a failure, a killed agent, a rollback, a backup and a restore, a refusal, metrics. Ends with 1 where anything is not as it should be. */
+/** Shows the main use once with real programs: merges, a failure, a killed agent, a rollback, a backup and a restore, a refusal, metrics. Exits with 1 if a check fails. */
 const IMAGE = 'chatops-demo/web';
 const bold = (text: string) => `\u001b[1m${text}\u001b[0m`;
 const dim = (text: string) => `\u001b[2m${text}\u001b[0m`;
@@ -16,12 +16,12 @@ function chapter(title: string): void {
   console.log(`\n${bold(`${++number}. ${title}`)}`);
 }
 
-function expect(is: boolean, what: string): void {
-  console.log(`   ${is ? '✓' : '✗'} ${what}`);
-  if (!is) throw new Error(`Not as it should be: ${what}`);
+function expect(holds: boolean, claim: string): void {
+  console.log(`   ${holds ? '✓' : '✗'} ${claim}`);
+  if (!holds) throw new Error(`The check failed: ${claim}`);
 }
 
-/** The job's log as the runner shows it: its commands are not seen. */
+/** Prints the job's log as the runner shows it, without workflow commands. */
 function show({ log }: Finished): void {
   const lines = log.split('\n').filter(line => line.trim() !== '' && !/^::(?!group|error)/.test(line));
   for (const line of lines)
@@ -60,7 +60,7 @@ async function play(world: World): Promise<void> {
   const deploy = (merge: Merge, changes: Partial<Job> = {}) => world.deploy(merge, 'rollout_stack_web', changes);
   const intent = `# Rollout of the demo stack\nlabel_required: ${LABEL}\naction: rollout\nstack: stack-web\nsource_dir: stacks/web\nverify:\n  http: { url: "http://127.0.0.1:${port}/", body: version, retries: 2 }\n`;
 
-  chapter('An agent with fresh keys and an empty stack on this host');
+  chapter('An agent with new keys and an empty stack on this host');
   world.stack('stack-web', { '.env': 'SECRET=stays on the host\n' });
   console.log(dim(world.host.log.trim().replace(/^/gm, '   │ ')));
 
@@ -70,26 +70,26 @@ async function play(world: World): Promise<void> {
   );
   show(first);
   expect(first.outputs.status === 'succeeded', `the job’s status is ${first.outputs.status}`);
-  expect((await answers(port)) === 'version 1', `http://127.0.0.1:${port}/ says "${await answers(port)}"`);
+  expect((await answers(port)) === 'version 1', `http://127.0.0.1:${port}/ answers "${await answers(port)}"`);
 
-  chapter('The next one changes the image and ships another file');
+  chapter('The next pull request changes the image and ships another file');
   const second = await deploy(
     world.merge({ 'stacks/web/compose.yaml': compose(2, port), 'stacks/web/conf/site.conf': 'workers 2\n' }),
   );
   show(second);
-  expect((await answers(port)) === 'version 2', `http://127.0.0.1:${port}/ says "${await answers(port)}"`);
+  expect((await answers(port)) === 'version 2', `http://127.0.0.1:${port}/ answers "${await answers(port)}"`);
   expect(
     existsSync(`${world.host.stacks}/stack-web/conf/site.conf`) && existsSync(`${world.host.stacks}/stack-web/.env`),
-    'the new file is there, and the host’s own .env too',
+    'the new file exists, and so does the host’s own .env',
   );
 
-  chapter('A version that starts, but answers wrong: the check fails, and the old one comes back by itself');
+  chapter('A new version starts but gives a wrong answer: the check fails, and the agent restores the old version');
   const third = await deploy(world.merge({ 'stacks/web/compose.yaml': compose(3, port) }));
   show(third);
   expect(third.outputs.status === 'rolled-back', `the job’s status is ${third.outputs.status}`);
-  expect((await answers(port)) === 'version 2', `http://127.0.0.1:${port}/ says "${await answers(port)}"`);
+  expect((await answers(port)) === 'version 2', `http://127.0.0.1:${port}/ answers "${await answers(port)}"`);
 
-  chapter('The agent is killed (kill -9) in the middle of a rollout; the next one carries it to its end');
+  chapter('The agent is killed (kill -9) during a rollout; the restarted agent finishes the rollout');
   let killed = false;
   const fourth = await deploy(world.merge({ 'stacks/web/compose.yaml': compose(1, port) }), {
     onLog: chunk => {
@@ -100,15 +100,15 @@ async function play(world: World): Promise<void> {
   });
   show(fourth);
   expect(killed && fourth.outputs.status === 'succeeded', `the job’s status is ${fourth.outputs.status}`);
-  expect((await answers(port)) === 'version 1', `http://127.0.0.1:${port}/ says "${await answers(port)}"`);
+  expect((await answers(port)) === 'version 1', `http://127.0.0.1:${port}/ answers "${await answers(port)}"`);
 
-  chapter('And back again, from the host: chatops rollback stack-web');
-  const back = await world.host.chatops(['rollback', 'stack-web']);
-  console.log(dim(back.stdout.trim().replace(/^/gm, '   │ ')));
-  expect(back.code === 0, 'the command line ends with 0');
-  expect((await answers(port)) === 'version 2', `http://127.0.0.1:${port}/ says "${await answers(port)}"`);
+  chapter('A rollback from the host: chatops rollback stack-web');
+  const rollback = await world.host.chatops(['rollback', 'stack-web']);
+  console.log(dim(rollback.stdout.trim().replace(/^/gm, '   │ ')));
+  expect(rollback.code === 0, 'the command exits with 0');
+  expect((await answers(port)) === 'version 2', `http://127.0.0.1:${port}/ answers "${await answers(port)}"`);
 
-  chapter('A folder is backed up and read back; it is lost, and restored');
+  chapter('A folder is backed up and read back; a file is lost and restored');
   mkdirSync(`${store}/data`, { recursive: true });
   mkdirSync(`${store}/nas`, { recursive: true });
   writeFileSync(`${store}/data/notes.txt`, 'precious\n');
@@ -120,9 +120,9 @@ async function play(world: World): Promise<void> {
   rmSync(`${store}/data/notes.txt`);
   await fromHost(world, 'restore', `action: restore\nof: nightly\nfrom: ${store}/nas\nto: ${store}/data\n`);
   const notes = readFileSync(`${store}/data/notes.txt`, 'utf8').trim();
-  expect(notes === 'precious', `${store}/data/notes.txt says "${notes}"`);
+  expect(notes === 'precious', `${store}/data/notes.txt contains "${notes}"`);
 
-  chapter('A pull request whose label was set before the last push is refused');
+  chapter('A pull request is refused because its label was set before the last push');
   const early = await deploy(
     world.merge({ 'stacks/web/compose.yaml': compose(1, port) }, head => [labeled(LABEL), committed(head), merged()]),
   );
@@ -137,21 +137,21 @@ async function play(world: World): Promise<void> {
   for (const line of metrics) console.log(dim(`   │ ${line}`));
   expect(
     metrics.some(line => line.startsWith('chatops_runs_total{outcome="succeeded"}') && line.endsWith(' 4')),
-    'four runs of this agent have succeeded since it was started again',
+    'four runs have succeeded since the agent was started again',
   );
 }
 
-/** Gives an intent to the agent from its own host, and shows how that goes. */
+/** Runs an intent from the agent's own host and prints the output. */
 async function fromHost(world: World, name: string, intent: string): Promise<void> {
   writeFileSync(`${store}/${name}.yaml`, intent);
-  const done = await world.host.chatops(['run', `${store}/${name}.yaml`]);
-  console.log(dim(done.stdout.trim().replace(/^/gm, '   │ ')));
-  expect(done.code === 0, `chatops run ${name}.yaml ends with ${done.code}`);
+  const command = await world.host.chatops(['run', `${store}/${name}.yaml`]);
+  console.log(dim(command.stdout.trim().replace(/^/gm, '   │ ')));
+  expect(command.code === 0, `chatops run ${name}.yaml exits with ${command.code}`);
 }
 
 const store = mkdtempSync(join(tmpdir(), 'chatops-demo-'));
 const backups = { sources: [store], destinations: [{ path: `${store}/nas`, min_free: '1MiB' }] };
-const began = performance.now();
+const started = performance.now();
 for (const version of [1, 2]) buildImage(`${IMAGE}:${version}`, `version ${version}`);
 buildImage(`${IMAGE}:3`, 'Internal error');
 try {
@@ -163,5 +163,5 @@ try {
   docker('rmi', '--force', `${IMAGE}:1`, `${IMAGE}:2`, `${IMAGE}:3`);
 }
 console.log(
-  `   ✓ agent, containers, images and files of the demo are gone\n\n${bold('Done')} in ${((performance.now() - began) / 1000).toFixed(0)} s.`,
+  `   ✓ agent, containers, images and files of the demo are removed\n\n${bold('Done')} in ${((performance.now() - started) / 1000).toFixed(0)} s.`,
 );

@@ -2,10 +2,10 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Cable } from '../stand/cable.ts';
 import { buildImage, docker, LABEL, World } from '../stand/world.ts';
-import type { OwnEngine } from './engine.ts';
+import type { PrivateEngine } from './engine.ts';
 
 const STACK = 'faulty';
-/** Only versions 1 and 2 are healthy. */
+/** Passes only for versions 1 and 2. */
 const HEALTH =
   '    healthcheck: {test: [CMD, sh, -c, \'case "$$(cat /www/index.html)" in 1|2) exit 0;; esac; exit 1\'], interval: 1s, retries: 2, timeout: 2s}\n';
 const compose = (version: number) => `services:
@@ -26,14 +26,14 @@ ${HEALTH}  side:
 export const OPERATIONS = ['rollout', 'rollout', 'failing rollout', 'scale', 'rollback'] as const;
 export type Operation = (typeof OPERATIONS)[number];
 
-/** Where faults happen: an engine, a host with an agent, a cable, and jobs. */
+/** The environment of the faults: an engine, a host with an agent, a cable, and jobs. */
 export class Bench implements AsyncDisposable {
-  readonly engine: OwnEngine;
+  readonly engine: PrivateEngine;
   readonly world = new World();
   readonly cable = new Cable(() => this.world.host.port);
   #version = 1;
 
-  constructor(engine: OwnEngine) {
+  constructor(engine: PrivateEngine) {
     this.engine = engine;
   }
 
@@ -47,7 +47,7 @@ export class Bench implements AsyncDisposable {
     if (outputs.status !== 'succeeded') throw new Error(`The first rollout did not succeed:\n${log}`);
   }
 
-  /** Starts a job. `number` decides what is left open: which version, how many containers. */
+  /** Starts a job. `number` chooses the number of containers. */
   begin(operation: Operation, number: number) {
     const head = `label_required: ${LABEL}\nstack: ${STACK}\ntimeout: 40s\n`;
     const files: Record<string, string> = {};
@@ -68,31 +68,31 @@ export class Bench implements AsyncDisposable {
     return this.world.begin(this.world.merge(files), 'it', { inputs: { agent: this.cable.url } });
   }
 
-  /** Living processes of steps of this host's agent. */
+  /** Process ids of the running steps of this host's agent. */
   steps(): number[] {
-    return pidsWhere(pid => environmentOf(pid).some(line => line.startsWith(`CHATOPS_STEP=${this.world.host.state}/`)));
+    return findPids(pid => environmentOf(pid).some(line => line.startsWith(`CHATOPS_STEP=${this.world.host.state}/`)));
   }
 
-  /** Living keepers of this host's agent. */
-  keepers(): number[] {
+  /** Process ids of the running supervisors of this host's agent. */
+  supervisors(): number[] {
     const home = `HOME=${this.world.host.dir}`;
-    return pidsWhere(
+    return findPids(
       pid => textOf(`/proc/${pid}/cmdline`).split('\0').includes('keeper') && environmentOf(pid).includes(home),
     );
   }
 
-  /** Why a service of the stack is down; undefined where all run and web is healthy. Health gets some seconds. */
-  async down(): Promise<string | undefined> {
-    let why: string | undefined;
-    for (let tries = 0; tries < 80; tries++) {
-      why = this.#lookDown();
-      if (why === undefined) return undefined;
+  /** Returns the cause if a service of the stack is down, or undefined if all run and web is healthy. Waits some seconds for health. */
+  async findDownService(): Promise<string | undefined> {
+    let cause: string | undefined;
+    for (let attempts = 0; attempts < 80; attempts++) {
+      cause = this.#downServiceNow();
+      if (cause === undefined) return undefined;
       await sleep(250);
     }
-    return why;
+    return cause;
   }
 
-  #lookDown(): string | undefined {
+  #downServiceNow(): string | undefined {
     const lines = docker(
       'ps',
       '--all',
@@ -105,22 +105,22 @@ export class Bench implements AsyncDisposable {
       .split('\n')
       .filter(Boolean)
       .map(line => line.split('|'));
-    const half = containers.find(([, state]) => state === 'created');
-    if (half) return `${half[0]} was left half made`;
+    const created = containers.find(([, state]) => state === 'created');
+    if (created) return `${created[0]} was created but not started`;
     for (const service of ['web', 'side']) {
-      const mine = containers.filter(([name]) => name?.includes(`-${service}-`));
-      const good = mine.filter(
+      const replicas = containers.filter(([name]) => name?.includes(`-${service}-`));
+      const running = replicas.filter(
         ([, state, status]) => state === 'running' && (service === 'side' || status?.includes('(healthy)')),
       );
-      if (good.length === 0)
-        return `${service}: ${mine.map(([name, , status]) => `${name} ${status}`).join(', ') || 'no container'}`;
+      if (running.length === 0)
+        return `${service}: ${replicas.map(([name, , status]) => `${name} ${status}`).join(', ') || 'no container'}`;
     }
     return undefined;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.cable.stop();
-    for (const pid of [...this.keepers(), ...this.steps()]) kill(pid, 'SIGKILL');
+    for (const pid of [...this.supervisors(), ...this.steps()]) kill(pid, 'SIGKILL');
     await this.world[Symbol.asyncDispose]();
   }
 }
@@ -133,11 +133,11 @@ export function kill(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
-function pidsWhere(is: (pid: number) => boolean): number[] {
+function findPids(matches: (pid: number) => boolean): number[] {
   return readdirSync('/proc')
     .filter(name => /^\d+$/.test(name))
     .map(Number)
-    .filter(pid => !/^State:\tZ/m.test(textOf(`/proc/${pid}/status`)) && is(pid));
+    .filter(pid => !/^State:\tZ/m.test(textOf(`/proc/${pid}/status`)) && matches(pid));
 }
 
 function environmentOf(pid: number): string[] {

@@ -8,10 +8,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const ENVIRONMENT = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
 
 /**
- * A Docker engine of its own, in a network namespace of its own, that can be killed and started again, with a containerd
- * beside it that lives on (as under systemd). Needs root.
+ * A private Docker engine in its own network namespace, which can be killed and started again. Its containerd keeps running
+ * (as under systemd). Needs root.
  */
-export class OwnEngine {
+export class PrivateEngine {
   readonly #dir = mkdtempSync(join(tmpdir(), 'chatops-faults-engine-'));
   readonly #network = `chatops-faults-${process.pid}`;
   #containerd: ChildProcess | undefined;
@@ -23,7 +23,7 @@ export class OwnEngine {
   }
 
   async start(): Promise<void> {
-    // It outlives the engine's processes, as a host's own network does.
+    // The namespace outlives the processes of the engine, as the network of a host does.
     execFileSync('ip', ['netns', 'add', this.#network], { env: ENVIRONMENT });
     this.#containerd = this.#spawn('containerd', [
       ...['--root', join(this.#dir, 'containerd'), '--state', join(this.#dir, 'containerd-state')],
@@ -38,12 +38,12 @@ export class OwnEngine {
     throw new Error(`dockerd did not start:\n${readFileSync(join(this.#dir, 'log'), 'utf8').slice(-2000)}`);
   }
 
-  /** Kills it and starts it again. */
+  /** Kills the engine and starts it again. */
   async restart(signal: NodeJS.Signals): Promise<void> {
     await this.kill(signal);
     this.#child = this.#dockerd();
     if (!(await this.#answers(40_000)))
-      throw new Error(`dockerd did not come back:\n${readFileSync(join(this.#dir, 'log'), 'utf8').slice(-2000)}`);
+      throw new Error(`dockerd did not start again:\n${readFileSync(join(this.#dir, 'log'), 'utf8').slice(-2000)}`);
   }
 
   async kill(signal: NodeJS.Signals): Promise<void> {
@@ -77,8 +77,8 @@ export class OwnEngine {
     return child;
   }
 
-  async #answers(patience: number): Promise<boolean> {
-    const deadline = Date.now() + patience;
+  async #answers(timeoutMs: number): Promise<boolean> {
+    const deadline = Date.now() + timeoutMs;
     while (Date.now() < deadline) {
       try {
         execFileSync('docker', ['info'], {

@@ -7,12 +7,12 @@ export const FAULTS = [
   'agent killed',
   'agent killed',
   'agent stopped',
-  'agent killed with all it had started',
+  'agent killed with its processes',
   'action killed',
   'action cancelled',
   'compose killed',
   'compose terminated',
-  'keeper killed',
+  'supervisor killed',
   'cable pulled',
   'cable half-open',
   'slow reader',
@@ -22,18 +22,18 @@ export const FAULTS = [
 ] as const;
 export type Fault = (typeof FAULTS)[number];
 
-/** Does it, and puts right what is not the product's to put right: agents and engines are started again, cables plugged in. */
+/** Causes a fault, and repairs what the product can't repair: starts agents and engines again, and reconnects cables. */
 export async function strike(fault: Fault, bench: Bench, job: ChildProcess, random: Random): Promise<void> {
   const { host } = bench.world;
-  const after = random.below(1500);
+  const pauseMs = random.below(1500);
   switch (fault) {
     case 'agent killed':
     case 'agent stopped':
-    case 'agent killed with all it had started': {
-      const pids = fault === 'agent killed with all it had started' ? [...bench.keepers(), ...bench.steps()] : [];
+    case 'agent killed with its processes': {
+      const pids = fault === 'agent killed with its processes' ? [...bench.supervisors(), ...bench.steps()] : [];
       await host.stop(fault === 'agent stopped' ? 'SIGTERM' : 'SIGKILL');
       for (const pid of pids) kill(pid, 'SIGKILL');
-      await sleep(after);
+      await sleep(pauseMs);
       await host.start();
       return;
     }
@@ -46,26 +46,26 @@ export async function strike(fault: Fault, bench: Bench, job: ChildProcess, rand
     case 'compose killed':
     case 'compose terminated': {
       const pids = bench.steps();
-      const some = random.next() < 0.5 ? pids : pids.slice(0, 1);
-      for (const pid of some) kill(pid, fault === 'compose killed' ? 'SIGKILL' : 'SIGTERM');
+      const victims = random.next() < 0.5 ? pids : pids.slice(0, 1);
+      for (const pid of victims) kill(pid, fault === 'compose killed' ? 'SIGKILL' : 'SIGTERM');
       return;
     }
-    case 'keeper killed':
-      for (const pid of bench.keepers()) kill(pid, 'SIGKILL');
+    case 'supervisor killed':
+      for (const pid of bench.supervisors()) kill(pid, 'SIGKILL');
       return;
     case 'cable pulled':
     case 'cable half-open':
       bench.cable.mode = fault === 'cable pulled' ? 'unplugged' : 'half-open';
       if (fault === 'cable pulled') bench.cable.cut();
-      await sleep(after);
+      await sleep(pauseMs);
       bench.cable.mode = 'whole';
-      // What stood half-open is reset, as a router does that has forgotten it.
+      // Half-open connections are reset, as a router does after it has lost their state.
       bench.cable.cut();
       return;
     case 'slow reader':
     case 'one byte at a time':
       bench.cable.mode = fault === 'slow reader' ? 'slow' : 'one byte at a time';
-      await sleep(2 * after);
+      await sleep(2 * pauseMs);
       bench.cable.mode = 'whole';
       return;
     case 'dockerd killed':

@@ -5,7 +5,7 @@ import { configs, hosts, intents, logs, manifests, policies, secrets } from './t
 import { questions } from './targets/questions.ts';
 import { tokens } from './targets/tokens.ts';
 
-/** With how many of a hundred cases. */
+/** The targets, each with its share of a hundred cases. */
 const TARGETS: [Target, number][] = [
   [envelopes, 22],
   [commands, 13],
@@ -20,12 +20,12 @@ const TARGETS: [Target, number][] = [
   [logs, 12],
   [secrets, 8],
 ];
-const MOST_SHOWN = 10;
+const MAX_SHOWN = 10;
 
 const cases = Number(process.env.CASES || 1_000_000);
 const seed = Number(process.env.SEED || Math.floor(Math.random() * 2 ** 31));
 if (!Number.isInteger(cases) || cases < 1 || !Number.isInteger(seed)) {
-  console.error('CASES and SEED are whole numbers: make fuzz CASES=20000 SEED=7');
+  console.error('CASES or SEED is not a valid whole number. Write for example: make fuzz CASES=20000 SEED=7');
   process.exit(2);
 }
 console.log(`seed=${seed}`);
@@ -39,14 +39,14 @@ process.on('uncaughtException', error => {
 process.on('unhandledRejection', error => {
   fault = error;
 });
-const began = performance.now();
+const started = performance.now();
 let peak = 0;
 for (let number = 0; number < cases; number++) {
-  // Each case from its own numbers, so that it can be had again by itself.
+  // Each case has its own random numbers, so that it can be repeated alone.
   const random = new Random(seed + number * 0x9e3779b1);
   const target = random.pick(wheel);
   let verdict = await Promise.resolve()
-    .then(() => target.one(random))
+    .then(() => target.run(random))
     .catch((error: unknown) => crashed(error, target.name));
   if (fault !== undefined) verdict = crashed(fault, target.name);
   fault = undefined;
@@ -56,16 +56,18 @@ for (let number = 0; number < cases; number++) {
   if (verdict.kind === 'fine' && verdict.letIn) count.letIn++;
   if (number % 5_000 === 0) {
     peak = Math.max(peak, process.memoryUsage().rss);
-    // Timers and sockets get their turn.
+    // Lets timers and sockets run.
     await new Promise(next => setImmediate(next));
   }
   if (verdict.kind === 'fine') continue;
   if (verdict.kind === 'admitted') admitted++;
   else failed++;
-  if (++shown <= MOST_SHOWN)
+  if (++shown <= MAX_SHOWN)
     console.log(`✗ case ${number} (${target.name}): ${verdict.kind}: ${verdict.why}\n    ${verdict.input}`);
 }
-const told = [...counts].map(([name, { all, letIn }]) => `${name} ${all} (${letIn} let in)`).join(', ');
-console.log(`${told}; ${((performance.now() - began) / 1000).toFixed(0)} s, at most ${Math.round(peak / 2 ** 20)} MiB`);
+const summary = [...counts].map(([name, { all, letIn }]) => `${name} ${all} (${letIn} let in)`).join(', ');
+console.log(
+  `${summary}; ${((performance.now() - started) / 1000).toFixed(0)} s, at most ${Math.round(peak / 2 ** 20)} MiB`,
+);
 console.log(`cases=${cases} admitted=${admitted} crashed=${failed}`);
 process.exit(admitted + failed === 0 ? 0 : 1);

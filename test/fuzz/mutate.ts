@@ -1,7 +1,7 @@
 import type { Random } from '../faults/random.ts';
 
-/** What breaks parsers, paths, shells, logs and prototypes. */
-const NASTY = [
+/** Texts that break parsers, paths, shells, logs and prototypes. */
+const HOSTILE = [
   '',
   '-',
   '--',
@@ -76,10 +76,10 @@ const NASTY = [
   'x@y:/z',
 ];
 
-/** A text with a few changes: letters taken out, doubled, put in, cut, or taken from what breaks things. */
-export function mutated(text: string, random: Random, most = 4): string {
+/** Changes a text at a few positions: removes, doubles or inserts characters, cuts it, or inserts a hostile text. */
+export function mutateText(text: string, random: Random, limit = 4): string {
   let changed = text;
-  for (let left = 1 + random.below(most); left > 0; left--) {
+  for (let left = 1 + random.below(limit); left > 0; left--) {
     const at = random.below(changed.length + 1);
     const to = Math.min(changed.length, at + random.below(12));
     switch (random.below(7)) {
@@ -90,13 +90,13 @@ export function mutated(text: string, random: Random, most = 4): string {
         changed = changed.slice(0, to) + changed.slice(at, to) + changed.slice(to);
         break;
       case 2:
-        changed = changed.slice(0, at) + random.pick(NASTY) + changed.slice(at);
+        changed = changed.slice(0, at) + random.pick(HOSTILE) + changed.slice(at);
         break;
       case 3:
         changed = changed.slice(0, at) + String.fromCharCode(random.below(256)) + changed.slice(at + 1);
         break;
       case 4:
-        changed = changed.slice(0, at) + random.pick(NASTY) + changed.slice(to);
+        changed = changed.slice(0, at) + random.pick(HOSTILE) + changed.slice(to);
         break;
       case 5:
         changed = changed.slice(0, at);
@@ -110,15 +110,15 @@ export function mutated(text: string, random: Random, most = 4): string {
 
 type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 
-/** A value with one of its parts changed, taken out, doubled, or put where it does not belong. */
-export function mutatedValue(value: Json, random: Random): Json {
+/** Changes one part of a value: changes, removes or doubles it, or adds a wrong one. */
+export function mutateValue(value: Json, random: Random): Json {
   if (Array.isArray(value) && value.length > 0 && random.below(4) > 0) {
     const at = random.below(value.length);
     const copy = [...value];
     const kind = random.below(6);
     if (kind === 0) copy.splice(at, 1);
     else if (kind === 1) copy.push(copy[at] ?? null);
-    else copy[at] = mutatedValue(copy[at] ?? null, random);
+    else copy[at] = mutateValue(copy[at] ?? null, random);
     return copy;
   }
   if (typeof value === 'object' && value !== null && !Array.isArray(value) && random.below(8) > 0) {
@@ -128,20 +128,20 @@ export function mutatedValue(value: Json, random: Random): Json {
     const kind = random.below(9);
     if (kind === 0) delete copy[key];
     else if (kind === 1)
-      Object.defineProperty(copy, random.pick(NASTY), {
-        value: anything(random),
+      Object.defineProperty(copy, random.pick(HOSTILE), {
+        value: anyValue(random),
         enumerable: true,
         configurable: true,
         writable: true,
       });
-    else copy[key] = mutatedValue(copy[key] ?? null, random);
+    else copy[key] = mutateValue(copy[key] ?? null, random);
     return copy;
   }
-  if (typeof value === 'string' && random.below(3) > 0) return mutated(value, random, 2);
-  return anything(random);
+  if (typeof value === 'string' && random.below(3) > 0) return mutateText(value, random, 2);
+  return anyValue(random);
 }
 
-function anything(random: Random): Json {
+function anyValue(random: Random): Json {
   return random.pick<Json>([
     null,
     true,
@@ -156,18 +156,18 @@ function anything(random: Random): Json {
     {},
     [[[[]]]],
     { a: 1 },
-    random.pick(NASTY),
-    random.pick(NASTY),
-    random.pick(NASTY),
-    [random.pick(NASTY)],
-    { [random.pick(NASTY)]: random.pick(NASTY) },
+    random.pick(HOSTILE),
+    random.pick(HOSTILE),
+    random.pick(HOSTILE),
+    [random.pick(HOSTILE)],
+    { [random.pick(HOSTILE)]: random.pick(HOSTILE) },
   ]);
 }
 
-/** A path of a few parts, most of them harmless. */
-export function somePath(random: Random): string {
+/** A path of a few segments, most of them harmless. */
+export function randomPath(random: Random): string {
   const parts = Array.from({ length: 1 + random.below(4) }, () =>
-    random.below(3) > 0 ? random.pick(['a', 'b.yaml', 'conf.d', 'compose.yaml', '.env', '…']) : random.pick(NASTY),
+    random.below(3) > 0 ? random.pick(['a', 'b.yaml', 'conf.d', 'compose.yaml', '.env', '…']) : random.pick(HOSTILE),
   );
   return parts.join('/');
 }

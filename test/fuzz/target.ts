@@ -1,16 +1,17 @@
 import type { Random } from '../faults/random.ts';
 
-/** What became of one case. `admitted`: let in what the reference refuses; `crashed`: something else than an answer. */
+/** The result of one case. `admitted`: the code accepts input that the reference refuses; `crashed`: it threw in place of an answer. */
 export type Verdict = { kind: 'fine'; letIn: boolean } | { kind: 'admitted' | 'crashed'; why: string; input: string };
 
-/** Refused, or harmless; and let in, as the reference says too. */
+/** Refused or harmless. */
 export const FINE: Verdict = { kind: 'fine', letIn: false };
+/** Let in, which the reference permits. */
 export const LET_IN: Verdict = { kind: 'fine', letIn: true };
 
-/** Something that takes what strangers send. `one` makes a case from the random numbers and judges it. */
+/** Code that reads untrusted input. `run` creates a case from the random numbers and checks the result. */
 export interface Target {
   name: string;
-  one: (random: Random) => Verdict | Promise<Verdict>;
+  run: (random: Random) => Verdict | Promise<Verdict>;
 }
 
 export function admitted(why: string, input: unknown): Verdict {

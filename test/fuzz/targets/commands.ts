@@ -11,7 +11,7 @@ import { Refused } from '../../../protocol/refusal.ts';
 import { PAYLOAD_TYPES, type PayloadType, signPayload, verifySignature } from '../../../protocol/signature.ts';
 import type { Random } from '../../faults/random.ts';
 import { command, LABELLED } from '../../stand/signer.ts';
-import { mutated, mutatedValue, somePath } from '../mutate.ts';
+import { mutateText, mutateValue, randomPath } from '../mutate.ts';
 import { admitted, crashed, FINE, LET_IN, type Target, type Verdict } from '../target.ts';
 
 const trusted = readSecretKey(generateKey().secret);
@@ -31,18 +31,18 @@ const config = Config.parse({
     },
   ],
 });
-const judges: AuthContext = {
+const auth: AuthContext = {
   agent: 'whitebox',
   keys: trustedKeys(config),
   entries: config.trust,
-  issuer: { verify: () => Promise.reject(new Error('no token is looked at')) },
-  identify: () => Promise.reject(new Error('nobody is asked')),
+  issuer: { verify: () => Promise.reject(new Error('tokens are not checked here')) },
+  identify: () => Promise.reject(new Error('identities are not requested here')),
 };
 const file = (path: string) => ({
   stack: 'stack-web',
   path,
   mode: 0o644 as const,
-  // Of nothing.
+  // The digest of an empty file.
   sha256: 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855',
   content: '',
 });
@@ -76,27 +76,27 @@ const bodies = (): object[] => [
 ];
 const SIGNED = bodies().map(body => Buffer.from(JSON.stringify({ ...body, challenge: CHALLENGE })));
 
-/** Decides about a frame, as a connection does. Undefined: let in. */
+/** Decides about a frame as a session does. Returns the code of the refusal, or the body that was let in. */
 async function decide(text: string): Promise<{ code: string } | { body: object }> {
   try {
     const challenge = { text: CHALLENGE, madeAt: performance.now(), answered: false };
-    const { command: read, key } = await authenticate(parseSignedFrame(text), judges, challenge, {
+    const { command: received, key } = await authenticate(parseSignedFrame(text), auth, challenge, {
       address: '100.64.0.9',
       port: 1,
     });
-    if (read.type !== 'run' && read.type !== 'plan') return { code: 'other' };
-    await admit(read, key, '100.64.0.9', { config, executors, site: siteOf(config) });
-    return { body: read };
+    if (received.type !== 'run' && received.type !== 'plan') return { code: 'other' };
+    await admit(received, key, '100.64.0.9', { config, executors, site: siteOf(config) });
+    return { body: received };
   } catch (error) {
     if (error instanceof Refused) return { code: error.code };
     throw error;
   }
 }
 
-/** Envelopes whose bytes nobody changed are let in, and nothing else: the reference compares bytes. */
+/** Only envelopes with unchanged bytes may be let in: the reference compares the bytes. */
 export const envelopes: Target = {
   name: 'envelopes',
-  async one(random) {
+  async run(random) {
     const body = random.pick(SIGNED);
     const types = Object.values(PAYLOAD_TYPES);
     const signedAs: PayloadType = random.below(3) === 0 ? random.pick(types) : PAYLOAD_TYPES.command;
@@ -104,43 +104,43 @@ export const envelopes: Target = {
     const frame = { type: 'signed', ...signPayload(signedAs, body, by) } as Record<string, unknown>;
     const kind = random.below(6);
     if (kind === 0) frame.payloadType = random.pick([...types, '', 'application/json']);
-    if (kind === 1) frame.payload = mutated(String(frame.payload), random);
-    if (kind === 2) frame.signatures = mutatedValue(frame.signatures as never, random);
+    if (kind === 1) frame.payload = mutateText(String(frame.payload), random);
+    if (kind === 2) frame.signatures = mutateValue(frame.signatures as never, random);
     if (kind === 3) frame.signatures = [];
     const text =
       kind === 4
-        ? mutated(JSON.stringify(frame), random)
-        : JSON.stringify(kind === 5 ? mutatedValue(frame as never, random) : frame);
-    return judgeEnvelope(text, signedAs === PAYLOAD_TYPES.command && by === trusted);
+        ? mutateText(JSON.stringify(frame), random)
+        : JSON.stringify(kind === 5 ? mutateValue(frame as never, random) : frame);
+    return checkEnvelope(text, signedAs === PAYLOAD_TYPES.command && by === trusted);
   },
 };
 
-async function judgeEnvelope(text: string, mayBe: boolean): Promise<Verdict> {
+async function checkEnvelope(text: string, isValid: boolean): Promise<Verdict> {
   try {
     const answer = await decide(text);
     if (!('body' in answer)) return FINE;
     const payload = Buffer.from(String((JSON.parse(text) as { payload: unknown }).payload), 'base64');
-    return mayBe && SIGNED.some(body => body.equals(payload))
+    return isValid && SIGNED.some(body => body.equals(payload))
       ? LET_IN
-      : admitted('an envelope that nobody signed so', text);
+      : admitted('an envelope that was not signed in this form', text);
   } catch (error) {
     return crashed(error, text);
   }
 }
 
-/** Well-signed commands with anything in them: what is let in must be within the policy, and its paths within the stack. */
+/** Correctly signed commands with random content. Those that are let in must match the policy, and their paths must stay in the stack. */
 export const commands: Target = {
   name: 'commands',
-  async one(random) {
+  async run(random) {
     const body = random.below(4) === 0 ? withPath(random) : random.pick(bodies());
-    const changed = random.below(3) === 0 ? body : mutatedValue(JSON.parse(JSON.stringify(body)) as never, random);
+    const changed = random.below(3) === 0 ? body : mutateValue(JSON.parse(JSON.stringify(body)) as never, random);
     const bytes = Buffer.from(
       JSON.stringify(typeof changed === 'object' ? { ...(changed as object), challenge: CHALLENGE } : changed),
     );
     const text = JSON.stringify({ type: 'signed', ...signPayload(PAYLOAD_TYPES.command, bytes, trusted) });
     try {
       const answer = await decide(text);
-      const why = 'body' in answer ? unlawful(answer.body as never) : undefined;
+      const why = 'body' in answer ? findViolation(answer.body as never) : undefined;
       if (!('body' in answer)) return FINE;
       return why === undefined ? LET_IN : admitted(why, bytes.toString());
     } catch (error) {
@@ -153,7 +153,7 @@ const withPath = (random: Random) =>
   command([{ action: 'rollout', stack: 'stack-web', source_dir: 'stacks/web' }], {
     id: randomUUID(),
     dry_run: true,
-    files: [file(somePath(random))],
+    files: [file(randomPath(random))],
   });
 
 interface Body {
@@ -168,8 +168,8 @@ interface Body {
   files: { path: string; mode: number; stack: string }[];
 }
 
-/** The reference: what a reader of agent.yaml would say, written down once more and by other means. */
-function unlawful(body: Body): string | undefined {
+/** The reference: an independent implementation of the rules of agent.yaml. */
+function findViolation(body: Body): string | undefined {
   if (body.agent !== 'whitebox') return 'another audience';
   if (body.origin.repository.toLowerCase() !== 'org/homelab' || body.origin.repository_id !== '7001')
     return 'another repository';
@@ -180,8 +180,8 @@ function unlawful(body: Body): string | undefined {
       return 'another stack';
     if (/[\0/\\]/.test(name)) return 'a name that is a path';
     for (const id of intent.action === 'scale' ? ((intent.needs ?? []) as string[]) : [])
-      if (![...body.intents, ...(body.given ?? [])].some(one => one.name === name && one.intent.id === id))
-        return 'a need that is not there';
+      if (![...body.intents, ...(body.given ?? [])].some(other => other.name === name && other.intent.id === id))
+        return 'a need without its document';
     if (intent.service !== undefined && /^-|[^A-Za-z0-9_.-]/.test(String(intent.service)))
       return 'a service that is an option';
     if (
@@ -205,22 +205,22 @@ function unlawful(body: Body): string | undefined {
   return undefined;
 }
 
-/** Receipts, as the action reads them: only the agent's own bytes prove anything. */
+/** Receipts as the action reads them: only the exact bytes that the agent signed are valid. */
 export const receipts: Target = {
   name: 'receipts',
-  one(random) {
+  run(random) {
     const body = Buffer.from(JSON.stringify({ run: 'x', outcome: 'succeeded', labels: LABELLED.labels }));
     const as = random.below(3) === 0 ? random.pick(Object.values(PAYLOAD_TYPES)) : PAYLOAD_TYPES.receipt;
     const by = random.below(3) === 0 ? stranger : trusted;
     const signed = signPayload(as, body, by);
-    const changed = mutatedValue(JSON.parse(JSON.stringify(signed)) as never, random) as unknown as typeof signed;
+    const changed = mutateValue(JSON.parse(JSON.stringify(signed)) as never, random) as unknown as typeof signed;
     if (typeof changed?.payload !== 'string' || !Array.isArray(changed.signatures)) return FINE;
-    if (changed.signatures.some(one => typeof one?.sig !== 'string')) return FINE;
+    if (changed.signatures.some(signature => typeof signature?.sig !== 'string')) return FINE;
     try {
       const proof = verifySignature(changed, PAYLOAD_TYPES.receipt, [trusted.public]);
-      const isTrue = by === trusted && as === PAYLOAD_TYPES.receipt && proof?.body.equals(body);
+      const isGenuine = by === trusted && as === PAYLOAD_TYPES.receipt && proof?.body.equals(body);
       if (!proof) return FINE;
-      return isTrue ? LET_IN : admitted('a receipt that the agent did not sign', changed);
+      return isGenuine ? LET_IN : admitted('a receipt that the agent did not sign', changed);
     } catch (error) {
       return crashed(error, changed);
     }

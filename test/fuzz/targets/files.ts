@@ -13,26 +13,26 @@ import { Intent } from '../../../intents/intent.ts';
 import { loadIntents } from '../../../intents/load.ts';
 import { InvalidIntents } from '../../../intents/problem.ts';
 import { commandsObeyed } from '../../doubles/runner-log.ts';
-import { mutated, mutatedValue } from '../mutate.ts';
+import { mutateText, mutateValue } from '../mutate.ts';
 import { admitted, crashed, FINE, LET_IN, type Target } from '../target.ts';
 
 const INTENTS = globSync('intents/examples/*.yaml').map(file => readFileSync(file, 'utf8'));
 const KEY = 'ed25519:6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw=';
 const AGENT = /^```yaml agent\n(.*?)^```/ms.exec(readFileSync('docs/policy.md', 'utf8'))?.[1] ?? '';
-/** One case may take this long, in milliseconds: bombs take longer. */
-const PATIENCE = 1_000;
+/** The time limit of a case in milliseconds, which an expanding input exceeds. */
+const TIMEOUT_MS = 1_000;
 
-/** Files of intents. What comes through is an intent again, and none of its names is an option, a path or a prototype's. */
+/** Intent files. An accepted intent is valid again, and none of its names is an option, a path or a key of a prototype. */
 export const intents: Target = {
   name: 'intents',
-  one(random) {
-    const text = mutated(random.pick(INTENTS), random, 6);
-    const began = performance.now();
+  run(random) {
+    const text = mutateText(random.pick(INTENTS), random, 6);
+    const started = performance.now();
     try {
       const loaded = loadIntents([{ file: 'x.yaml', text }]);
-      if (performance.now() - began > PATIENCE) return crashed('it took too long', text);
+      if (performance.now() - started > TIMEOUT_MS) return crashed('it took too long', text);
       for (const { intent } of loaded) {
-        if (!Intent.safeParse(intent).success) return admitted('an intent that is none', text);
+        if (!Intent.safeParse(intent).success) return admitted('an invalid intent', text);
         for (const key of ['stack', 'service', 'source_container', 'id', 'host'] as const) {
           const value = (intent as Record<string, unknown>)[key];
           if (value !== undefined && !/^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(String(value)))
@@ -45,26 +45,26 @@ export const intents: Target = {
       }
     } catch (error) {
       if (!(error instanceof InvalidIntents)) return crashed(error, text);
-      if (performance.now() - began > PATIENCE) return crashed('it took too long', text);
+      if (performance.now() - started > TIMEOUT_MS) return crashed('it took too long', text);
     }
     return ({} as Record<string, unknown>).polluted === undefined ? FINE : crashed('a prototype was changed', text);
   },
 };
 
-/** agent.yaml. What comes through trusts only whom it names, and lets nobody do what no rule names. */
+/** agent.yaml. An accepted file trusts only senders that it names, and each entry has rules. */
 export const configs: Target = {
   name: 'configs',
-  one(random) {
-    const text = mutated(AGENT, random, 5);
+  run(random) {
+    const text = mutateText(AGENT, random, 5);
     try {
       const config = parseConfig(text, 'agent.yaml');
       for (const entry of config.trust) {
-        if (entry.key === undefined && !entry.github) return admitted('an entry that everybody fits', text);
+        if (entry.key === undefined && !entry.github) return admitted('an entry that matches every sender', text);
         if (entry.allow.length === 0) return admitted('an entry without rules', text);
       }
     } catch (error) {
       if (!(error instanceof ConfigError)) return crashed(error, text);
-      if (!/agent\.yaml/.test(error.message)) return crashed(`an error without a place: ${error.message}`, text);
+      if (!/agent\.yaml/.test(error.message)) return crashed(`an error without a position: ${error.message}`, text);
     }
     return FINE;
   },
@@ -77,7 +77,7 @@ const rules = fc.record({
   stacks: fc.uniqueArray(names, { minLength: 1 }),
   services: fc.option(fc.uniqueArray(names, { minLength: 1 }), { nil: undefined }),
 });
-const asked = fc.record({
+const policyCases = fc.record({
   allow: fc.array(rules, { minLength: 1, maxLength: 4 }),
   deny: fc.array(
     fc.record({ actions: fc.option(actions, { nil: undefined }), stacks: fc.uniqueArray(names, { minLength: 1 }) }),
@@ -87,24 +87,24 @@ const asked = fc.record({
   service: fc.option(fc.constantFrom('a', 'b', 'web'), { nil: undefined }),
 });
 
-/** A policy's answers against those of a reader who tries each rule by regular expressions. */
+/** The decisions of the policy against a reference that tries each rule with regular expressions. */
 export const policies: Target = {
   name: 'policies',
-  one(random) {
-    const [value] = fc.sample(asked, { numRuns: 1, seed: random.below(2 ** 31) });
+  run(random) {
+    const [value] = fc.sample(policyCases, { numRuns: 1, seed: random.below(2 ** 31) });
     if (!value) return FINE;
     const entry = TrustEntry.parse({ name: 'x', key: KEY, repository: 'o/r', allow: value.allow, deny: value.deny });
     const intent = Intent.parse({ action: 'rollout', stack: value.stack, service: value.service });
-    const fits = (patterns: string[], name: string) =>
-      patterns.some(one => new RegExp(`^${one.replaceAll('*', '.*')}$`).test(name));
+    const matches = (patterns: string[], name: string) =>
+      patterns.some(pattern => new RegExp(`^${pattern.replaceAll('*', '.*')}$`).test(name));
     const isDenied = value.deny.some(
-      rule => (rule.actions?.includes('rollout') ?? true) && fits(rule.stacks, value.stack),
+      rule => (rule.actions?.includes('rollout') ?? true) && matches(rule.stacks, value.stack),
     );
     const isAllowed = value.allow.some(
       rule =>
         rule.actions.includes('rollout') &&
-        fits(rule.stacks, value.stack) &&
-        (rule.services === undefined || (value.service !== undefined && fits(rule.services, value.service))),
+        matches(rule.stacks, value.stack) &&
+        (rule.services === undefined || (value.service !== undefined && matches(rule.services, value.service))),
     );
     const { refusal } = evaluateRules(
       intent,
@@ -117,12 +117,12 @@ export const policies: Target = {
   },
 };
 
-/** Names by which a request calls the agent. */
+/** The host names of requests to the agent. */
 export const hosts: Target = {
   name: 'hosts',
-  one(random) {
-    const doors = { agent: 'whitebox', doors: { hosts: ['box.example.org'] } };
-    const host = mutated(
+  run(random) {
+    const site = { agent: 'whitebox', doors: { hosts: ['box.example.org'] } };
+    const host = mutateText(
       random.pick([
         'whitebox:8000',
         'box.example.org',
@@ -136,7 +136,7 @@ export const hosts: Target = {
       2,
     );
     try {
-      if (!isOwnHost(host, doors)) return FINE;
+      if (!isOwnHost(host, site)) return FINE;
     } catch (error) {
       return crashed(error, host);
     }
@@ -145,7 +145,7 @@ export const hosts: Target = {
       /^[\d.]+$|^\[?[\da-f:.]+(%[^\]]*)?\]?$|^[a-z0-9-]+\.?$|^[a-z0-9-]+\.[a-z0-9-]+\.ts\.net\.?$|^box\.example\.org$/.test(
         name,
       );
-    return isOwn ? LET_IN : admitted('a name that is somebody else’s', host);
+    return isOwn ? LET_IN : admitted('a name of another host', host);
   },
 };
 
@@ -162,31 +162,38 @@ const MANIFEST = {
   ...{ snapshot: '843879b9', verified_at: '2026-11-21T06:01:00.000Z' },
 };
 
-/** Manifests of backups, which lie where others may write. */
+/** Manifests of backups, which are stored in folders that others may write to. */
 export const manifests: Target = {
   name: 'manifests',
-  one(random) {
-    const text = JSON.stringify(mutatedValue(MANIFEST as never, random));
+  run(random) {
+    const text = JSON.stringify(mutateValue(MANIFEST as never, random));
     try {
-      const read = parseManifest(random.below(4) === 0 ? mutated(text, random) : text);
-      if (!read) return FINE;
-      const words = [
-        read.snapshot,
-        read.image,
-        read.database,
-        read.parent,
-        read.name,
-        read.source,
-        ...(read.parts ?? []),
+      const manifest = parseManifest(random.below(4) === 0 ? mutateText(text, random) : text);
+      if (!manifest) return FINE;
+      const values = [
+        manifest.snapshot,
+        manifest.image,
+        manifest.database,
+        manifest.parent,
+        manifest.name,
+        manifest.source,
+        ...(manifest.parts ?? []),
       ];
-      const option = words.find(word => word?.startsWith('-'));
+      const option = values.find(value => value?.startsWith('-'));
       if (option !== undefined) return admitted(`an option: ${option}`, text);
-      const inside = [read.parent, read.name, ...(read.parts ?? []), ...(read.kind === 'plex' ? [] : [read.file])];
-      const leads = inside.find(word => word !== undefined && (word.includes('/') || word === '..' || word === '.'));
-      if (leads !== undefined) return admitted(`a path: ${leads}`, text);
-      if ([...words, read.file].some(word => word !== undefined && /[\0\r\n]/.test(word)))
+      const inside = [
+        manifest.parent,
+        manifest.name,
+        ...(manifest.parts ?? []),
+        ...(manifest.kind === 'plex' ? [] : [manifest.file]),
+      ];
+      const outside = inside.find(
+        value => value !== undefined && (value.includes('/') || value === '..' || value === '.'),
+      );
+      if (outside !== undefined) return admitted(`a path: ${outside}`, text);
+      if ([...values, manifest.file].some(value => value !== undefined && /[\0\r\n]/.test(value)))
         return admitted('a control character', text);
-      if (/(^|[/:])\.\.(\/|$)/.test(read.source)) return admitted('a source that climbs', text);
+      if (/(^|[/:])\.\.(\/|$)/.test(manifest.source)) return admitted('a source that climbs', text);
       return LET_IN;
     } catch (error) {
       return crashed(error, text);
@@ -194,12 +201,12 @@ export const manifests: Target = {
   },
 };
 
-/** What programs print, on its way into the runner's log. */
+/** The output of programs on its way into the runner's log. */
 export const logs: Target = {
   name: 'logs',
-  async one(random) {
+  async run(random) {
     const pieces = Array.from({ length: 1 + random.below(4) }, () =>
-      mutated(
+      mutateText(
         random.pick([
           '::error::x\n',
           '##[error]x\r',
@@ -211,10 +218,10 @@ export const logs: Target = {
         random,
       ),
     );
-    let told = '';
+    let written = '';
     const sink = new Writable({
       write(chunk, _encoding, done) {
-        told += String(chunk);
+        written += String(chunk);
         done();
       },
     });
@@ -226,15 +233,15 @@ export const logs: Target = {
     } catch (error) {
       return crashed(error, pieces);
     }
-    return commandsObeyed(told).length === 0 ? FINE : admitted('a command that the runner obeys', pieces);
+    return commandsObeyed(written).length === 0 ? FINE : admitted('a command that the runner obeys', pieces);
   },
 };
 
-/** Env files, and what of their values is told. */
+/** Env files, whose values must be redacted. */
 export const secrets: Target = {
   name: 'secrets',
-  one(random) {
-    const text = mutated(
+  run(random) {
+    const text = mutateText(
       'DB_PASSWORD=s3cret-one\nTOKEN="two words $HOME"\nURL=\'postgres://u:p4ssword@h/d\'\n',
       random,
       5,
@@ -245,9 +252,9 @@ export const secrets: Target = {
         .map(({ value }) => value)
         .filter(value => [...value].length >= 6);
       for (const value of values) redactor.add(value);
-      const told = redactor.text(`before ${values.join(' ')} ${JSON.stringify(values)} after`);
-      const leaked = values.find(value => told.includes(value) && !/^\*+$/.test(value));
-      return leaked === undefined ? FINE : admitted('a secret that is told', { text, leaked });
+      const redacted = redactor.text(`before ${values.join(' ')} ${JSON.stringify(values)} after`);
+      const leaked = values.find(value => redacted.includes(value) && !/^\*+$/.test(value));
+      return leaked === undefined ? FINE : admitted('a secret that is not redacted', { text, leaked });
     } catch (error) {
       return crashed(error, text);
     }

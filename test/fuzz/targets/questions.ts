@@ -9,7 +9,7 @@ import type { Question } from '../../../protocol/question.ts';
 import { Refused } from '../../../protocol/refusal.ts';
 import { PAYLOAD_TYPES, signPayload } from '../../../protocol/signature.ts';
 import { command } from '../../stand/signer.ts';
-import { mutatedValue } from '../mutate.ts';
+import { mutateValue } from '../mutate.ts';
 import { admitted, crashed, FINE, LET_IN, type Target } from '../target.ts';
 
 const trusted = readSecretKey(generateKey().secret);
@@ -23,10 +23,10 @@ const config = Config.parse({
     },
   ],
 });
-const judges: AuthContext = {
+const auth: AuthContext = {
   ...{ agent: 'whitebox', keys: trustedKeys(config), entries: config.trust },
-  issuer: { verify: () => Promise.reject(new Error('no token is looked at')) },
-  identify: () => Promise.reject(new Error('nobody is asked')),
+  issuer: { verify: () => Promise.reject(new Error('tokens are not checked here')) },
+  identify: () => Promise.reject(new Error('identities are not requested here')),
 };
 const QUESTIONS: Question[] = [
   { about: 'run', run: 'a-run-before' },
@@ -44,37 +44,46 @@ const QUESTIONS: Question[] = [
     ],
   },
 ];
-/** Of whom the host tells these, and of what it tells nothing. */
-const TOLD = ['run', 'schedules', 'policy'];
+/** The topics that the entry may ask about. */
+const PERMITTED = ['run', 'schedules', 'policy'];
 
-/** Well-signed questions with anything in them: nothing is told that the entry may not ask about, and no supposition ends the agent. */
+/** Correctly signed questions with random content: only permitted topics are answered, and no policy case crashes the agent. */
 export const questions: Target = {
   name: 'questions',
-  async one(random) {
+  async run(random) {
     const { agent, issued_at, origin } = command([]);
-    const from = { ...origin, repository: 'laptop/anna' };
-    const asked = { type: 'ask', id: randomUUID(), agent, issued_at, origin: from, question: random.pick(QUESTIONS) };
-    const changed = random.below(3) === 0 ? asked : mutatedValue(JSON.parse(JSON.stringify(asked)) as never, random);
+    const sender = { ...origin, repository: 'laptop/anna' };
+    const question = {
+      type: 'ask',
+      id: randomUUID(),
+      agent,
+      issued_at,
+      origin: sender,
+      question: random.pick(QUESTIONS),
+    };
+    const changed =
+      random.below(3) === 0 ? question : mutateValue(JSON.parse(JSON.stringify(question)) as never, random);
     const bytes = Buffer.from(JSON.stringify({ ...(changed as object), challenge: CHALLENGE }));
     const text = JSON.stringify({ type: 'signed', ...signPayload(PAYLOAD_TYPES.command, bytes, trusted) });
     try {
       const challenge = { text: CHALLENGE, madeAt: performance.now(), answered: false };
-      const { command: read, key } = await authenticate(parseSignedFrame(text), judges, challenge, {
+      const { command: received, key } = await authenticate(parseSignedFrame(text), auth, challenge, {
         address: 'x',
         port: 1,
       });
-      if (read.type !== 'ask') return FINE;
-      checkSender(read, key, config);
-      checkQuestion(read.question, key);
-      if (read.question.about === 'policy') for (const one of read.question.supposed) simulatePolicy(one, config.trust);
+      if (received.type !== 'ask') return FINE;
+      checkSender(received, key, config);
+      checkQuestion(received.question, key);
+      if (received.question.about === 'policy')
+        for (const policyCase of received.question.supposed) simulatePolicy(policyCase, config.trust);
     } catch (error) {
       return error instanceof Refused ? FINE : crashed(error, bytes.toString());
     }
-    const said = JSON.parse(bytes.toString()) as typeof asked;
-    const mayBe =
-      said.agent === 'whitebox' &&
-      said.origin.repository.toLowerCase() === 'laptop/anna' &&
-      TOLD.includes(said.question.about);
-    return mayBe ? LET_IN : admitted('a question that the entry may not ask', bytes.toString());
+    const sent = JSON.parse(bytes.toString()) as typeof question;
+    const isPermitted =
+      sent.agent === 'whitebox' &&
+      sent.origin.repository.toLowerCase() === 'laptop/anna' &&
+      PERMITTED.includes(sent.question.about);
+    return isPermitted ? LET_IN : admitted('a question that the entry may not ask', bytes.toString());
   },
 };

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { Issuer } from '../../../agent/admission/oidc.ts';
 import { Refused } from '../../../protocol/refusal.ts';
 import type { Random } from '../../faults/random.ts';
-import { mutated, mutatedValue } from '../mutate.ts';
+import { mutateText, mutateValue } from '../mutate.ts';
 import { admitted, crashed, FINE, LET_IN, type Target } from '../target.ts';
 
 const ISSUER = 'https://token.actions.githubusercontent.com';
@@ -20,7 +20,7 @@ writeFileSync(
 );
 process.on('exit', () => rmSync(dir, { recursive: true, force: true }));
 
-/** Its memory of used tokens is emptied now and then. */
+/** Replaced regularly, because it remembers used tokens. */
 let issuer = new Issuer({ issuer: ISSUER, jwks_file: file }, join(dir, 'cache.json'));
 let cases = 0;
 
@@ -42,8 +42,8 @@ function claimsOf(random: Random): Record<string, unknown> {
   };
 }
 
-/** The reference: by hand, from the claims that were really signed. */
-function isGood(claims: Record<string, unknown>): boolean {
+/** The reference: an independent check of the claims that were signed. */
+function areClaimsValid(claims: Record<string, unknown>): boolean {
   const now = Date.now() / 1000;
   const { iss, aud, exp, iat, nbf, jti } = claims;
   return (
@@ -59,36 +59,32 @@ function isGood(claims: Record<string, unknown>): boolean {
   );
 }
 
-/** GitHub's tokens: RS256 of the issuer's key, unchanged, for this audience alone, in their time. */
+/** GitHub's tokens: signed by the issuer's key with RS256, unchanged, only for this audience, within their lifetime. */
 export const tokens: Target = {
   name: 'tokens',
-  async one(random) {
+  async run(random) {
     if (++cases % 500 === 0) issuer = new Issuer({ issuer: ISSUER, jwks_file: file }, join(dir, 'cache.json'));
     const header = { alg: 'RS256', kid: 'one', typ: 'JWT' };
     let claims = claimsOf(random);
     let text: string;
-    let mayBe = false;
+    let isGenuine = false;
     switch (random.below(7)) {
       case 0:
-        claims = mutatedValue(claims as never, random) as Record<string, unknown>;
+        claims = mutateValue(claims as never, random) as Record<string, unknown>;
         text = signed(header, claims, own.privateKey);
-        mayBe = true;
+        isGenuine = true;
         break;
       case 1:
-        text = mutated(signed(header, claims, own.privateKey), random, 2);
-        // Some changes fall outside of what a reader of base64 looks at.
-        mayBe =
+        text = mutateText(signed(header, claims, own.privateKey), random, 2);
+        // A base64 decoder ignores some changes.
+        isGenuine =
           text.split('.').slice(0, 2).join('.') ===
           signed(header, claims, own.privateKey).split('.').slice(0, 2).join('.');
         break;
       case 2:
-        text = signed(
-          mutatedValue(header as never, random),
-          claims,
-          random.pick([own.privateKey, stranger.privateKey]),
-        );
-        // Whatever else the header says: the signature decides, by the one algorithm.
-        mayBe = isHeaderOf(text);
+        text = signed(mutateValue(header as never, random), claims, random.pick([own.privateKey, stranger.privateKey]));
+        // Only the signature with the one algorithm counts, not the other fields of the header.
+        isGenuine = isSignedWithRs256(text);
         break;
       case 3:
         text = signed({ ...header, jwk: stranger.publicKey.export({ format: 'jwk' }) }, claims, stranger.privateKey);
@@ -104,19 +100,19 @@ export const tokens: Target = {
       }
       default:
         text = signed(header, claims, own.privateKey);
-        mayBe = true;
+        isGenuine = true;
     }
     try {
       await issuer.verify(text, AUDIENCE);
-      if (!mayBe) return admitted('a token that the issuer did not make', text);
-      return isGood(claims ?? {}) ? LET_IN : admitted('a token whose claims are wrong', claims);
+      if (!isGenuine) return admitted('a token that the issuer did not create', text);
+      return areClaimsValid(claims ?? {}) ? LET_IN : admitted('a token whose claims are wrong', claims);
     } catch (error) {
       return error instanceof Refused ? FINE : crashed(error, text);
     }
   },
 };
 
-function isHeaderOf(text: string): boolean {
+function isSignedWithRs256(text: string): boolean {
   try {
     const { alg } = JSON.parse(Buffer.from(text.split('.')[0] ?? '', 'base64url').toString()) as { alg?: unknown };
     return alg === 'RS256' && verifies(text);
@@ -127,6 +123,6 @@ function isHeaderOf(text: string): boolean {
 
 function verifies(text: string): boolean {
   const [header, claims, signature = ''] = text.split('.');
-  const again = createSign('RSA-SHA256').update(`${header}.${claims}`).sign(own.privateKey).toString('base64url');
-  return again === signature;
+  const expected = createSign('RSA-SHA256').update(`${header}.${claims}`).sign(own.privateKey).toString('base64url');
+  return expected === signature;
 }
