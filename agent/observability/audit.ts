@@ -63,7 +63,7 @@ export class AuditObserver implements RunObserver {
     this.#uncounted = 0;
   }
 
-  begun(run: string, admitted: AdmittedCommand): void {
+  started(run: string, admitted: AdmittedCommand): void {
     const { command } = admitted;
     this.write('run-begun', {
       run,

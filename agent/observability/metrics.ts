@@ -228,7 +228,7 @@ export class Metrics implements RunObserver {
     }
   }
 
-  begun(_: string, admitted: AdmittedCommand): void {
+  started(_: string, admitted: AdmittedCommand): void {
     const dry_run = String(admitted.command.dry_run);
     for (const { document } of admitted.documents) {
       this.#requests.inc({

@@ -34,7 +34,7 @@ export function createScheduler(own: HostRunDeps): Scheduler {
     keep: (name, state) => own.store.keepSchedule(name, state),
     begin: ({ intent, params, name }, run) => startHostRun(own, 'schedule', { intent, params, name, run }),
     isGoing(run) {
-      const found = own.runs.find(run);
+      const found = own.store.find(run);
       return found !== undefined && found.state !== 'ended';
     },
     tell(event, facts) {
