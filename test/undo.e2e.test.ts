@@ -62,7 +62,7 @@ describe('a rollout whose check fails', () => {
     const job = await roll('undo-tag');
     expect(outcome(job), job.log).toEqual(['rolled-back', 'service-unhealthy']);
     expect([job.code, await says(port), idOf('undo-tag', 'side')]).toEqual([1, '1', side]);
-    expect(job.log).toContain('What was there before runs again.');
+    expect(job.log).toContain('The previous version is running again.');
     const id = (name: string) => docker('image', 'inspect', '--format', '{{.Id}}', name).trim();
     expect(id('chatops-test/moved:latest')).toBe(id(image('1')));
     expect(await world.host.metrics()).toContain(

@@ -1,6 +1,6 @@
 import { describeStep } from '../plan/describe.ts';
 import type { Plan, Step } from '../plan/plan.ts';
-import type { PlanResult, StepResult } from '../plan/progress.ts';
+import type { ContainerImage, PlanResult, StepResult } from '../plan/progress.ts';
 import type { PlanProgress } from './plan-progress.ts';
 
 export interface FailedStep {
@@ -66,8 +66,25 @@ export function createUndoFailure(
   };
 }
 
-function describeUndone({ succeeded }: UndoResult, _: PlanProgress): string | undefined {
-  return succeeded.some(changesHost) ? 'What was there before runs again.' : undefined;
+/** Returns a sentence that claims no more than the undo steps and their measurement show. */
+function describeUndone(
+  { succeeded }: UndoResult,
+  { measured: { before, afterUndo } }: PlanProgress,
+): string | undefined {
+  const changing = succeeded.filter(changesHost);
+  if (changing.length === 0) return undefined;
+  // A repair completes the new state: nothing goes back.
+  if (changing.every(step => step.ifCut !== undefined))
+    return 'The interrupted step was completed; nothing was rolled back.';
+  if (!before || !afterUndo) return 'The changes were undone.';
+  if (!hasSameImages(before, afterUndo)) return 'The undo steps succeeded, but the images differ from those before.';
+  return before.length > 0 ? 'The previous version is running again.' : 'The changes were undone.';
+}
+
+function hasSameImages(before: readonly ContainerImage[], after: readonly ContainerImage[]): boolean {
+  const imagesOf = (containers: readonly ContainerImage[]) =>
+    [...new Set(containers.map(({ service, image }) => `${service} ${image}`))].sort().join();
+  return imagesOf(before) === imagesOf(after);
 }
 
 /** Returns true for a step that changes the services or the data of the host, not only stored files. */
