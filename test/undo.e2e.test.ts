@@ -149,7 +149,9 @@ describe('verify', () => {
   it('that fails for what ran before too, is an undo that failed', async () => {
     const job = await roll('undo-http', 'verify: {http: {url: "http://nosuchservice/", retries: 0}}\n');
     expect(outcome(job), job.log).toEqual(['failed', 'undo-failed']);
-    expect(job.log).toContain('what was there before has been started again, but');
+    expect(job.log).toContain(
+      '"verify again: http://nosuchservice/" failed. Undo steps that succeeded before it: "put back',
+    );
   });
 
   it('can be required by the host', async () => {
