@@ -51,7 +51,7 @@ export class LockQueue {
       if (before !== undefined) return { run: before, subject };
     }
     if (this.#holders.size < this.#limit) return undefined;
-    return { run: [...this.#holders][0] ?? '', subject: 'a free slot (limits.concurrent_runs)' };
+    return { run: [...this.#holders][0] ?? '', subject: 'a slot of limits.concurrent_runs' };
   }
 
   #advance(): void {

@@ -236,7 +236,7 @@ function storeOrRefuse(work: () => void): void {
   }
 }
 
-/** Returns the digest by which two commands with one id are the same: it leaves out what each sending creates again. */
+/** Returns a digest of the command without its challenge and time: it stays the same when the command is sent again. */
 function contentDigest({ command }: AdmittedCommand): string {
   const { challenge, issued_at, ...content } = command;
   return createHash('sha256').update(JSON.stringify(content)).digest('hex');

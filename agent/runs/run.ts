@@ -38,7 +38,7 @@ export interface RunContext extends PlanningDeps {
 
 const NO_RUN = { events: 0, head: '', startedAt: '', createdAt: '' };
 
-/** One run from its start to its receipt: it waits for its locks, executes its documents (or undoes those of another run), and ends. */
+/** One run: it waits for its locks, executes its documents or undoes those of another run, and ends with a receipt. */
 export class Run {
   readonly admitted: AdmittedCommand;
   readonly log: RunLog;

@@ -49,7 +49,7 @@ export function createHostCommand({
   return command;
 }
 
-/** Reads the intents of a file in the host's folder, and the backups that they require first. Throws `InvalidIntents` or a system error. */
+/** Reads an intent file of the host's folder, and the backups that it requires first. Throws `InvalidIntents` or a system error. */
 export function readIntents(folder: string, name: string, params: Deployment['params']): LoadedIntent[] {
   const file = readFile(folder, name);
   const backups = listRequiredBackups(loadIntents([file], params)).map(backup => readFile(folder, backup));
