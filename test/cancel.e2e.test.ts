@@ -46,7 +46,7 @@ describe('a cancelled job', () => {
       1,
     ]);
     expect(log).toContain('The agent stops the run and undoes it.');
-    expect(log).toContain('What was there before runs again.');
+    expect(log).toContain('The previous version is running again.');
     expect(summary).toContain('cancelled');
     expect(running('cancel-up')).toBe('cancel-up-web-1 chatops-test/web:1');
     expect(await world.host.audit()).toContainEqual(
@@ -61,7 +61,7 @@ describe('a cancelled job', () => {
     job.child.kill('SIGINT');
     const { state } = await job.finished;
     const post = await world.post(job.merge, state);
-    expect(post.log).toMatch(/ended on the host: cancelled\. .*What was there before runs again/);
+    expect(post.log).toMatch(/ended on the host: cancelled\. .*The previous version is running again/);
     expect(running('cancel-post')).toBe('cancel-post-web-1 chatops-test/web:1');
   });
 

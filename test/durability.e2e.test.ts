@@ -128,7 +128,7 @@ describe('a state folder of the first version', () => {
     for (let tries = 0; tries < 50 && (await list())[0].state !== 'ended'; tries++) await sleep(100);
     const runs = await list();
     expect((await host.chatops(['logs', 'run-open-00001'])).stdout).toMatch(
-      /Now there are: old: old-web-1 \(Up .*\)\./,
+      /Containers now: old: old-web-1 \(Up .*\)\./,
     );
     expect(runs).toMatchObject([
       { id: 'run-open-00001', state: 'ended', outcome: 'interrupted', title: 'rollout on old' },

@@ -65,7 +65,7 @@ afterAll(async () => {
 });
 
 /** How many notices for a trial have come. */
-const trials = () => receiver.got.filter(({ body }) => body.includes('a notice for a trial')).length;
+const trials = () => receiver.got.filter(({ body }) => body.includes('a test notice')).length;
 
 describe('from a laptop, where its entry may ask', () => {
   it('schedules are told as on the host', async () => {

@@ -62,7 +62,7 @@ describe('a rollout whose check fails', () => {
     const job = await roll('undo-tag');
     expect(outcome(job), job.log).toEqual(['rolled-back', 'service-unhealthy']);
     expect([job.code, await says(port), idOf('undo-tag', 'side')]).toEqual([1, '1', side]);
-    expect(job.log).toContain('What was there before runs again.');
+    expect(job.log).toContain('The previous version is running again.');
     const id = (name: string) => docker('image', 'inspect', '--format', '{{.Id}}', name).trim();
     expect(id('chatops-test/moved:latest')).toBe(id(image('1')));
     expect(await world.host.metrics()).toContain(
@@ -149,7 +149,9 @@ describe('verify', () => {
   it('that fails for what ran before too, is an undo that failed', async () => {
     const job = await roll('undo-http', 'verify: {http: {url: "http://nosuchservice/", retries: 0}}\n');
     expect(outcome(job), job.log).toEqual(['failed', 'undo-failed']);
-    expect(job.log).toContain('what was there before has been started again, but');
+    expect(job.log).toContain(
+      '"verify again: http://nosuchservice/" failed. Undo steps that succeeded before it: "put back',
+    );
   });
 
   it('can be required by the host', async () => {

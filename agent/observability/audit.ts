@@ -4,10 +4,11 @@ import type { Receipt } from '../../protocol/receipt.ts';
 import type { Refusal } from '../../protocol/refusal.ts';
 import type { AdmittedCommand } from '../admission/admitted.ts';
 import type { Plan } from '../plan/plan.ts';
+import { indexOf } from '../runs/document-index.ts';
 import type { RunObserver } from '../runs/observer.ts';
 import type { AuditLog } from '../store/audit-log.ts';
 
-/** What is known of a sender when a command is refused; what could not be read is absent. */
+/** The known facts of a refused command. A field that could not be read is absent. */
 export interface RefusedCommand {
   address: string;
   keyId?: string;
@@ -19,68 +20,68 @@ export interface RefusedCommand {
 
 const MINUTE = 60_000;
 
-/** How many refusals of strangers are written in a minute: nobody may fill the disk by knocking. */
-const MOST_REFUSALS = 120;
+/** Refusals of unauthenticated callers that are written per minute: they must not fill the disk. */
+const MAX_REFUSALS = 120;
 
-/** The audit: each event a row of the chain, durable before anything is told. */
+/** Writes the audit log: each event is a row of the hash chain, and durable before a follower sees the event. */
 export class AuditObserver implements RunObserver {
-  readonly #chain: AuditLog;
+  readonly #log: AuditLog;
   readonly #now: () => Date;
-  /** argv of the steps of runs in flight, by run, document and step. */
+  /** argv of the steps of runs in progress, by run, document and step. */
   readonly #argv = new Map<string, readonly string[]>();
-  /** Of the minute that began then: refusals of strangers that were written, and those that were not. */
-  #since = 0;
+  /** Start of the current minute, and its refusals of unauthenticated callers: those that were written, and the others. */
+  #minuteStart = 0;
   #written = 0;
-  #uncounted = 0;
+  #unwritten = 0;
 
-  constructor(chain: AuditLog, now = () => new Date()) {
-    this.#chain = chain;
+  constructor(log: AuditLog, now = () => new Date()) {
+    this.#log = log;
     this.#now = now;
   }
 
   write(event: string, facts: object): void {
-    this.#chain.append(this.#now().toISOString(), { event, ...facts });
+    this.#log.append(this.#now().toISOString(), { event, ...facts });
   }
 
-  /** Strangers' knocking is written down up to a limit a minute, and beyond it counted. */
+  /** Writes a refusal. Beyond a limit per minute, those of unauthenticated callers are only counted. */
   refused({ code, message }: Refusal, { address, keyId, ...known }: RefusedCommand): void {
     const now = this.#now().getTime();
-    if (now - this.#since >= MINUTE) {
+    if (now - this.#minuteStart >= MINUTE) {
       this.countRefusals();
-      this.#since = now;
+      this.#minuteStart = now;
       this.#written = 0;
     }
-    if (known.trust === undefined && ++this.#written > MOST_REFUSALS) {
-      this.#uncounted++;
+    if (known.trust === undefined && ++this.#written > MAX_REFUSALS) {
+      this.#unwritten++;
       return;
     }
     this.write('refused', { code, message, address, key: keyId, ...known });
   }
 
-  /** Writes down how many refusals were not written one by one. */
+  /** Writes the number of refusals that were only counted. */
   countRefusals(): void {
-    if (this.#uncounted > 0) this.write('refused-more', { count: this.#uncounted });
-    this.#uncounted = 0;
+    if (this.#unwritten > 0) this.write('refused-more', { count: this.#unwritten });
+    this.#unwritten = 0;
   }
 
-  begun(run: string, admitted: AdmittedCommand): void {
+  started(run: string, admitted: AdmittedCommand): void {
     const { command } = admitted;
     this.write('run-begun', {
       run,
       type: command.type,
       dry_run: command.dry_run,
-      ...whoOf(admitted),
+      ...senderFacts(admitted),
       rules: admitted.sender.rules,
       repository: command.origin.repository,
       sha: command.origin.sha,
       actor: command.origin.actor,
       pull_request: command.approval?.pull_request,
-      intents: command.intents.map(document => ({ intent: document.name, ...namesOf(document.intent) })),
+      intents: command.intents.map(document => ({ intent: document.name, ...intentFacts(document.intent) })),
     });
   }
 
   resumed(run: string, admitted: AdmittedCommand): void {
-    this.write('run-resumed', { run, ...whoOf(admitted) });
+    this.write('run-resumed', { run, ...senderFacts(admitted) });
   }
 
   cancelled(run: string, by: object): void {
@@ -95,16 +96,16 @@ export class AuditObserver implements RunObserver {
 
   eventStored(run: string, event: Event, admitted: AdmittedCommand): void {
     if (event.kind !== 'step-started' && event.kind !== 'step-finished') return;
-    const document = admitted.documents[event.document - 1]?.document;
+    const document = admitted.documents[indexOf(event.document)]?.document;
     this.write(event.kind, {
       run,
       intent: document?.name,
-      ...(document ? namesOf(document.intent) : {}),
+      ...(document ? intentFacts(document.intent) : {}),
       step: event.step,
       ...(event.kind === 'step-started'
         ? { argv: this.#argv.get(`${run} ${event.document} ${event.step}`) }
         : { outcome: event.outcome, code: event.code, exit: event.exit, ms: event.ms }),
-      ...whoOf(admitted),
+      ...senderFacts(admitted),
     });
   }
 
@@ -118,16 +119,16 @@ export class AuditObserver implements RunObserver {
       changed: receipt.changed,
       events: receipt.events,
       events_digest: receipt.events_digest,
-      ...whoOf(admitted),
+      ...senderFacts(admitted),
     });
   }
 }
 
-function whoOf({ sender }: AdmittedCommand): object {
+function senderFacts({ sender }: AdmittedCommand): object {
   return { address: sender.address, key: sender.keyId, trust: sender.trust };
 }
 
-function namesOf(intent: { action: string }): object {
+function intentFacts(intent: { action: string }): object {
   return {
     action: intent.action,
     stack: stackOf(intent),

@@ -25,11 +25,11 @@ import { executePlan } from './execute.ts';
 const NODE = process.execPath;
 let dir: string;
 beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), 'chatops-room-'));
+  dir = mkdtempSync(join(tmpdir(), 'chatops-execute-'));
 });
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
-const hands = () =>
+const stepRunner = () =>
   createStepRunner({
     engine: new DockerEngine(join(dir, 'none.sock')),
     environment: { PATH: '/usr/bin:/bin', ONLY: 'this' },
@@ -39,102 +39,102 @@ const hands = () =>
     outputLimit: 20_000_000,
   });
 
-async function carry(
+async function execute(
   steps: Step[],
   rest: Partial<Plan> = {},
   signal = new AbortController().signal,
-): Promise<{ told: ProgressEvent[]; ending: PlanResult }> {
-  const own = hands();
-  const work = executePlan(planOf(steps, rest), { document: 1, hands: own, signal });
-  const told: ProgressEvent[] = [];
+): Promise<{ events: ProgressEvent[]; result: PlanResult }> {
+  const runner = stepRunner();
+  const work = executePlan(planOf(steps, rest), { document: 1, stepRunner: runner, signal });
+  const events: ProgressEvent[] = [];
   let next = await work.next();
-  for (; !next.done; next = await work.next()) told.push(next.value);
-  own.end();
-  return { told, ending: next.value };
+  for (; !next.done; next = await work.next()) events.push(next.value);
+  runner.end();
+  return { events, result: next.value };
 }
-const outputOf = (told: ProgressEvent[]) =>
-  told.map(one => (one.kind !== 'output' ? '' : 'text' in one ? one.text : one.bytes.toString())).join('');
+const outputOf = (events: ProgressEvent[]) =>
+  events.map(event => (event.kind !== 'output' ? '' : 'text' in event ? event.text : event.bytes.toString())).join('');
 
 describe('a process', () => {
-  it('gets its argv as it is, a clean environment and no input', async () => {
+  it('gets its argv unchanged, a clean environment and an empty input', async () => {
     const code =
-      'console.log(JSON.stringify([process.argv.slice(1), process.env])); process.stdin.on("data", () => {}).on("end", () => console.error("no input"))';
-    const { told, ending } = await carry([
+      'console.log(JSON.stringify({ argv: process.argv.slice(1), env: process.env })); process.stdin.on("data", () => {}).on("end", () => console.error("no input"))';
+    const { events, result } = await execute([
       program(code, { argv: [NODE, '--eval', code, '--', '$(id)', 'a b', '; true'], env: { MORE: '1' } }),
     ]);
-    expect(ending.outcome).toBe('succeeded');
-    const [line = '', said] = outputOf(told).split('\n');
+    expect(result.outcome).toBe('succeeded');
+    const [line = '', afterInput] = outputOf(events).split('\n');
     const env = { PATH: '/usr/bin:/bin', ONLY: 'this', MORE: '1', CHATOPS_STEP: join(dir, '1-1-1') };
-    expect(JSON.parse(line)).toEqual([['$(id)', 'a b', '; true'], env]);
-    expect(said).toBe('no input');
+    expect(JSON.parse(line)).toEqual({ argv: ['$(id)', 'a b', '; true'], env });
+    expect(afterInput).toBe('no input');
   });
 
-  it('that fails is data: code, last words, exit code; what comes after it is skipped', async () => {
-    const { ending } = await carry([
+  it('becomes a result with code, last output and exit code when it fails, and later steps are skipped', async () => {
+    const { result } = await execute([
       program('console.error("no such image"); process.exit(3)'),
       program('', { name: 'later' }),
     ]);
-    expect(ending).toMatchObject({
+    expect(result).toMatchObject({
       outcome: 'failed',
       code: 'program-failed',
       failedStep: 'program',
       remedy: 'Look at it.',
       changed: false,
     });
-    expect(ending.message).toContain('exit code 3: no such image');
-    expect(ending.steps.map(({ name, outcome }) => [name, outcome])).toEqual([
-      ['program', 'failed'],
-      ['later', 'skipped'],
+    expect(result.message).toContain('exit code 3: no such image');
+    expect(result.steps.map(({ name, outcome }) => ({ name, outcome }))).toEqual([
+      { name: 'program', outcome: 'failed' },
+      { name: 'later', outcome: 'skipped' },
     ]);
   });
 
-  it('that is not there, says so', async () => {
-    const { ending } = await carry([program('', { argv: ['/nonexistent/docker', 'compose'] })]);
-    expect(ending).toMatchObject({ outcome: 'failed', code: 'program-missing' });
+  it('fails with program-missing if the program does not exist', async () => {
+    const { result } = await execute([program('', { argv: ['/nonexistent/docker', 'compose'] })]);
+    expect(result).toMatchObject({ outcome: 'failed', code: 'program-missing' });
   });
 
-  it('is stopped at its deadline, also where it ignores TERM, and is named', async () => {
-    const { ending } = await carry([
+  it('is stopped at its deadline even if it ignores TERM, and the message names its pid', async () => {
+    const { result } = await execute([
       program('process.on("SIGTERM", () => {}); console.log("still here"); setInterval(() => {}, 1e6)', {
         timeout: 3_000,
       }),
     ]);
-    expect(ending).toMatchObject({ outcome: 'failed', code: 'step-timeout' });
-    expect(ending.message).toMatch(/pid \d+.*still here/s);
+    expect(result).toMatchObject({ outcome: 'failed', code: 'step-timeout' });
+    expect(result.message).toMatch(/pid \d+.*still here/s);
   });
 
-  it('is stopped when it prints nothing for too long, not while it prints', async () => {
-    const { ending } = await carry([
+  it('is stopped after printing nothing for stallTimeout, but not while it prints', async () => {
+    const { result } = await execute([
       program('let n = 0; const t = setInterval(() => { console.log(n); if (++n === 60) clearInterval(t); }, 100)', {
         name: 'slow',
         stallTimeout: 5_000,
       }),
       program('setInterval(() => {}, 1e6)', { stallTimeout: 300 }),
     ]);
-    expect(ending).toMatchObject({ code: 'step-stalled', failedStep: 'program' });
+    expect(result).toMatchObject({ code: 'step-stalled', failedStep: 'program' });
   });
 
-  it('whose grandchild keeps the output open, hangs nothing', async () => {
+  it('ends the step although a grandchild keeps the output open', async () => {
     const leak =
       'require("child_process").spawn(process.execPath, ["-e", "setTimeout(() => {}, 10_000)"], { stdio: "inherit", detached: true }).unref(); console.log("done")';
     const began = Date.now();
-    expect((await carry([program(leak)])).ending.outcome).toBe('succeeded');
+    expect((await execute([program(leak)])).result.outcome).toBe('succeeded');
     expect(Date.now() - began).toBeLessThan(9_000);
   });
 
-  it('that prints without end is stopped', async () => {
-    const { told, ending } = await carry([program('for (;;) console.log("x".repeat(1000))')]);
-    expect(ending).toMatchObject({ outcome: 'failed', code: 'output-too-large' });
-    expect(ending.remedy).toContain('limits.output');
-    expect(outputOf(told).length).toBeLessThan(200_000_000);
+  it('is stopped when its output exceeds the limit', async () => {
+    const { events, result } = await execute([program('for (;;) console.log("x".repeat(1000))')]);
+    expect(result).toMatchObject({ outcome: 'failed', code: 'output-too-large' });
+    expect(result.remedy).toContain('limits.output');
+    expect(outputOf(events).length).toBeLessThan(200_000_000);
   });
 
-  it('that leaves its group and forgets its mark ends with its control group', async () => {
+  it('is stopped by its control group when it left the process group and dropped CHATOPS_STEP', async () => {
     const cancel = new AbortController();
     vi.stubEnv('CHATOPS_CGROUP', 'delegated');
     try {
       const code = `const { spawn } = require('node:child_process'); spawn('setsid', ['env', '-i', '/bin/sleep', '98.7'], {stdio: 'ignore', detached: true}); setInterval(() => {}, 1000)`;
-      const carrying = carry([program(code)], {}, cancel.signal);
+      const executing = execute([program(code)], {}, cancel.signal);
       const strays = () =>
         readdirSync('/proc').filter(pid => {
           try {
@@ -145,53 +145,53 @@ describe('a process', () => {
         });
       await expect.poll(strays).toHaveLength(1);
       cancel.abort();
-      expect((await carrying).ending.outcome).toBe('cancelled');
+      expect((await executing).result.outcome).toBe('cancelled');
       expect(strays()).toEqual([]);
     } finally {
       vi.unstubAllEnvs();
     }
   });
 
-  it('is stopped as a group when the run is cancelled', async () => {
+  it('is stopped with its children when the run is cancelled', async () => {
     const abort = new AbortController();
     const code = `const child = require("child_process").spawn(process.execPath, ["-e", "setInterval(() => {}, 1e6)"]); require("fs").writeFileSync("${dir}/pid", String(child.pid)); setInterval(() => {}, 1e6)`;
-    const carrying = carry([program(code), program('', { name: 'later' })], {}, abort.signal);
+    const executing = execute([program(code), program('', { name: 'later' })], {}, abort.signal);
     while (!existsSync(join(dir, 'pid')) || readFileSync(join(dir, 'pid'), 'utf8') === '')
       await new Promise(next => setTimeout(next, 20));
     abort.abort();
-    expect((await carrying).ending).toMatchObject({ outcome: 'cancelled', failedStep: 'program' });
+    expect((await executing).result).toMatchObject({ outcome: 'cancelled', failedStep: 'program' });
     const pid = Number(readFileSync(join(dir, 'pid'), 'utf8'));
     const isGone = () => !existsSync(`/proc/${pid}`) || readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z');
     for (let tries = 0; tries < 50 && !isGone(); tries++) await new Promise(next => setTimeout(next, 20));
     expect(isGone()).toBe(true);
   });
 
-  it('may end with other codes that count as done, and send its output to a file', async () => {
+  it('succeeds with the exit codes in okCodes, and writes its output to stdoutTo', async () => {
     const to = join(dir, 'out', 'dump');
-    const { told, ending } = await carry([
+    const { events, result } = await execute([
       program('console.log("data"); console.error("log"); process.exit(24)', { okCodes: [0, 24], stdoutTo: to }),
     ]);
-    expect(ending.outcome).toBe('succeeded');
-    expect([readFileSync(to, 'utf8'), outputOf(told)]).toEqual(['data\n', 'log\n']);
+    expect(result.outcome).toBe('succeeded');
+    expect({ file: readFileSync(to, 'utf8'), log: outputOf(events) }).toEqual({ file: 'data\n', log: 'log\n' });
   });
 
-  it('prints much, all of it in order, in pieces that say where they are stored', async () => {
-    const { told } = await carry([program('for (let n = 0; n < 400000; n++) console.log("line " + n + " é")')]);
-    const text = outputOf(told);
+  it('streams 5 MB of output in order, in chunks that name their place in the log file', async () => {
+    const { events } = await execute([program('for (let n = 0; n < 400000; n++) console.log("line " + n + " é")')]);
+    const text = outputOf(events);
     expect(text.length).toBeGreaterThan(5_000_000);
     expect(text.split('\n').every((line, n) => line === '' || line === `line ${n} é`)).toBe(true);
-    for (const one of told) {
-      if (one.kind !== 'output' || !('source' in one)) continue;
-      expect(one.source.length).toBeLessThanOrEqual(CHUNK_BYTES);
+    for (const event of events) {
+      if (event.kind !== 'output' || !('source' in event)) continue;
+      expect(event.source.length).toBeLessThanOrEqual(CHUNK_BYTES);
     }
     expect(statSync(join(dir, '1-1.log')).mode & 0o777).toBe(0o600);
   });
 });
 
-describe('undo', () => {
+describe('an undo', () => {
   const fails = program('process.exit(1)', { name: 'fails' });
-  it('runs in its order for what had begun, and cleanup always', async () => {
-    const { ending } = await carry([program('', { name: 'a' }), fails, program('', { name: 'never' })], {
+  it('runs the undo steps of started steps in their order, and cleanup always', async () => {
+    const { result } = await execute([program('', { name: 'a' }), fails, program('', { name: 'never' })], {
       undo: [
         program('', { name: 'undo never', ifBegan: 'never' }),
         program('', { name: 'unless', unlessBegan: 'a' }),
@@ -199,20 +199,20 @@ describe('undo', () => {
       ],
       cleanup: [program('', { name: 'tidy' })],
     });
-    expect(ending.outcome).toBe('rolled-back');
-    expect(ending.steps.map(({ name }) => name)).toEqual(['a', 'fails', 'never', 'undo a', 'tidy']);
+    expect(result.outcome).toBe('rolled-back');
+    expect(result.steps.map(({ name }) => name)).toEqual(['a', 'fails', 'never', 'undo a', 'tidy']);
   });
 
-  it('that fails is told loudly, with what to type', async () => {
-    const { ending } = await carry([program('', { name: 'a', changes: true }), fails], {
+  it('that fails ends with undo-failed and the commands to run by hand', async () => {
+    const { result } = await execute([program('', { name: 'a', changes: true }), fails], {
       undo: [program('process.exit(9)', { name: 'put back' })],
     });
-    expect(ending).toMatchObject({ outcome: 'failed', code: 'undo-failed', changed: true });
-    expect(ending.remedy).toContain('By hand:');
+    expect(result).toMatchObject({ outcome: 'failed', code: 'undo-failed', changed: true });
+    expect(result.remedy).toContain('Run by hand:');
   });
 });
 
-describe('files', () => {
+describe('a write step', () => {
   const write = (files: Record<string, string | null>, root = join(dir, 'stack')): WriteStep => ({
     do: 'write',
     name: 'write files',
@@ -223,21 +223,25 @@ describe('files', () => {
     ),
   });
   const at = (path: string) => join(dir, 'stack', path);
+  const contentAndMode = (path: string) => ({
+    content: readFileSync(path, 'utf8'),
+    mode: statSync(path).mode & 0o777,
+  });
   const restore: Step = { do: 'restore', name: 'put back', of: 'write files', ifBegan: 'write files' };
   beforeEach(() => mkdirSync(join(dir, 'stack')));
 
-  it('are written with their folders and mode, and only what differs is told', async () => {
+  it('creates folders, sets the mode, and reports only files that differ', async () => {
     writeFileSync(at('same'), 'same', { mode: 0o644 });
-    const { ending } = await carry([write({ 'deep/er/file': 'x', same: 'same' })]);
-    expect(ending.files).toEqual({ written: [at('deep/er/file')], removed: [] });
+    const { result } = await execute([write({ 'deep/er/file': 'x', same: 'same' })]);
+    expect(result.files).toEqual({ written: [at('deep/er/file')], removed: [] });
     expect(statSync(at('deep/er/file')).mode & 0o777).toBe(0o644);
-    expect(ending.changed).toBe(true);
+    expect(result.changed).toBe(true);
   });
 
-  it('come from the command by their checksum', async () => {
+  it('copies a shipped file by its checksum', async () => {
     mkdirSync(join(dir, 'shipped'));
     writeFileSync(shippedPath(dir, 'abc'), 'from afar');
-    await carry([
+    await execute([
       {
         do: 'write',
         name: 'w',
@@ -248,44 +252,47 @@ describe('files', () => {
     expect(statSync(at('f')).mode & 0o777).toBe(0o755);
   });
 
-  it('go back to exactly what was there: content, mode, and absence', async () => {
+  it('is restored to the exact content, mode and absence of each file', async () => {
     writeFileSync(at('changed'), 'old', { mode: 0o640 });
     writeFileSync(at('removed'), 'precious', { mode: 0o600 });
     writeFileSync(at('untouched'), 'mine');
-    const { ending } = await carry([write({ changed: 'new', removed: null, added: 'x' }), program('process.exit(1)')], {
-      undo: [restore],
-    });
-    expect(ending).toMatchObject({ outcome: 'failed', code: 'program-failed', changed: false });
+    const { result } = await execute(
+      [write({ changed: 'new', removed: null, added: 'x' }), program('process.exit(1)')],
+      {
+        undo: [restore],
+      },
+    );
+    expect(result).toMatchObject({ outcome: 'failed', code: 'program-failed', changed: false });
     expect(readdirSync(join(dir, 'stack')).sort()).toEqual(['changed', 'removed', 'untouched']);
-    expect([readFileSync(at('changed'), 'utf8'), statSync(at('changed')).mode & 0o777]).toEqual(['old', 0o640]);
-    expect([readFileSync(at('removed'), 'utf8'), statSync(at('removed')).mode & 0o777]).toEqual(['precious', 0o600]);
+    expect(contentAndMode(at('changed'))).toEqual({ content: 'old', mode: 0o640 });
+    expect(contentAndMode(at('removed'))).toEqual({ content: 'precious', mode: 0o600 });
   });
 
-  it.each<[string, () => void, string]>([
-    ['through a folder that is a link', () => symlinkSync('/tmp', at('link')), 'link/x'],
-    ['onto a link', () => symlinkSync('/etc/hostname', at('file')), 'file'],
-    ['outside of the root', () => {}, '../x'],
-  ])('are not written %s', async (_, prepare, path) => {
+  it.each([
+    { target: 'through a linked folder', prepare: () => symlinkSync('/tmp', at('link')), path: 'link/x' },
+    { target: 'onto a link', prepare: () => symlinkSync('/etc/hostname', at('file')), path: 'file' },
+    { target: 'outside of the root', prepare: () => {}, path: '../x' },
+  ])('writes nothing $target', async ({ prepare, path }) => {
     prepare();
     const before = readFileSync('/etc/hostname', 'utf8');
-    const { ending } = await carry([write({ [path]: 'evil' })]);
-    expect(ending).toMatchObject({ outcome: 'failed', code: 'path-outside' });
+    const { result } = await execute([write({ [path]: 'evil' })]);
+    expect(result).toMatchObject({ outcome: 'failed', code: 'path-outside' });
     expect(readFileSync('/etc/hostname', 'utf8')).toBe(before);
     expect(existsSync('/tmp/x')).toBe(false);
   });
 
-  it('are not written over a folder', async () => {
+  it('does not replace a folder', async () => {
     mkdirSync(at('folder'));
-    expect((await carry([write({ folder: 'x' })])).ending.code).toBe('not-a-file');
+    expect((await execute([write({ folder: 'x' })])).result.code).toBe('not-a-file');
   });
 
-  it('on a full disk: nothing half done, everything back', async () => {
+  it('leaves no partial file on a full disk, and everything is restored', async () => {
     const disk = join(dir, 'stack');
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', disk]);
     try {
       writeFileSync(at('a'), 'old a');
-      const { ending } = await carry([write({ a: 'new a', big: 'x'.repeat(400_000) })], { undo: [restore] });
-      expect(ending).toMatchObject({ outcome: 'failed', code: 'disk-full', changed: false });
+      const { result } = await execute([write({ a: 'new a', big: 'x'.repeat(400_000) })], { undo: [restore] });
+      expect(result).toMatchObject({ outcome: 'failed', code: 'disk-full', changed: false });
       expect(readFileSync(at('a'), 'utf8')).toBe('old a');
       expect(readdirSync(disk)).toEqual(['a']);
     } finally {

@@ -1,55 +1,74 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { type DocumentOutcome, type GraphDocument, graphOf } from '../../intents/graph.ts';
-import { executeGraph } from './graph.ts';
+import { executeGraph, type GraphDocuments } from './graph.ts';
 
 type Keys = Partial<GraphDocument['intent']>;
-interface Trial {
-  /** By id; succeeded otherwise. */
+interface Setup {
+  /** By id; default: succeeded. */
   outcomes?: Record<string, DocumentOutcome>;
   subjects?: Record<string, string[]>;
   ended?: Record<string, DocumentOutcome>;
-  begun?: string[];
+  unfinished?: string[];
   cancelAfter?: string;
-  broken?: string;
+  throws?: string;
 }
 
-/** Carries out a graph of documents and tells what happened, in order. */
-async function carry(documents: Record<string, Keys>, trial: Trial = {}) {
-  const ids = Object.keys(documents);
+/** Documents that only record when they are executed and undone. */
+class RecordedDocuments implements GraphDocuments {
+  readonly outcomes: (DocumentOutcome | undefined)[];
+  readonly unfinished: number[];
+  readonly calls: string[] = [];
+  isCancelled = false;
+  maxRunning = 0;
+  #running = 0;
+  readonly #ids: string[];
+  readonly #setup: Setup;
+
+  constructor(ids: string[], setup: Setup) {
+    this.#ids = ids;
+    this.#setup = setup;
+    this.outcomes = ids.map(id => setup.ended?.[id]);
+    this.unfinished = (setup.unfinished ?? []).map(id => ids.indexOf(id));
+  }
+
+  subjectsOf(node: number): string[] {
+    const id = this.#ids[node] ?? '';
+    return this.#setup.subjects?.[id] ?? [id];
+  }
+
+  async execute(node: number): Promise<DocumentOutcome> {
+    const id = this.#ids[node] ?? '';
+    this.calls.push(id);
+    this.maxRunning = Math.max(this.maxRunning, ++this.#running);
+    await sleep(5 + node);
+    this.#running--;
+    if (this.#setup.throws === id) throw new Error('broken');
+    this.isCancelled ||= this.#setup.cancelAfter === id;
+    return this.#setup.outcomes?.[id] ?? 'succeeded';
+  }
+
+  async undo(node: number): Promise<DocumentOutcome> {
+    const call = `undo ${this.#ids[node]}`;
+    this.calls.push(call);
+    return this.#setup.outcomes?.[call] ?? 'rolled-back';
+  }
+}
+
+/** Executes a graph of documents. Returns the calls in their order, and the outcomes by id. */
+async function execute(graph: Record<string, Keys>, setup: Setup = {}) {
+  const ids = Object.keys(graph);
   const nodes = graphOf(
-    ids.map((id, index) => ({ name: 'g', document: index + 1, intent: { action: 'rollout', id, ...documents[id] } })),
+    ids.map((id, index) => ({ name: 'g', document: index + 1, intent: { action: 'rollout', id, ...graph[id] } })),
   );
-  const told: string[] = [];
-  let now = 0;
-  let most = 0;
-  let isCancelled = false;
-  const ended = ids.map(id => trial.ended?.[id]);
-  await executeGraph(nodes, {
-    ended,
-    begun: new Set((trial.begun ?? []).map(id => ids.indexOf(id))),
-    subjects: ids.map(id => trial.subjects?.[id] ?? [id]),
-    isCancelled: () => isCancelled,
-    async execute(place) {
-      const id = ids[place] ?? '';
-      told.push(id);
-      most = Math.max(most, ++now);
-      await sleep(5 + place);
-      now--;
-      if (trial.broken === id) throw new Error('broken');
-      isCancelled ||= trial.cancelAfter === id;
-      return trial.outcomes?.[id] ?? 'succeeded';
-    },
-    async undo(place) {
-      told.push(`undo ${ids[place]}`);
-      return trial.outcomes?.[`undo ${ids[place]}`] ?? 'rolled-back';
-    },
-  });
-  return { told, most, ended: Object.fromEntries(ids.map((id, place) => [id, ended[place]])) };
+  const documents = new RecordedDocuments(ids, setup);
+  await executeGraph(nodes, documents);
+  const { calls, maxRunning, outcomes } = documents;
+  return { calls, maxRunning, outcomes: Object.fromEntries(ids.map((id, node) => [id, outcomes[node]])) };
 }
 
 describe('the documents of a graph', () => {
-  it('go on side by side, as many as max_parallel says, each after what it needs', async () => {
+  it('run in parallel up to max_parallel, each after the documents that it needs', async () => {
     const wide = {
       a: { needs: [] },
       b: { needs: [] },
@@ -58,19 +77,19 @@ describe('the documents of a graph', () => {
       e: { needs: [] },
       f: { needs: ['a', 'b'] },
     };
-    expect(await carry(wide)).toMatchObject({ most: 4, told: ['a', 'b', 'c', 'd', 'e', 'f'] });
-    expect((await carry({ ...wide, a: { needs: [], max_parallel: 2 } })).most).toBe(2);
-    expect((await carry({ a: {}, b: {}, c: {} })).most).toBe(1);
+    expect(await execute(wide)).toMatchObject({ maxRunning: 4, calls: ['a', 'b', 'c', 'd', 'e', 'f'] });
+    expect((await execute({ ...wide, a: { needs: [], max_parallel: 2 } })).maxRunning).toBe(2);
+    expect((await execute({ a: {}, b: {}, c: {} })).maxRunning).toBe(1);
   });
 
-  it('that lock the same never go on at the same time', async () => {
+  it('never run at the same time if they lock the same subject', async () => {
     const wide = { a: { needs: [] }, b: { needs: [] }, c: { needs: [] } };
-    const { most, told } = await carry(wide, { subjects: { a: ['stack'], b: ['stack', 'vm'], c: ['vm'] } });
-    expect([most, told]).toEqual([2, ['a', 'c', 'b']]);
+    const { maxRunning, calls } = await execute(wide, { subjects: { a: ['stack'], b: ['stack', 'vm'], c: ['vm'] } });
+    expect({ maxRunning, calls }).toEqual({ maxRunning: 2, calls: ['a', 'c', 'b'] });
   });
 
-  it('are undone by "rollback", the last first, before what asks for failures begins', async () => {
-    const { told, ended } = await carry(
+  it('are undone by "on_failure: rollback", the last first, before documents with "if: failed" start', async () => {
+    const { calls, outcomes } = await execute(
       {
         notify: { needs: ['web', 'app'], if: 'failed' },
         web: { needs: ['db'] },
@@ -80,8 +99,8 @@ describe('the documents of a graph', () => {
       },
       { outcomes: { app: 'rolled-back' } },
     );
-    expect(told).toEqual(['db', 'web', 'app', 'undo web', 'undo db', 'notify']);
-    expect(ended).toEqual({
+    expect(calls).toEqual(['db', 'web', 'app', 'undo web', 'undo db', 'notify']);
+    expect(outcomes).toEqual({
       db: 'rolled-back',
       web: 'rolled-back',
       app: 'rolled-back',
@@ -90,40 +109,42 @@ describe('the documents of a graph', () => {
     });
   });
 
-  it('that go on are waited for before anything is undone', async () => {
-    const { told } = await carry(
+  it('are undone only after the running ones have finished', async () => {
+    const { calls } = await execute(
       { bad: { needs: [], on_failure: 'rollback' }, slow: { needs: [] } },
       { outcomes: { bad: 'failed' } },
     );
-    expect(told).toEqual(['bad', 'slow', 'undo slow']);
+    expect(calls).toEqual(['bad', 'slow', 'undo slow']);
   });
 
-  it('are undone once each, also where that fails or there is nothing to undo', async () => {
-    const { told, ended } = await carry(
+  it('are undone once each, even if an undo fails or has nothing to do', async () => {
+    const result = await execute(
       { a: {}, b: {}, c: { on_failure: 'rollback' } },
       { outcomes: { c: 'failed', 'undo b': 'failed', 'undo a': 'succeeded' } },
     );
-    expect([told, ended]).toEqual([['a', 'b', 'c', 'undo b', 'undo a'], { a: 'succeeded', b: 'failed', c: 'failed' }]);
+    expect(result).toMatchObject({
+      calls: ['a', 'b', 'c', 'undo b', 'undo a'],
+      outcomes: { a: 'succeeded', b: 'failed', c: 'failed' },
+    });
   });
 
-  it('are taken up where an earlier agent left them', async () => {
+  it('are resumed from the outcomes that an earlier agent stored', async () => {
     const graph = { a: {}, b: { needs: ['a'] }, c: { needs: ['a'] }, d: { needs: ['b', 'c'] } };
-    expect((await carry(graph, { ended: { a: 'succeeded' }, begun: ['c'] })).told).toEqual(['c', 'b', 'd']);
-    // It was undoing: what is undone already stays so.
+    expect((await execute(graph, { ended: { a: 'succeeded' }, unfinished: ['c'] })).calls).toEqual(['c', 'b', 'd']);
     const undoing = { a: {}, b: {}, c: { on_failure: 'rollback' as const } };
     const ended = { a: 'succeeded', b: 'rolled-back', c: 'failed' } as const;
-    expect((await carry(undoing, { ended })).told).toEqual(['undo a']);
+    expect((await execute(undoing, { ended })).calls).toEqual(['undo a']);
   });
 
-  it('that have not begun stay so when the run is cancelled', async () => {
-    const { told, ended } = await carry(
+  it('do not start after the run was cancelled', async () => {
+    const { calls, outcomes } = await execute(
       { a: {}, b: { if: 'always' } },
       { cancelAfter: 'a', outcomes: { a: 'cancelled' } },
     );
-    expect([told, ended]).toEqual([['a'], { a: 'cancelled', b: undefined }]);
+    expect({ calls, outcomes }).toEqual({ calls: ['a'], outcomes: { a: 'cancelled', b: undefined } });
   });
 
-  it('end with what one of them throws', async () => {
-    await expect(carry({ a: { needs: [] }, b: { needs: [] } }, { broken: 'a' })).rejects.toThrow('broken');
+  it('end with the error that one of them throws', async () => {
+    await expect(execute({ a: { needs: [] }, b: { needs: [] } }, { throws: 'a' })).rejects.toThrow('broken');
   });
 });

@@ -1,107 +1,109 @@
 import { type DocumentOutcome, decideNext, type GraphNode } from '../../intents/graph.ts';
 import type { graphOfCommand } from '../../protocol/graph.ts';
 
-/** What carries out a graph's documents, each by its place. */
-export interface GraphDeps {
-  /** How each has ended so far; filled in. */
-  ended: (DocumentOutcome | undefined)[];
-  /** An earlier agent had begun these, and they have not ended. */
-  begun: ReadonlySet<number>;
-  /** What each locks: two with something in common never go on at the same time. */
-  subjects: readonly (readonly string[])[];
-  isCancelled(): boolean;
-  execute(place: number): Promise<DocumentOutcome>;
-  /** Brings back what a document changed that had succeeded. */
-  undo(place: number): Promise<DocumentOutcome>;
+/** The documents of a graph. Each is named by the index of its node. */
+export interface GraphDocuments {
+  /** Outcomes so far. {@link executeGraph} adds to them. */
+  readonly outcomes: (DocumentOutcome | undefined)[];
+  /** Nodes that an earlier agent started and did not finish. */
+  readonly unfinished: readonly number[];
+  readonly isCancelled: boolean;
+  /** Returns what a document locks: two documents with a common lock never run at the same time. */
+  subjectsOf(node: number): readonly string[];
+  execute(node: number): Promise<DocumentOutcome>;
+  /** Undoes a document that succeeded. */
+  undo(node: number): Promise<DocumentOutcome>;
 }
 
 /**
- * Begins each document when its turn comes, side by side as far as the graph lets them, until nothing more can begin.
- * After a failure of one that says "on_failure: rollback" what had succeeded in its file is brought back, the last
- * first, before what asks for failures begins. Throws what `carry` and `undo` throw.
+ * Starts each document when its turn comes, in parallel as far as the graph allows, until none can start any more.
+ * If a document with "on_failure: rollback" fails, those of its file that succeeded are undone, the last first, before
+ * documents with a condition on failures start. Throws what `execute` and `undo` throw.
  */
-export async function executeGraph(nodes: readonly GraphNode[], how: GraphDeps): Promise<void> {
-  const { ended, subjects } = how;
-  const going = new Map<number, Promise<void>>();
+export async function executeGraph(nodes: readonly GraphNode[], documents: GraphDocuments): Promise<void> {
+  const { outcomes } = documents;
+  const running = new Map<number, Promise<void>>();
   const undone = new Set<number>();
-  const begin = (place: number) => {
-    const work = how.execute(place).then(outcome => {
-      ended[place] = outcome;
-      going.delete(place);
+  const start = (node: number) => {
+    const work = documents.execute(node).then(outcome => {
+      outcomes[node] = outcome;
+      running.delete(node);
     });
-    // Another one may throw first: nobody waits for this one then.
+    // Another document may throw first. Then nothing awaits this one.
     work.catch(() => undefined);
-    going.set(place, work);
+    running.set(node, work);
   };
-  const hasRoom = (place: number) =>
-    going.size < (nodes[place] as GraphNode).maxParallel &&
-    ![...going.keys()].some(other => subjects[other]?.some(one => subjects[place]?.includes(one)));
+  const hasLockOf = (node: number) => {
+    const subjects = documents.subjectsOf(node);
+    return [...running.keys()].some(other => documents.subjectsOf(other).some(subject => subjects.includes(subject)));
+  };
+  const hasRoom = (node: number) => running.size < (nodes[node] as GraphNode).maxParallel && !hasLockOf(node);
 
-  for (const place of how.begun) begin(place);
+  for (const node of documents.unfinished) start(node);
   for (;;) {
-    const back = listDocumentsToUndo(nodes, ended).filter(place => !undone.has(place));
-    if (going.size === 0) {
-      for (const place of back) {
-        undone.add(place);
-        ended[place] = await how.undo(place);
+    const toUndo = listDocumentsToUndo(nodes, outcomes).filter(node => !undone.has(node));
+    if (running.size === 0) {
+      for (const node of toUndo) {
+        undone.add(node);
+        outcomes[node] = await documents.undo(node);
       }
     }
-    // One that is passed over can be what others wait for: from the beginning, until nothing moves.
-    for (let moved = !how.isCancelled(); moved; ) {
-      moved = false;
-      for (const place of nodes.keys()) {
-        if (ended[place] !== undefined || going.has(place)) continue;
-        const next = decideNext(nodes, place, ended);
+    // Others may wait for a document that is skipped: repeat until nothing changes.
+    for (let hasSkipped = !documents.isCancelled; hasSkipped; ) {
+      hasSkipped = false;
+      for (const node of nodes.keys()) {
+        if (outcomes[node] !== undefined || running.has(node)) continue;
+        const next = decideNext(nodes, node, outcomes);
         if (next.do === 'skip') {
-          ended[place] = 'skipped';
-          moved = true;
-        } else if (next.do === 'begin' && hasRoom(place) && (going.size === 0 || back.length === 0)) begin(place);
+          outcomes[node] = 'skipped';
+          hasSkipped = true;
+        } else if (next.do === 'begin' && hasRoom(node) && (running.size === 0 || toUndo.length === 0)) start(node);
       }
     }
-    if (going.size === 0) return;
-    await Promise.race(going.values());
+    if (running.size === 0) return;
+    await Promise.race(running.values());
   }
 }
 
-/** What is to be brought back, the last first. What begins after failures, or always, is no part of it. */
+/** Returns the nodes to undo, the last first. Documents that run after failures, or always, are not undone. */
 export function listDocumentsToUndo(
   nodes: readonly GraphNode[],
-  ended: readonly (DocumentOutcome | undefined)[],
+  outcomes: readonly (DocumentOutcome | undefined)[],
 ): number[] {
   const files = new Set(
-    nodes.flatMap(({ onFailure, file }, place) => {
-      const outcome = ended[place];
+    nodes.flatMap(({ onFailure, file }, node) => {
+      const outcome = outcomes[node];
       const hasFailed = outcome === 'failed' || outcome === 'rolled-back' || outcome === 'cancelled';
       return onFailure === 'rollback' && hasFailed ? [file] : [];
     }),
   );
   return sortTopologically(nodes)
-    .filter(place => {
-      const { file, when } = nodes[place] as GraphNode;
-      return files.has(file) && ended[place] === 'succeeded' && (when === undefined || when === 'succeeded');
+    .filter(node => {
+      const { file, when } = nodes[node] as GraphNode;
+      return files.has(file) && outcomes[node] === 'succeeded' && (when === undefined || when === 'succeeded');
     })
     .reverse();
 }
 
-/** Places so that each comes after everything it waits for. */
+/** Returns all nodes, each after the ones that it waits for. */
 export function sortTopologically(nodes: readonly GraphNode[]): number[] {
   const order = new Set<number>();
   const seen = new Set<number>();
-  const visit = (place: number) => {
-    if (seen.has(place)) return;
-    seen.add(place);
-    for (const before of nodes[place]?.after ?? []) visit(before);
-    order.add(place);
+  const visit = (node: number) => {
+    if (seen.has(node)) return;
+    seen.add(node);
+    for (const before of nodes[node]?.after ?? []) visit(before);
+    order.add(node);
   };
-  for (const place of nodes.keys()) visit(place);
+  for (const node of nodes.keys()) visit(node);
   return [...order];
 }
 
-/** One after another, until one fails. */
+/** Returns a graph in which each document waits for all before it, and a failure ends the run. */
 export function createSequence(length: number): ReturnType<typeof graphOfCommand> {
-  const mine = Array.from({ length }, (_, place) => place);
-  const nodes = mine.map(place => ({
-    after: mine.slice(0, place),
+  const mine = Array.from({ length }, (_, index) => index);
+  const nodes = mine.map(index => ({
+    after: mine.slice(0, index),
     named: false,
     when: undefined,
     onFailure: 'stop' as const,

@@ -3,10 +3,13 @@ import type { Receipt } from '../../protocol/receipt.ts';
 import type { AdmittedCommand } from '../admission/admitted.ts';
 import type { Plan } from '../plan/plan.ts';
 
-/** Somebody who wants to know what runs do: metrics, the audit, notices. Called after the store has it. What throws because a disk is full is called again. */
+/**
+ * Reacts to what runs do: metrics, audit log, notices. Called after the store has written it. A call that throws because the
+ * disk is full is repeated.
+ */
 export interface RunObserver {
-  begun?(run: string, admitted: AdmittedCommand): void;
-  /** An earlier agent had begun it. */
+  started?(run: string, admitted: AdmittedCommand): void;
+  /** Called instead of `started` for a run that an earlier agent started. */
   resumed?(run: string, admitted: AdmittedCommand): void;
   cancelled?(run: string, by: { trust: string; keyId: string; actor: string; address: string }): void;
   planned?(run: string, document: number, plan: Plan, admitted: AdmittedCommand): void;

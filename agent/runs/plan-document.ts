@@ -10,97 +10,106 @@ import type { DocumentResult } from '../plan/progress.ts';
 import { listShippedFiles, shippedPath } from '../steps/run-folder.ts';
 import type { RunStore } from '../store/runs.ts';
 import { blindHostReader } from '../system/host-reader.ts';
+import { type DocumentIndex, indexed } from './document-index.ts';
 
-/** What plans are made with. */
+/** The sources of a plan. */
 export interface PlanningDeps {
   store: RunStore;
-  /** `<state_dir>/runs`: one folder a run. */
+  /** `<state_dir>/runs`, with one folder per run. */
   folder: string;
   site: () => HostSite;
   look: HostReader;
-  /** Who is left alone since it does not work. */
+  /** Circuit breakers of external services. */
   circuits?: CircuitBreakers;
   now: () => string;
 }
 
-/** Whether a run only looks: a plan or a dry run. */
+/** Returns true for a plan or a dry run. */
 export function isReadOnlyRun({ command }: AdmittedCommand): boolean {
   return command.type === 'plan' || command.dry_run;
 }
 
-/** The plan of one document (its place, from 0), from what is true now. Throws Failure. */
+/** Plans one document from the present state of the host. `compare`: the plan lists its changes. Throws Failure. */
 export async function makePlan(
-  context: PlanningDeps,
+  { site, store, folder, now, circuits, look: host }: PlanningDeps,
   admitted: AdmittedCommand,
-  index: number,
+  index: DocumentIndex,
   compare: boolean,
 ): Promise<Plan> {
-  const { site, store, folder, now } = context;
   const entry = admitted.documents[index];
-  if (!entry) throw new Error(`No document ${index}`);
-  const { intent } = entry.document;
+  if (!entry) throw new RangeError(`No document ${index}`);
+  const { executor, document } = entry;
+  const { intent } = document;
   const { command } = admitted;
-  if (!isReadOnlyRun(admitted)) checkCircuits(context.circuits, entry.executor.asks(intent));
+  const isReadOnly = isReadOnlyRun(admitted);
+  if (!isReadOnly) checkCircuits(circuits, executor.asks(intent));
   const runDir = join(folder, command.id);
   const files = listShippedFiles(command.files, intent).map(file => ({
     ...file,
     at: shippedPath(runDir, file.sha256),
   }));
-  return entry.executor.plan(
+  return executor.plan(
     intent,
     {
-      document: entry.document,
+      document,
       run: command.id,
       at: now(),
       site: site(),
       files,
       compare,
-      notBackups: listNonBackupIds(command, entry.document),
-      ...(isReadOnlyRun(admitted) ? {} : { backups: store.backups() }),
+      notBackups: listNonBackupIds(command, document),
+      ...(isReadOnly ? {} : { backups: store.backups() }),
     },
-    command.dry_run ? blindHostReader : context.look,
+    command.dry_run ? blindHostReader : host,
   );
 }
 
-/** What a rollout may need beside backups of this host: other documents, and those of other hosts, whose outcome its sender tells. */
+/**
+ * Returns the ids in a rollout's `needs` that name no backup of this host: other documents of its file, and backups of other
+ * hosts, whose outcome the sender reports.
+ */
 function listNonBackupIds(
   { intents, given = [] }: Deployment,
   { name, intent: { host, hosts } }: IntentDocument,
 ): string[] {
-  const here = JSON.stringify([host, hosts]);
-  return [...intents, ...given].flatMap(one => {
-    const isElsewhere = 'outcome' in one && JSON.stringify([one.intent.host, one.intent.hosts]) !== here;
-    const isOne = one.name === name && (one.intent.action !== 'backup' || (isElsewhere && one.outcome === 'succeeded'));
-    return isOne ? (one.intent.id ?? []) : [];
+  const thisHost = JSON.stringify([host, hosts]);
+  return [...intents, ...given].flatMap(other => {
+    const isElsewhere = 'outcome' in other && JSON.stringify([other.intent.host, other.intent.hosts]) !== thisHost;
+    const hasSucceededElsewhere = isElsewhere && other.outcome === 'succeeded';
+    const isDocument = other.name === name && (other.intent.action !== 'backup' || hasSucceededElsewhere);
+    return isDocument ? (other.intent.id ?? []) : [];
   });
 }
 
-/** Undefined where what would be done is what somebody has looked at, or nobody asks; or where it can't be planned, which its document tells. */
+/**
+ * Compares the plans of all documents with the digest that the sender approved. Returns undefined if they are equal, if the
+ * command has no digest, or if a plan fails: then the document's own result gives the reason.
+ */
 export async function checkPlanDigest(
   context: PlanningDeps,
   admitted: AdmittedCommand,
   untilDetached: <T>(work: Promise<T>) => Promise<T>,
 ): Promise<DocumentResult | undefined> {
-  const { plan_digest } = admitted.command;
-  if (plan_digest === undefined || isReadOnlyRun(admitted)) return undefined;
+  const { plan_digest: approved } = admitted.command;
+  if (approved === undefined || isReadOnlyRun(admitted)) return undefined;
   try {
     const plans: Plan[] = [];
-    for (const place of admitted.documents.keys())
-      plans.push(await untilDetached(makePlan(context, admitted, place, true)));
+    for (const [index] of indexed(admitted.documents))
+      plans.push(await untilDetached(makePlan(context, admitted, index, true)));
     const digest = digestOfPlans(admitted.command, plans);
-    return digest === plan_digest ? undefined : planChangedResult(plan_digest, digest);
+    return digest === approved ? undefined : planChangedResult(approved, digest);
   } catch (error) {
     if (error instanceof Failure) return undefined;
     throw error;
   }
 }
 
-function planChangedResult(meant: string, is: string): DocumentResult {
+function planChangedResult(approved: string, digest: string): DocumentResult {
   return {
     outcome: 'failed',
     code: 'plan-changed',
-    message: `What would be done is not what was planned: the plan's digest is ${is.slice(0, 16)}…, meant was ${meant.slice(0, 16)}…. Nothing was changed.`,
-    remedy: 'Make a new plan (mode: plan), look at it, and deploy with its digest.',
+    message: `The plan has changed since it was approved: its digest is ${digest.slice(0, 16)}…, expected was ${approved.slice(0, 16)}…. Nothing was changed.`,
+    remedy: 'Make a new plan (mode: plan), check it, and deploy with its digest.',
     changed: false,
   };
 }

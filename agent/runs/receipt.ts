@@ -5,15 +5,18 @@ import type { Receipt, ReceiptDocument } from '../../protocol/receipt.ts';
 import { PAYLOAD_TYPES, signPayload } from '../../protocol/signature.ts';
 import type { AdmittedCommand } from '../admission/admitted.ts';
 import type { DocumentResult } from '../plan/progress.ts';
-import { UNDONE_CODE } from './execute.ts';
+import { type DocumentIndex, indexed, numberOf } from './document-index.ts';
+
+/** The code of a document that succeeded and was undone because a later one failed. */
+export const UNDONE_CODE = 'undone';
 
 const SKIPPED: DocumentResult = { outcome: 'skipped' };
 
-/** Puts together the last word on a run from what became of its documents. */
+/** Builds the receipt of a run from the results of its documents. */
 export function makeReceipt(
   admitted: AdmittedCommand,
   agent: string,
-  endings: readonly (DocumentResult | undefined)[],
+  results: readonly (DocumentResult | undefined)[],
   run: {
     events: number;
     head: string;
@@ -23,10 +26,10 @@ export function makeReceipt(
     planDigest?: string;
   },
 ): Receipt {
-  const documents: ReceiptDocument[] = admitted.documents.map(({ document }, index) => {
-    const ending = endings[index] ?? SKIPPED;
+  const documents: ReceiptDocument[] = indexed(admitted.documents).map(([index, { document }]) => {
+    const result = results[index] ?? SKIPPED;
     return {
-      document: index + 1,
+      document: numberOf(index),
       ...(document.intent.id === undefined ? {} : { id: document.intent.id }),
       name: document.name,
       action: document.intent.action,
@@ -35,26 +38,28 @@ export function makeReceipt(
         ? { service: document.intent.service }
         : {}),
       ...(admitted.sender.rules[index] === undefined ? {} : { rule: admitted.sender.rules[index] }),
-      outcome: ending.outcome,
-      steps: ending.steps ?? [],
-      images: ending.images ?? [],
-      files: ending.files ?? { written: [], removed: [] },
-      ...(ending.backup === undefined ? {} : { backup: ending.backup }),
-      ...(ending.drill === undefined ? {} : { drill: ending.drill }),
-      ...(ending.restorePoints === undefined ? {} : { restore_points: ending.restorePoints }),
+      outcome: result.outcome,
+      steps: result.steps ?? [],
+      images: result.images ?? [],
+      files: result.files ?? { written: [], removed: [] },
+      ...(result.backup === undefined ? {} : { backup: result.backup }),
+      ...(result.drill === undefined ? {} : { drill: result.drill }),
+      ...(result.restorePoints === undefined ? {} : { restore_points: result.restorePoints }),
     };
   });
-  const failedAt = findFailure(endings);
-  const failed = endings[failedAt];
+  const failedIndex = findFailure(results);
+  const failed = failedIndex === undefined ? undefined : results[failedIndex];
   return {
     run: admitted.command.id,
     agent,
-    outcome: runOutcomeOf(endings, failed),
+    outcome: runOutcomeOf(results, failed),
     ...(failed?.code === undefined ? {} : { reason: failed.code }),
     ...(failed?.message === undefined ? {} : { message: failed.message }),
     ...(failed?.remedy === undefined ? {} : { remedy: failed.remedy }),
-    ...(failed?.failedStep === undefined ? {} : { failed_step: { document: failedAt + 1, step: failed.failedStep } }),
-    changed: endings.some(ending => ending?.changed === true),
+    ...(failedIndex === undefined || failed?.failedStep === undefined
+      ? {}
+      : { failed_step: { document: numberOf(failedIndex), step: failed.failedStep } }),
+    changed: results.some(result => result?.changed === true),
     documents,
     events: run.events,
     events_digest: run.head,
@@ -65,26 +70,29 @@ export function makeReceipt(
   };
 }
 
-/** The place of the ending that the run is told by: what could not be undone before what failed first; -1 where nothing did. */
-function findFailure(endings: readonly (DocumentResult | undefined)[]): number {
-  const broke = endings.findIndex(ending => ending?.code === 'undo-failed');
-  if (broke >= 0) return broke;
-  return endings.findIndex(
-    ending => ending && !['succeeded', 'planned', 'skipped'].includes(ending.outcome) && ending.code !== UNDONE_CODE,
-  );
+/** Returns the document whose failure the receipt reports: one that could not be undone before the first that failed. */
+function findFailure(results: readonly (DocumentResult | undefined)[]): DocumentIndex | undefined {
+  const entries = indexed(results);
+  const failed =
+    entries.find(([, result]) => result?.code === 'undo-failed') ??
+    entries.find(
+      ([, result]) =>
+        result && !['succeeded', 'planned', 'skipped'].includes(result.outcome) && result.code !== UNDONE_CODE,
+    );
+  return failed?.[0];
 }
 
-/** How the run ended. Where everything that it had changed is as it was before, that is `rolled-back`. */
-function runOutcomeOf(endings: readonly (DocumentResult | undefined)[], failed: DocumentResult | undefined): Outcome {
-  const all = endings.flatMap(ending => (ending && ending.outcome !== 'skipped' ? [ending.outcome] : []));
-  if (!failed) return all.includes('succeeded') ? 'succeeded' : (all[0] ?? 'cancelled');
-  const isUndone = endings.some(ending => ending?.code === UNDONE_CODE);
-  if (failed.outcome === 'failed' && isUndone && !endings.some(ending => ending?.changed === true))
+/** Returns `rolled-back` for a failed run if every change that it made was undone. */
+function runOutcomeOf(results: readonly (DocumentResult | undefined)[], failed: DocumentResult | undefined): Outcome {
+  const outcomes = results.flatMap(result => (result && result.outcome !== 'skipped' ? [result.outcome] : []));
+  if (!failed) return outcomes.includes('succeeded') ? 'succeeded' : (outcomes[0] ?? 'cancelled');
+  const hasUndone = results.some(result => result?.code === UNDONE_CODE);
+  if (failed.outcome === 'failed' && hasUndone && !results.some(result => result?.changed === true))
     return 'rolled-back';
   return failed.outcome === 'skipped' ? 'cancelled' : failed.outcome;
 }
 
-/** The receipt as it goes over the wire and into the store. */
+/** Returns the signed receipt as text, for the wire and for the store. */
 export function signReceipt(receipt: Receipt, keys: readonly SecretKey[]): string {
   return JSON.stringify({
     type: 'receipt',
@@ -92,7 +100,6 @@ export function signReceipt(receipt: Receipt, keys: readonly SecretKey[]): strin
   });
 }
 
-/** Cancelled before its turn came. */
 export const CANCELLED_BEFORE: DocumentResult = {
   outcome: 'cancelled',
   code: 'cancelled',
@@ -100,15 +107,18 @@ export const CANCELLED_BEFORE: DocumentResult = {
   changed: false,
 };
 
-export const CANCELLED_WAITING: DocumentResult = { ...CANCELLED_BEFORE, message: 'Cancelled while it was waiting.' };
+export const CANCELLED_WAITING: DocumentResult = {
+  ...CANCELLED_BEFORE,
+  message: 'Cancelled while the run was waiting.',
+};
 
-/** Something that should not happen did. */
+/** Returns the result of a document whose execution threw an error: a bug of the agent. */
 export function faultResult(error: unknown): DocumentResult {
   return {
     outcome: 'interrupted',
     code: 'fault',
-    message: `The agent made a mistake of its own: ${error instanceof Error ? error.message : String(error)}`,
-    remedy: 'Look at the host’s state and the agent’s log, and report this with the log.',
+    message: `Internal error in the agent: ${error instanceof Error ? error.message : String(error)}`,
+    remedy: 'Check the host’s state and the agent’s log, and report this with the log.',
     changed: true,
   };
 }

@@ -122,7 +122,7 @@ export class LocalApi {
     switch (`${request.method} ${id === undefined ? '' : 'ID'}/${what ?? ''}`) {
       case 'GET /': {
         const limit = Math.min(Number(url.searchParams.get('limit')) || 20, MAX_LISTED);
-        return sendJson(response, 200, { runs: runs.list(limit, url.searchParams.get('before') ?? undefined) });
+        return sendJson(response, 200, { runs: runs.store.list(limit, url.searchParams.get('before') ?? undefined) });
       }
       case 'GET ID/':
         return sendJson(response, 200, toRunView(this.#find(id)));
@@ -164,7 +164,7 @@ export class LocalApi {
   }
 
   #find(id: string | undefined): StoredRun {
-    const run = this.#deps.runs.find(id ?? '');
+    const run = this.#deps.runs.store.find(id ?? '');
     if (!run) throw new Refused(refusals.runUnknown(id ?? ''));
     return run;
   }

@@ -58,7 +58,7 @@ export async function* answerQuestion(
 
 /** A run that this entry of trust began. Throws `Refused`. */
 export function requireOwnRun(id: string, entry: string, runs: RunRegistry): StoredRun {
-  const run = runs.find(id);
+  const run = runs.store.find(id);
   if (!run) throw new Refused(refusals.runUnknown(id));
   if (run.trust !== entry) throw new Refused(refusals.notYourRun(id));
   return run;

@@ -63,7 +63,7 @@ export async function runSession(
     Object.assign(who, commandFacts(command, key));
     if (command.type === 'runs') {
       checkSender(command, key, agent.config());
-      const runs = agent.runs.list(command.limit, command.before, key.entry.name);
+      const runs = agent.runs.store.list(command.limit, command.before, key.entry.name);
       socket.send(JSON.stringify({ type: 'runs', runs: runs.map(run => ({ ...run })) } satisfies RunsFrame));
       return socket.close(1000);
     }
@@ -108,7 +108,7 @@ async function startCommand(
         // What GitHub has is judged again; what was sent stays what the run is known by.
         await admit({ ...command, approval: await agent.confirm(command) }, key, address, guard);
       }
-      checkUndo(command, run => agent.runs.find(run), key.entry.name);
+      checkUndo(command, run => agent.runs.store.find(run), key.entry.name);
       // In the same turn as its beginning, so that none slips through beside it.
       checkRate(command, key, agent.runs);
       return { accepted: agent.runs.begin(admitted), after: 0 };
@@ -126,8 +126,8 @@ async function startCommand(
 }
 
 function checkRate(command: Deployment, { entry }: AuthenticatedSender, runs: RunRegistry): void {
-  if (command.type === 'plan' || command.dry_run || runs.find(command.id)) return;
-  const over = checkRunRate(entry, since => runs.countSince(entry.name, since), new Date());
+  if (command.type === 'plan' || command.dry_run || runs.store.find(command.id)) return;
+  const over = checkRunRate(entry, since => runs.store.countSince(entry.name, since), new Date());
   if (over) throw new Refused(over);
 }
 

@@ -24,7 +24,7 @@ async function carry(step: StartStep): Promise<PlanResult & { text: string }> {
     runDir: dir,
     grace: 300,
   });
-  const work = executePlan(planOf([step]), { document: 1, hands, signal: new AbortController().signal });
+  const work = executePlan(planOf([step]), { document: 1, stepRunner: hands, signal: new AbortController().signal });
   let text = '';
   let next = await work.next();
   for (; !next.done; next = await work.next())

@@ -37,7 +37,7 @@ async function carry(
   { signal = new AbortController().signal, past }: { signal?: AbortSignal; past?: Map<number, StepProgress> } = {},
 ): Promise<{ told: ProgressEvent[]; ending: PlanResult; text: string }> {
   const own = hands();
-  const work = executePlan(what, { document: 1, hands: own, signal, ...(past ? { past } : {}) });
+  const work = executePlan(what, { document: 1, stepRunner: own, signal, earlier: past });
   const told: ProgressEvent[] = [];
   let next = await work.next();
   for (; !next.done; next = await work.next()) told.push(next.value);
@@ -53,7 +53,7 @@ async function killedAt(step: StartStep, text: string): Promise<number> {
     import { createStepRunner } from '${resolve('agent/steps/index.ts')}';
     const hands = createStepRunner({ engine: {}, environment: { PATH: '/usr/bin:/bin' }, keeper: ${JSON.stringify(KEEPER)}, runDir: '${dir}', grace: 300 });
     const plan = ${JSON.stringify(planOf([step]))};
-    for await (const told of executePlan(plan, { document: 1, hands, signal: new AbortController().signal }))
+    for await (const told of executePlan(plan, { document: 1, stepRunner: hands, signal: new AbortController().signal }))
       if (told.kind === 'output') process.stdout.write(JSON.stringify([told.source.offset + told.source.length, String(told.bytes)]) + '\\n');`;
   const child = spawn(NODE, ['--input-type=module-typescript', '--eval', agent], {
     stdio: ['ignore', 'pipe', 'inherit'],

@@ -7,29 +7,29 @@ import { type Hook, PRESETS } from '../config/hooks.ts';
 import { refusals } from '../refusals.ts';
 import { readSecrets } from '../system/secret-file.ts';
 
-/** What came in, as far as a hook looks at it. */
+/** An HTTP request to a hook. */
 export interface HookDelivery {
   name: string;
-  /** What stands behind the name in the path. */
+  /** The path segment after the name. */
   secret: string | undefined;
   headers: Record<string, string | string[] | undefined>;
   body: Buffer;
 }
 
-/** The answer: `run` where one began, `ignored` where the payload is about something else. */
+/** The answer: `run` if one started, `ignored` with the reason if the payload matches no condition of the hook. */
 export type HookAnswer = { run: string } | { ignored: string };
 
 export interface WebhookHandlerOptions {
   hooks: () => readonly Hook[];
-  /** How many runs of a hook have begun since a time, and when the last did (both by ISO 8601). */
-  past: (hook: string, since: string) => { count: number; latest: string | undefined };
-  begin: (hook: Hook, run: string, params: Deployment['params']) => Promise<void>;
+  /** Returns the number of runs that a hook started since a time, and the start of the last one (both ISO 8601). */
+  history: (hook: string, since: string) => { count: number; latest: string | undefined };
+  start: (hook: Hook, run: string, params: Deployment['params']) => Promise<void>;
   now?: () => Date;
 }
 
 const HOUR = 3_600_000;
 
-/** Begins runs when others say that something happened: what they may say is declared, and how often. */
+/** Starts runs on webhooks. agent.yaml declares which payloads, which params and how often. */
 export class WebhookHandler {
   readonly #options: WebhookHandlerOptions;
   readonly #now: () => Date;
@@ -39,19 +39,22 @@ export class WebhookHandler {
     this.#now = options.now ?? (() => new Date());
   }
 
-  /** Throws `Refused`: `hook-unknown`, `hook-unauthorized`, `hook-malformed`, `hook-param`, `hook-cooldown`, `hook-limit`, and those of the policy. */
+  /**
+   * Throws `Refused`: `hook-unknown`, `hook-unauthorized`, `hook-malformed`, `hook-param`, `hook-cooldown`, `hook-limit`, and
+   * the refusals of the rules.
+   */
   async handle(delivery: HookDelivery): Promise<HookAnswer> {
     const hook = this.#options.hooks().find(({ name }) => name === delivery.name);
     if (!hook) throw new Refused(refusals.hookUnknown(delivery.name));
     if (!isAuthentic(hook, delivery)) throw new Refused(refusals.hookUnauthorized(hook.name));
     const payload = parsePayload(delivery.body, hook.name);
-    const other = explainIgnored(hook, payload);
-    if (other !== undefined) return { ignored: other };
+    const ignored = explainIgnored(hook, payload);
+    if (ignored !== undefined) return { ignored };
     const params = extractParams(hook, payload);
-    this.#checkOften(hook);
+    this.#checkRate(hook);
     const run = randomUUID();
     try {
-      await this.#options.begin(hook, run, params);
+      await this.#options.start(hook, run, params);
     } catch (error) {
       if (error instanceof InvalidIntents)
         throw new Refused(refusals.hookMalformed(hook.name, error.message.split('\n')[0] ?? ''));
@@ -60,16 +63,16 @@ export class WebhookHandler {
     return { run };
   }
 
-  #checkOften({ name, cooldown, max_per_hour }: Hook): void {
+  #checkRate({ name, cooldown, max_per_hour }: Hook): void {
     const now = this.#now().getTime();
-    const { count, latest } = this.#options.past(name, new Date(now - HOUR).toISOString());
+    const { count, latest } = this.#options.history(name, new Date(now - HOUR).toISOString());
     const wait = latest === undefined ? 0 : Date.parse(latest) + parseDuration(cooldown) - now;
     if (wait > 0) throw new Refused(refusals.hookCooldown(name, Math.ceil(wait / 1000)));
     if (count >= max_per_hour) throw new Refused(refusals.hookLimit(name, max_per_hour));
   }
 }
 
-/** The HTTP status of a refusal at a hook. */
+/** Returns the HTTP status for a refusal of a hook. */
 export function statusOf({ code }: Refusal): number {
   switch (code) {
     case 'hook-unknown':
@@ -87,31 +90,31 @@ export function statusOf({ code }: Refusal): number {
   }
 }
 
-/** Each way in constant time, with each secret while one is being changed. One that can't be read opens nothing. */
+/** Compares in constant time with each secret of the file: two during a rotation. An unreadable secret authenticates nothing. */
 function isAuthentic(
   { name, hmac_file, token_file, path_file }: Hook,
   { headers, secret, body }: HookDelivery,
 ): boolean {
   try {
     if (hmac_file !== undefined) {
-      const given = String(headers['x-hub-signature-256'] ?? '');
-      const signature = (secret: string) => `sha256=${createHmac('sha256', secret).update(body).digest('hex')}`;
-      return readSecrets(hmac_file).some(one => isSame(given, signature(one)));
+      const received = String(headers['x-hub-signature-256'] ?? '');
+      const signature = (key: string) => `sha256=${createHmac('sha256', key).update(body).digest('hex')}`;
+      return readSecrets(hmac_file).some(secret => isEqual(received, signature(secret)));
     }
     if (token_file !== undefined) {
-      const given = String(headers.authorization ?? '');
-      return readSecrets(token_file).some(one => isSame(given, `Bearer ${one}`));
+      const received = String(headers.authorization ?? '');
+      return readSecrets(token_file).some(token => isEqual(received, `Bearer ${token}`));
     }
-    if (path_file !== undefined) return readSecrets(path_file).some(one => isSame(secret ?? '', one));
+    if (path_file !== undefined) return readSecrets(path_file).some(known => isEqual(secret ?? '', known));
   } catch (error) {
     console.error(`hook ${name}:`, error instanceof Error ? error.message : error);
   }
   return false;
 }
 
-function isSame(given: string, wanted: string): boolean {
+function isEqual(received: string, expected: string): boolean {
   const digest = (text: string) => createHash('sha256').update(text).digest();
-  return timingSafeEqual(digest(given), digest(wanted));
+  return timingSafeEqual(digest(received), digest(expected));
 }
 
 function parsePayload(body: Buffer, name: string): unknown {
@@ -122,19 +125,19 @@ function parsePayload(body: Buffer, name: string): unknown {
   }
 }
 
-/** Why the payload is about something that does not count; undefined where it counts. */
+/** Returns the reason for which a payload starts no run; undefined if it starts one. */
 function explainIgnored({ preset, on, when }: Hook, payload: unknown): string | undefined {
-  const known = PRESETS[preset];
-  if (known) {
-    const wanted = (on ?? known.usual).map(event => (known.events as Record<string, unknown>)[event]);
-    const value = readPath(payload, known.path);
-    if (!wanted.some(one => one === value)) return `${known.path} is ${formatValue(value)}`;
+  const source = PRESETS[preset];
+  if (source) {
+    const accepted = (on ?? source.usual).map(event => (source.events as Record<string, unknown>)[event]);
+    const value = readPath(payload, source.path);
+    if (!accepted.some(other => other === value)) return `${source.path} is ${formatValue(value)}`;
   }
-  const unlike = when.find(({ path, is }) => !is.some(one => one === readPath(payload, path)));
-  return unlike && `${unlike.path} is ${formatValue(readPath(payload, unlike.path))}`;
+  const unmet = when.find(({ path, is: values }) => !values.some(value => value === readPath(payload, path)));
+  return unmet && `${unmet.path} is ${formatValue(readPath(payload, unmet.path))}`;
 }
 
-/** Params are taken from the payload through their patterns only. Throws `Refused` `hook-param`. */
+/** Reads the params that the payload provides; each must match its pattern. Throws `Refused` `hook-param`. */
 function extractParams({ name, params }: Hook, payload: unknown): Deployment['params'] {
   return Object.fromEntries(
     Object.entries(params).map(([key, value]) => {
@@ -148,7 +151,7 @@ function extractParams({ name, params }: Hook, payload: unknown): Deployment['pa
   );
 }
 
-/** `alerts.0.labels.service`: own keys only, so that no path leads into a prototype. */
+/** Reads a path such as `alerts.0.labels.service`, through own keys only: no path reaches a prototype. */
 function readPath(value: unknown, path: string): unknown {
   let found = value;
   for (const key of path.split('.')) {
@@ -159,5 +162,5 @@ function readPath(value: unknown, path: string): unknown {
 }
 
 function formatValue(value: unknown): string {
-  return (JSON.stringify(value) ?? 'not there').slice(0, 100);
+  return (JSON.stringify(value) ?? 'missing').slice(0, 100);
 }

@@ -4,12 +4,12 @@ import { type LoadedIntent, loadIntents } from '../../intents/load.ts';
 import { listRequiredBackups } from '../../intents/required-backups.ts';
 import { Command, type Deployment, type IntentDocument, type ShippedFile } from '../../protocol/command.ts';
 
-/** What somebody on the host, or the host itself, wants done. */
+/** A command from a user on the host, or from the host itself. */
 export interface HostCommandOptions {
   type: 'run' | 'plan';
   id: string;
   agent: string;
-  /** Who: a person's name here, or the name of a schedule or a hook. */
+  /** A user's name, or the name of a schedule or a hook. */
   actor: string;
   /** `local`, `schedule` or `webhook`. */
   event: string;
@@ -18,8 +18,8 @@ export interface HostCommandOptions {
   params: Deployment['params'];
 }
 
-/** Where a command comes from that comes from the host itself. */
-const NOWHERE = {
+/** The origin of a command that no workflow sent. */
+const LOCAL_ORIGIN = {
   repository: 'local/host',
   repository_id: '0',
   ref: '',
@@ -30,7 +30,7 @@ const NOWHERE = {
   url: '',
 };
 
-/** A command that nobody sent. */
+/** Creates a command that no action sent or signed. */
 export function createHostCommand({
   type,
   id,
@@ -43,20 +43,20 @@ export function createHostCommand({
 }: HostCommandOptions): Deployment {
   const command = Command.parse({
     ...{ type, id, agent, challenge: '', issued_at: new Date().toISOString() },
-    ...{ origin: { ...NOWHERE, event, actor }, approval: null, intents, files, params, dry_run: false },
+    ...{ origin: { ...LOCAL_ORIGIN, event, actor }, approval: null, intents, files, params, dry_run: false },
   });
-  if (command.type !== 'run' && command.type !== 'plan') throw new Error('not a deployment');
+  if (command.type !== 'run' && command.type !== 'plan') throw new Error('Not a deployment');
   return command;
 }
 
-/** The intents of a file in the host's own folder, and those that they want first. Throws `InvalidIntents` or a system error. */
+/** Reads an intent file of the host's folder, and the backups that it requires first. Throws `InvalidIntents` or a system error. */
 export function readIntents(folder: string, name: string, params: Deployment['params']): LoadedIntent[] {
-  const own = [readFrom(folder, name)];
-  const before = listRequiredBackups(loadIntents(own, params)).map(one => readFrom(folder, one));
-  return loadIntents([...before, ...own], params);
+  const file = readFile(folder, name);
+  const backups = listRequiredBackups(loadIntents([file], params)).map(backup => readFile(folder, backup));
+  return loadIntents([...backups, file], params);
 }
 
-function readFrom(folder: string, name: string): { file: string; text: string } {
+function readFile(folder: string, name: string): { file: string; text: string } {
   const paths = ['.yaml', '.yml'].map(ending => join(folder, name + ending));
   const file = paths.find(existsSync) ?? paths[0] ?? '';
   return { file, text: readFileSync(file, 'utf8') };

@@ -14,7 +14,7 @@ import { WebhookHandler } from './hooks.ts';
 import { createHostCommand, readIntents } from './host-command.ts';
 import { Scheduler } from './schedules.ts';
 
-/** What runs that this host begins itself need of the agent. */
+/** The parts of the agent that start runs of schedules and hooks. */
 export interface HostRunDeps {
   config: () => Config;
   site: () => HostSite;
@@ -26,54 +26,53 @@ export interface HostRunDeps {
   notices: NoticeObserver;
 }
 
-/** The schedules of agent.yaml; not started. */
-export function createScheduler(own: HostRunDeps): Scheduler {
+/** Creates the scheduler of agent.yaml's schedules. The caller starts it. */
+export function createScheduler(deps: HostRunDeps): Scheduler {
   return new Scheduler({
-    schedules: () => own.config().schedules,
-    state: name => own.store.schedule(name),
-    keep: (name, state) => own.store.keepSchedule(name, state),
-    begin: ({ intent, params, name }, run) => startHostRun(own, 'schedule', { intent, params, name, run }),
-    isGoing(run) {
-      const found = own.runs.find(run);
-      return found !== undefined && found.state !== 'ended';
+    schedules: () => deps.config().schedules,
+    state: name => deps.store.schedule(name),
+    save: (name, state) => deps.store.keepSchedule(name, state),
+    start: ({ intent, params, name }, run) => startHostRun(deps, 'schedule', { intent, params, name, run }),
+    isRunning(run) {
+      const stored = deps.store.find(run);
+      return stored !== undefined && stored.state !== 'ended';
     },
-    tell(event, facts) {
-      own.metrics.scheduled(facts.schedule, event.replace('schedule-', ''));
-      own.audit.write(event, facts);
+    report(event, facts) {
+      deps.metrics.scheduled(facts.schedule, event.replace('schedule-', ''));
+      deps.audit.write(event, facts);
       if (facts.why === undefined) return;
       console.error(`schedule ${facts.schedule}: ${facts.why}`);
-      if (event === 'schedule-failed') own.notices.scheduleFailed(facts.schedule, facts.why);
+      if (event === 'schedule-failed') deps.notices.scheduleFailed(facts.schedule, facts.why);
     },
   });
 }
 
-/** The hooks of agent.yaml. */
-export function createWebhookHandler(own: HostRunDeps): WebhookHandler {
+/** Creates the handler of agent.yaml's hooks. */
+export function createWebhookHandler(deps: HostRunDeps): WebhookHandler {
   return new WebhookHandler({
-    hooks: () => own.config().hooks,
-    past: (hook, since) => own.store.hookRuns(entryFor(own.config(), 'webhook').name, hook, since),
-    begin: ({ intent, name }, run, params) => startHostRun(own, 'webhook', { intent, params, name, run }),
+    hooks: () => deps.config().hooks,
+    history: (hook, since) => deps.store.hookRuns(entryFor(deps.config(), 'webhook').name, hook, since),
+    start: ({ intent, name }, run, params) => startHostRun(deps, 'webhook', { intent, params, name, run }),
   });
 }
 
-/** agent.yaml is not read without one, where it has schedules or hooks. Throws `Refused`. */
+/** Returns the trust entry: an agent.yaml with schedules or hooks is valid only with one. Throws `Refused`. */
 function entryFor({ trust }: Config, kind: 'schedule' | 'webhook'): TrustEntry {
   const entry = trust.find(({ local }) => local === kind);
   if (!entry) throw new Refused(refusals.denied('trust'));
   return entry;
 }
 
-/** Throws `Refused`, `InvalidIntents` or a system error. */
+/** Starts the run of an intent file. Throws `Refused`, `InvalidIntents` or a system error. */
 async function startHostRun(
   { config, site, runs, executors }: HostRunDeps,
   event: 'schedule' | 'webhook',
-  wanted: { name: string; intent: string; params: Deployment['params']; run: string },
+  { name, intent, params, run }: { name: string; intent: string; params: Deployment['params']; run: string },
 ): Promise<void> {
   const { agent, intents_dir } = config();
   const entry = entryFor(config(), event);
-  const loaded = readIntents(intents_dir, wanted.intent, wanted.params);
+  const loaded = readIntents(intents_dir, intent, params);
   const intents = loaded.map(({ name, document, documents, intent }) => ({ name, document, documents, intent }));
-  const about = { type: 'run' as const, id: wanted.run, agent, actor: wanted.name, event };
-  const command = createHostCommand({ ...about, intents, params: wanted.params });
+  const command = createHostCommand({ type: 'run', id: run, agent, actor: name, event, intents, params });
   runs.begin(await admitHostRun(command, entry, { executors, site: site() }));
 }

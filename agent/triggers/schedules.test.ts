@@ -3,13 +3,13 @@ import { explainInvalidCron, type Schedule } from '../config/schedules.ts';
 import type { ScheduleState } from '../store/schedules.ts';
 import { Scheduler } from './schedules.ts';
 
-/** Schedules with a clock that is set, and everything that they tell. */
+/** A scheduler with a clock that the test sets. Records what it starts and reports. */
 class Bench {
   now = new Date('2026-11-23T02:00:00Z');
-  readonly begun: string[] = [];
-  readonly told: string[] = [];
-  readonly kept = new Map<string, ScheduleState>();
-  readonly going = new Set<string>();
+  readonly started: string[] = [];
+  readonly reported: string[] = [];
+  readonly saved = new Map<string, ScheduleState>();
+  readonly running = new Set<string>();
   fails = false;
   schedules: Scheduler;
   readonly #schedule: Schedule;
@@ -24,21 +24,21 @@ class Bench {
       catch_up: 'once',
       ...changes,
     };
-    this.schedules = this.restarted();
+    this.schedules = this.restart();
   }
 
-  /** As a new agent has them: only what was kept is known. */
-  restarted(): Scheduler {
+  /** Creates the scheduler of a new agent, which knows only the saved states. */
+  restart(): Scheduler {
     this.schedules = new Scheduler({
       schedules: () => [this.#schedule],
-      state: name => this.kept.get(name),
-      keep: (name, state) => void this.kept.set(name, state),
-      begin: async (_, run) => {
+      state: name => this.saved.get(name),
+      save: (name, state) => void this.saved.set(name, state),
+      start: async (_, run) => {
         if (this.fails) throw new Error('not now');
-        this.begun.push(run);
+        this.started.push(run);
       },
-      isGoing: run => this.going.has(run),
-      tell: (event, { at }) => void this.told.push(`${event} ${at.slice(0, 16)}`),
+      isRunning: run => this.running.has(run),
+      report: (event, { at }) => void this.reported.push(`${event} ${at.slice(0, 16)}`),
       now: () => this.now,
     });
     return this.schedules;
@@ -46,62 +46,62 @@ class Bench {
 
   async at(time: string): Promise<string[]> {
     this.now = new Date(time);
-    this.told.length = 0;
+    this.reported.length = 0;
     await this.schedules.startDue();
-    return [...this.told];
+    return [...this.reported];
   }
 }
 
 describe('a schedule', () => {
-  it('begins a run at its time, once, and not for times before it was known', async () => {
+  it('starts a run at its time, once, but not for times before the agent knew the schedule', async () => {
     const bench = new Bench();
     expect(await bench.at('2026-11-23T02:00:00Z')).toEqual([]);
     expect(await bench.at('2026-11-23T02:59:59Z')).toEqual([]);
     expect(await bench.at('2026-11-23T03:00:00Z')).toEqual(['schedule-begun 2026-11-23T03:00']);
     expect(await bench.at('2026-11-23T03:00:01Z')).toEqual([]);
-    bench.restarted();
+    bench.restart();
     expect(await bench.at('2026-11-23T03:00:30Z')).toEqual([]);
     expect(await bench.at('2026-11-24T03:00:10Z')).toEqual(['schedule-begun 2026-11-24T03:00']);
-    expect(new Set(bench.begun).size).toBe(2);
+    expect(new Set(bench.started).size).toBe(2);
   });
 
-  it('names the same run for the same time, so that one who was killed begins no second one', async () => {
+  it('gives the run of one time the same id after a restart, so that a killed agent starts no second run', async () => {
     const bench = new Bench();
     await bench.at('2026-11-23T02:00:00Z');
-    const before = new Map(bench.kept);
+    const before = new Map(bench.saved);
     await bench.at('2026-11-23T03:00:00Z');
-    bench.kept.clear();
-    for (const [name, state] of before) bench.kept.set(name, state);
-    bench.restarted();
+    bench.saved.clear();
+    for (const [name, state] of before) bench.saved.set(name, state);
+    bench.restart();
     await bench.at('2026-11-23T03:00:05Z');
-    expect(bench.begun).toHaveLength(2);
-    expect(bench.begun[0]).toBe(bench.begun[1]);
-    expect(bench.begun[0]).toMatch(/^schedule-[0-9a-f]{32}$/);
+    expect(bench.started).toHaveLength(2);
+    expect(bench.started[0]).toBe(bench.started[1]);
+    expect(bench.started[0]).toMatch(/^schedule-[0-9a-f]{32}$/);
   });
 
   it.each([
-    ['once', ['schedule-begun 2026-11-26T03:00']],
-    ['none', ['schedule-missed 2026-11-26T03:00']],
-  ] as const)('that was missed for days is caught up %s', async (catch_up, told) => {
+    { catch_up: 'once', reported: ['schedule-begun 2026-11-26T03:00'] },
+    { catch_up: 'none', reported: ['schedule-missed 2026-11-26T03:00'] },
+  ] as const)('handles a time that was missed for days as catch_up: $catch_up says', async ({ catch_up, reported }) => {
     const bench = new Bench({ catch_up });
     await bench.at('2026-11-23T02:00:00Z');
-    bench.restarted();
-    expect(await bench.at('2026-11-26T10:00:00Z')).toEqual(told);
+    bench.restart();
+    expect(await bench.at('2026-11-26T10:00:00Z')).toEqual(reported);
     expect(await bench.at('2026-11-26T10:00:10Z')).toEqual([]);
     expect(await bench.at('2026-11-27T03:00:00Z')).toEqual(['schedule-begun 2026-11-27T03:00']);
   });
 
-  it('does not overlap with itself', async () => {
+  it('skips a time while its previous run has not ended', async () => {
     const bench = new Bench();
     await bench.at('2026-11-23T02:00:00Z');
     await bench.at('2026-11-23T03:00:00Z');
-    bench.going.add(bench.begun[0] ?? '');
+    bench.running.add(bench.started[0] ?? '');
     expect(await bench.at('2026-11-24T03:00:00Z')).toEqual(['schedule-skipped 2026-11-24T03:00']);
-    bench.going.clear();
+    bench.running.clear();
     expect(await bench.at('2026-11-25T03:00:00Z')).toEqual(['schedule-begun 2026-11-25T03:00']);
   });
 
-  it('that can’t be begun is told, and not tried again until its next time', async () => {
+  it('reports a run that could not start, and tries again only at its next time', async () => {
     const bench = new Bench();
     await bench.at('2026-11-23T02:00:00Z');
     bench.fails = true;
@@ -109,39 +109,39 @@ describe('a schedule', () => {
     expect(await bench.at('2026-11-23T03:01:00Z')).toEqual([]);
   });
 
-  it('keeps summer time: a time that there is not comes after the gap, one that comes twice once', async () => {
+  it('moves a time in the summer-time gap to the end of the gap, and runs a repeated time once', async () => {
     const bench = new Bench({ cron: '30 2 * * *', timezone: 'Europe/Berlin' });
     await bench.at('2026-03-28T12:00:00Z');
-    // 02:30 is not there on that day.
+    // 02:30 does not exist on that day.
     expect(await bench.at('2026-03-29T00:59:59Z')).toEqual([]);
     expect(await bench.at('2026-03-29T01:00:30Z')).toEqual(['schedule-begun 2026-03-29T01:00']);
     expect(await bench.at('2026-03-30T00:30:00Z')).toEqual(['schedule-begun 2026-03-30T00:30']);
     await bench.at('2026-10-24T12:00:00Z');
-    // 02:30 is there twice on that day.
+    // 02:30 comes twice on that day.
     expect(await bench.at('2026-10-25T00:30:10Z')).toEqual(['schedule-begun 2026-10-25T00:30']);
     expect(await bench.at('2026-10-25T01:30:10Z')).toEqual([]);
     expect(await bench.at('2026-10-26T01:30:10Z')).toEqual(['schedule-begun 2026-10-26T01:30']);
   });
 
-  it('comes later by its jitter, the same for the same time', async () => {
+  it('delays a time by its jitter, which is the same after a restart', async () => {
     const bench = new Bench({ jitter: '10m' });
     await bench.at('2026-11-23T02:00:00Z');
     const [listed] = bench.schedules.list();
     const next = Date.parse(listed?.next ?? '');
     expect(next).toBeGreaterThan(Date.parse('2026-11-23T03:00:00Z'));
     expect(next).toBeLessThan(Date.parse('2026-11-23T03:10:00Z'));
-    expect(bench.restarted().list()[0]?.next).toBe(listed?.next);
+    expect(bench.restart().list()[0]?.next).toBe(listed?.next);
     expect(await bench.at(new Date(next - 1000).toISOString())).toEqual([]);
     expect(await bench.at(new Date(next).toISOString())).toEqual(['schedule-begun 2026-11-23T03:00']);
   });
 
   it.each([
-    ['0 3 * * *', undefined],
-    ['*/5 8-18 * * mon-fri', undefined],
-    ['0 0 31 2 *', 'it never comes'],
-    ['nonsense', expect.stringContaining('')],
-    ['61 * * * *', expect.stringContaining('')],
-  ])('%s is looked at before', (cron, trouble) => {
-    expect(explainInvalidCron(cron, 'UTC')).toEqual(trouble);
+    { cron: '0 3 * * *', problem: undefined },
+    { cron: '*/5 8-18 * * mon-fri', problem: undefined },
+    { cron: '0 0 31 2 *', problem: 'it never comes' },
+    { cron: 'nonsense', problem: expect.stringContaining('') },
+    { cron: '61 * * * *', problem: expect.stringContaining('') },
+  ])('checks its cron expression: $cron', ({ cron, problem }) => {
+    expect(explainInvalidCron(cron, 'UTC')).toEqual(problem);
   });
 });

@@ -7,48 +7,48 @@ export interface SchedulerOptions {
   schedules: () => readonly Schedule[];
   state: (name: string) => ScheduleState | undefined;
   /** Durable when it returns. */
-  keep: (name: string, state: ScheduleState) => void;
-  /** Begins the run with that id. Throws where it can't. */
-  begin: (schedule: Schedule, run: string) => Promise<void>;
-  /** Whether that run goes on. */
-  isGoing: (run: string) => boolean;
-  /** What became of a time: `schedule-begun`, `-skipped`, `-missed`, `-failed`. */
-  tell: (event: string, facts: { schedule: string; at: string; run?: string; why?: string }) => void;
+  save: (name: string, state: ScheduleState) => void;
+  /** Starts the run with that id. Throws if it cannot. */
+  start: (schedule: Schedule, run: string) => Promise<void>;
+  /** Returns true if the run has not ended. */
+  isRunning: (run: string) => boolean;
+  /** Reports the outcome of a scheduled time: `schedule-begun`, `-skipped`, `-missed`, `-failed`. */
+  report: (event: string, facts: { schedule: string; at: string; run?: string; why?: string }) => void;
   now?: () => Date;
 }
 
-/** The clock may jump, and a timer sleeps with the machine: it is looked at least this often, in milliseconds. */
+/** Maximum time between two checks in milliseconds: the clock may jump, and a timer stops while the machine is suspended. */
 const MAX_SLEEP_MS = 30_000;
 
-/** A time that has passed longer ago was missed: the agent was not there. */
+/** A time that passed longer ago was missed: the agent was not running. */
 const LATE_MS = 120_000;
 
-/** Begins runs at their times, each time once, also over restarts of the agent. */
+/** Starts runs at their scheduled times, each time once, across restarts of the agent. */
 export class Scheduler {
   readonly #options: SchedulerOptions;
   readonly #now: () => Date;
   #timer: NodeJS.Timeout | undefined;
-  #looking: Promise<void> = Promise.resolve();
+  #checking: Promise<void> = Promise.resolve();
 
   constructor(options: SchedulerOptions) {
     this.#options = options;
     this.#now = options.now ?? (() => new Date());
   }
 
-  /** Looks from now on; also after the configuration has changed. */
+  /** Starts to check the schedules; also called after the configuration has changed. */
   start(): void {
     clearTimeout(this.#timer);
-    this.#looking = this.#looking
+    this.#checking = this.#checking
       .then(() => this.startDue())
       .catch((error: unknown) => console.error('schedules:', error));
-    void this.#looking.then(() => this.#sleep());
+    void this.#checking.then(() => this.#sleep());
   }
 
-  /** Begins nothing more. */
+  /** Starts no more runs. */
   async stop(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    await this.#looking;
+    await this.#checking;
     clearTimeout(this.#timer);
   }
 
@@ -61,44 +61,44 @@ export class Scheduler {
     });
   }
 
-  /** Sees to every time that has come. */
+  /** Handles every scheduled time that has come. */
   async startDue(): Promise<void> {
     for (const schedule of this.#options.schedules()) {
       const now = this.#now();
-      const known = this.#options.state(schedule.name);
-      if (!known) {
-        // What was before it was known is not caught up.
-        this.#options.keep(schedule.name, { last: now.toISOString(), run: null });
+      const state = this.#options.state(schedule.name);
+      if (!state) {
+        // Times before the agent knew the schedule are not caught up.
+        this.#options.save(schedule.name, { last: now.toISOString(), run: null });
         continue;
       }
       const [latest] = cronOf(schedule).previousRuns(1, new Date(now.getTime() + 1000));
-      if (!latest || latest <= new Date(known.last) || addJitter(latest, schedule) > now) continue;
-      await this.#startOne(schedule, latest, known, now);
+      if (!latest || latest <= new Date(state.last) || addJitter(latest, schedule) > now) continue;
+      await this.#handleTime(schedule, latest, state, now);
     }
   }
 
-  async #startOne(schedule: Schedule, at: Date, { run: before }: ScheduleState, now: Date): Promise<void> {
-    const { keep, begin, isGoing, tell } = this.#options;
+  async #handleTime(schedule: Schedule, at: Date, { run: previous }: ScheduleState, now: Date): Promise<void> {
+    const { save, start, isRunning, report } = this.#options;
     const facts = { schedule: schedule.name, at: at.toISOString() };
     const isLate = now.getTime() - addJitter(at, schedule).getTime() > LATE_MS;
-    const done = (run: string | null) => keep(schedule.name, { last: at.toISOString(), run });
+    const saveDone = (run: string | null) => save(schedule.name, { last: at.toISOString(), run });
     if (isLate && schedule.catch_up === 'none') {
-      done(before);
-      return tell('schedule-missed', facts);
+      saveDone(previous);
+      return report('schedule-missed', facts);
     }
-    if (before !== null && isGoing(before)) {
-      done(before);
-      return tell('schedule-skipped', { ...facts, run: before, why: 'its run before still goes on' });
+    if (previous !== null && isRunning(previous)) {
+      saveDone(previous);
+      return report('schedule-skipped', { ...facts, run: previous, why: 'the previous run has not ended' });
     }
-    // The same run for the same time: an agent that ends between its beginning and the note of it begins no second one.
+    // The id depends on the time only: an agent that ends before it saves the start does not start a second run.
     const run = `schedule-${createHash('sha256').update(`${schedule.name} ${facts.at}`).digest('hex').slice(0, 32)}`;
     try {
-      await begin(schedule, run);
-      tell('schedule-begun', { ...facts, run });
+      await start(schedule, run);
+      report('schedule-begun', { ...facts, run });
     } catch (error) {
-      tell('schedule-failed', { ...facts, why: error instanceof Error ? error.message : String(error) });
+      report('schedule-failed', { ...facts, why: error instanceof Error ? error.message : String(error) });
     }
-    done(run);
+    saveDone(run);
   }
 
   #sleep(): void {
@@ -111,7 +111,7 @@ export class Scheduler {
   }
 }
 
-/** The time with its jitter: the same one for the same time, so that a restart changes nothing. */
+/** Returns the time plus its jitter, which depends on the time only: a restart does not change it. */
 function addJitter(at: Date, { name, jitter }: Schedule): Date {
   if (jitter === undefined) return at;
   const share = createHash('sha256').update(`${name} ${at.toISOString()}`).digest().readUInt32BE(0) / 2 ** 32;

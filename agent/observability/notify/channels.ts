@@ -4,27 +4,27 @@ import type { HttpRequest } from '../../outbound/http.ts';
 import { readSecretFile } from '../../system/secret-file.ts';
 import type { Notice } from './notice.ts';
 
-const COLOURS: Record<Severity, number> = { info: 0x2ecc71, warning: 0xe67e22, error: 0xe74c3c };
+const COLORS: Record<Severity, number> = { info: 0x2ecc71, warning: 0xe67e22, error: 0xe74c3c };
 const MARKS: Record<Severity, string> = { info: '✅', warning: '⚠️', error: '❌' };
 const PRIORITIES: Record<Severity, number> = { info: 3, warning: 4, error: 5 };
 
-/** The request that tells a notice on a channel. Throws an Error where a secret can't be read. */
+/** Returns the request that sends a notice to a channel. Throws an Error if a secret cannot be read. */
 export function requestFor(channel: Exclude<Channel, { type: 'email' }>, notice: Notice): HttpRequest {
   switch (channel.type) {
     case 'discord':
       return json(readSecretFile(channel.url_file), {
-        // Nobody is pinged by what a container prints.
+        // The output of a container must not mention people.
         allowed_mentions: { parse: [] },
         embeds: [
           {
             title: formatTitle(notice).slice(0, 256),
-            description: escaped(notice.text).slice(0, 3_000),
-            color: COLOURS[notice.severity],
+            description: escapeMarkdown(notice.text).slice(0, 3_000),
+            color: COLORS[notice.severity],
             timestamp: notice.at,
             ...(notice.url === undefined ? {} : { url: notice.url }),
             fields: noticeFacts(notice).map(([key, value]) => ({
               name: key,
-              value: escaped(value).slice(0, 1_000),
+              value: escapeMarkdown(value).slice(0, 1_000),
               inline: true,
             })),
             footer: { text: notice.agent },
@@ -32,17 +32,17 @@ export function requestFor(channel: Exclude<Channel, { type: 'email' }>, notice:
         ],
       });
     case 'slack': {
-      const facts = noticeFacts(notice).map(([key, value]) => `*${key}:* ${stripMarkdown(value)}`);
+      const facts = noticeFacts(notice).map(([key, value]) => `*${key}:* ${escapeMrkdwn(value)}`);
       const text = `${MARKS[notice.severity]} ${formatTitle(notice)}`;
       return json(readSecretFile(channel.url_file), {
-        text: stripMarkdown(text),
+        text: escapeMrkdwn(text),
         blocks: [
           { type: 'header', text: { type: 'plain_text', text: text.slice(0, 150) } },
           {
             type: 'section',
             text: {
               type: 'mrkdwn',
-              text: `${facts.join('   ')}\n${stripMarkdown(notice.text)}`.slice(0, 2_900) || ' ',
+              text: `${facts.join('   ')}\n${escapeMrkdwn(notice.text)}`.slice(0, 2_900) || ' ',
             },
           },
         ],
@@ -112,12 +112,12 @@ function json(url: string, body: object, headers: Record<string, string> = {}): 
   };
 }
 
-/** A notice in one line. */
+/** Returns the title of a notice: one line. */
 export function formatTitle({ headline, title, agent, count }: Notice): string {
   return headline ?? `${agent}: ${title}${count > 1 ? ` (${count} times)` : ''}`;
 }
 
-/** The rest of it, in lines. */
+/** Returns the text of a notice, with a line for each fact. */
 export function formatText(notice: Notice): string {
   const facts = noticeFacts(notice).map(([key, value]) => `${key}: ${value}`);
   return [notice.text, ...facts, ...(notice.url === undefined ? [] : [notice.url])].filter(Boolean).join('\n');
@@ -133,11 +133,12 @@ function noticeFacts({ code, stack, run, schedule }: Notice): [string, string][]
   return facts.filter((fact): fact is [string, string] => fact[1] !== undefined && fact[1] !== '');
 }
 
-/** Markdown of others is shown, not obeyed. */
-function escaped(text: string): string {
+/** Escapes Markdown, so that the output of a container is shown as it is. */
+function escapeMarkdown(text: string): string {
   return text.replace(/[\\`*_{}[\]()#+!|~<>@]/g, char => `\\${char}`);
 }
 
-function stripMarkdown(text: string): string {
+/** Escapes the characters that Slack reads as markup. */
+function escapeMrkdwn(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 }

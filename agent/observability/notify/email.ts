@@ -3,14 +3,14 @@ import { readSecretFile } from '../../system/secret-file.ts';
 
 type EmailChannel = Extract<Channel, { type: 'email' }>;
 
-/** Sends a mail by SMTP. Throws an Error; `responseCode` is the server's, where it said no. */
+/** Sends a mail by SMTP. Throws an Error, with the server's `responseCode` if it rejected the mail. */
 export async function sendMail(
   channel: EmailChannel,
   { subject, text }: { subject: string; text: string },
   timeout: number,
 ): Promise<void> {
   const { host, port, user, password_file, tls } = channel.smtp;
-  // It is not worth loading where nobody is told by mail.
+  // Loaded only for the first mail: most agents send none.
   const { createTransport } = await import(/* webpackMode: "eager" */ 'nodemailer');
   const transport = createTransport({
     host,
@@ -34,7 +34,7 @@ export async function sendMail(
   }
 }
 
-/** One line and no more: what a container printed can't add headers. */
+/** Returns the title in one line, so that the output of a container cannot add headers. */
 export function formatSubject(title: string): string {
   return title.replace(/\s+/g, ' ').slice(0, 200);
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { NOTICE_EVENTS, type NoticeEvent, SEVERITIES, type Severity } from '../../config/notify.ts';
 
-/** Something that happened, in words without secrets. Kept on the disk until it is told. */
+/** An event as text without secrets. It is stored until it is sent. */
 export const Notice = z.object({
   event: z.enum(NOTICE_EVENTS),
   severity: z.enum(SEVERITIES),
@@ -11,17 +11,17 @@ export const Notice = z.object({
   /** One line: `rollout on stack-media failed`. */
   title: z.string(),
   text: z.string(),
-  /** A channel's own words in place of agent and title. */
+  /** Replaces agent and title: from a channel's template. */
   headline: z.string().optional(),
-  /** The stable code, where there is one. */
+  /** The code of the failure or refusal. */
   code: z.string().optional(),
   stack: z.string().optional(),
   run: z.string().optional(),
-  /** The schedule that began the run. */
+  /** The schedule that started the run. */
   schedule: z.string().optional(),
-  /** Where the workflow run is looked at. */
+  /** Page of the workflow run. */
   url: z.string().optional(),
-  /** How often it happened since it was last told; 1 where only this once. */
+  /** Number of repeats since the last notice of this kind, this one included. */
   count: z.number().default(1),
 });
 
@@ -44,7 +44,7 @@ export function severityOf(event: NoticeEvent): Severity {
   return SEVERITY[event];
 }
 
-/** What is the same thing again. */
+/** Returns the key that notices of the same kind share. */
 export function keyOf({ event, code, stack }: Notice): string {
   return [event, code ?? '', stack ?? ''].join(' ');
 }

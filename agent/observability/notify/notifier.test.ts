@@ -21,17 +21,17 @@ let database: Database;
 let config: NotifyConfig;
 let notifier: Notifier;
 let counts: Record<string, number>;
-let said: string[];
+let logged: string[];
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'chatops-notify-'));
   now = Date.parse('2026-11-21T12:00:00Z');
   database = new Database(join(dir, 'chatops.db'));
   config = { channels: [channel('discord')], rules: [{ channels: ['discord'] }], fold: '1h' };
   counts = {};
-  said = [];
+  logged = [];
   receiver.got.length = 0;
   Object.assign(receiver, { status: 204, headers: {}, hangs: false });
-  begin();
+  restart();
 });
 afterEach(async () => {
   await notifier.stop();
@@ -39,15 +39,15 @@ afterEach(async () => {
   rmSync(dir, { recursive: true });
 });
 
-/** As a new agent has it: only what is in the database is known. */
-function begin(): void {
+/** Creates the notifier of a new agent, which knows only the database. */
+function restart(): void {
   notifier = new Notifier({
     config: () => config,
     queue: createNoticeQueue(database),
     count: (name, outcome) => {
       counts[`${name} ${outcome}`] = (counts[`${name} ${outcome}`] ?? 0) + 1;
     },
-    say: line => said.push(line),
+    say: line => logged.push(line),
     now: () => now,
   });
 }
@@ -89,24 +89,24 @@ const notice = (changes: Partial<Notice> = {}) =>
     },
     ...changes,
   });
-/** Looks once, and waits for what that sends. */
-async function look(): Promise<void> {
-  notifier.look();
+/** Sends what is due, and waits for it. */
+async function sendDue(): Promise<void> {
+  notifier.sendDue();
   await notifier.stop();
 }
 const body = () => JSON.parse(receiver.got.at(-1)?.body ?? '{}');
 
-describe('a channel', () => {
-  const told = async (type: string, changes: Partial<Notice> = {}) => {
+describe('the channel', () => {
+  const send = async (type: string, changes: Partial<Notice> = {}) => {
     config = { ...config, channels: [channel(type)], rules: [{ channels: [type] }] };
     notifier.notify(notice(changes));
-    await look();
-    expect(said).toEqual([]);
+    await sendDue();
+    expect(logged).toEqual([]);
     return receiver.got.at(-1);
   };
 
-  it('of Discord gets an embed in a colour, and nobody is called by name', async () => {
-    expect(await told('discord')).toMatchObject({ method: 'POST', path: '/api/webhooks/1/s3cret' });
+  it('Discord gets an embed in the color of the severity, without mentions', async () => {
+    expect(await send('discord')).toMatchObject({ method: 'POST', path: '/api/webhooks/1/s3cret' });
     expect(body()).toMatchObject({
       allowed_mentions: { parse: [] },
       embeds: [
@@ -117,18 +117,18 @@ describe('a channel', () => {
         },
       ],
     });
-    await told('discord', { event: 'succeeded', severity: 'info' });
+    await send('discord', { event: 'succeeded', severity: 'info' });
     expect(body().embeds[0].color).toBe(0x2ecc71);
   });
 
-  it('of Slack gets blocks', async () => {
-    expect((await told('slack'))?.path).toBe('/services/s3cret');
+  it('Slack gets blocks with escaped markup', async () => {
+    expect((await send('slack'))?.path).toBe('/services/s3cret');
     expect(body().blocks.map(({ type }: { type: string }) => type)).toEqual(['header', 'section']);
     expect(body().blocks[1].text.text).toContain('&lt;b&gt;');
   });
 
-  it('of ntfy gets a title, a priority and the token', async () => {
-    expect(await told('ntfy')).toMatchObject({ path: '/', headers: { authorization: 'Bearer tk_s3cret' } });
+  it('ntfy gets a title, a priority and the token', async () => {
+    expect(await send('ntfy')).toMatchObject({ path: '/', headers: { authorization: 'Bearer tk_s3cret' } });
     expect(body()).toMatchObject({
       topic: 'topic',
       priority: 5,
@@ -136,32 +136,32 @@ describe('a channel', () => {
     });
   });
 
-  it('of Telegram, Matrix, a webhook, Uptime Kuma and Healthchecks gets what each takes', async () => {
-    expect((await told('telegram'))?.path).toBe('/bot1:s3cret/sendMessage');
+  it('Telegram, Matrix, webhook, Uptime Kuma or Healthchecks gets a request of its own form', async () => {
+    expect((await send('telegram'))?.path).toBe('/bot1:s3cret/sendMessage');
     expect(body()).toMatchObject({ chat_id: '-100', text: expect.stringContaining('rollout on media failed') });
-    const matrix = await told('matrix');
-    expect([matrix?.method, matrix?.path]).toEqual([
-      'PUT',
-      expect.stringMatching(/^\/_matrix\/client\/v3\/rooms\/!room%3Aexample\.org\/send\/m\.room\.message\//),
-    ]);
-    const hook = await told('webhook');
+    const matrix = await send('matrix');
+    expect(matrix).toMatchObject({
+      method: 'PUT',
+      path: expect.stringMatching(/^\/_matrix\/client\/v3\/rooms\/!room%3Aexample\.org\/send\/m\.room\.message\//),
+    });
+    const hook = await send('webhook');
     const signature = createHmac('sha256', 's3cret')
       .update(hook?.body ?? '')
       .digest('hex');
-    expect([hook?.headers['x-chatops-signature-256'], body()]).toEqual([
-      `sha256=${signature}`,
-      { schema_version: 1, ...notice() },
-    ]);
-    expect((await told('uptime_kuma'))?.path).toMatch(/^\/api\/push\/s3cret\?status=down&msg=whitebox/);
-    expect((await told('uptime_kuma', { event: 'succeeded', severity: 'info' }))?.path).toContain('status=up');
-    expect((await told('healthchecks'))?.path).toBe('/ping/s3cret/fail');
-    expect((await told('healthchecks', { event: 'succeeded', severity: 'info' }))?.path).toBe('/ping/s3cret');
+    expect({ signature: hook?.headers['x-chatops-signature-256'], body: body() }).toEqual({
+      signature: `sha256=${signature}`,
+      body: { schema_version: 1, ...notice() },
+    });
+    expect((await send('uptime_kuma'))?.path).toMatch(/^\/api\/push\/s3cret\?status=down&msg=whitebox/);
+    expect((await send('uptime_kuma', { event: 'succeeded', severity: 'info' }))?.path).toContain('status=up');
+    expect((await send('healthchecks'))?.path).toBe('/ping/s3cret/fail');
+    expect((await send('healthchecks', { event: 'succeeded', severity: 'info' }))?.path).toBe('/ping/s3cret');
   });
 });
 
-describe('a channel of mail', () => {
-  /** A server that takes what it is sent, as RFC 5321 has it. */
-  async function smtp(refuses = false): Promise<{ port: number; mails: string[]; end: () => void }> {
+describe('a mail channel', () => {
+  /** A mail server (RFC 5321) that accepts every mail, or no recipient. */
+  async function startMailServer(rejects = false): Promise<{ port: number; mails: string[]; stop: () => void }> {
     const mails: string[] = [];
     const server = createServer(socket => {
       let isData = false;
@@ -177,20 +177,20 @@ describe('a channel of mail', () => {
             mails[mails.length - 1] += `${line}\n`;
             if (line !== '.') continue;
             isData = false;
-            socket.write('250 taken\r\n');
+            socket.write('250 accepted\r\n');
           } else if (line === 'DATA') {
             isData = true;
             mails.push('');
             socket.write('354 go on\r\n');
-          } else if (line.startsWith('RCPT') && refuses) socket.write('550 nobody\r\n');
+          } else if (line.startsWith('RCPT') && rejects) socket.write('550 nobody\r\n');
           else socket.write(line === 'QUIT' ? '221 bye\r\n' : '250 ok\r\n');
         }
       });
     }).listen(0, '127.0.0.1');
     await once(server, 'listening');
-    return { port: (server.address() as AddressInfo).port, mails, end: () => server.close() };
+    return { port: (server.address() as AddressInfo).port, mails, stop: () => server.close() };
   }
-  const mailing = (port: number) => {
+  const useMailServer = (port: number) => {
     const smtp = { host: '127.0.0.1', port, tls: 'none' };
     const email = Channel.parse({
       name: 'email',
@@ -202,33 +202,36 @@ describe('a channel of mail', () => {
     config = { ...config, channels: [email], rules: [{ channels: ['email'] }] };
   };
 
-  it('gets one with a subject that holds no second header', async () => {
-    const { port, mails, end } = await smtp();
-    mailing(port);
+  it('gets a subject that cannot add a header', async () => {
+    const { port, mails, stop } = await startMailServer();
+    useMailServer(port);
     notifier.notify(notice({ title: 'rollout on media\r\nBcc: evil@example.org\r\n failed' }));
-    await look();
-    end();
-    expect([said, counts]).toEqual([[], { 'email sent': 1 }]);
+    await sendDue();
+    stop();
+    expect({ logged, counts }).toEqual({ logged: [], counts: { 'email sent': 1 } });
     expect(mails[0]).toMatch(/^Subject: whitebox: rollout on media Bcc: evil@example\.org failed$/m);
     expect(mails[0]).not.toMatch(/^Bcc:/m);
     expect(mails[0]).toContain('code: pull-failed');
   });
 
-  it('that takes none is given up; that is not there is tried again', async () => {
-    const { port, end } = await smtp(true);
-    mailing(port);
+  it('that rejects a mail is not retried; an unreachable one is', async () => {
+    const { port, stop } = await startMailServer(true);
+    useMailServer(port);
     notifier.notify(notice());
-    await look();
-    end();
-    expect([counts, said]).toEqual([{ 'email failed': 1 }, ['notice to email given up: it answered 550']]);
+    await sendDue();
+    stop();
+    expect({ counts, logged }).toEqual({
+      counts: { 'email failed': 1 },
+      logged: ['notice to email failed, no more retries: it answered 550'],
+    });
     notifier.notify(notice({ code: 'other' }));
-    await look();
-    expect(said.at(-1)).toContain('again in 5 s');
+    await sendDue();
+    expect(logged.at(-1)).toContain('next try in 5 s');
   });
 });
 
 describe('a notice', () => {
-  it('goes where a rule says', async () => {
+  it('goes to the channels of the rules that match it', async () => {
     config.rules = [{ channels: ['discord'], on: ['failed'], stacks: ['media*'], min_severity: 'error' }];
     for (const changes of [
       { event: 'succeeded', severity: 'info' },
@@ -236,101 +239,107 @@ describe('a notice', () => {
       { severity: 'warning' },
     ] as Partial<Notice>[])
       notifier.notify(notice(changes));
-    await look();
+    await sendDue();
     expect(receiver.got).toHaveLength(0);
     notifier.notify(notice());
-    await look();
+    await sendDue();
     expect(receiver.got).toHaveLength(1);
   });
 
-  it('that repeats itself is folded and counted; what is well is told each time', async () => {
+  it('is folded and counted if it repeats, but each success is sent', async () => {
     for (let n = 0; n < 5; n++) notifier.notify(notice());
     notifier.notify(notice({ code: 'up-failed' }));
     for (let n = 0; n < 2; n++) notifier.notify(notice({ event: 'succeeded', severity: 'info', code: undefined }));
-    for (let n = 0; n < 9; n++) await look();
-    expect([receiver.got.length, counts['discord folded'], counts['discord sent']]).toEqual([4, 4, 4]);
+    for (let n = 0; n < 9; n++) await sendDue();
+    expect({ requests: receiver.got.length, counts }).toEqual({
+      requests: 4,
+      counts: { 'discord folded': 4, 'discord sent': 4 },
+    });
     now += 3_600_001;
     notifier.notify(notice());
-    await look();
+    await sendDue();
     expect(body().embeds[0].title).toBe('whitebox: rollout on media failed (5 times)');
   });
 
-  it('waits on the disk for one that does not answer, and for the next agent', async () => {
+  it('waits on the disk while its channel fails, also for the next agent', async () => {
     receiver.status = 503;
     notifier.notify(notice());
-    await look();
-    expect(said[0]).toBe('notice to discord: it answered 503; again in 5 s');
-    begin();
+    await sendDue();
+    expect(logged[0]).toBe('notice to discord: it answered 503; next try in 5 s');
+    restart();
     now += 4_000;
-    await look();
+    await sendDue();
     expect(receiver.got).toHaveLength(1);
     receiver.status = 204;
     now += 2_000;
-    await look();
-    expect([receiver.got.length, counts['discord sent']]).toEqual([2, 1]);
+    await sendDue();
+    expect({ requests: receiver.got.length, sent: counts['discord sent'] }).toEqual({ requests: 2, sent: 1 });
     now += 3_600_000;
-    await look();
+    await sendDue();
     expect(receiver.got).toHaveLength(2);
   });
 
-  it('keeps to what 429 asks for', async () => {
+  it('is retried after the time in Retry-After', async () => {
     Object.assign(receiver, { status: 429, headers: { 'Retry-After': '120' } });
     notifier.notify(notice());
-    await look();
-    expect(said[0]).toContain('again in 120 s');
+    await sendDue();
+    expect(logged[0]).toContain('next try in 120 s');
     now += 119_000;
-    await look();
+    await sendDue();
     expect(receiver.got).toHaveLength(1);
   });
 
-  it('that is refused is given up at once, and no address is told', async () => {
+  it('is not retried if its channel rejects it, and the log holds no address', async () => {
     receiver.status = 404;
     notifier.notify(notice());
-    await look();
-    expect([counts['discord failed'], said]).toEqual([1, ['notice to discord given up: it answered 404']]);
+    await sendDue();
+    expect({ failed: counts['discord failed'], logged }).toEqual({
+      failed: 1,
+      logged: ['notice to discord failed, no more retries: it answered 404'],
+    });
     receiver.stop();
     notifier.notify(notice({ code: 'other' }));
-    await look();
-    expect(said.join('\n')).not.toContain('s3cret');
-    expect(said.at(-1)).toContain('ECONNREFUSED');
+    await sendDue();
+    expect(logged.join('\n')).not.toContain('s3cret');
+    expect(logged.at(-1)).toContain('ECONNREFUSED');
     await receiver.start();
   });
 
-  it('leaves a channel alone after five failures, and tries it again; the others go on', async () => {
+  it('opens the circuit of its channel after five failures, and other channels still get it', async () => {
     receiver.status = 500;
     for (let n = 0; n < 7; n++) notifier.notify(notice({ code: `code-${n}` }));
-    for (let n = 0; n < 7; n++) await look();
+    for (let n = 0; n < 7; n++) await sendDue();
     expect(receiver.got).toHaveLength(5);
     expect(notifier.circuits()).toEqual([{ name: 'discord', state: 1 }]);
-    const [own] = config.channels;
+    const [discord] = config.channels;
     config = {
       ...config,
-      channels: [own as Channel, channel('webhook')],
+      channels: [discord as Channel, channel('webhook')],
       rules: [{ channels: ['discord', 'webhook'] }],
     };
     receiver.status = 204;
     notifier.notify(notice({ code: 'new' }));
-    await look();
-    expect([receiver.got.length, receiver.got.at(-1)?.path]).toEqual([6, '/hook']);
+    await sendDue();
+    expect({ requests: receiver.got.length, last: receiver.got.at(-1)?.path }).toEqual({ requests: 6, last: '/hook' });
   });
 
-  it('waits for the end of the quiet hours, unless it is about an error', async () => {
+  it('waits for the end of the quiet hours unless it reports an error', async () => {
     config = { ...config, quiet_hours: '22:00-07:00 Europe/Berlin' };
     now = Date.parse('2026-11-21T22:30:30Z');
     notifier.notify(notice());
     notifier.notify(notice({ event: 'succeeded', severity: 'info' }));
-    await look();
-    await look();
+    await sendDue();
+    await sendDue();
     expect(receiver.got).toHaveLength(1);
     now = Date.parse('2026-11-22T05:59:59Z');
-    await look();
+    await sendDue();
     expect(receiver.got).toHaveLength(1);
     now = Date.parse('2026-11-22T06:00:00Z');
-    await look();
+    await sendDue();
     expect(receiver.got).toHaveLength(2);
   });
 
-  it('is dropped and counted where too many wait', () => {
+  it('is dropped and counted if too many wait', () => {
     for (let n = 0; n < 505; n++) notifier.notify(notice({ code: `code-${n}` }));
     expect(counts).toEqual({ 'discord dropped': 5 });
   });

@@ -3,15 +3,12 @@ import { parseDuration } from '../../../intents/duration.ts';
 import { type Channel, type NoticeEvent, SEVERITIES, type Severity } from '../../config/notify.ts';
 import { parseWindow, remainingTime } from '../../config/time-windows.ts';
 import { matchesPattern } from '../../config/trust.ts';
-import { sendRequest } from '../../outbound/http.ts';
 import type { NoticeQueue, QueuedNotice } from '../../store/notice-queue.ts';
-import { formatText, formatTitle, requestFor } from './channels.ts';
 import { createDigestNotice, nextDigest } from './digest.ts';
-import { formatSubject, sendMail } from './email.ts';
 import { keyOf, Notice } from './notice.ts';
-import { applyTemplate } from './template.ts';
+import { ChannelRejected, RetryLater, sendNotice } from './send-notice.ts';
 
-/** Which notices go to which channels. What is not named is not asked. */
+/** A notice that matches every given condition goes to `channels`. */
 export interface NotifyRule {
   channels: string[];
   on?: NoticeEvent[] | undefined;
@@ -23,44 +20,40 @@ export interface NotifyConfig {
   channels: Channel[];
   rules: NotifyRule[];
   fold: string;
-  /** Meanwhile only errors are told; the rest waits until its end. */
+  /** Only errors are sent in this window; other notices wait for its end. */
   quiet_hours?: string | undefined;
 }
 
 export interface NotifierOptions {
   config: () => NotifyConfig;
   queue: NoticeQueue;
-  /** What became of a notice: `sent`, `failed`, `dropped`, `folded`. */
+  /** Counts the outcome of a notice: `sent`, `failed`, `dropped`, `folded`. */
   count: (channel: string, outcome: string) => void;
-  /** For people who read the agent's log; never an address. */
+  /** Writes a line to the agent's log; never an address. */
   say: (line: string) => void;
   now?: () => number;
 }
 
-/** How many notices wait for one channel; more are dropped and counted. */
-const MOST_WAITING = 500;
-const MOST_TRIES = 10;
-const TIMEOUT_MS = 10_000;
-const FIRST_PAUSE = 5_000;
-const LONGEST_PAUSE = 3_600_000;
+/** Notices that wait for one channel; more are dropped and counted. */
+const MAX_WAITING = 500;
+const MAX_TRIES = 10;
+const FIRST_PAUSE_MS = 5_000;
+const MAX_PAUSE_MS = 3_600_000;
 const POLL_MS = 1_000;
 
-/** After so many failures in a row a channel is left alone for that long. */
+/** Consecutive failures that open a channel's circuit breaker, and the time until the next try. */
 const OPEN_AFTER = 5;
-const HALF_OPEN_AFTER = 60_000;
-
-/** The channel says no, and will say no again. */
-class ChannelRejected extends Error {}
+const HALF_OPEN_AFTER_MS = 60_000;
 
 /**
- * Tells people what happened, when it can: queued on the disk, tried again later, and never in a run's way. Repeats of the
- * same thing are folded and counted.
+ * Sends notices in the background: they are queued on the disk and retried, and never delay a run. Repeats of the same
+ * notice are folded and counted.
  */
 export class Notifier {
   readonly #options: NotifierOptions;
   readonly #now: () => number;
   readonly #breakers = new Map<string, CircuitBreakerPolicy>();
-  /** What was told of late: until when repeats are folded, and how many there were. */
+  /** Recent notices by channel and key: the time up to which repeats are folded, and their number. */
   readonly #folded = new Map<string, { until: number; count: number }>();
   readonly #sending = new Map<string, Promise<void>>();
   #timer: NodeJS.Timeout | undefined;
@@ -71,47 +64,47 @@ export class Notifier {
   }
 
   start(): void {
-    this.#timer ??= setInterval(() => this.look(), POLL_MS);
+    this.#timer ??= setInterval(() => this.sendDue(), POLL_MS);
     this.#timer.unref();
   }
 
-  /** What is being sent may come to its end; the rest waits for the next agent. */
+  /** Waits for the notices that are being sent; the others wait for the next agent. */
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     this.#timer = undefined;
     await Promise.all(this.#sending.values());
   }
 
-  /** Queues a notice for each channel that a rule names. Throws only where the queue can't be written. */
-  notify(given: Notice): void {
+  /** Queues a notice for each channel that a rule names. Throws only if the queue cannot be written. */
+  notify(event: Notice): void {
     const { config, queue, count } = this.#options;
     const { rules, channels, fold } = config();
-    const wanted = new Set(rules.filter(rule => matchesRule(rule, given)).flatMap(rule => rule.channels));
+    const names = new Set(rules.filter(rule => matchesRule(rule, event)).flatMap(rule => rule.channels));
     for (const channel of channels) {
       const { name } = channel;
-      if (!wanted.has(name)) continue;
+      if (!names.has(name)) continue;
       const digest = 'digest' in channel ? channel.digest : undefined;
-      const notice = digest ? given : this.#fold(name, given, parseDuration(fold));
+      const notice = digest ? event : this.#fold(name, event, parseDuration(fold));
       if (!notice) count(name, 'folded');
-      else if (queue.count(name) >= MOST_WAITING) count(name, 'dropped');
+      else if (queue.count(name) >= MAX_WAITING) count(name, 'dropped');
       else {
-        const next = digest ? nextDigest(digest, this.#now()) : this.#now() + this.#quiet(notice);
+        const next = digest ? nextDigest(digest, this.#now()) : this.#now() + this.#quietTime(notice);
         queue.add(name, next, JSON.stringify(notice));
       }
     }
   }
 
-  /** How each channel's circuit is: 0 closed, 1 open, 0.5 tried again. */
+  /** Returns the state of each channel's circuit breaker: 0 closed, 1 open, 0.5 half-open. */
   circuits(): { name: string; state: number }[] {
     return this.#options.config().channels.map(({ name }) => ({ name, state: stateOf(this.#breakers.get(name)) }));
   }
 
-  /** Sends what is due, one after the other for each channel. Channels don't wait for each other. */
-  look(): void {
+  /** Sends the notices that are due, one at a time per channel. Channels do not wait for each other. */
+  sendDue(): void {
     for (const channel of this.#options.config().channels) {
       if (this.#sending.has(channel.name)) continue;
       const isDigest = 'digest' in channel && channel.digest !== undefined;
-      const due = this.#options.queue.due(channel.name, this.#now(), isDigest ? MOST_WAITING : 1);
+      const due = this.#options.queue.due(channel.name, this.#now(), isDigest ? MAX_WAITING : 1);
       if (due.length === 0) continue;
       const sending = this.#send(channel, due)
         .catch((error: unknown) => console.error(`notices to ${channel.name}:`, error))
@@ -120,13 +113,13 @@ export class Notifier {
     }
   }
 
-  /** Sends a notice for a trial, at once and once: to one channel, or to each. Tells what was in the way. */
+  /** Sends a test notice now to one channel or to all, without retries. Returns the problem of each. */
   async testAll(name: string | undefined, agent: string): Promise<{ channel: string; problem: string | null }[]> {
-    const names = name === undefined ? this.#options.config().channels.map(one => one.name) : [name];
+    const names = name === undefined ? this.#options.config().channels.map(channel => channel.name) : [name];
     const facts = {
       agent,
       at: new Date(this.#now()).toISOString(),
-      title: 'a notice for a trial',
+      title: 'a test notice',
       text: 'Nothing happened.',
     };
     return Promise.all(
@@ -141,17 +134,16 @@ export class Notifier {
     );
   }
 
-  /** Throws an Error that says why it could not. */
   async #test(name: string, notice: Notice): Promise<void> {
-    const channel = this.#options.config().channels.find(one => one.name === name);
+    const channel = this.#options.config().channels.find(other => other.name === name);
     if (!channel) throw new Error(`There is no channel "${name}" under notify in agent.yaml.`);
     await sendNotice(channel, notice);
   }
 
-  /** Sends one, or all together. */
+  /** Sends one notice, or all of a digest together. */
   async #send(channel: Channel, waiting: QueuedNotice[]): Promise<void> {
     const { queue, count, say } = this.#options;
-    const tries = Math.max(...waiting.map(one => one.tries));
+    const tries = Math.max(...waiting.map(notice => notice.tries));
     const remove = (outcome: string) => {
       for (const { id } of waiting) {
         queue.remove(id);
@@ -160,106 +152,81 @@ export class Notifier {
     };
     const cockatiel = await loadCockatiel();
     try {
-      const notice = createDigestNotice(waiting.map(one => Notice.parse(JSON.parse(one.notice))));
+      const notice = createDigestNotice(waiting.map(queued => Notice.parse(JSON.parse(queued.notice))));
       await this.#breaker(channel.name, cockatiel).execute(() => sendNotice(channel, notice));
       remove('sent');
     } catch (error) {
-      const isLast = error instanceof ChannelRejected || tries + 1 >= MOST_TRIES;
+      const isLast = error instanceof ChannelRejected || tries + 1 >= MAX_TRIES;
       const isOpen = error instanceof cockatiel.BrokenCircuitError;
       if (isLast && !isOpen) {
         remove('failed');
-        return say(`notice to ${channel.name} given up: ${error instanceof Error ? error.message : error}`);
+        return say(
+          `notice to ${channel.name} failed, no more retries: ${error instanceof Error ? error.message : error}`,
+        );
       }
-      const asked = error instanceof RetryLater ? error.seconds * 1_000 : 0;
-      const pause = isOpen ? HALF_OPEN_AFTER : Math.min(Math.max(FIRST_PAUSE * 2 ** tries, asked), LONGEST_PAUSE);
+      const retryAfter = error instanceof RetryLater ? error.seconds * 1_000 : 0;
+      const pause = isOpen
+        ? HALF_OPEN_AFTER_MS
+        : Math.min(Math.max(FIRST_PAUSE_MS * 2 ** tries, retryAfter), MAX_PAUSE_MS);
       for (const { id } of waiting) queue.retry(id, isOpen ? tries : tries + 1, this.#now() + pause);
       if (!isOpen)
         say(
-          `notice to ${channel.name}: ${error instanceof Error ? error.message : error}; again in ${Math.round(pause / 1000)} s`,
+          `notice to ${channel.name}: ${error instanceof Error ? error.message : error}; next try in ${Math.round(pause / 1000)} s`,
         );
     }
   }
 
-  /** How long it is still quiet for such a notice, in milliseconds. */
-  #quiet({ severity }: Notice): number {
+  /** Returns the rest of the quiet hours in milliseconds; 0 outside of them, and for an error. */
+  #quietTime({ severity }: Notice): number {
     const { quiet_hours } = this.#options.config();
     const window = quiet_hours === undefined || severity === 'error' ? undefined : parseWindow(quiet_hours);
     return window ? remainingTime(window, new Date(this.#now())) : 0;
   }
 
-  /** Undefined for a repeat. The first one after the time tells how many there were. */
+  /** Returns undefined for a repeat. The first notice after `time` milliseconds has the number of repeats. */
   #fold(channel: string, notice: Notice, time: number): Notice | undefined {
     const now = this.#now();
     const key = `${channel} ${keyOf(notice)}`;
-    const known = this.#folded.get(key);
-    // What went well is told each time, and ends what did not.
+    const recent = this.#folded.get(key);
+    // Each success is sent.
     if (notice.severity === 'info') return notice;
-    if (known && now < known.until) {
-      known.count++;
+    if (recent && now < recent.until) {
+      recent.count++;
       return undefined;
     }
     this.#folded.set(key, { until: now + time, count: 0 });
     for (const [old, { until, count }] of this.#folded) if (until < now && count === 0) this.#folded.delete(old);
-    return known && known.count > 0 ? { ...notice, count: known.count + 1 } : notice;
+    return recent && recent.count > 0 ? { ...notice, count: recent.count + 1 } : notice;
   }
 
   #breaker(name: string, { circuitBreaker, ConsecutiveBreaker, handleAll }: Cockatiel): CircuitBreakerPolicy {
-    const known =
+    const breaker =
       this.#breakers.get(name) ??
-      circuitBreaker(handleAll, { halfOpenAfter: HALF_OPEN_AFTER, breaker: new ConsecutiveBreaker(OPEN_AFTER) });
-    this.#breakers.set(name, known);
-    return known;
-  }
-}
-
-/** It asks to be left alone for a while. */
-class RetryLater extends Error {
-  readonly seconds: number;
-
-  constructor(status: number, seconds: number) {
-    super(`it answered ${status}`);
-    this.seconds = seconds;
-  }
-}
-
-async function sendNotice(channel: Channel, happened: Notice): Promise<void> {
-  const notice = applyTemplate('template' in channel ? channel.template : undefined, happened);
-  if (channel.type === 'email') return mail(channel, notice);
-  const { status, retryAfter } = await sendRequest(requestFor(channel, notice), TIMEOUT_MS);
-  if (status < 300) return;
-  if (status === 429 || status >= 500 || status === 408) throw new RetryLater(status, retryAfter ?? 0);
-  throw new ChannelRejected(`it answered ${status}`);
-}
-
-async function mail(channel: Extract<Channel, { type: 'email' }>, notice: Notice): Promise<void> {
-  try {
-    await sendMail(channel, { subject: formatSubject(formatTitle(notice)), text: formatText(notice) }, TIMEOUT_MS);
-  } catch (error) {
-    const { responseCode, code } = error as { responseCode?: number; code?: string };
-    if (responseCode !== undefined && responseCode >= 500) throw new ChannelRejected(`it answered ${responseCode}`);
-    throw new Error(responseCode === undefined ? (code ?? 'it can’t be reached') : `it answered ${responseCode}`);
+      circuitBreaker(handleAll, { halfOpenAfter: HALF_OPEN_AFTER_MS, breaker: new ConsecutiveBreaker(OPEN_AFTER) });
+    this.#breakers.set(name, breaker);
+    return breaker;
   }
 }
 
 type Cockatiel = typeof import('cockatiel');
 
-/** Not worth its memory where nobody is told anything. */
+/** Loaded only for the first notice, to save memory. */
 function loadCockatiel(): Promise<Cockatiel> {
   return import(/* webpackMode: "eager" */ 'cockatiel');
 }
 
-/** As cockatiel numbers its states: closed, open, half open; the last, isolated, is never used. */
+/** Maps cockatiel's states: closed, open, half-open. The fourth, isolated, is never used. */
 function stateOf(breaker: CircuitBreakerPolicy | undefined): number {
   return [0, 1, 0.5][breaker?.state ?? 0] ?? 1;
 }
 
 function matchesRule(
-  { on, stacks, min_severity: least }: NotifyRule,
+  { on, stacks, min_severity: minimum }: NotifyRule,
   { event, stack = '', severity }: Notice,
 ): boolean {
   return (
     (on === undefined || on.includes(event)) &&
     (stacks === undefined || stacks.some(pattern => matchesPattern(pattern, stack))) &&
-    (least === undefined || SEVERITIES.indexOf(severity) >= SEVERITIES.indexOf(least))
+    (minimum === undefined || SEVERITIES.indexOf(severity) >= SEVERITIES.indexOf(minimum))
   );
 }

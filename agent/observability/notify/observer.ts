@@ -8,10 +8,10 @@ import type { RefusedCommand } from '../audit.ts';
 import { Notice, severityOf } from './notice.ts';
 import type { Notifier } from './notifier.ts';
 
-/** How much of a failure's words a notice repeats. */
-const MOST_TEXT = 500;
+/** Maximum length of a failure's message in a notice. */
+const MAX_TEXT = 500;
 
-/** Makes notices of what happens. */
+/** Sends a notice for each ended run, refusal and failed schedule. */
 export class NoticeObserver implements RunObserver {
   readonly #agent: string;
   readonly #notifier: Notifier;
@@ -27,12 +27,12 @@ export class NoticeObserver implements RunObserver {
     const { origin } = command;
     const more = receipt.documents.length > 1 ? ` and ${receipt.documents.length - 1} more` : '';
     const images = receipt.documents.flatMap(one => one.images).filter(({ before, after }) => before !== after);
-    this.#tell(receipt.outcome as NoticeEvent, {
+    this.#notify(receipt.outcome as NoticeEvent, {
       title: `${first?.action ?? 'run'} on ${first?.stack || first?.name || 'this host'}${more} ${receipt.outcome}`,
       text:
         receipt.message === undefined
           ? images.map(({ service, after }) => `${service}: ${after?.slice(0, 19) ?? 'none'}`).join('\n')
-          : cut(`${receipt.message} ${receipt.remedy ?? ''}`.trim()),
+          : truncate(`${receipt.message} ${receipt.remedy ?? ''}`.trim()),
       code: receipt.reason,
       stack: first?.stack,
       run,
@@ -41,29 +41,31 @@ export class NoticeObserver implements RunObserver {
     });
   }
 
-  /** Somebody was turned away. */
   refused({ code, message, remedy }: Refusal, { address, trust, repository, intents }: RefusedCommand): void {
     const event = eventOf(code);
     const from = [address, trust, repository].filter(Boolean).join(', ');
-    this.#tell(event, {
+    this.#notify(event, {
       title: `${event}: ${code}`,
-      text: cut(`${message} ${remedy} (from ${from})`),
+      text: truncate(`${message} ${remedy} (from ${from})`),
       code,
       stack: intents?.[0]?.stack,
     });
   }
 
-  /** A schedule could not begin its run. */
   scheduleFailed(schedule: string, why: string): void {
-    this.#tell('schedule-failed', { title: `schedule ${schedule} could not begin`, text: cut(why), schedule });
+    this.#notify('schedule-failed', {
+      title: `schedule ${schedule} could not start its run`,
+      text: truncate(why),
+      schedule,
+    });
   }
 
-  #tell(event: NoticeEvent, facts: Partial<Notice> & { title: string; text: string }): void {
+  #notify(event: NoticeEvent, facts: Partial<Notice> & { title: string; text: string }): void {
     const notice = { event, severity: severityOf(event), agent: this.#agent, at: new Date().toISOString(), ...facts };
     try {
       this.#notifier.notify(Notice.parse(notice));
     } catch (error) {
-      // A notice is never worth a run.
+      // A failed notice must not end a run.
       console.error('notices:', error);
     }
   }
@@ -83,6 +85,6 @@ function eventOf(code: string): NoticeEvent {
   }
 }
 
-function cut(text: string): string {
-  return text.length > MOST_TEXT ? `${text.slice(0, MOST_TEXT)}…` : text;
+function truncate(text: string): string {
+  return text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text;
 }

@@ -19,13 +19,13 @@ let counts: Record<string, number>;
 beforeAll(() => receiver.start());
 afterAll(() => receiver.stop());
 beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), 'chatops-words-'));
+  dir = mkdtempSync(join(tmpdir(), 'chatops-template-'));
   database = new Database(join(dir, 'chatops.db'));
   now = Date.parse('2026-11-21T12:00:00Z');
   counts = {};
   receiver.got.length = 0;
   Object.assign(receiver, { status: 204, headers: {}, hangs: false });
-  begin();
+  restart();
 });
 afterEach(async () => {
   await notifier.stop();
@@ -33,7 +33,8 @@ afterEach(async () => {
   rmSync(dir, { recursive: true });
 });
 
-function begin(): void {
+/** Creates the notifier of a new agent, which knows only the database. */
+function restart(): void {
   notifier = new Notifier({
     config: () => config,
     queue: createNoticeQueue(database),
@@ -45,7 +46,7 @@ function begin(): void {
   });
 }
 
-/** One channel, ntfy, with more. */
+/** Configures one channel, ntfy, with more keys. */
 function configure(more: object): void {
   const file = join(dir, 'token');
   writeFileSync(file, 'tk\n', { mode: 0o600 });
@@ -63,14 +64,14 @@ const notice = (changes: object = {}) =>
     ...{ event: 'failed', severity: 'error', agent: 'whitebox', at: new Date(now).toISOString() },
     ...{ title: 'rollout on media failed', text: 'no such image', code: 'pull-failed', stack: 'media', ...changes },
   });
-const look = async () => {
-  notifier.look();
+const sendDue = async () => {
+  notifier.sendDue();
   await notifier.stop();
 };
 const bodies = () => receiver.got.map(({ body }) => JSON.parse(body) as { title: string; message: string });
 
 describe('a template', () => {
-  it('has other words for title and text, with filters', async () => {
+  it('replaces title and text, with filters', async () => {
     configure({
       template: {
         title: '[{{ severity | upper }}] {{stack|default:"host"}}',
@@ -78,34 +79,34 @@ describe('a template', () => {
       },
     });
     notifier.notify(notice());
-    await look();
+    await sendDue();
     expect(bodies()).toEqual([
       expect.objectContaining({ title: '[ERROR] media', message: expect.stringMatching(/^12:00 no such image\n/) }),
     ]);
-    begin();
+    restart();
     notifier.notify(notice({ stack: undefined, code: 'other' }));
-    await look();
+    await sendDue();
     expect(bodies()[1]?.title).toBe('[ERROR] host');
   });
 
-  it('is filled in once: what a container printed is no template', async () => {
+  it('is filled once: inserted values are not read as a template', async () => {
     configure({ template: { text: '{{ text }}' } });
     notifier.notify(notice({ text: 'it said {{ run }} {{ code }}' }));
-    await look();
+    await sendDue();
     expect(bodies()[0]?.message).toContain('it said {{ run }} {{ code }}');
   });
 
   it.each([
-    ['{{ sack }}', 'did you mean {{ stack }}?'],
-    ['{{ process.env }}', 'Known: event'],
-    ['{{ stack | shout }}', 'filters: default'],
-  ])('that says what is not known is refused: %s', (title, why) => {
-    expect(() => configure({ template: { title } })).toThrow(why);
+    { title: '{{ sack }}', problem: 'did you mean {{ stack }}?' },
+    { title: '{{ process.env }}', problem: 'Known: event' },
+    { title: '{{ stack | shout }}', problem: 'filters: default' },
+  ])('is refused with an unknown field or filter: $title', ({ title, problem }) => {
+    expect(() => configure({ template: { title } })).toThrow(problem);
   });
 });
 
 describe('a digest', () => {
-  it('tells everything together at its time, also after a restart', async () => {
+  it('sends all notices together at its time, also after a restart', async () => {
     configure({ digest: { cron: '0 8 * * *', timezone: 'Europe/Berlin' } });
     for (const minute of [1, 2, 3]) {
       now = Date.parse(`2026-11-21T12:0${minute}:00Z`);
@@ -114,11 +115,11 @@ describe('a digest', () => {
     notifier.notify(
       notice({ event: 'succeeded', severity: 'info', title: 'rollout on media succeeded', code: undefined }),
     );
-    await look();
+    await sendDue();
     expect(receiver.got).toEqual([]);
-    begin();
+    restart();
     now = Date.parse('2026-11-22T07:00:00Z');
-    await look();
+    await sendDue();
     expect(bodies()).toHaveLength(1);
     expect(bodies()[0]).toMatchObject({
       title: 'whitebox: 4 notices: 3 failed, 1 succeeded',
@@ -128,22 +129,22 @@ describe('a digest', () => {
     expect(counts).toEqual({ 'phone sent': 4 });
   });
 
-  it('that can’t be told is told later, whole', async () => {
+  it('that could not be sent is sent later with all its notices', async () => {
     configure({ digest: { cron: '0 8 * * *' } });
     notifier.notify(notice());
     notifier.notify(notice({ code: 'up-failed' }));
     receiver.status = 503;
     now = Date.parse('2026-11-22T08:00:00Z');
-    await look();
-    begin();
+    await sendDue();
+    restart();
     receiver.status = 204;
     now += 10_000;
-    await look();
+    await sendDue();
     expect(bodies().map(({ title }) => title)).toEqual(Array(2).fill('whitebox: 2 notices: 2 failed'));
     expect(counts).toEqual({ 'phone sent': 2 });
   });
 
-  it.each(['61 8 * * *', '0 0 30 2 *'])('at a time that never comes is refused: %s', cron => {
+  it.each(['61 8 * * *', '0 0 30 2 *'])('with a time that never comes is refused: %s', cron => {
     expect(() => configure({ digest: { cron } })).toThrow('Expected a time that comes');
   });
 });

@@ -3,7 +3,7 @@ import { fillTemplate, parseExpression } from '../../../intents/template.ts';
 import type { Field, Template } from '../../config/notify.ts';
 import type { Notice } from './notice.ts';
 
-/** The notice in a template's words. What it says in place of them is put in once and never read as a template. */
+/** Fills a template with a notice. The inserted values are not read as a template again. */
 export function applyTemplate(template: Template | undefined, notice: Notice): Notice {
   if (!template) return notice;
   const fill = (text: string) =>

@@ -1,0 +1,163 @@
+import type { AdmittedCommand } from '../admission/admitted.ts';
+import { Failure } from '../plan/failure.ts';
+import type { Plan } from '../plan/plan.ts';
+import type { DocumentResult, PlanResult, StepRunner } from '../plan/progress.ts';
+import { redactResult } from '../secrets/redact-events.ts';
+import type { DocumentProgress, RunStore } from '../store/runs.ts';
+import type { Redactor } from '../system/redactor.ts';
+import { Detached, type Detachment } from './detachment.ts';
+import { type DocumentIndex, numberOf } from './document-index.ts';
+import { executePlan, undoFinishedPlan } from './execute.ts';
+import type { RunObserver } from './observer.ts';
+import { isReadOnlyRun, makePlan, type PlanningDeps } from './plan-document.ts';
+import { faultResult } from './receipt.ts';
+import type { RunLog } from './run-log.ts';
+
+export interface RunDocumentsDeps extends PlanningDeps {
+  admitted: AdmittedCommand;
+  observers: readonly RunObserver[];
+  log: RunLog;
+  redactor: Redactor;
+  detachment: Detachment;
+  /** Aborted by a cancel. */
+  signal: AbortSignal;
+  /** Absent in a read-only run. */
+  stepRunner: StepRunner | undefined;
+  /** Progress of an earlier agent, by the documents' numbers. */
+  earlier: ReadonlyMap<number, DocumentProgress>;
+}
+
+const NOTHING_TO_UNDO: DocumentResult = { outcome: 'succeeded', changed: false };
+const NO_FILES: PlanResult['files'] = { written: [], removed: [] };
+
+/** Plans, executes and undoes single documents of one run. The caller decides which one, and when. */
+export class RunDocuments {
+  readonly admitted: AdmittedCommand;
+  /** Aborted by a cancel. */
+  readonly signal: AbortSignal;
+  /** The plans of a read-only run. */
+  readonly plans: Plan[] = [];
+  readonly #deps: RunDocumentsDeps;
+  readonly #store: RunStore;
+  readonly #run: string;
+
+  constructor(deps: RunDocumentsDeps) {
+    this.#deps = deps;
+    this.#store = deps.store;
+    this.admitted = deps.admitted;
+    this.signal = deps.signal;
+    this.#run = deps.admitted.command.id;
+  }
+
+  get isReadOnly(): boolean {
+    return this.#deps.stepRunner === undefined;
+  }
+
+  /** Returns the result that an earlier agent stored. */
+  earlierResult(index: DocumentIndex): DocumentResult | undefined {
+    return this.#earlier(index)?.ending;
+  }
+
+  /** Returns true if an earlier agent started the document and stored no result. */
+  isUnfinished(index: DocumentIndex): boolean {
+    const earlier = this.#earlier(index);
+    return earlier?.plan !== undefined && earlier.ending === undefined;
+  }
+
+  /** Plans and executes a document, or resumes it. A fault of the agent becomes its result. */
+  execute(index: DocumentIndex): Promise<DocumentResult> {
+    return this.#execute(index).catch((error: unknown) => this.#faultResult(error));
+  }
+
+  /** Undoes a document of this run that succeeded with `result`. A fault of the agent becomes its result. */
+  undo(index: DocumentIndex, result: DocumentResult | undefined): Promise<DocumentResult> {
+    return this.#undo(index, result).catch((error: unknown) => this.#faultResult(error));
+  }
+
+  /** Undoes a document of an earlier run, which had this plan and this result. */
+  async undoOfRun(run: string, index: DocumentIndex, plan: Plan, result: DocumentResult): Promise<DocumentResult> {
+    const { log, detachment } = this.#deps;
+    if (!this.#earlier(index)) await log.appendPlan(index, describeUndoPlan(plan));
+    const work = this.#undoWork(index, plan, result);
+    const undone = work
+      ? await log.appendAll(work).catch((error: unknown) => this.#faultResult(error))
+      : NOTHING_TO_UNDO;
+    const finished = await log.appendResult(index, undone);
+    if (finished.outcome === 'rolled-back')
+      await detachment.retryUntilStored(() => this.#store.undone(run, numberOf(index), { ...result, ...finished }));
+    return finished;
+  }
+
+  async #execute(index: DocumentIndex): Promise<DocumentResult> {
+    const { observers, log, redactor, detachment, signal, stepRunner } = this.#deps;
+    const earlier = this.#earlier(index);
+    let plan: Plan;
+    try {
+      plan = earlier?.plan ?? (await detachment.until(this.#makePlan(index)));
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      const { code, message, remedy } = error;
+      return log.appendResult(index, { outcome: 'failed', code, message, remedy, changed: false });
+    }
+    const document = numberOf(index);
+    const redacted = redactor.all(plan);
+    for (const observer of observers) observer.planned?.(this.#run, document, redacted, this.admitted);
+    if (!earlier?.told) await log.appendPlan(index, plan);
+    if (!stepRunner) return log.appendResult(index, { outcome: 'planned', changed: false });
+    const work = executePlan(plan, { document, stepRunner, signal, earlier: earlier?.steps });
+    const result = await log.appendAll(work);
+    const { restorePoints } = plan;
+    return log.appendResult(index, { ...result, ...(restorePoints ? { restorePoints } : {}) });
+  }
+
+  async #makePlan(index: DocumentIndex): Promise<Plan> {
+    const isReadOnly = isReadOnlyRun(this.admitted);
+    const plan = await makePlan(this.#deps, this.admitted, index, isReadOnly);
+    await this.#deps.detachment.retryUntilStored(() => this.#store.plan(this.#run, numberOf(index), plan));
+    if (isReadOnly) this.plans.push(plan);
+    return plan;
+  }
+
+  async #undo(index: DocumentIndex, result: DocumentResult | undefined): Promise<DocumentResult> {
+    const { log } = this.#deps;
+    const plan = this.#store.progress(this.#run).get(numberOf(index))?.plan;
+    if (!plan || !result || this.isReadOnly) throw new Error(`Document ${numberOf(index)} has no plan to undo`);
+    const work = this.#undoWork(index, plan, result);
+    if (!work) return result;
+    return log.appendResult(index, { ...result, ...(await log.appendAll(work)) });
+  }
+
+  #undoWork(
+    index: DocumentIndex,
+    plan: Plan,
+    { steps = [], images = [], files = NO_FILES, changed }: DocumentResult,
+  ): ReturnType<typeof undoFinishedPlan> {
+    const { stepRunner } = this.#deps;
+    if (!stepRunner) throw new Error('A read-only run undoes nothing');
+    const options = { document: numberOf(index), stepRunner, earlier: this.#earlier(index)?.steps };
+    return undoFinishedPlan(plan, { steps, images, files, changed }, options);
+  }
+
+  #earlier(index: DocumentIndex): DocumentProgress | undefined {
+    return this.#deps.earlier.get(numberOf(index));
+  }
+
+  #faultResult(error: unknown): DocumentResult {
+    if (error instanceof Detached) throw error;
+    const { redactor } = this.#deps;
+    console.error(`run ${this.#run}: fault:`, redactor.text(String((error as Error).stack ?? error)));
+    return redactResult(faultResult(error), redactor);
+  }
+}
+
+/** Returns the plan that is reported while `plan` is undone. */
+function describeUndoPlan({ title, undo, late = [] }: Plan): Plan {
+  return {
+    title: `undo of: ${title}`,
+    summary: 'Undoes the changes of this document.',
+    changes: [],
+    steps: [...undo, ...late],
+    undo: [],
+    cleanup: [],
+  };
+}
