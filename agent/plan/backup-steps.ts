@@ -1,3 +1,4 @@
+import type { BackupDescription } from './backup-manifest.ts';
 import type { RetentionRules } from './retention.ts';
 import type { Milliseconds, StartStep, StepBase } from './start-step.ts';
 
@@ -29,31 +30,6 @@ export interface CheckSourceStep extends StepBase {
   acceptShrink: boolean;
   /** It is copied while it is in use: a database in it is refused. */
   live?: true;
-}
-
-/** What a manifest says of a backup beside what is found when it is read back. */
-export interface BackupDescription {
-  kind: string;
-  name: string;
-  run: string;
-  at: string;
-  source: string;
-  notes?: string | undefined;
-  /** Ways in which it has been checked, beside being read back. */
-  checks?: string[];
-  /** What made it, and what it said of its version. */
-  versions?: Record<string, string>;
-  /** The id of the container's image, for a drill. */
-  image?: string;
-  /** The file in it that holds the database, and the database's name. */
-  file?: string;
-  database?: string;
-  /** The files in an archive. */
-  parts?: string[];
-  /** The backup with which it shares what did not change. */
-  parent?: string;
-  /** It lies in restic's repository beside the manifest, under this id. */
-  snapshot?: string;
 }
 
 /**

@@ -1,4 +1,4 @@
-import type { BackupDescription } from '../plan/plan.ts';
+import type { BackupDescription } from '../plan/backup-manifest.ts';
 
 /** What lies beside the backups for the day on which this product is gone: how to get the data back by hand. */
 export function renderRestoreReadme(taken: BackupDescription): string {

@@ -1,15 +1,12 @@
-import { parseManifest } from '../../plan/backup-manifest.ts';
+import {
+  type BackupDescription,
+  type BackupKind,
+  type BackupManifest,
+  parseManifest,
+} from '../../plan/backup-manifest.ts';
 import { Failure } from '../../plan/failure.ts';
 import { findRoot } from '../../plan/paths.ts';
-import type {
-  BackupDescription,
-  CheckTargetStep,
-  ClearStep,
-  HostReader,
-  PruneStep,
-  ReadResult,
-  SealStep,
-} from '../../plan/plan.ts';
+import type { CheckTargetStep, ClearStep, HostReader, PruneStep, ReadResult, SealStep } from '../../plan/plan.ts';
 import { applyRetention } from '../../plan/retention.ts';
 import {
   type BackupDestination,
@@ -26,17 +23,9 @@ const DEFAULT_STALL = 15 * MINUTE;
 const DEFAULT_MIN_KEEP = 3;
 const VERSION_KEPT_FOR = 60 * MINUTE;
 
-/** What an earlier backup's manifest says, as far as a plan needs it. */
-export interface EarlierBackup extends Omit<BackupDescription, 'source'> {
-  /** The name of its file or folder; `of` is that of the backup. */
-  name: string;
-  of: string;
-  bytes: number;
-  files: number;
-  verified_at?: string;
-  protected?: boolean;
-  broken?: object;
-}
+/** The part of an earlier backup's manifest that a plan needs. `name`: of its file or folder; `of`: of the backup. */
+export type EarlierBackup = Omit<BackupDescription, 'source'> &
+  Pick<BackupManifest, 'bytes' | 'files' | 'verified_at' | 'protected' | 'broken'> & { of: string };
 
 /** Claims of what a backup reads and writes by name. */
 export function listBackupClaims(
@@ -206,9 +195,7 @@ export async function findEarlier(folder: string, look: HostReader): Promise<Ear
   const found: EarlierBackup[] = [];
   for (const file of names.filter(one => one.endsWith('.json') && !one.startsWith('.')).sort()) {
     const name = file.slice(0, -5);
-    const manifest = parseManifest((await look.read(`${folder}/${file}`)) ?? '') as
-      | (EarlierBackup & { name: string })
-      | undefined;
+    const manifest = parseManifest((await look.read(`${folder}/${file}`)) ?? '');
     // No manifest: nothing to build on. What restic made lies in its repository.
     if (manifest && (names.includes(name) || manifest.snapshot !== undefined))
       found.push({ ...manifest, of: manifest.name, name });
@@ -222,11 +209,11 @@ const TIME = /^\d{4}-\d\d-\d\dT/;
 export async function findBackup(
   { name, at = 'latest' }: { name: string; at?: string | undefined },
   folder: string,
-  kinds: readonly string[],
+  kinds: readonly [BackupKind, ...BackupKind[]],
   look: HostReader,
 ): Promise<EarlierBackup> {
   if ((await look.list(folder)) === undefined)
-    return { name: `(${at})`, of: name, kind: kinds[0] ?? '', run: '', at, bytes: 0, files: 0 };
+    return { name: `(${at})`, of: name, kind: kinds[0], run: '', at, bytes: 0, files: 0 };
   const all = (await findEarlier(folder, look)).filter(({ kind }) => kinds.includes(kind));
   return selectBackup(all, at, `${folder} (${kinds.join(' or ')})`);
 }

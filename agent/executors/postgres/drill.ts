@@ -79,7 +79,7 @@ export async function planDrill(
 }
 
 /** Throws Failure `image-gone`. */
-export function requireImage({ image, name }: { image?: string; name: string }): string {
+export function requireImage({ image, name }: { image?: string | undefined; name: string }): string {
   if (image !== undefined || name.startsWith('(')) return image ?? '(its image)';
   throw new Failure(
     'image-gone',
