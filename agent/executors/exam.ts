@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import type { HostReader, Plan } from '../plan/plan.ts';
+import { Failure } from '../plan/failure.ts';
+import type { HostReader, Plan, StartStep } from '../plan/plan.ts';
 import { blindHostReader } from '../system/host-reader.ts';
-import type { Executor, Intent, PlanContext } from './executor.ts';
+import type { BackupSite, Executor, HostSite, Intent, PlanContext } from './executor.ts';
 
-/** One question of the exam: an intent with what it is planned from, and a look that answers. */
+/** One case of the exam: an intent, the context of its plan, and a host that answers. */
 export interface ContractCase {
   name: string;
   intent: Intent;
@@ -11,7 +12,73 @@ export interface ContractCase {
   look: HostReader;
 }
 
-/** The contract that every executor sits. */
+/** Changes to the defaults of {@link createContext}. */
+export interface ContextChanges extends Partial<Omit<PlanContext, 'site' | 'document'>> {
+  /** The document's name. */
+  name?: string;
+  site?: Partial<Omit<HostSite, 'backups'>> & { backups?: Partial<BackupSite> };
+}
+
+/** Creates the context in which a test plans an intent: a host that allows no path until the test names it. */
+export function createContext(
+  intent: Intent,
+  { name = 'nightly', site = {}, ...changes }: ContextChanges = {},
+): PlanContext {
+  return {
+    document: { name, document: 1, documents: 1, intent },
+    run: 'run-00001',
+    at: '2026-11-21T06:00:00.123Z',
+    site: {
+      stacksRoot: '/opt/stacks',
+      memory: '/var/lib/chatops/stacks',
+      docker: 'docker',
+      verify: [],
+      compose: { binds: [], ports: [1, 65535], socket: '/s', grantsOf: () => [] },
+      proxmox: '',
+      ...site,
+      backups: {
+        sources: [],
+        destinations: [],
+        remotes: [],
+        databases: [],
+        records: '/var/lib/chatops/backups',
+        ...site.backups,
+      },
+    },
+    files: [],
+    compare: false,
+    ...changes,
+  };
+}
+
+/** A host on which every file, folder, program and container is missing, but for the given answers. */
+export function createHost(answers: Partial<HostReader> = {}): HostReader {
+  return {
+    list: async () => null,
+    read: async () => null,
+    ask: async () => null,
+    engine: async () => null,
+    ...answers,
+  };
+}
+
+/** A step that only has a name. */
+export function createStep(name: string): StartStep {
+  return { do: 'start', name, argv: ['true'], timeout: 1, failure: { code: 'failed', remedy: 'None.' } };
+}
+
+/** Returns the code of the failure that a plan throws, or `planned`. */
+export async function failureCodeOf(plan: Promise<Plan>): Promise<string> {
+  try {
+    await plan;
+    return 'planned';
+  } catch (error) {
+    if (error instanceof Failure) return error.code;
+    throw error;
+  }
+}
+
+/** Tests the contract that every executor keeps. */
 export function testExecutorContract(executor: Executor, questions: ContractCase[]): void {
   describe.each(questions)(`the executor ${executor.kind} sits the exam: $name`, ({ intent, context, look }) => {
     const plan = (with_: HostReader = look) => executor.plan(intent, context, with_);

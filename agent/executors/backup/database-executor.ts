@@ -1,6 +1,13 @@
 import { findRoot } from '../../plan/paths.ts';
 import type { HostReader, Plan } from '../../plan/plan.ts';
-import { type Executor, type Intent, listVerifyHosts, type PlanContext, parseBackupSubject } from '../executor.ts';
+import {
+  defineExecutor,
+  type Executor,
+  type Intent,
+  listVerifyHosts,
+  type PlanContext,
+  parseBackupSubject,
+} from '../executor.ts';
 import type { DrillIntent } from './drill.ts';
 import { backupGroupLocks, listBackupClaims } from './group.ts';
 import type { DatabaseRestoreIntent } from './restore.ts';
@@ -23,12 +30,12 @@ export interface DatabaseKind<B extends DatabaseBackupIntent, R extends Database
 /** Creates the executor of a kind of database. */
 export function createDatabaseExecutor<B extends DatabaseBackupIntent, R extends DatabaseRestoreIntent>(
   kind: DatabaseKind<B, R>,
-): Executor<B | R | DrillIntent> {
+): Executor {
   const isOne = (intent: Intent): intent is B | R | DrillIntent =>
     intent.action === 'restore' || intent.action === 'drill'
       ? typeof intent.of === 'object' && intent.of.kind === kind.kind
       : intent.action === 'backup' && 'database_type' in intent && kind.types.includes(intent.database_type);
-  return {
+  return defineExecutor<B | R | DrillIntent>({
     kind: kind.kind,
     takes: isOne,
     subjects(intent, document) {
@@ -52,7 +59,7 @@ export function createDatabaseExecutor<B extends DatabaseBackupIntent, R extends
       if (intent.action === 'restore') return kind.restore(intent as R, context, host);
       return intent.action === 'drill' ? kind.drill(intent, context, host) : kind.backup(intent as B, context, host);
     },
-  };
+  });
 }
 
 /** Returns the folder of its backups; a path inside a container as `container:path`. */
