@@ -1,3 +1,4 @@
+import type { BackupDescription } from '../../plan/backup-manifest.ts';
 import { findRoot } from '../../plan/paths.ts';
 import type { HostReader, Plan } from '../../plan/plan.ts';
 import {
@@ -25,6 +26,8 @@ export interface DatabaseKind<B extends DatabaseBackupIntent, R extends Database
   backup: PlanFunction<B>;
   restore: PlanFunction<R>;
   drill: PlanFunction<DrillIntent>;
+  /** Returns the commands with which an operator restores a backup without this product, for RESTORE.md. */
+  restoreByHand(manifest: BackupDescription): string;
 }
 
 /** Creates the executor of a kind of database. */
@@ -59,6 +62,7 @@ export function createDatabaseExecutor<B extends DatabaseBackupIntent, R extends
       if (intent.action === 'restore') return kind.restore(intent as R, context, host);
       return intent.action === 'drill' ? kind.drill(intent, context, host) : kind.backup(intent as B, context, host);
     },
+    restoreByHand: manifest => kind.restoreByHand(manifest),
   });
 }
 

@@ -4,6 +4,7 @@ import { planDump } from '../backup/dump.ts';
 import { findBackupGroup, parseTimeouts } from '../backup/group.ts';
 import { EMPTY_STAGE } from '../backup/stage.ts';
 import type { Intent, PlanContext } from '../executor.ts';
+import { restoreMysqlByHand } from './by-hand.ts';
 import { planMysqlDrill, planMysqlLoad } from './drill.ts';
 import { type MysqlRestore, planMysqlRestore } from './restore.ts';
 import { createServerCall, findMysql, findProgram, planMysqlDump, planPack } from './server.ts';
@@ -21,6 +22,7 @@ export const mysql = createDatabaseExecutor<MysqlBackupIntent, MysqlRestore>({
   backup: planMysqlBackup,
   restore: planMysqlRestore,
   drill: planMysqlDrill,
+  restoreByHand: restoreMysqlByHand,
 });
 
 async function planMysqlBackup(intent: MysqlBackupIntent, context: PlanContext, host: HostReader): Promise<Plan> {

@@ -18,6 +18,7 @@ import {
   plexStep,
   shortName,
 } from './archive.ts';
+import { restorePlexByHand } from './by-hand.ts';
 import { planPlexDrill } from './drill.ts';
 import { type PlexRestore, planPlexRestore } from './restore.ts';
 
@@ -31,6 +32,7 @@ export const plex = createDatabaseExecutor<PlexBackupIntent, PlexRestore>({
   backup: planPlexBackup,
   restore: planPlexRestore,
   drill: planPlexDrill,
+  restoreByHand: restorePlexByHand,
 });
 
 /** A `destination_path` without a container is a folder of the host. */

@@ -5,6 +5,7 @@ import { planDump } from '../backup/dump.ts';
 import { findBackupGroup, parseTimeouts } from '../backup/group.ts';
 import { EMPTY_STAGE } from '../backup/stage.ts';
 import type { Intent, PlanContext } from '../executor.ts';
+import { restorePostgresByHand } from './by-hand.ts';
 import { planPostgresDrill, planPostgresLoad } from './drill.ts';
 import { type PostgresRestore, planPostgresRestore } from './restore.ts';
 import { findPostgres, hostArgs, OLD_CLIENT, PASSWORD_VARIABLE, readServerVersion } from './server.ts';
@@ -22,6 +23,7 @@ export const postgres = createDatabaseExecutor<PostgresBackupIntent, PostgresRes
   backup: planPostgresBackup,
   restore: planPostgresRestore,
   drill: planPostgresDrill,
+  restoreByHand: restorePostgresByHand,
 });
 
 async function planPostgresBackup(intent: PostgresBackupIntent, context: PlanContext, host: HostReader): Promise<Plan> {

@@ -4,6 +4,7 @@ import { createDatabaseExecutor } from '../backup/database-executor.ts';
 import { planDump } from '../backup/dump.ts';
 import { findBackupGroup, findSource, parseTimeouts, readVersion } from '../backup/group.ts';
 import type { Intent, PlanContext } from '../executor.ts';
+import { restoreSqliteByHand } from './by-hand.ts';
 import { planSqliteDrill } from './drill.ts';
 import { planSqliteRestore, type SqliteRestore } from './restore.ts';
 import { planCopyCheck, sqlite3 } from './sqlite3.ts';
@@ -21,6 +22,7 @@ export const sqlite = createDatabaseExecutor<SqliteBackupIntent, SqliteRestore>(
   backup: planSqliteBackup,
   restore: planSqliteRestore,
   drill: planSqliteDrill,
+  restoreByHand: restoreSqliteByHand,
 });
 
 async function planSqliteBackup(intent: SqliteBackupIntent, context: PlanContext, host: HostReader): Promise<Plan> {
