@@ -169,7 +169,7 @@ export const Drill = z
     of: z
       .union([
         BackupName,
-        z.strictObject({ kind: z.enum(['docker_volumes', 'sqlite', 'plex', 'postgres', 'mysql']), name: BackupName }),
+        z.strictObject({ kind: z.object(RESTORES).omit({ vm_proxmox: true }).keyof(), name: BackupName }),
       ])
       .describe('The backup’s kind and name; a name alone: docker_volumes.'),
     from,
