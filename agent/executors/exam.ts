@@ -79,24 +79,24 @@ export async function failureCodeOf(plan: Promise<Plan>): Promise<string> {
 }
 
 /** Tests the contract that every executor keeps. */
-export function testExecutorContract(executor: Executor, questions: ContractCase[]): void {
-  describe.each(questions)(`the executor ${executor.kind} sits the exam: $name`, ({ intent, context, look }) => {
+export function testExecutorContract(executor: Executor, cases: ContractCase[]): void {
+  describe.each(cases)(`the executor ${executor.kind} keeps the contract: $name`, ({ intent, context, look }) => {
     const plan = (with_: HostReader = look) => executor.plan(intent, context, with_);
 
-    it('takes the intent, and names what it locks', () => {
+    it('supports the intent, and names its locks', () => {
       expect(executor.takes(intent)).toBe(true);
       const subjects = executor.subjects(intent, context.document);
       expect(subjects).not.toEqual([]);
       for (const subject of subjects) expect(subject).toMatch(/^\S+ \S/);
     });
 
-    it('plans the same from the same, as plain data', async () => {
+    it('plans the same from the same input, as plain data', async () => {
       const first = await plan();
       expect(await plan()).toEqual(first);
       expect(JSON.parse(JSON.stringify(first))).toEqual(first);
     });
 
-    it('gives every step a name of its own, and undo and cleanup speak of steps that are there', async () => {
+    it('gives every step a unique name, and refers in undo and cleanup only to its steps', async () => {
       const { steps, undo, cleanup } = await plan();
       const names = [...steps, ...undo, ...cleanup].map(step => step.name);
       expect(new Set(names).size).toBe(names.length);
@@ -108,7 +108,7 @@ export function testExecutorContract(executor: Executor, questions: ContractCase
       }
     });
 
-    it('starts only programs with a limit of time, and a remedy for when they fail', async () => {
+    it('starts programs only with a time limit and a remedy', async () => {
       for (const step of allSteps(await plan())) {
         if (step.do !== 'start') continue;
         expect(step.timeout).toBeGreaterThan(0);
@@ -117,7 +117,7 @@ export function testExecutorContract(executor: Executor, questions: ContractCase
       }
     });
 
-    it('writes only under the folders of this host that are given to it', async () => {
+    it('writes only under the folders that the host gives it', async () => {
       for (const step of allSteps(await plan())) {
         if (step.do !== 'write') continue;
         for (const { path, root } of step.changes) {
@@ -127,13 +127,13 @@ export function testExecutorContract(executor: Executor, questions: ContractCase
       }
     });
 
-    it('claims every path that it names', () => {
+    it('claims absolute paths with absolute roots', () => {
       for (const { path, root } of executor.claims(intent, context.site))
         expect(path.startsWith('/') && root.startsWith('/')).toBe(true);
     });
 
-    it('plans blind too, with steps that are among those of a look, in their order', async () => {
-      const names = (made: Plan) => made.steps.map(step => step.name);
+    it('plans in a dry run, too: with some of the steps of a real run, in the same order', async () => {
+      const names = (planned: Plan) => planned.steps.map(step => step.name);
       const blind = names(await plan(blindHostReader));
       expect(names(await plan()).filter(name => blind.includes(name))).toEqual(blind);
     });

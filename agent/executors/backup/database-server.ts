@@ -107,13 +107,12 @@ const IN_CONTAINER: FailureReason[] = [
   {
     says: 'is not running',
     code: 'container-stopped',
-    remedy: 'The container stopped meanwhile: see its log with "docker logs".',
+    remedy: 'Read the container’s log with "docker logs": it stopped during the step.',
   },
   {
     exit: [126, 127],
     code: 'program-missing',
-    remedy:
-      'The container’s image lacks the program that the output names ("timeout" is one of those that are needed).',
+    remedy: 'Use an image that has the program which the output names. "timeout" is needed, too.',
   },
 ];
 
@@ -152,15 +151,14 @@ export function planScratchContainer(
             {
               says: 'No such image',
               code: 'image-gone',
-              remedy:
-                'The image that the backup was made with is not on this host any more: pull it, or make a new backup.',
+              remedy: 'Pull the image that the backup was made with: this host no longer has it. Or make a new backup.',
             },
           ],
         },
       ),
       docker('wait for it', ['exec', name, ...server.ready], {
         retry: [{ on: server.waiting, times: START_TRIES, pause: 1_000 }],
-        failure: { code: 'drill-failed', remedy: 'The throw-away server did not come up: read the output.' },
+        failure: { code: 'drill-failed', remedy: 'Read the step’s output: the scratch server did not start.' },
       }),
     ],
     cleanup: [

@@ -213,8 +213,8 @@ async function findDestination(
   if (destination) return { destination, path: trimSlashes(path) };
   throw new Failure(
     'destination-not-allowed',
-    `This host does not let backups be written to ${path}.`,
-    'Name a folder below one of backups.destinations in agent.yaml, or one of backups.remotes; a share is mounted first.',
+    `${path} is not a destination for backups on this host.`,
+    'Name a folder below one of backups.destinations in agent.yaml, or one of backups.remotes. Mount a share first.',
   );
 }
 
@@ -269,8 +269,10 @@ export function selectBackup(all: EarlierBackup[], at = 'latest', place = 'The f
   if (found) return found;
   throw new Failure(
     'backup-unknown',
-    `There is no such backup in ${place}${at === 'latest' ? '' : `: ${at}`}.`,
-    all.length === 0 ? 'Correct "from" and "of".' : `There are: ${all.map(({ name }) => name).join(', ')}.`,
+    `No backup in ${place} matches${at === 'latest' ? ' the intent' : ` "at": ${at}`}.`,
+    all.length === 0
+      ? 'Correct "from" and "of".'
+      : `Name one of these as "at": ${all.map(({ name }) => name).join(', ')}.`,
   );
 }
 
@@ -322,7 +324,7 @@ export async function findRunning(name: string, host: HostReader): Promise<Sourc
   if (!found || (found.State.Running && !found.State.Paused)) return found;
   throw new Failure(
     'container-stopped',
-    `The container ${name} ${found.State.Paused ? 'is paused' : 'does not run'}; what must be done happens inside it.`,
+    `The container ${name} ${found.State.Paused ? 'is paused' : 'is not running'}; the agent must run a program in it.`,
     `Start it: docker ${found.State.Paused ? 'unpause' : 'start'} ${name}`,
   );
 }

@@ -39,7 +39,7 @@ export async function planQuiesce(
     retry: [{ on: ['Cannot connect to the Docker daemon', 'error during connect'], times: 30, pause: 2_000 }],
     failure: {
       code: 'docker-failed',
-      remedy: `Look at the containers: docker ps --all. Those that ran: ${running.join(', ')}`,
+      remedy: `Check the containers with "docker ps --all". These were running: ${running.join(', ')}`,
     },
     ...more,
   });

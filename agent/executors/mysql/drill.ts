@@ -26,7 +26,7 @@ export function planMysqlLoad(
     ready: [admin, '--host=127.0.0.1', '--user=root', '--connect-timeout=5', 'ping'],
     waiting: ["Can't connect", 'failed', 'Lost connection'],
   });
-  const failure = { code: 'drill-failed', remedy: 'The dump can’t be loaded: read the step’s output.' };
+  const failure = { code: 'drill-failed', remedy: 'Read the step’s output: the server could not load the dump.' };
   const call = createServerCall({ at: server.name, password: undefined }, site, times, failure);
   const as = ['--host=127.0.0.1', '--user=root'];
   return {

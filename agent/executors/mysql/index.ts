@@ -48,7 +48,10 @@ async function planMysqlBackup(intent: MysqlBackupIntent, context: PlanContext, 
           path: dump,
           // Not enough without the exit code: a dump that lacks a view ends with this line, too.
           text: '-- Dump completed',
-          failure: { code: 'backup-broken', remedy: 'The dump is cut off: look at the destination’s room.' },
+          failure: {
+            code: 'backup-broken',
+            remedy: 'Check the free space of the destination: the dump is incomplete.',
+          },
         },
       ],
       cleanup: [],

@@ -26,8 +26,8 @@ export function planMysqlRestore(intent: MysqlRestore, context: PlanContext, hos
     async find() {
       const server = await findMysql({ source_container: intent.to_container, user: intent.user }, site, host);
       const overwrites = {
-        message: 'A dump is loaded over the database of its name. Nothing was changed.',
-        remedy: 'Say confirm_overwrite: true in the intent; what is there is dumped first and kept.',
+        message: 'The restore would replace the database. Nothing was changed.',
+        remedy: 'Set confirm_overwrite: true in the intent. The agent dumps and keeps the current data first.',
       };
       return { server, overwrites };
     },
@@ -50,7 +50,7 @@ export function planMysqlRestore(intent: MysqlRestore, context: PlanContext, hos
       return {
         target: `the database ${database} in ${server.name}`,
         subject: `${server.name}/${database}`,
-        kept: `what is there now is kept as ${before}`,
+        kept: `the current data is kept as ${before}`,
         prepare: [planDumpUnpack(`${path}/${backup.file}`, dump, times)],
         swap: [
           // If there is no database yet, the dump of an empty one is kept.

@@ -30,7 +30,7 @@ export async function findProgram(
   }
   throw new Failure(
     'program-missing',
-    `There is neither ${names.join(' nor ')} in ${server.name}.`,
+    `${server.name} has neither ${names.join(' nor ')}.`,
     'Name the container of the database server: its image has them.',
   );
 }
@@ -91,7 +91,7 @@ export function planMysqlDump(
         {
           exit: [5],
           code: 'destination-full',
-          remedy: 'Make room at the destination. The earlier backups are untouched.',
+          remedy: 'Free space at the destination. The earlier backups are untouched.',
         },
       ],
     },
@@ -109,7 +109,7 @@ export function planPack(
   const ending = compress === 'zstd' ? 'zst' : 'gz';
   const failure = {
     code: 'copy-failed',
-    remedy: `Look for room at the destination, and that ${compress} is installed. The earlier backups are untouched.`,
+    remedy: `Check the free space of the destination, and install ${compress}. The earlier backups are untouched.`,
   };
   const step = (name: string, argv: [string, ...string[]]): StartStep => ({
     do: 'start',
@@ -134,7 +134,10 @@ export function planDumpUnpack(kept: string, to: string, times: StepTimeouts): S
     : kept.endsWith('.gz')
       ? ['gzip', '--decompress', '--stdout', '--', kept]
       : ['cat', '--', kept];
-  const failure = { code: 'backup-broken', remedy: 'The backup can’t be unpacked. Nothing was changed.' };
+  const failure = {
+    code: 'backup-broken',
+    remedy: 'Restore another backup ("at"): this one could not be unpacked. Nothing was changed.',
+  };
   return { do: 'start', name: 'unpack', argv, stdoutTo: to, ...times, repeatable: true, failure };
 }
 

@@ -90,7 +90,7 @@ export function plexStep(
 /** Unpacks an archive into a new folder. */
 export function planUnpack(archive: string, into: string, times: StepTimeouts): StartStep {
   return plexStep('unpack', ['tar', '--extract', '--file', archive, `--one-top-level=${into}`], times, {
-    failure: { code: 'backup-broken', remedy: 'The archive can’t be unpacked: look at the disk that holds it.' },
+    failure: { code: 'backup-broken', remedy: 'Check the disk that holds the archive: it could not be unpacked.' },
   });
 }
 
@@ -114,7 +114,7 @@ export function planDatabaseChecks(
         mustNotSay: ['tables: 0\n'],
         failure: {
           code: 'backup-broken',
-          remedy: `${database} does not pass SQLite's own check: see Plex's page on repairing its database. The earlier backups are untouched.`,
+          remedy: `Repair ${database} as Plex's documentation says: SQLite's check fails. The earlier backups are untouched.`,
         },
       },
     ),
@@ -142,7 +142,7 @@ export function planInScratchContainer(
       {
         says: 'No such image',
         code: 'image-gone',
-        remedy: 'The image that the backup was made with is not on this host any more: pull it.',
+        remedy: 'Pull the image that the backup was made with: this host no longer has it.',
       },
     ],
   });

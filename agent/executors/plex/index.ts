@@ -50,7 +50,7 @@ async function planPlexBackup(intent: PlexBackupIntent, context: PlanContext, ho
   if (!found) {
     throw new Failure(
       'source-missing',
-      `The container ${name} has no Plex library${intent.source_path === undefined ? ' where the usual images have it' : ` in ${intent.source_path}`}.`,
+      `The container ${name} has no Plex library${intent.source_path === undefined ? ' in the folder of the usual images' : ` in ${intent.source_path}`}.`,
       'Name the folder of com.plexapp.plugins.library.db inside the container as source_path.',
     );
   }
@@ -80,7 +80,7 @@ async function planPlexBackup(intent: PlexBackupIntent, context: PlanContext, ho
           'pack',
           ['tar', '--create', `--${compress}`, '--numeric-owner', '--file', archive, '--directory', copies, ...parts],
           times,
-          { reasons: [{ says: 'No space left', code: 'destination-full', remedy: 'Make room at the destination.' }] },
+          { reasons: [{ says: 'No space left', code: 'destination-full', remedy: 'Free space at the destination.' }] },
         ),
         planUnpack(archive, scratch, times),
         ...planDatabaseChecks(found, scratch, site, times),

@@ -28,8 +28,8 @@ export function planPlexRestore(intent: PlexRestore, context: PlanContext, host:
     find: () => ({
       container: name,
       overwrites: {
-        message: 'Plex’s databases would be replaced. Nothing was changed.',
-        remedy: 'Say confirm_overwrite: true in the intent; what is there is kept beside.',
+        message: 'The restore would replace Plex’s databases. Nothing was changed.',
+        remedy: 'Set confirm_overwrite: true in the intent. The current databases are kept next to the new ones.',
       },
     }),
     async plan(_, { backup, path: archive }, times) {
@@ -38,7 +38,7 @@ export function planPlexRestore(intent: PlexRestore, context: PlanContext, host:
       const subfolder = plex?.folder ?? intent.to_path ?? '/config';
       const { path: folder } = await findSource({ source_container: name, source_path: subfolder }, host);
       const scratch = `${site.backups.records}/restore-${run}`;
-      const failure = { code: 'copy-failed', remedy: 'Read the step’s output. Plex’s databases are as they were.' };
+      const failure = { code: 'copy-failed', remedy: 'Read the step’s output. Plex’s databases are unchanged.' };
       const step = (name: string, argv: [string, ...string[]]): StartStep => plexStep(name, argv, times, { failure });
       const archived = archivedDatabases(backup);
       const databases = archived.databases.map(database => {
@@ -60,7 +60,7 @@ export function planPlexRestore(intent: PlexRestore, context: PlanContext, host:
       return {
         target: `Plex in ${name}`,
         subject: `${name}:${subfolder}`,
-        kept: `what is there now is kept beside, with .before-${timestampOf(at)}`,
+        kept: `the current databases are kept next to it, ending in .before-${timestampOf(at)}`,
         prepare: [
           planUnpack(archive, scratch, times),
           ...planDatabaseChecks(archived, scratch, site, times),

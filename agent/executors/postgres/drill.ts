@@ -17,7 +17,7 @@ export function planPostgresLoad(run: string, image: string, dump: string, site:
     ready: ['pg_isready', '--host', '127.0.0.1', '--username', 'postgres'],
     waiting: ['no response', 'rejecting connections', 'no attempt'],
   });
-  const failure = { code: 'drill-failed', remedy: 'The dump can’t be loaded: read the step’s output.' };
+  const failure = { code: 'drill-failed', remedy: 'Read the step’s output: the server could not load the dump.' };
   const call = (name: string, argv: [string, ...string[]], more: object = {}) =>
     planServerCall(name, argv, { at: server.name, password: undefined }, '', site, { ...times, failure, ...more });
   const as = ['--host', '127.0.0.1', '--username', 'postgres', '--no-password'];

@@ -57,7 +57,7 @@ async function planPostgresBackup(intent: PostgresBackupIntent, context: PlanCon
               code: 'database-missing',
               remedy: `Correct "database" or "user". ${failure.remedy}`,
             },
-            { says: 'No space left', code: 'destination-full', remedy: 'Make room at the destination.' },
+            { says: 'No space left', code: 'destination-full', remedy: 'Free space at the destination.' },
           ],
         }),
         call('dump roles', ['pg_dumpall', '--globals-only', '--no-role-passwords', ...as], {
@@ -75,7 +75,7 @@ async function planPostgresBackup(intent: PostgresBackupIntent, context: PlanCon
           stdinFrom: dump,
           failure: {
             code: 'backup-broken',
-            remedy: 'The dump can’t be decoded: look at the destination’s disk and room.',
+            remedy: 'Check the destination’s disk and its free space: the dump could not be decoded.',
           },
         }),
         call('list', ['pg_restore', '--list'], {
@@ -83,7 +83,7 @@ async function planPostgresBackup(intent: PostgresBackupIntent, context: PlanCon
           mustSay: ['TABLE DATA'],
           failure: {
             code: 'backup-broken',
-            remedy: `The dump holds no table: is ${database} the database that is meant?`,
+            remedy: `Check that ${database} is the right database: the dump holds no table.`,
           },
         }),
       ],

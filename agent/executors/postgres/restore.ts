@@ -31,9 +31,9 @@ export function planPostgresRestore(intent: PostgresRestore, context: PlanContex
       const exists = listed?.stdout.split('\n').includes(database) === true;
       const overwrites = exists
         ? {
-            message: `The database ${database} is there in ${server.name}. Nothing was changed.`,
+            message: `The database ${database} exists in ${server.name}. Nothing was changed.`,
             remedy:
-              'Say confirm_overwrite: true in the intent (what is there is kept under another name), or name another database.',
+              'Set confirm_overwrite: true in the intent (the current database is kept under another name), or name another database.',
           }
         : undefined;
       return { server, database, as, psql, overwrites };
@@ -42,7 +42,7 @@ export function planPostgresRestore(intent: PostgresRestore, context: PlanContex
       const suffix = run.slice(0, 8);
       const next = `${database.slice(0, MAX_NAME)}_restore_${suffix}`;
       const aside = `${database.slice(0, MAX_NAME)}_before_${suffix}`;
-      const failure = { code: 'restore-failed', remedy: `Read the step’s output. ${database} is as it was.` };
+      const failure = { code: 'restore-failed', remedy: `Read the step’s output. ${database} is unchanged.` };
       const call = (name: string, argv: [string, ...string[]], more: Partial<StartStep> = {}) =>
         planServerCall(name, argv, server, PASSWORD_VARIABLE, site, { ...times, failure, ...more });
       const sql = (name: string, commands: string[], more: Partial<StartStep> = {}) =>
@@ -64,7 +64,7 @@ export function planPostgresRestore(intent: PostgresRestore, context: PlanContex
       return {
         target: `the database ${database} in ${server.name}`,
         subject: `${server.name}/${database}`,
-        kept: overwrites ? `the database that is there now is kept as ${aside}` : '',
+        kept: overwrites ? `the current database is kept as ${aside}` : '',
         prepare: [
           call('make a database', ['createdb', ...as, '--template=template0', '--', next], SHORT_TIMEOUT),
           call('load', ['pg_restore', ...as, '--exit-on-error', '--dbname', next], {
@@ -73,7 +73,7 @@ export function planPostgresRestore(intent: PostgresRestore, context: PlanContex
               {
                 says: 'role "',
                 code: 'restore-failed',
-                remedy: `A role is missing on this server: make it first, see globals.sql beside the dump. ${database} is as it was.`,
+                remedy: `Create the missing role on this server first, from globals.sql next to the dump. ${database} is unchanged.`,
               },
             ],
           }),

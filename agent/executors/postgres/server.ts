@@ -9,7 +9,7 @@ export const OLD_CLIENT: FailureReason = {
   says: 'server version mismatch',
   code: 'database-version',
   remedy:
-    'pg_dump is older than the server: install the client of the server’s version, or name the server’s container.',
+    'Install the client of the server’s version, or name the server’s container: pg_dump is older than the server.',
 };
 
 /** Throws Failure: `container-missing`, `container-stopped`. */

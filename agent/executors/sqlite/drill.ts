@@ -17,7 +17,7 @@ export function planSqliteDrill(intent: DrillIntent, context: PlanContext, host:
           argv: ['cp', '--recursive', '--no-target-directory', '--', path, scratch],
           ...times,
           repeatable: true,
-          failure: { code: 'drill-failed', remedy: 'Look for room in the agent’s state_dir.' },
+          failure: { code: 'drill-failed', remedy: 'Check the free space of the agent’s state_dir.' },
         },
         planCopyCheck(`${scratch}/${backup.file ?? 'database'}`, times),
       ],

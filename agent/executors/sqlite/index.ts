@@ -35,7 +35,7 @@ async function planSqliteBackup(intent: SqliteBackupIntent, context: PlanContext
     throw new Failure(
       'source-missing',
       `There is no file ${source.label}.`,
-      'Correct the intent: it names the database’s file.',
+      'Correct the path of the database’s file in the intent.',
     );
   }
   const times = parseTimeouts(intent);

@@ -21,9 +21,9 @@ export function planSqliteRestore(intent: SqliteRestore, context: PlanContext, h
       const exists = (await host.list(target.path.slice(0, slash)))?.includes(target.path.slice(slash + 1)) === true;
       const overwrites = exists
         ? {
-            message: `${target.label} is there. Nothing was changed.`,
+            message: `${target.label} exists. Nothing was changed.`,
             remedy:
-              'Say confirm_overwrite: true in the intent (what is there is kept beside), or restore to another file.',
+              'Set confirm_overwrite: true in the intent (the current file is kept next to it), or restore to another file.',
           }
         : undefined;
       return { ...target, overwrites };
@@ -40,7 +40,7 @@ export function planSqliteRestore(intent: SqliteRestore, context: PlanContext, h
         argv: ['cp', '--no-dereference', '--', `${stored}/${backup.file ?? ''}`, next],
         ...times,
         repeatable: true,
-        failure: { code: 'copy-failed', remedy: `Read the step’s output. ${label} is as it was.` },
+        failure: { code: 'copy-failed', remedy: `Read the step’s output. ${label} is unchanged.` },
       };
       // The new file gets the owner and the mode of the old one.
       const ownership = overwrites
@@ -52,7 +52,7 @@ export function planSqliteRestore(intent: SqliteRestore, context: PlanContext, h
       return {
         target: label,
         subject: label,
-        kept: overwrites ? `what is there now is kept as ${aside}` : '',
+        kept: overwrites ? `the current data is kept as ${aside}` : '',
         prepare: [copy, planCopyCheck(next, times), ...ownership],
         swap: [swap],
         changesFrom: swap.name,
@@ -64,6 +64,6 @@ export function planSqliteRestore(intent: SqliteRestore, context: PlanContext, h
 }
 
 function planOwnership(name: string, argv: [string, ...string[]]): StartStep {
-  const failure = { code: 'copy-failed', remedy: 'Let the agent’s user set owners and modes there.' };
+  const failure = { code: 'copy-failed', remedy: 'Allow the agent’s user to set owners and modes there.' };
   return { do: 'start', name, argv, timeout: 60_000, repeatable: true, failure };
 }

@@ -23,13 +23,13 @@ export function sqlite3(
     failure: {
       code: 'copy-failed',
       remedy:
-        'Read the step’s output: "database is locked" wants more time, "file is not a database" another file. The earlier backups are untouched.',
+        'Read the step’s output. For "database is locked" try again; for "file is not a database" name another file. The earlier backups are untouched.',
     },
     reasons: [
       {
         says: 'database or disk is full',
         code: 'destination-full',
-        remedy: 'Make room at the destination. The earlier backups are untouched.',
+        remedy: 'Free space at the destination. The earlier backups are untouched.',
       },
     ],
     ...more,
@@ -51,7 +51,7 @@ export function planCopyCheck(copy: string, times: StepTimeouts, name = 'check')
     failure: {
       code: 'backup-broken',
       remedy:
-        'The copy does not pass SQLite’s own check, or holds no table: look at the database itself. The earlier backups are untouched.',
+        'Check the database itself: SQLite’s check of the copy fails, or it holds no table. The earlier backups are untouched.',
     },
   });
 }
@@ -66,7 +66,7 @@ function checkPath(path: string): void {
   if (!/['"\\\n]/.test(path)) return;
   throw new Failure(
     'source-missing',
-    `The path ${JSON.stringify(path)} holds a quote or a backslash, which can't be passed to sqlite3.`,
+    `The path ${JSON.stringify(path)} contains a quote or a backslash, which sqlite3 can't take.`,
     'Rename the folder or file.',
   );
 }
