@@ -64,7 +64,13 @@ export function createHost(answers: Partial<HostReader> = {}): HostReader {
 
 /** A step that only has a name. */
 export function createStep(name: string): StartStep {
-  return { do: 'start', name, argv: ['true'], timeout: 1, failure: { code: 'failed', remedy: 'None.' } };
+  return {
+    do: 'start',
+    name,
+    argv: ['true'],
+    timeout: 1,
+    failure: { code: 'copy-failed', remedy: 'Read the step’s output.' },
+  };
 }
 
 /** Returns the code of the failure that a plan throws, or `planned`. */

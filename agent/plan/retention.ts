@@ -76,7 +76,7 @@ export function applyRetention(
   return newestFirst.map(({ name, verified: isVerified }) => {
     const reason = reasons.get(name);
     if (reason !== undefined) return { name, keep: true, reason };
-    return { name, keep: false, reason: isVerified ? 'no rule keeps it' : 'not verified, and newer backups are' };
+    return { name, keep: false, reason: isVerified ? 'no rule keeps it' : 'not verified, and newer ones are' };
   });
 }
 
