@@ -16,6 +16,10 @@ const BACKUPS = {
   mariadb: MysqlBackup,
 } as const;
 
+/** The kinds of backup: a backup's `backup_type` or `database_type`. */
+export const BackupKind = z.object(BACKUPS).keyof();
+export type BackupKind = z.infer<typeof BackupKind>;
+
 /** An intent: one YAML document. Parsing an intent again returns the same intent. */
 export const Intent = z.union([
   Rollout,

@@ -171,7 +171,7 @@ export const Drill = z
     of: z
       .union([
         BackupName,
-        z.strictObject({ kind: z.enum(['docker_volumes', 'sqlite', 'plex', 'postgres', 'mysql']), name: BackupName }),
+        z.strictObject({ kind: z.object(RESTORES).omit({ vm_proxmox: true }).keyof(), name: BackupName }),
       ])
       .describe('The kind and name of the backup. A name alone means docker_volumes.'),
     from,

@@ -78,7 +78,7 @@ describe('a rollout that stands on a backup', () => {
     );
     expect([...outcome(back), await says()], back.log).toEqual(['succeeded', '', 'one']);
     expect(documents(back)[0].images[0].reference).toBe('chatops-test/web:1');
-    const aside = /what was there before is (\S+)/.exec(back.log)?.[1] ?? '';
+    const aside = /the previous content is kept as (\S+)/.exec(back.log)?.[1] ?? '';
     expect(readFileSync(join(aside, 'index.html'), 'utf8')).toBe('spoilt\n');
   });
 

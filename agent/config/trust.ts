@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { Duration } from '../../intents/duration.ts';
-import { ACTIONS } from '../../intents/intent.ts';
+import { ACTIONS, BackupKind } from '../../intents/intent.ts';
 import { KeyError, readPublicKey } from '../../protocol/keys.ts';
 import { QUESTION_TOPICS } from '../../protocol/question.ts';
 import { parseWindow } from './time-windows.ts';
@@ -14,7 +14,6 @@ export const NamePattern = z
   .describe('A name; "*" stands for any letters: "stack-*".');
 const Key = z.string().refine(isPublicKey, { error: 'Expected a public key: "ed25519:<base64>" or PEM' });
 
-const KINDS = ['docker_volumes', 'vm_proxmox', 'plex', 'sqlite', 'postgres', 'mysql', 'mariadb'] as const;
 /** What an intent is about, as allow and deny rules name it. */
 const scope = {
   actions: z.array(z.enum(ACTIONS)).min(1).describe('Which verbs.'),
@@ -24,7 +23,7 @@ const scope = {
     .describe('On which stacks. "*" also takes in what belongs to no stack, such as a backup of a folder.'),
   services: z.array(NamePattern).min(1).optional().describe('Only intents that name one of these services.'),
   guests: z.array(NamePattern).min(1).optional().describe('Only intents about one of these Proxmox guests: "10*".'),
-  kinds: z.array(z.enum(KINDS)).min(1).optional().describe('Only backups, restores and drills of these kinds.'),
+  kinds: z.array(BackupKind).min(1).optional().describe('Only backups, restores and drills of these kinds.'),
   destinations: z
     .array(z.string().min(1).max(1024))
     .min(1)

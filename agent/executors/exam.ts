@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import type { HostReader, Plan } from '../plan/plan.ts';
+import { Failure } from '../plan/failure.ts';
+import type { HostReader, Plan, StartStep } from '../plan/plan.ts';
 import { blindHostReader } from '../system/host-reader.ts';
-import type { Executor, Intent, PlanContext } from './executor.ts';
+import type { BackupSite, Executor, HostSite, Intent, PlanContext } from './executor.ts';
 
-/** One question of the exam: an intent with what it is planned from, and a look that answers. */
+/** One case of the exam: an intent, the context of its plan, and a host that answers. */
 export interface ContractCase {
   name: string;
   intent: Intent;
@@ -11,25 +12,97 @@ export interface ContractCase {
   look: HostReader;
 }
 
-/** The contract that every executor sits. */
-export function testExecutorContract(executor: Executor, questions: ContractCase[]): void {
-  describe.each(questions)(`the executor ${executor.kind} sits the exam: $name`, ({ intent, context, look }) => {
+/** Changes to the defaults of {@link createContext}. */
+export interface ContextChanges extends Partial<Omit<PlanContext, 'site' | 'document'>> {
+  /** The document's name. */
+  name?: string;
+  site?: Partial<Omit<HostSite, 'backups'>> & { backups?: Partial<BackupSite> };
+}
+
+/** Creates the context in which a test plans an intent: a host that allows no path until the test names it. */
+export function createContext(
+  intent: Intent,
+  { name = 'nightly', site = {}, ...changes }: ContextChanges = {},
+): PlanContext {
+  return {
+    document: { name, document: 1, documents: 1, intent },
+    run: 'run-00001',
+    at: '2026-11-21T06:00:00.123Z',
+    site: {
+      stacksRoot: '/opt/stacks',
+      memory: '/var/lib/chatops/stacks',
+      docker: 'docker',
+      verify: [],
+      compose: { binds: [], ports: [1, 65535], socket: '/s', grantsOf: () => [] },
+      proxmox: '',
+      ...site,
+      backups: {
+        sources: [],
+        destinations: [],
+        remotes: [],
+        databases: [],
+        records: '/var/lib/chatops/backups',
+        ...site.backups,
+      },
+    },
+    files: [],
+    compare: false,
+    ...changes,
+  };
+}
+
+/** A host on which every file, folder, program and container is missing, but for the given answers. */
+export function createHost(answers: Partial<HostReader> = {}): HostReader {
+  return {
+    list: async () => null,
+    read: async () => null,
+    ask: async () => null,
+    engine: async () => null,
+    ...answers,
+  };
+}
+
+/** A step that only has a name. */
+export function createStep(name: string): StartStep {
+  return {
+    do: 'start',
+    name,
+    argv: ['true'],
+    timeout: 1,
+    failure: { code: 'copy-failed', remedy: 'Read the step’s output.' },
+  };
+}
+
+/** Returns the code of the failure that a plan throws, or `planned`. */
+export async function failureCodeOf(plan: Promise<Plan>): Promise<string> {
+  try {
+    await plan;
+    return 'planned';
+  } catch (error) {
+    if (error instanceof Failure) return error.code;
+    throw error;
+  }
+}
+
+/** Tests the contract that every executor keeps. */
+export function testExecutorContract(executor: Executor, cases: ContractCase[]): void {
+  describe.each(cases)(`the executor ${executor.kind} keeps the contract: $name`, ({ intent, context, look }) => {
     const plan = (with_: HostReader = look) => executor.plan(intent, context, with_);
 
-    it('takes the intent, and names what it locks', () => {
+    it('supports the intent, and names its locks', () => {
       expect(executor.takes(intent)).toBe(true);
       const subjects = executor.subjects(intent, context.document);
       expect(subjects).not.toEqual([]);
       for (const subject of subjects) expect(subject).toMatch(/^\S+ \S/);
     });
 
-    it('plans the same from the same, as plain data', async () => {
+    it('plans the same from the same input, as plain data', async () => {
       const first = await plan();
       expect(await plan()).toEqual(first);
       expect(JSON.parse(JSON.stringify(first))).toEqual(first);
     });
 
-    it('gives every step a name of its own, and undo and cleanup speak of steps that are there', async () => {
+    it('gives every step a unique name, and refers in undo and cleanup only to its steps', async () => {
       const { steps, undo, cleanup } = await plan();
       const names = [...steps, ...undo, ...cleanup].map(step => step.name);
       expect(new Set(names).size).toBe(names.length);
@@ -41,7 +114,7 @@ export function testExecutorContract(executor: Executor, questions: ContractCase
       }
     });
 
-    it('starts only programs with a limit of time, and a remedy for when they fail', async () => {
+    it('starts programs only with a time limit and a remedy', async () => {
       for (const step of allSteps(await plan())) {
         if (step.do !== 'start') continue;
         expect(step.timeout).toBeGreaterThan(0);
@@ -50,7 +123,7 @@ export function testExecutorContract(executor: Executor, questions: ContractCase
       }
     });
 
-    it('writes only under the folders of this host that are given to it', async () => {
+    it('writes only under the folders that the host gives it', async () => {
       for (const step of allSteps(await plan())) {
         if (step.do !== 'write') continue;
         for (const { path, root } of step.changes) {
@@ -60,13 +133,13 @@ export function testExecutorContract(executor: Executor, questions: ContractCase
       }
     });
 
-    it('claims every path that it names', () => {
+    it('claims absolute paths with absolute roots', () => {
       for (const { path, root } of executor.claims(intent, context.site))
         expect(path.startsWith('/') && root.startsWith('/')).toBe(true);
     });
 
-    it('plans blind too, with steps that are among those of a look, in their order', async () => {
-      const names = (made: Plan) => made.steps.map(step => step.name);
+    it('plans in a dry run, too: with some of the steps of a real run, in the same order', async () => {
+      const names = (planned: Plan) => planned.steps.map(step => step.name);
       const blind = names(await plan(blindHostReader));
       expect(names(await plan()).filter(name => blind.includes(name))).toEqual(blind);
     });

@@ -1,5 +1,6 @@
 import type { Intent } from '../../intents/intent.ts';
 import type { IntentDocument } from '../../protocol/command.ts';
+import type { BackupDescription } from '../plan/backup-manifest.ts';
 import type { ComposeGrant, HostReader, Plan } from '../plan/plan.ts';
 
 export type { Keep } from '../../intents/backup.ts';
@@ -120,4 +121,11 @@ export interface Executor<I extends Intent = Intent> {
   asks(intent: I): string[];
   /** Throws `Failure`. */
   plan(intent: I, context: PlanContext, look: HostReader): Promise<Plan>;
+  /** Returns the commands with which an operator restores a backup without this product, for RESTORE.md. */
+  restoreByHand?(manifest: BackupDescription): string;
+}
+
+/** Forgets which intents an executor is for: the table of executors passes it only intents that it supports. */
+export function defineExecutor<I extends Intent>(executor: Executor<I>): Executor {
+  return executor as unknown as Executor;
 }

@@ -14,7 +14,7 @@ const GOOD = {
 };
 const read = (changes: object) => parseManifest(JSON.stringify({ ...GOOD, ...changes }));
 
-describe('a manifest that lies beside a backup', () => {
+describe('a manifest stored next to a backup', () => {
   it.each([
     {},
     {
@@ -35,7 +35,9 @@ describe('a manifest that lies beside a backup', () => {
       image: 'registry.example.org:5000/postgres:16-alpine@sha256:00',
     },
     { snapshot: '843879b9', parent: '20261120T060000.000Z', notes: 'a note\nof two lines', protected: true },
-  ])('is read as it is: %o', changes => {
+    { drill: { at: '2026-11-21T07:00:00.000Z', seconds: 1.5 }, broken: { at: '2026-11-22T06:00:00.000Z', why: 'x' } },
+    { field_of_a_newer_agent: { kept: true } },
+  ])('is read with all its fields: %o', changes => {
     expect(read(changes)).toMatchObject({ ...GOOD, ...changes });
   });
 
@@ -43,25 +45,25 @@ describe('a manifest that lies beside a backup', () => {
     ['an option in place of a snapshot', { snapshot: '--password-command=id' }],
     ['an option in place of an image', { kind: 'postgres', image: '--volume=/:/host' }],
     ['an option in place of a database', { database: '--command=id' }],
-    ['a file that leads elsewhere', { kind: 'sqlite', file: '../../../etc/shadow' }],
+    ['a file outside its folder', { kind: 'sqlite', file: '../../../etc/shadow' }],
     ['a file that is a path', { kind: 'sqlite', file: '/etc/shadow' }],
-    ['a program that climbs', { kind: 'plex', file: '/usr/lib/../../bin/sh' }],
-    ['a part that leads elsewhere', { kind: 'plex', parts: ['../../etc/passwd'] }],
+    ['a program path with ".."', { kind: 'plex', file: '/usr/lib/../../bin/sh' }],
+    ['a part outside the archive', { kind: 'plex', parts: ['../../etc/passwd'] }],
     ['a part that is an option', { kind: 'plex', parts: ['--checkpoint-action=exec=id'] }],
-    ['a parent that leads elsewhere', { parent: '../../state' }],
-    ['a source that climbs', { source: '/var/lib/docker/volumes/../../../etc' }],
+    ['a parent outside the folder', { parent: '../../state' }],
+    ['a source with ".."', { source: '/var/lib/docker/volumes/../../../etc' }],
     ['a source that is an option', { source: '-x' }],
     ['a name that is a path', { name: '../x' }],
-    ['another kind', { kind: 'shell' }],
-    ['a time that is none', { at: 'latest' }],
-    ['a digest that is none', { sha256: '$(id)' }],
-    ['a NUL', { notes: 'a\0b' }],
+    ['an unknown kind', { kind: 'shell' }],
+    ['a malformed time', { at: 'latest' }],
+    ['a malformed digest', { sha256: '$(id)' }],
+    ['a NUL character', { notes: 'a\0b' }],
     ['a negative size', { bytes: -1 }],
-  ])('is none with %s', (_, changes) => {
+  ])('is rejected if it has %s', (_, changes) => {
     expect(read(changes)).toBeUndefined();
   });
 
-  it.each(['', 'null', '[]', '{', '"x"', '{"__proto__":{"kind":"sqlite"}}'])('is none: %s', text => {
+  it.each(['', 'null', '[]', '{', '"x"', '{"__proto__":{"kind":"sqlite"}}'])('is rejected: %s', text => {
     expect(parseManifest(text)).toBeUndefined();
   });
 });

@@ -1,64 +1,37 @@
+import type { BackupDescription } from './backup-manifest.ts';
 import type { RetentionRules } from './retention.ts';
 import type { Milliseconds, StartStep, StepBase } from './start-step.ts';
 
-/**
- * The place of a backup is the one that is meant: mounted as said, marked, writable, with room. Throws nothing away and
- * makes `folder`.
- */
+/** Checks a backup's destination: mounted and marked as agent.yaml says, writable, with enough space. Makes `folder`. */
 export interface CheckTargetStep extends StepBase {
   do: 'check-target';
   /** As agent.yaml names it. */
   path: string;
   mount?: { source?: string | undefined; fstype?: string | undefined } | undefined;
   marker?: string | undefined;
-  /** Bytes that must be free: what the backup is expected to take, and what must be left. */
+  /** The bytes that must be free: the expected size of the backup, and the reserve of the destination. */
   needs: number;
-  /** Files are to keep their owners there. */
+  /** Files must keep their owners there. */
   owners?: true;
-  /** A folder of this backup below it. */
+  /** A folder of this backup below `path`. */
   folder: string;
 }
 
-/** What is to be backed up is there, under one of the roots, not empty, and has not lost more than half since the last time. */
+/** Checks a backup's source: it exists, is under one of the roots, is not empty, and has not lost more than half its data. */
 export interface CheckSourceStep extends StepBase {
   do: 'check-source';
   path: string;
   roots: string[];
-  /** What the last verified backup held; absent: nothing to compare with. */
+  /** The content of the last verified backup; absent: there is none to compare with. */
   last?: { bytes: number; files: number } | undefined;
   acceptShrink: boolean;
-  /** It is copied while it is in use: a database in it is refused. */
+  /** It is copied while programs write to it: a database in it is refused. */
   live?: true;
 }
 
-/** What a manifest says of a backup beside what is found when it is read back. */
-export interface BackupDescription {
-  kind: string;
-  name: string;
-  run: string;
-  at: string;
-  source: string;
-  notes?: string | undefined;
-  /** Ways in which it has been checked, beside being read back. */
-  checks?: string[];
-  /** What made it, and what it said of its version. */
-  versions?: Record<string, string>;
-  /** The id of the container's image, for a drill. */
-  image?: string;
-  /** The file in it that holds the database, and the database's name. */
-  file?: string;
-  database?: string;
-  /** The files in an archive. */
-  parts?: string[];
-  /** The backup with which it shares what did not change. */
-  parent?: string;
-  /** It lies in restic's repository beside the manifest, under this id. */
-  snapshot?: string;
-}
-
 /**
- * Reads a backup back (`partial`, a file or a folder in `folder`): each file's SHA-256, bytes, count. Then makes it durable, writes
- * its manifest `<name>.json`, and gives it its name.
+ * Reads back a backup (`partial`, a file or a folder in `folder`): bytes, count and the SHA-256 of each file. Then makes it
+ * durable, writes its manifest `<as>.json`, and renames it to `as`.
  */
 export interface SealStep extends StepBase {
   do: 'seal';
@@ -69,7 +42,7 @@ export interface SealStep extends StepBase {
 }
 
 /**
- * Writes the manifest of a snapshot that restic has made. `partial`, a folder in `folder`, holds what restic told of it:
+ * Writes the manifest of a snapshot of restic. `partial`, a folder in `folder`, holds restic's answers about it:
  * `snapshots.json` and `stats.json`.
  */
 export interface NoteSnapshotStep extends StepBase {
@@ -81,49 +54,49 @@ export interface NoteSnapshotStep extends StepBase {
 }
 
 /**
- * Adds up what rsync has listed (`<md5> <bytes> <itemized> <path>` a line) of a backup on another host. Writes its manifest
- * into `folder`, or where none is given compares with the one that is there.
+ * Adds up rsync's list of a backup on another host (`<md5> <bytes> <itemized> <path>` a line). Writes the manifest into
+ * `folder`; without `manifest`, compares with the one that is stored there.
  */
 export interface TallyStep extends StepBase {
   do: 'tally';
   list: string;
   folder: string;
   as: string;
-  /** Where it lies, for the receipt. */
+  /** The backup's path, for the receipt. */
   archive: string;
   manifest?: BackupDescription;
 }
 
-/** A backup is read again whole, and must be what its manifest says. */
+/** Reads a whole backup again and compares it with its manifest. */
 export interface CheckBackupStep extends StepBase {
   do: 'check-backup';
   folder: string;
   backup: string;
-  /** What is compared with the manifest in its place: a copy of it, elsewhere. */
+  /** The path of a copy that is compared instead. */
   at?: string;
 }
 
-/** A folder takes another's place: what is at `path` goes to `aside`, what is at `next` to `path`. Back again: `back`. */
+/** Exchanges a file or folder: `path` moves to `aside`, `next` to `path`. `back` undoes it. */
 export interface SwapStep extends StepBase {
   do: 'swap';
   path: string;
   next: string;
   aside: string;
-  /** Under one of these it must be, once links are resolved. */
+  /** `path` must be under one of these after links are resolved. */
   roots: string[];
-  /** Endings of files that belong to a file: they go and come with it, and none stays beside the new one. */
+  /** Endings of side files: they move with their file, so that none stays next to the new one. */
   sides?: string[];
   back?: true;
 }
 
-/** Removes a folder or file and all that is in it, under `root`. */
+/** Removes a file, or a folder with its content, under `root`. */
 export interface ClearStep extends StepBase {
   do: 'clear';
   path: string;
   root: string;
 }
 
-/** A backup has been restored for a trial: its manifest says so from now on, and how long it took. `since`: ISO 8601. */
+/** Records a drill in the backup's manifest, with its duration. `since`: when it started, ISO 8601. */
 export interface NoteDrillStep extends StepBase {
   do: 'note-drill';
   folder: string;
@@ -131,7 +104,7 @@ export interface NoteDrillStep extends StepBase {
   since: string;
 }
 
-/** A file's last 4 KiB hold that text: what wrote it came to its end. */
+/** Checks that the last 4 KiB of a file contain the text which its program writes at the end. */
 export interface ExpectEndingStep extends StepBase {
   do: 'expect-ending';
   path: string;
@@ -139,7 +112,7 @@ export interface ExpectEndingStep extends StepBase {
   failure: StartStep['failure'];
 }
 
-/** Runs a program that lists backups as JSON: one of them must be new (`ctime`, seconds, from `since` on) and not empty. */
+/** Runs a program that lists backups as JSON: one must be new (`ctime` in seconds, not before `since`) and not empty. */
 export interface ExpectListedStep extends StepBase {
   do: 'expect-listed';
   argv: [string, ...string[]];
@@ -147,20 +120,20 @@ export interface ExpectListedStep extends StepBase {
   since: string;
   backup: { kind: string; name: string };
   timeout: Milliseconds;
-  /** What tells the file of a listed backup (its id is added); the file is then read back by what can read its kind. */
+  /** The program that prints the path of a listed backup (its id is appended). The step then reads that file back. */
   read?: { path: [string, ...string[]]; timeout: Milliseconds; stallTimeout: Milliseconds };
 }
 
-/** Takes backups away that the rules don't keep; see keep.ts. What was interrupted long ago goes too. */
+/** Removes the backups that no rule keeps (retention.ts), and partial backups of interrupted runs that are old. */
 export interface PruneStep extends StepBase {
   do: 'prune';
   folder: string;
   rules: RetentionRules;
   minKeep: number;
   /**
-   * Where they lie elsewhere (in restic's repository, on another host): what takes those away that are not kept. `each` is
-   * added to its argv for each, with `{name}` and `{snapshot}` filled in, then `last`. `empty`: a folder that is made first.
-   * `also`: names of what was left unfinished there.
+   * Removes them elsewhere: in a restic repository, on another host. `each` is appended to the argv of `step` for each backup,
+   * with `{name}` and `{snapshot}` filled in, then `last`. `empty`: a folder that is made first. `also`: the names of
+   * unfinished backups there.
    */
   forget?: { step: StartStep; each: string[]; last: string[]; empty?: string; also?: string[] };
 }

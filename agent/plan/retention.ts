@@ -1,4 +1,4 @@
-/** A backup as the rules for keeping see it. */
+/** The facts of a backup that the rules use. */
 export interface RetentionCandidate {
   name: string;
   /** When it was taken, ISO 8601. */
@@ -7,7 +7,7 @@ export interface RetentionCandidate {
   protected?: boolean;
 }
 
-/** How many are kept by each rule. A bucket keeps its newest; one that an earlier rule keeps is not counted again. */
+/** The number of backups that each rule keeps: the newest of a bucket. A backup that an earlier rule keeps is not counted again. */
 export interface RetentionRules {
   last?: number | undefined;
   daily?: number | undefined;
@@ -24,7 +24,7 @@ export interface RetentionDecision {
 
 const HOUR = 3_600_000;
 
-/** In the order of Proxmox: each rule looks at what is left by the ones before it. Buckets are of UTC. */
+/** In the order of Proxmox: each rule applies to the backups that the rules before it do not keep. Buckets are in UTC. */
 const BUCKETS: [keyof RetentionRules, (at: Date) => string][] = [
   ['last', at => at.toISOString()],
   ['daily', at => at.toISOString().slice(0, 10)],
@@ -34,8 +34,8 @@ const BUCKETS: [keyof RetentionRules, (at: Date) => string][] = [
 ];
 
 /**
- * Which backups stay, and why, the newest first. What guards: protected ones and the newest `minKeep` verified ones stay;
- * without any rule, without a verified backup, or where one bears a time that lies ahead, all stay.
+ * Decides which backups are kept, and why, the newest first. Safeguards: protected backups and the newest `minKeep` verified
+ * ones are kept. All are kept if there is no rule, if none is verified, or if the time of one is in the future.
  */
 export function applyRetention(
   backups: RetentionCandidate[],
@@ -45,10 +45,10 @@ export function applyRetention(
 ): RetentionDecision[] {
   const newestFirst = backups.toSorted((a, b) => (a.at < b.at ? 1 : a.at > b.at ? -1 : 0));
   const all = (reason: string) => newestFirst.map(({ name }) => ({ name, keep: true, reason }));
-  if (!Object.values(rules).some(count => count !== undefined && count > 0)) return all('there is no rule for keeping');
+  if (!Object.values(rules).some(count => count !== undefined && count > 0)) return all('there is no retention rule');
   if (!newestFirst.some(({ verified }) => verified)) return all('no backup has been verified');
   if (newestFirst.some(({ at }) => Date.parse(at) > now.getTime() + HOUR))
-    return all('a backup lies in the future: some clock is wrong');
+    return all('a backup has a time in the future: a clock is wrong');
   const reasons = new Map<string, string>();
   const verified = newestFirst.filter(one => one.verified);
   for (const one of newestFirst) {
@@ -58,16 +58,16 @@ export function applyRetention(
   if (newest) reasons.set(newest.name, 'the newest');
   for (const one of verified.slice(0, Math.max(1, minKeep)))
     if (!reasons.has(one.name)) reasons.set(one.name, 'among the newest verified');
-  // Rules are for verified ones: what can't be restored for sure holds no bucket.
+  // An unverified backup takes no bucket: it may not be restorable.
   const byRule = new Set<string>();
   for (const [rule, bucketOf] of BUCKETS) {
-    const taken = new Set(verified.filter(one => byRule.has(one.name)).map(one => bucketOf(new Date(one.at))));
+    const filled = new Set(verified.filter(one => byRule.has(one.name)).map(one => bucketOf(new Date(one.at))));
     let left = rules[rule] ?? 0;
     for (const one of verified) {
       const bucket = bucketOf(new Date(one.at));
       if (left === 0) break;
-      if (byRule.has(one.name) || taken.has(bucket)) continue;
-      taken.add(bucket);
+      if (byRule.has(one.name) || filled.has(bucket)) continue;
+      filled.add(bucket);
       byRule.add(one.name);
       if (!reasons.has(one.name)) reasons.set(one.name, `${rule} ${bucket}`);
       left--;
@@ -80,7 +80,7 @@ export function applyRetention(
   });
 }
 
-/** ISO week: `2026-W47`. */
+/** Returns the ISO week: `2026-W47`. */
 function weekOf(at: Date): string {
   const thursday = new Date(Date.UTC(at.getUTCFullYear(), at.getUTCMonth(), at.getUTCDate()));
   thursday.setUTCDate(thursday.getUTCDate() + 4 - (thursday.getUTCDay() || 7));

@@ -1,43 +1,73 @@
 import { readFileSync } from 'node:fs';
 import { lstat, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parseManifest } from '../plan/backup-manifest.ts';
-import type { BackupDescription } from '../plan/plan.ts';
-import type { OutputChunk, StepResult } from '../plan/progress.ts';
+import {
+  type BackupContent,
+  type BackupDescription,
+  type BackupManifest,
+  parseManifest,
+} from '../plan/backup-manifest.ts';
+import type { BackupFacts, OutputChunk, StepResult } from '../plan/progress.ts';
+import { writeDurably } from '../system/durable-files.ts';
+import { renderRestoreReadme } from './restore-readme.ts';
 
-/** What all steps of backups share: manifests, walking, and how they fail. */
 export type StepExecution = AsyncGenerator<OutputChunk, StepResult>;
-
-/** Beside each backup, `<name>.json`. */
-export interface BackupManifest extends BackupDescription {
-  schema_version: 1;
-  bytes: number;
-  files: number;
-  /** Of a file: its own; of a folder: of the list of its files' digests. */
-  sha256: string;
-  /** ISO 8601: when it had been read back. */
-  verified_at: string;
-  protected?: boolean;
-  /** When it was last restored for a trial, and how long that took. */
-  drill?: { at: string; seconds: number };
-  /** It was found not to be what it was. It is kept, counts for nothing, and nothing is built on it. */
-  broken?: { at: string; why: string };
-}
 
 export function failStep(code: string, message: string, remedy: string): StepResult {
   return { outcome: 'failed', code, message, remedy };
 }
 
-/** Undefined for what is none: such a backup is never taken away. */
+export const cancelledResult = (name: string) =>
+  ({ outcome: 'cancelled', code: 'cancelled', message: `"${name}" was cancelled.` }) as const;
+
+export function brokenBackupResult(path: string, why: string) {
+  return failStep(
+    'backup-broken',
+    `The backup ${path} does not match its manifest: ${why}. Nothing was changed.`,
+    'Restore another backup ("at"), and check the disk that holds this one.',
+  );
+}
+
+/** Returns undefined if the manifest is missing or invalid: retention never removes such a backup. */
 export function readManifest(file: string): BackupManifest | undefined {
   try {
-    return parseManifest(readFileSync(file, 'utf8')) as BackupManifest | undefined;
+    return parseManifest(readFileSync(file, 'utf8'));
   } catch {
     return undefined;
   }
 }
 
-/** Files, links and whatever else is no folder, below a folder. */
+/** Makes `<folder>/<name>` a backup: without a manifest it does not count as one. */
+export async function writeManifest(
+  folder: string,
+  name: string,
+  description: BackupDescription & BackupContent,
+): Promise<void> {
+  const manifest: BackupManifest = { schema_version: 1, ...description, verified_at: currentTime() };
+  await replaceManifest(join(folder, `${name}.json`), manifest);
+  await writeDurably(join(folder, 'RESTORE.md'), renderRestoreReadme(manifest));
+  await syncFolder(folder);
+}
+
+export async function replaceManifest(file: string, manifest: BackupManifest): Promise<void> {
+  await writeDurably(file, `${JSON.stringify(manifest, null, 1)}\n`);
+}
+
+export async function markBroken(path: string, why: string): Promise<void> {
+  const manifest = readManifest(`${path}.json`);
+  if (manifest) await replaceManifest(`${path}.json`, { ...manifest, broken: { at: currentTime(), why } });
+}
+
+/** Returns the facts of a backup that was read back, for the receipt. */
+export function backupFacts(
+  { kind, name }: BackupDescription,
+  archive: string,
+  { bytes, files, sha256 }: BackupContent,
+): BackupFacts {
+  return { kind, name, archive, bytes, files, sha256, verified: true };
+}
+
+/** Yields the files, links and other entries below a folder, without the folders. */
 export async function* walkFiles(
   folder: string,
   below = '',
@@ -47,7 +77,7 @@ export async function* walkFiles(
     const path = below === '' ? entry.name : `${below}/${entry.name}`;
     if (entry.isDirectory()) yield* walkFiles(folder, path);
     else {
-      // Gone between the list and the look: a source that lives.
+      // A source that is in use may remove the file after it was listed.
       const found = await lstat(join(folder, path)).catch(() => undefined);
       if (found) yield { path, size: found.isFile() ? found.size : 0, regular: found.isFile() };
     }
@@ -67,6 +97,6 @@ export function formatMib(bytes: number): string {
   return `${(bytes / 2 ** 20).toFixed(bytes < 2 ** 20 ? 2 : 0)} MiB`;
 }
 
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+export function currentTime(): string {
+  return new Date().toISOString();
 }

@@ -11,8 +11,8 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(dir, { recursive: true }));
 
-/** Looks at a destination in a process whose root may not change owners, as on a share that squashes root. */
-function squashed(changes: Partial<CheckTargetStep>): { outcome: string; code?: string } {
+/** Checks a destination in a process whose root can't change owners, as on a share with root_squash. */
+function checkWithoutChown(changes: Partial<CheckTargetStep>): { outcome: string; code?: string } {
   const step: CheckTargetStep = {
     do: 'check-target',
     name: 't',
@@ -32,10 +32,10 @@ function squashed(changes: Partial<CheckTargetStep>): { outcome: string; code?: 
   return JSON.parse(execFileSync('setpriv', [...without, ...node], { encoding: 'utf8' }));
 }
 
-describe('a destination on which root may not set owners', () => {
-  it('is refused where files are to keep theirs, and is good enough where not', () => {
-    expect(squashed({ owners: true })).toMatchObject({ outcome: 'failed', code: 'destination-ownership' });
-    expect(squashed({})).toMatchObject({ outcome: 'succeeded' });
+describe('a destination on which root can’t set owners', () => {
+  it('is refused only if files must keep their owners', () => {
+    expect(checkWithoutChown({ owners: true })).toMatchObject({ outcome: 'failed', code: 'destination-ownership' });
+    expect(checkWithoutChown({})).toMatchObject({ outcome: 'succeeded' });
     expect(readdirSync(join(dir, 'x'))).toEqual([]);
   });
 });

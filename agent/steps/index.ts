@@ -1,5 +1,6 @@
 import { readFile, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { messageOf } from '../../protocol/refusal.ts';
 import {
   type CircuitBreakers,
   circuitOpenRefusal,
@@ -28,19 +29,14 @@ import { changeFiles, restoreFiles } from '../system/file-changes.ts';
 import { Redactor } from '../system/redactor.ts';
 import { countOrders, Supervisor } from '../system/supervisor.ts';
 import { runSourceCheck, runTargetCheck } from './backup-preflight.ts';
+import { recordDrill, recordSnapshot, tallyListing } from './backup-records.ts';
+import { expectEnding, verifyBackup } from './check-backup.ts';
 import { checkRenderedConfig } from './compose-policy.ts';
 import { awaitHealthy, listContainers, settle } from './health.ts';
 import { runProbe } from './probe.ts';
 import { findNewBackup, readArchive } from './proxmox-listing.ts';
 import { prune } from './prune.ts';
-import {
-  expectEnding,
-  publishBackup,
-  recordDrill,
-  recordSnapshot,
-  tallyListing,
-  verifyBackup,
-} from './publish-backup.ts';
+import { publishBackup } from './publish-backup.ts';
 import { recordRelease } from './record-release.ts';
 import { shippedPath } from './run-folder.ts';
 import { runStartStep } from './start.ts';
@@ -297,7 +293,7 @@ async function readSecret(of: SecretSource, engine: DockerEngine): Promise<strin
     } catch (error) {
       throw new Failure(
         'secret-unreadable',
-        `A password can't be read: ${error instanceof Error ? error.message : String(error)}`,
+        `A password can't be read: ${messageOf(error)}`,
         'Correct password_file in agent.yaml, or let the agent’s user read it.',
       );
     }

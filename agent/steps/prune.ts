@@ -4,10 +4,10 @@ import type { PruneStep, StartStep } from '../plan/plan.ts';
 import { applyRetention, type RetentionCandidate } from '../plan/retention.ts';
 import { readManifest, type StepExecution } from './backup-files.ts';
 
-/** What an interrupted backup left is taken away after so long. */
+/** The age at which the partial backup of an interrupted run is removed. */
 const ABANDONED_MS = 48 * 3_600_000;
 
-/** `run` carries out the step that takes away what lies elsewhere. */
+/** `run`: runs the step that removes backups which are stored elsewhere. */
 export async function* prune(step: PruneStep, run: (step: StartStep) => StepExecution): StepExecution {
   const { folder, rules, minKeep, forget } = step;
   const names = await readdir(folder).catch(() => []);
@@ -15,12 +15,12 @@ export async function* prune(step: PruneStep, run: (step: StartStep) => StepExec
     const age = Date.now() - (await stat(join(folder, name))).mtimeMs;
     if (age < ABANDONED_MS) continue;
     await rm(join(folder, name), { recursive: true, force: true });
-    yield { text: `removed ${name}: left unfinished\n` };
+    yield { text: `removed ${name}: unfinished\n` };
   }
   for (const { name, keep, reason } of applyRetention(listBackups(folder, names), rules, minKeep, new Date())) {
     yield { text: `${keep ? 'keep' : 'prune'} ${name}: ${reason}\n` };
     if (keep) continue;
-    // The manifest goes first: what has none is no backup, also if this is interrupted.
+    // The manifest goes first: if this is interrupted, the rest does not count as a backup.
     if (forget) await rename(join(folder, `${name}.json`), join(folder, `${name}${FORGOTTEN}`));
     else await rm(join(folder, `${name}.json`), { force: true });
     await rm(join(folder, name), { recursive: true, force: true });
@@ -29,7 +29,7 @@ export async function* prune(step: PruneStep, run: (step: StartStep) => StepExec
   return forget ? yield* forgetRemote(folder, forget, run) : { outcome: 'succeeded' };
 }
 
-/** A manifest that is none any more; what it speaks of lies elsewhere still. */
+/** The ending of a manifest whose backup is still stored elsewhere. */
 const FORGOTTEN = '.forgotten';
 
 async function* forgetRemote(
@@ -37,21 +37,21 @@ async function* forgetRemote(
   forget: NonNullable<PruneStep['forget']>,
   run: (step: StartStep) => StepExecution,
 ): StepExecution {
-  const gone = (await readdir(folder)).filter(name => name.endsWith(FORGOTTEN));
+  const forgotten = (await readdir(folder)).filter(name => name.endsWith(FORGOTTEN));
   const { step, each, last, empty, also = [] } = forget;
-  if (gone.length + also.length === 0) return { outcome: 'succeeded' };
+  if (forgotten.length + also.length === 0) return { outcome: 'succeeded' };
   if (empty !== undefined) await mkdir(empty, { recursive: true, mode: 0o700 });
-  const words = [...gone, ...also].flatMap(file => {
+  const args = [...forgotten, ...also].flatMap(file => {
     const snapshot = readManifest(join(folder, file))?.snapshot ?? '';
     const name = file.endsWith(FORGOTTEN) ? file.slice(0, -FORGOTTEN.length) : file;
-    return each.map(word => word.replaceAll('{name}', name).replaceAll('{snapshot}', snapshot));
+    return each.map(arg => arg.replaceAll('{name}', name).replaceAll('{snapshot}', snapshot));
   });
-  const ending = yield* run({ ...step, argv: [...step.argv, ...words, ...last] });
-  if (ending.outcome === 'succeeded') for (const file of gone) await rm(join(folder, file), { force: true });
-  return ending;
+  const result = yield* run({ ...step, argv: [...step.argv, ...args, ...last] });
+  if (result.outcome === 'succeeded') for (const file of forgotten) await rm(join(folder, file), { force: true });
+  return result;
 }
 
-/** The backups that have a manifest, in a listing of their folder. */
+/** Returns the backups that have a manifest, from the names in their folder. */
 function listBackups(folder: string, names: string[]): RetentionCandidate[] {
   return names.flatMap(file => {
     if (!file.endsWith('.json') || file.startsWith('.')) return [];

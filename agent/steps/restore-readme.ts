@@ -1,67 +1,37 @@
-import type { BackupDescription } from '../plan/plan.ts';
+import { executors } from '../executors/index.ts';
+import type { BackupDescription } from '../plan/backup-manifest.ts';
 
-/** What lies beside the backups for the day on which this product is gone: how to get the data back by hand. */
-export function renderRestoreReadme(taken: BackupDescription): string {
-  const { kind, name, source } = taken;
-  const how = taken.snapshot === undefined ? RESTORE_COMMANDS[kind] : RESTIC;
-  return `# How to get "${name}" back by hand
+/** Renders the page RESTORE.md next to the backups: how an operator restores the data without this product. */
+export function renderRestoreReadme(manifest: BackupDescription): string {
+  const { kind, name, source, parts, snapshot } = manifest;
+  const executor = executors.find(one => one.kind === kind);
+  const commands = snapshot === undefined ? (executor?.restoreByHand?.(manifest) ?? FOLDER) : RESTIC;
+  return `# How to restore "${name}" by hand
 
-Each backup here is one of \`${source}\` (${kind}) as it was at the time in its name (UTC); the file of the same name with .json tells what it
-holds. ${(how ?? RESTORE_COMMANDS.docker_volumes ?? (() => ''))(taken)}
-Stop what uses the data first, and start it again afterwards.${taken.snapshot === undefined ? CHECKS[kind === 'plex' ? 'file' : 'folder'] : ''}
+Each backup here is a copy of \`${source}\` (${kind}), made at the time in its name (UTC). The file of the same name with .json describes it.
+${commands}
+Stop the programs that use the data first, and start them again afterwards.${snapshot === undefined ? CHECKS[parts === undefined ? 'folder' : 'file'] : ''}
 `;
 }
 
-const RESTORE_COMMANDS: Record<string, (taken: BackupDescription) => string> = {
-  docker_volumes: () => `No program but rsync is needed:
+const FOLDER = `No program but rsync is needed:
 
-    rsync --archive --hard-links --numeric-ids -- <folder>/ <where to>/
-`,
-  sqlite: ({
-    file,
-  }) => `Put the file in its place, and remove the old -wal and -shm beside it: they would be played onto it.
+    rsync --archive --hard-links --numeric-ids -- <folder>/ <target>/
+`;
 
-    cp -- <folder>/${file} <where to>
-    rm -f -- <where to>-wal <where to>-shm
-`,
-  postgres: ({ file, database }) => `Load the dump into a new database, look at it, and give it the name:
-
-    createdb --template=template0 ${database}_restored
-    pg_restore --exit-on-error --dbname=${database}_restored <folder>/${file}
-
-Roles that are missing are in <folder>/globals.sql (without their passwords): psql --dbname=postgres --file=<folder>/globals.sql
-`,
-  mysql: ({
-    file = '',
-    database,
-  }) => `The dump makes the database ${database} and fills it; what is there under that name is replaced table by table:
-
-    ${file.endsWith('.zst') ? 'zstd' : file.endsWith('.gz') ? 'gzip' : 'cat'}${/\.(zst|gz)$/.test(file) ? ' -dc' : ''} <folder>/${file} > dump.sql
-    mariadb --user=root -p < dump.sql
-
-A client older than the server may not know the dump's first line ("enable the sandbox mode"): remove that line.
-`,
-  plex: () => `Unpack it beside Plex's databases, put the files in their places, and remove the old -wal and -shm beside them:
-
-    tar --extract --file <archive> --directory <empty folder>
-
-The databases belong to Plex's user. Preferences.xml is the server's identity: put it back on the same server only.
-`,
-};
-
-const RESTIC = () => `They lie in restic's repository; the password is not here.
+const RESTIC = `They are stored in a restic repository. Its password is not here.
 
     restic --repo ./repository snapshots
-    restic --repo ./repository restore <the "snapshot" of the .json> --target <where to> --verify
+    restic --repo ./repository restore <the "snapshot" of the .json> --target <target> --verify
 `;
 
 const CHECKS = {
-  folder: ` To check a copy, make its digest; it must be the "sha256" of its .json:
+  folder: ` To check a copy, compute its digest; it must be the "sha256" of its .json:
 
     cd <folder> && find . -type f -printf '%P\\n' | LC_ALL=C sort | xargs -d '\\n' sha256sum -- | sha256sum
 
-Or each file of it by the list beside it:
+Or check each file of it by the list next to it:
 
     cd <folder> && sha256sum --check --quiet ../<folder>.sha256`,
-  file: ` To check an archive: sha256sum must tell the "sha256" of its .json.`,
+  file: ` To check an archive, run sha256sum: it must print the "sha256" of its .json.`,
 };

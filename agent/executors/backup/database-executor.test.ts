@@ -1,23 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import { Failure } from '../../plan/failure.ts';
 import type { HostReader, Plan, StartStep } from '../../plan/plan.ts';
-import { testExecutorContract } from '../exam.ts';
-import type { Executor, HostSite, Intent, PlanContext } from '../executor.ts';
+import { type ContextChanges, createContext, failureCodeOf, testExecutorContract } from '../exam.ts';
+import type { Executor, Intent } from '../executor.ts';
 import { executors } from '../index.ts';
 
-const site: HostSite = {
-  stacksRoot: '/opt/stacks',
-  memory: '/var/lib/chatops/stacks',
-  docker: 'docker',
-  verify: [],
-  compose: { binds: [], ports: [1, 65535], socket: '/s', grantsOf: () => [] },
-  proxmox: '',
+const site: ContextChanges['site'] = {
   backups: {
     sources: ['/srv', '/opt/stacks'],
     destinations: [{ path: '/mnt/backup', minFree: 1000 }],
     remotes: [{ target: 'rsync://nas/backup' }, { target: 'b@nas:/srv', ssh: { key_file: '/k', port: 2222 } }],
     databases: [{ server: 'db', user: 'keeper', password_file: '/etc/db' }],
-    records: '/var/lib/chatops/backups',
     resticPassword: '/etc/restic',
   },
 };
@@ -48,35 +40,18 @@ const container = {
 };
 
 /** A host with one earlier backup of that kind, and one container. */
-const look = (kind: string, more?: object): HostReader => ({
+const hostWith = (kind: string, more?: object): HostReader => ({
   list: async folder => (folder === FOLDER ? ['one', 'one.json'] : folder === '/srv' ? ['a.db'] : null),
   read: async file => (file.endsWith('.json') ? manifest(kind, more) : null),
   ask: async argv => ({ code: 0, stdout: argv.includes('ls') ? 'com.plexapp.plugins.library.db\n' : '', stderr: '' }),
   engine: async path => (path.startsWith('/containers/json') ? [] : container),
 });
-const context = (intent: Intent): PlanContext => ({
-  document: { name: 'nightly', document: 1, documents: 1, intent },
-  run: 'run-00001',
-  at: '2026-11-21T06:00:00.123Z',
-  site,
-  files: [],
-  compare: false,
-});
+const context = (intent: Intent) => createContext(intent, { site });
 const executorOf = (intent: Intent) => executors.find(one => one.takes(intent)) as Executor;
-const plan = (intent: Intent, with_: HostReader): Promise<Plan> =>
-  executorOf(intent).plan(intent, context(intent), with_);
+const plan = (intent: Intent, host: HostReader): Promise<Plan> =>
+  executorOf(intent).plan(intent, context(intent), host);
 const starts = ({ steps, undo, cleanup }: Plan) =>
   [...steps, ...undo, ...cleanup].filter((step): step is StartStep => step.do === 'start');
-async function codeOf(intent: Intent, with_: HostReader): Promise<string> {
-  try {
-    await plan(intent, with_);
-    return 'planned';
-  } catch (error) {
-    if (error instanceof Failure) return error.code;
-    throw error;
-  }
-}
-
 const from = '/mnt/backup/x';
 const backup = (of: object) => ({ action: 'backup', destination: from, ...of }) as Intent;
 const restore = (kind: string, to: object) =>
@@ -87,10 +62,14 @@ const INTENTS: [string, string, Intent][] = [
   ['postgres', 'a backup', backup({ database_type: 'postgres', source_container: 'pg', database: 'shop' })],
   [
     'postgres',
-    'one with a drill',
+    'a backup with a drill',
     backup({ database_type: 'postgres', source_container: 'pg', database: 'shop', verify_level: 'drill' }),
   ],
-  ['postgres', 'one of the host', backup({ database_type: 'postgres', source: '/srv', database: 'shop' })],
+  [
+    'postgres',
+    'a backup of a server on the host',
+    backup({ database_type: 'postgres', source: '/srv', database: 'shop' }),
+  ],
   ['postgres', 'a restore', restore('postgres', { to_container: 'pg' })],
   ['postgres', 'a drill', drill('postgres')],
   [
@@ -101,20 +80,24 @@ const INTENTS: [string, string, Intent][] = [
   ['mysql', 'a restore', restore('mysql', { to_container: 'db' })],
   ['mysql', 'a drill', drill('mysql')],
   ['plex', 'a backup', backup({ database_type: 'plex', source_container: 'plex' })],
-  ['plex', 'one while it is stopped', backup({ database_type: 'plex', source_container: 'plex', method: 'stop' })],
+  ['plex', 'a backup while it is stopped', backup({ database_type: 'plex', source_container: 'plex', method: 'stop' })],
   ['plex', 'a restore', restore('plex', { to_container: 'plex' })],
   ['plex', 'a drill', drill('plex')],
   ['sqlite', 'a restore', restore('sqlite', { to: '/srv/a.db' })],
   ['sqlite', 'a drill', drill('sqlite')],
-  ['docker_volumes', 'one by restic', backup({ backup_type: 'docker_volumes', method: 'restic', source: '/srv/www' })],
   [
     'docker_volumes',
-    'one to a daemon',
+    'a backup by restic',
+    backup({ backup_type: 'docker_volumes', method: 'restic', source: '/srv/www' }),
+  ],
+  [
+    'docker_volumes',
+    'a backup to an rsync daemon',
     backup({ backup_type: 'docker_volumes', source: '/srv/www', destination: 'rsync://nas/backup/x' }),
   ],
   [
     'docker_volumes',
-    'one over ssh',
+    'a backup over ssh',
     backup({ backup_type: 'docker_volumes', source: '/srv/www', destination: 'b@nas:/srv' }),
   ],
   ['docker_volumes', 'a drill', drill('docker_volumes')],
@@ -122,13 +105,13 @@ const INTENTS: [string, string, Intent][] = [
 
 for (const [kind, name, intent] of INTENTS) {
   testExecutorContract(executorOf(intent), [
-    { name: `${name} (${kind})`, intent, context: context(intent), look: look(kind) },
+    { name: `${name} (${kind})`, intent, context: context(intent), look: hostWith(kind) },
   ]);
 }
 
 describe('plans of databases', () => {
-  it.each(INTENTS)('of %s, %s: no secret and no shell is in them', async (kind, _, intent) => {
-    const made = await plan(intent, look(kind));
+  it.each(INTENTS)('of %s, %s: hold no secret and start no shell', async (kind, _, intent) => {
+    const made = await plan(intent, hostWith(kind));
     for (const { argv, secrets = {} } of starts(made)) {
       expect(['sh', 'bash', '/bin/sh']).not.toContain(argv[0]);
       expect(argv).not.toContain('sh');
@@ -137,8 +120,8 @@ describe('plans of databases', () => {
     }
   });
 
-  it('end by themselves inside a container, and bear the mark by which they are ended', async () => {
-    const [dump] = starts(await plan(INTENTS[0]?.[2] as Intent, look('postgres')));
+  it('end a program in a container after its timeout, and mark it so that the agent finds it', async () => {
+    const [dump] = starts(await plan(INTENTS[0]?.[2] as Intent, hostWith('postgres')));
     expect(dump?.argv.slice(0, 12)).toEqual([
       'docker',
       'exec',
@@ -157,9 +140,9 @@ describe('plans of databases', () => {
     expect(dump?.argv.slice(-2)).toEqual(['--', 'shop']);
   });
 
-  it('take user and password from agent.yaml where it names the server', async () => {
+  it('take user and password from agent.yaml if it names the server', async () => {
     const [dump] = starts(
-      await plan(backup({ database_type: 'mysql', source_container: 'db', database: 'shop' }), look('mysql')),
+      await plan(backup({ database_type: 'mysql', source_container: 'db', database: 'shop' }), hostWith('mysql')),
     );
     expect(dump?.secrets).toEqual({ MYSQL_PWD: { file: '/etc/db' } });
     expect(dump?.argv.slice(dump.argv.indexOf('--user'), dump.argv.indexOf('--user') + 2)).toEqual([
@@ -169,7 +152,7 @@ describe('plans of databases', () => {
   });
 
   it.each([
-    ['a drill of what ran on the host itself', drill('postgres'), { image: undefined }, 'image-gone'],
+    ['a drill of a backup whose server ran on the host itself', drill('postgres'), { image: undefined }, 'image-gone'],
     [
       'a mirror on another host',
       backup({ backup_type: 'docker_volumes', method: 'mirror', source: '/srv', destination: 'b@nas:/srv' }),
@@ -177,33 +160,38 @@ describe('plans of databases', () => {
       'method-unsupported',
     ],
     [
-      'a target that climbs',
+      'a target with ".."',
       backup({ backup_type: 'docker_volumes', source: '/srv', destination: 'b@nas:/srv/../etc' }),
       {},
       'destination-not-allowed',
     ],
     [
-      'a pattern that restic would take for the other way round',
+      'a pattern that restic would read as its opposite',
       backup({ backup_type: 'docker_volumes', method: 'restic', source: '/srv', exclude: ['!x'] }),
       {},
       'exclude-not-allowed',
     ],
     [
-      'a restore of what is not there',
+      'a restore of an unknown backup',
       restore('postgres', { to_container: 'pg', at: 'nowhere1' }),
       {},
       'backup-unknown',
     ],
-    ['a restore of another kind', restore('mysql', { to_container: 'db' }), { kind: 'postgres' }, 'backup-unknown'],
     [
-      'a restore without a word',
+      'a restore from a backup of another kind',
+      restore('mysql', { to_container: 'db' }),
+      { kind: 'postgres' },
+      'backup-unknown',
+    ],
+    [
+      'a restore that does not confirm the overwrite',
       { ...restore('plex', { to_container: 'plex' }), confirm_overwrite: false } as Intent,
       {},
       'overwrite-unconfirmed',
     ],
-  ])('%s is refused', async (_, intent, more, code) => {
+  ])('refuse %s', async (_, intent, more, code) => {
     const kind =
       'of' in intent && typeof intent.of === 'object' && 'kind' in intent.of ? intent.of.kind : 'docker_volumes';
-    expect(await codeOf(intent, look(kind, more))).toBe(code);
+    expect(await failureCodeOf(plan(intent, hostWith(kind, more)))).toBe(code);
   });
 });

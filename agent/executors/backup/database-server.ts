@@ -12,39 +12,39 @@ import { findRunning, type SourceContainer } from './group.ts';
 
 const MINUTE = 60_000;
 export const SHORT_TIMEOUT = { timeout: 10 * MINUTE };
-/** How long a throw-away server gets until it answers, in tries of a second. */
-const STARTING = 120;
+/** The tries, one a second, until a scratch server answers. */
+const START_TRIES = 120;
 
-/** A database server: in a container, or on the host by the folder of its socket. */
+/** A database server: in a container, or on the host, known by the folder of its socket. */
 export interface DatabaseServer {
   /** As agent.yaml names it: the container's name, or the folder. */
   name: string;
   container: SourceContainer | undefined;
-  /** By which its programs are started. */
+  /** The container's id, for `docker exec`. Of a server on the host: its name. */
   at: string;
   socket?: string;
   user: string;
   password: SecretSource | undefined;
 }
 
-interface ServerFields {
+export interface ServerFields {
   source_container?: string | undefined;
   source?: string | undefined;
   user?: string | undefined;
 }
 
 /**
- * The server and whom to connect as: the intent's user, agent.yaml's, or the one that the container's variables name.
- * `passwords`: variables that hold a password, for that user. Throws Failure: `container-missing`, `container-stopped`.
+ * Returns the server and the user to connect as: of the intent, of agent.yaml, or of the container's variables. `passwords`:
+ * returns the variables that hold that user's password. Throws Failure: `container-missing`, `container-stopped`.
  */
 export async function findServer(
   { source_container: container, source, user }: ServerFields,
   defaults: { user: string; variable?: string; passwords: (user: string, own: string | undefined) => string[] },
   site: HostSite,
-  look: HostReader,
+  host: HostReader,
 ): Promise<DatabaseServer> {
   const name = container ?? source ?? '';
-  const found = container === undefined ? undefined : await findRunning(container, look);
+  const found = container === undefined ? undefined : await findRunning(container, host);
   const known = site.backups.databases.find(({ server }) => server === name);
   const own = defaults.variable === undefined ? undefined : variableOf(found, defaults.variable);
   const as = user ?? known?.user ?? own ?? defaults.user;
@@ -68,14 +68,14 @@ function variableOf(container: SourceContainer | undefined, name: string): strin
   return container?.Config?.Env?.find(line => line.startsWith(`${name}=`))?.slice(name.length + 1);
 }
 
-export interface ServerCallOptions extends Partial<Omit<StartStep, 'do' | 'name' | 'argv'>> {
+interface ServerCallOptions extends Partial<Omit<StartStep, 'do' | 'name' | 'argv'>> {
   timeout: Milliseconds;
   failure: StartStep['failure'];
 }
 
 /**
- * Starts a program where the server is. In a container it ends by itself after the timeout also where the agent is gone, and
- * bears the mark by which the agent ends it.
+ * Starts a program of the server. In a container, `timeout` ends it even if the agent is gone, and its environment has the
+ * mark by which the agent finds and ends it.
  */
 export function planServerCall(
   name: string,
@@ -83,23 +83,23 @@ export function planServerCall(
   server: Pick<DatabaseServer, 'at' | 'socket' | 'password'>,
   variable: string,
   site: HostSite,
-  calling: ServerCallOptions,
+  options: ServerCallOptions,
 ): StartStep {
   const secrets = server.password === undefined ? {} : { secrets: { [variable]: server.password } };
-  if (server.socket !== undefined) return { do: 'start', name, argv, ...secrets, ...calling };
-  const seconds = String(Math.ceil(calling.timeout / 1000));
-  const inside = ['--env', 'CHATOPS_STEP', ...(server.password ? ['--env', variable] : [])];
+  if (server.socket !== undefined) return { do: 'start', name, argv, ...secrets, ...options };
+  const seconds = String(Math.ceil(options.timeout / 1000));
+  const environment = ['--env', 'CHATOPS_STEP', ...(server.password ? ['--env', variable] : [])];
   return {
     do: 'start',
     name,
     argv: [
       site.docker,
-      ...['exec', ...(calling.stdinFrom === undefined ? [] : ['--interactive']), ...inside, server.at],
+      ...['exec', ...(options.stdinFrom === undefined ? [] : ['--interactive']), ...environment, server.at],
       ...['timeout', '-k', '30', seconds, ...argv],
     ],
     ...secrets,
-    ...calling,
-    reasons: [...(calling.reasons ?? []), ...IN_CONTAINER],
+    ...options,
+    reasons: [...(options.reasons ?? []), ...IN_CONTAINER],
   };
 }
 
@@ -107,22 +107,21 @@ const IN_CONTAINER: FailureReason[] = [
   {
     says: 'is not running',
     code: 'container-stopped',
-    remedy: 'The container stopped meanwhile: see its log with "docker logs".',
+    remedy: 'Read the container’s log with "docker logs": it stopped during the step.',
   },
   {
     exit: [126, 127],
     code: 'program-missing',
-    remedy:
-      'The container’s image lacks the program that the output names ("timeout" is one of those that are needed).',
+    remedy: 'Use an image that has the program which the output names. "timeout" is needed, too.',
   },
 ];
 
-/** A container that is thrown away, without network, of the image that a backup was made with. */
+/** Starts a scratch container without network, of the image that a backup was made with. */
 export function planScratchContainer(
   run: string,
   image: string,
   site: HostSite,
-  how: { tmpfs: string; env: string[]; ready: [string, ...string[]]; waiting: string[] },
+  server: { tmpfs: string; env: string[]; ready: [string, ...string[]]; waiting: string[] },
 ): { name: string; steps: Step[]; cleanup: Step[] } {
   const name = `chatops-drill-${run}`.slice(0, 60);
   const failure = { code: 'drill-failed', remedy: 'Read the step’s output. The backup itself is untouched.' };
@@ -142,26 +141,24 @@ export function planScratchContainer(
         'start a throw-away server',
         [
           ...['run', '--detach', '--pull', 'never', '--network', 'none', '--name', name, '--label', 'chatops=drill'],
-          ...['--tmpfs', how.tmpfs],
-          ...how.env.flatMap(one => ['--env', one]),
+          ...['--tmpfs', server.tmpfs],
+          ...server.env.flatMap(one => ['--env', one]),
           image,
         ],
         {
-          // It was started by an agent that ended: it is there already.
           okCodes: [0],
           reasons: [
             {
               says: 'No such image',
               code: 'image-gone',
-              remedy:
-                'The image that the backup was made with is not on this host any more: pull it, or make a new backup.',
+              remedy: 'Pull the image that the backup was made with: this host no longer has it. Or make a new backup.',
             },
           ],
         },
       ),
-      docker('wait for it', ['exec', name, ...how.ready], {
-        retry: [{ on: how.waiting, times: STARTING, pause: 1_000 }],
-        failure: { code: 'drill-failed', remedy: 'The throw-away server did not come up: read the output.' },
+      docker('wait for it', ['exec', name, ...server.ready], {
+        retry: [{ on: server.waiting, times: START_TRIES, pause: 1_000 }],
+        failure: { code: 'drill-failed', remedy: 'Read the step’s output: the scratch server did not start.' },
       }),
     ],
     cleanup: [

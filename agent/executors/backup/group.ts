@@ -1,11 +1,16 @@
-import { parseManifest } from '../../plan/backup-manifest.ts';
+import {
+  type BackupDescription,
+  type BackupKind,
+  type BackupManifest,
+  parseManifest,
+} from '../../plan/backup-manifest.ts';
 import { Failure } from '../../plan/failure.ts';
-import { findRoot } from '../../plan/paths.ts';
+import { findRoot, isUnder } from '../../plan/paths.ts';
 import type {
-  BackupDescription,
   CheckTargetStep,
   ClearStep,
   HostReader,
+  Milliseconds,
   PruneStep,
   ReadResult,
   SealStep,
@@ -26,43 +31,43 @@ const DEFAULT_STALL = 15 * MINUTE;
 const DEFAULT_MIN_KEEP = 3;
 const VERSION_KEPT_FOR = 60 * MINUTE;
 
-/** What an earlier backup's manifest says, as far as a plan needs it. */
-export interface EarlierBackup extends Omit<BackupDescription, 'source'> {
-  /** The name of its file or folder; `of` is that of the backup. */
-  name: string;
-  of: string;
-  bytes: number;
-  files: number;
-  verified_at?: string;
-  protected?: boolean;
-  broken?: object;
+/** The part of an earlier backup's manifest that a plan needs. `name`: of its file or folder; `of`: of the backup. */
+export type EarlierBackup = Omit<BackupDescription, 'source'> &
+  Pick<BackupManifest, 'bytes' | 'files' | 'verified_at' | 'protected' | 'broken'> & { of: string };
+
+/** A backup and the paths at which it is stored. */
+export interface StoredBackup {
+  backup: EarlierBackup;
+  /** The folder of its group. */
+  folder: string;
+  /** The backup itself: a file or a folder. */
+  path: string;
 }
 
-/** Claims of what a backup reads and writes by name. */
+/** Returns the paths that a backup reads and writes. */
 export function listBackupClaims(
   { source, destination }: { source?: string | undefined; destination?: string | undefined },
   site: HostSite,
 ) {
-  const { sources, destinations } = site.backups;
+  const { sources } = site.backups;
+  const destinations = site.backups.destinations.map(({ path }) => path);
   return [
     ...(source === undefined ? [] : [{ path: source, root: findRoot(source, sources) }]),
-    ...(destination?.startsWith('/')
-      ? [
-          {
-            path: destination,
-            root: findRoot(
-              destination,
-              destinations.map(({ path }) => path),
-            ),
-          },
-        ]
-      : []),
+    ...(destination?.startsWith('/') ? [{ path: destination, root: findRoot(destination, destinations) }] : []),
   ];
 }
 
-/** A backup's folder is one thing: nobody prunes it while another writes or restores. */
-export function backupGroupLocks(place: string | undefined, name: string): string[] {
-  return place === undefined ? [] : [`backups ${place.replace(/\/+$/, '')}/${name}`];
+/** Locks the backup's folder: no run prunes it while another writes to it or restores from it. */
+export function backupGroupLocks(destination: string | undefined, name: string): string[] {
+  return destination === undefined ? [] : [`backups ${groupFolder(destination, name)}`];
+}
+
+export function trimSlashes(path: string): string {
+  return path.replace(/\/+$/, '');
+}
+
+function groupFolder(destination: string, name: string): string {
+  return `${trimSlashes(destination)}/${name}`;
 }
 
 interface DestinationFields {
@@ -71,8 +76,8 @@ interface DestinationFields {
   destination_path?: string | undefined;
 }
 
-/** What the fields that every backup has come to. */
-interface BackupFields extends DestinationFields {
+/** The fields that all backup intents share. */
+export interface BackupFields extends DestinationFields {
   id?: string | undefined;
   notes?: string | undefined;
   keep?: Keep | undefined;
@@ -80,7 +85,7 @@ interface BackupFields extends DestinationFields {
   min_keep?: number | undefined;
 }
 
-/** The place of a backup among its earlier ones. */
+/** All backups of one name at one destination, with the one that is planned. */
 export interface BackupGroup {
   destination: BackupDestination;
   /** `<destination>/<name>`. */
@@ -89,8 +94,8 @@ export interface BackupGroup {
   /** The oldest first. */
   earlier: EarlierBackup[];
   last: EarlierBackup | undefined;
-  /** The new one's name, and what it is called until it has been read back. */
-  as: string;
+  /** The name of the planned backup, and its name until it has been read back. */
+  newName: string;
   partial: string;
 }
 
@@ -98,42 +103,46 @@ export interface BackupGroup {
 export async function findBackupGroup(
   intent: BackupFields,
   { site, run, at, document }: PlanContext,
-  look: HostReader,
-  named: (stamp: string) => string = stamp => stamp,
+  host: HostReader,
+  nameFor: (stamp: string) => string = stamp => stamp,
 ): Promise<BackupGroup> {
-  const { destination, path } = await findDestination(intent, site, look);
+  const { destination, path } = await findDestination(intent, site, host);
   const name = intent.id ?? document.name;
-  const folder = `${path}/${name}`;
-  const earlier = await findEarlier(folder, look);
-  const as = named(timestampOf(at));
+  const folder = groupFolder(path, name);
+  const earlier = await findEarlier(folder, host);
+  const newName = nameFor(timestampOf(at));
   return {
     destination,
     folder,
     name,
     earlier,
     last: earlier.findLast(one => !one.broken),
-    as,
-    partial: `.${as}.partial.${run}`,
+    newName,
+    partial: `.${newName}.partial.${run}`,
   };
 }
 
-/** `expected`: bytes. */
-export function planTargetCheck({ destination, folder }: BackupGroup, expected: number, inside = ''): CheckTargetStep {
+/** `expected`: bytes. `subfolder`: made inside the group's folder. */
+export function planTargetCheck(
+  { destination, folder }: BackupGroup,
+  expected: number,
+  subfolder = '',
+): CheckTargetStep {
   const needs = Math.ceil(expected) + destination.minFree;
-  return { do: 'check-target', name: 'check the destination', ...destination, needs, folder: `${folder}${inside}` };
+  return { do: 'check-target', name: 'check the destination', ...destination, needs, folder: `${folder}${subfolder}` };
 }
 
 export function planReadBack(
-  { folder, partial, as, name }: BackupGroup,
+  { folder, partial, newName, name }: Pick<BackupGroup, 'folder' | 'partial' | 'newName' | 'name'>,
   { run, at }: PlanContext,
   intent: BackupFields,
-  taken: Omit<BackupDescription, 'name' | 'run' | 'at' | 'notes'>,
+  description: Omit<BackupDescription, 'name' | 'run' | 'at' | 'notes'>,
 ): SealStep {
-  const manifest = { ...taken, name, run, at, ...(intent.notes === undefined ? {} : { notes: intent.notes }) };
-  return { do: 'seal', name: 'read back', folder, partial, as, manifest };
+  const manifest = { ...description, name, run, at, ...(intent.notes === undefined ? {} : { notes: intent.notes }) };
+  return { do: 'seal', name: 'read back', folder, partial, as: newName, manifest };
 }
 
-/** What was not finished: the destination is not left full of it. Once it has its name there is nothing to clear. */
+/** Removes an unfinished backup. A published one has another name, so nothing is removed. */
 export function planPartialCleanup({ folder, partial }: BackupGroup, ifBegan: string): ClearStep {
   return { do: 'clear', name: 'clear away what is unfinished', path: `${folder}/${partial}`, root: folder, ifBegan };
 }
@@ -143,14 +152,18 @@ export function planPrune({ folder }: BackupGroup, intent: BackupFields): PruneS
   return { do: 'prune', name: 'prune', folder, rules: retentionRulesOf(intent), minKeep };
 }
 
-/** The new one, and those that would be pruned and why. */
-export function listBackupChanges({ folder, as, earlier }: BackupGroup, intent: BackupFields, at: string): Change[] {
-  const made = { name: as, at, verified: true };
-  const all = [...earlier.map(one => ({ ...one, verified: one.verified_at !== undefined && !one.broken })), made];
-  const verdicts = applyRetention(all, retentionRulesOf(intent), intent.min_keep ?? DEFAULT_MIN_KEEP, new Date(at));
+/** Returns the new backup, and the backups that retention would remove, with the reasons. */
+export function listBackupChanges(
+  { folder, newName, earlier }: BackupGroup,
+  intent: BackupFields,
+  at: string,
+): Change[] {
+  const planned = { name: newName, at, verified: true };
+  const all = [...earlier.map(one => ({ ...one, verified: one.verified_at !== undefined && !one.broken })), planned];
+  const decisions = applyRetention(all, retentionRulesOf(intent), intent.min_keep ?? DEFAULT_MIN_KEEP, new Date(at));
   return [
-    { subject: folder, change: 'write', details: [as] },
-    ...verdicts
+    { subject: folder, change: 'write', details: [newName] },
+    ...decisions
       .filter(({ keep }) => !keep)
       .map(({ name, reason }): Change => ({ subject: `${folder}/${name}`, change: 'remove', details: [reason] })),
   ];
@@ -161,55 +174,58 @@ export function summarizeGroup({ earlier, last }: BackupGroup): string {
   return `${earlier.length} earlier ${earlier.length === 1 ? 'backup' : 'backups'}; the newest holds ${last.files} files.`;
 }
 
-/** Limits of the steps that take long. */
+export interface StepTimeouts {
+  timeout: Milliseconds;
+  stallTimeout: Milliseconds;
+}
+
+/** Returns the limits of the steps that take long. */
 export function parseTimeouts({
   timeout,
   stall_timeout,
 }: {
   timeout?: string | undefined;
   stall_timeout?: string | undefined;
-}) {
+}): StepTimeouts {
   return {
     timeout: timeout === undefined ? DEFAULT_TIMEOUT : parseDuration(timeout),
     stallTimeout: stall_timeout === undefined ? DEFAULT_STALL : parseDuration(stall_timeout),
   };
 }
 
-/** The first line of what a program says of its version; empty where it is not known. Throws Failure `program-missing`. */
-export async function readVersion(argv: [string, ...string[]], look: HostReader): Promise<string> {
-  const answer = await look.ask([...argv, '--version'], { keepFor: VERSION_KEPT_FOR });
+/** Returns the first line of the program's version text; empty in a dry run. Throws Failure `program-missing`. */
+export async function readVersion(argv: [string, ...string[]], host: HostReader): Promise<string> {
+  const answer = await host.ask([...argv, '--version'], { keepFor: VERSION_KEPT_FOR });
   return answer?.stdout.split('\n')[0]?.trim() ?? '';
 }
 
-/** The host's destination that holds the intent's one. */
+/** Returns the host's destination that holds the folder which the intent names. */
 async function findDestination(
   intent: DestinationFields,
   site: HostSite,
-  look: HostReader,
+  host: HostReader,
 ): Promise<{ destination: BackupDestination; path: string }> {
   const path =
     intent.destination ??
-    (await findSource({ source_container: intent.destination_container, source_path: intent.destination_path }, look))
+    (await findSource({ source_container: intent.destination_container, source_path: intent.destination_path }, host))
       .path;
-  const destination = site.backups.destinations.find(one => path === one.path || path.startsWith(`${one.path}/`));
-  if (destination) return { destination, path: path.replace(/\/+$/, '') };
+  const destination = site.backups.destinations.find(one => isUnder(path, one.path));
+  if (destination) return { destination, path: trimSlashes(path) };
   throw new Failure(
     'destination-not-allowed',
-    `This host does not let backups be written to ${path}.`,
-    'Name a folder below one of backups.destinations in agent.yaml, or one of backups.remotes; a share is mounted first.',
+    `${path} is not a destination for backups on this host.`,
+    'Name a folder below one of backups.destinations in agent.yaml, or one of backups.remotes. Mount a share first.',
   );
 }
 
-/** Backups that have a manifest, the oldest first. */
-export async function findEarlier(folder: string, look: HostReader): Promise<EarlierBackup[]> {
-  const names = (await look.list(folder)) ?? [];
+/** Returns the backups that have a manifest, the oldest first. */
+export async function findEarlier(folder: string, host: HostReader): Promise<EarlierBackup[]> {
+  const names = (await host.list(folder)) ?? [];
   const found: EarlierBackup[] = [];
   for (const file of names.filter(one => one.endsWith('.json') && !one.startsWith('.')).sort()) {
     const name = file.slice(0, -5);
-    const manifest = parseManifest((await look.read(`${folder}/${file}`)) ?? '') as
-      | (EarlierBackup & { name: string })
-      | undefined;
-    // No manifest: nothing to build on. What restic made lies in its repository.
+    const manifest = parseManifest((await host.read(`${folder}/${file}`)) ?? '');
+    // A manifest without its data is not a backup. The data of restic is in its repository.
     if (manifest && (names.includes(name) || manifest.snapshot !== undefined))
       found.push({ ...manifest, of: manifest.name, name });
   }
@@ -218,21 +234,33 @@ export async function findEarlier(folder: string, look: HostReader): Promise<Ear
 
 const TIME = /^\d{4}-\d\d-\d\dT/;
 
-/** The backup that `at` means: the newest, a name, a run's, or the newest one at a time. Throws Failure `backup-unknown`. */
+/** Returns the backup that a restore or drill names. Throws Failure `backup-unknown`. */
+export async function findStoredBackup(
+  { from, at }: { from: string; at?: string | undefined },
+  name: string,
+  kind: BackupKind,
+  host: HostReader,
+): Promise<StoredBackup> {
+  const folder = groupFolder(from, name);
+  const backup = await findBackup({ name, at }, folder, [kind], host);
+  return { backup, folder, path: `${folder}/${backup.name}` };
+}
+
+/** Returns the backup that `at` names: the newest, by name, by run, or the newest until a time. Throws Failure `backup-unknown`. */
 export async function findBackup(
   { name, at = 'latest' }: { name: string; at?: string | undefined },
   folder: string,
-  kinds: readonly string[],
-  look: HostReader,
+  kinds: readonly [BackupKind, ...BackupKind[]],
+  host: HostReader,
 ): Promise<EarlierBackup> {
-  if ((await look.list(folder)) === undefined)
-    return { name: `(${at})`, of: name, kind: kinds[0] ?? '', run: '', at, bytes: 0, files: 0 };
-  const all = (await findEarlier(folder, look)).filter(({ kind }) => kinds.includes(kind));
+  if ((await host.list(folder)) === undefined)
+    return { name: `(${at})`, of: name, kind: kinds[0], run: '', at, bytes: 0, files: 0 };
+  const all = (await findEarlier(folder, host)).filter(({ kind }) => kinds.includes(kind));
   return selectBackup(all, at, `${folder} (${kinds.join(' or ')})`);
 }
 
-/** As {@link findBackup}, of those that are known. `all`: the oldest first. */
-export function selectBackup(all: EarlierBackup[], at = 'latest', told = 'The folder'): EarlierBackup {
+/** Selects from known backups as {@link findBackup} does. `all`: the oldest first. */
+export function selectBackup(all: EarlierBackup[], at = 'latest', place = 'The folder'): EarlierBackup {
   const isMeant = (one: EarlierBackup) => {
     if (TIME.test(at)) return Date.parse(one.at) <= Date.parse(at) && !one.broken;
     return (at === 'latest' && !one.broken) || one.name === at || one.run === at || one.name.includes(`-${at}.`);
@@ -241,12 +269,14 @@ export function selectBackup(all: EarlierBackup[], at = 'latest', told = 'The fo
   if (found) return found;
   throw new Failure(
     'backup-unknown',
-    `There is no such backup in ${told}${at === 'latest' ? '' : `: ${at}`}.`,
-    all.length === 0 ? 'Correct "from" and "of".' : `There are: ${all.map(({ name }) => name).join(', ')}.`,
+    `No backup in ${place} matches${at === 'latest' ? ' the intent' : ` "at": ${at}`}.`,
+    all.length === 0
+      ? 'Correct "from" and "of".'
+      : `Name one of these as "at": ${all.map(({ name }) => name).join(', ')}.`,
   );
 }
 
-/** `retention_days: N` counts days that have backups: an outage ages nothing out. */
+/** `retention_days: N` counts days that have backups: after an outage no backup is too old. */
 function retentionRulesOf({ keep, retention_days: days }: BackupFields) {
   return { ...(days === undefined ? {} : { last: 1, daily: days }), ...keep };
 }
@@ -256,10 +286,10 @@ export function timestampOf(at: string): string {
   return at.replaceAll(/[-:]/g, '');
 }
 
-/** What is backed up: a folder of this host, and how people know it. */
+/** The folder or file to back up, on this host, and the name that users know it by. */
 export interface BackupSource {
   path: string;
-  told: string;
+  label: string;
   container?: string;
 }
 
@@ -277,9 +307,9 @@ interface SourceLocation {
   source_path?: string | undefined;
 }
 
-/** Undefined in a dry run. Throws Failure `container-missing`. */
-export async function findContainer(name: string, look: HostReader): Promise<SourceContainer | undefined> {
-  const found = (await look.engine(`/containers/${encodeURIComponent(name)}/json`)) as ReadResult<SourceContainer>;
+/** Returns undefined in a dry run. Throws Failure `container-missing`. */
+export async function findContainer(name: string, host: HostReader): Promise<SourceContainer | undefined> {
+  const found = (await host.engine(`/containers/${encodeURIComponent(name)}/json`)) as ReadResult<SourceContainer>;
   if (found !== null) return found;
   throw new Failure(
     'container-missing',
@@ -289,29 +319,30 @@ export async function findContainer(name: string, look: HostReader): Promise<Sou
 }
 
 /** Throws Failure: `container-missing`, `container-stopped`. */
-export async function findRunning(name: string, look: HostReader): Promise<SourceContainer | undefined> {
-  const found = await findContainer(name, look);
+export async function findRunning(name: string, host: HostReader): Promise<SourceContainer | undefined> {
+  const found = await findContainer(name, host);
   if (!found || (found.State.Running && !found.State.Paused)) return found;
   throw new Failure(
     'container-stopped',
-    `The container ${name} ${found.State.Paused ? 'is paused' : 'does not run'}; what must be done happens inside it.`,
+    `The container ${name} ${found.State.Paused ? 'is paused' : 'is not running'}; the agent must run a program in it.`,
     `Start it: docker ${found.State.Paused ? 'unpause' : 'start'} ${name}`,
   );
 }
 
-/** A path inside a container is the folder of the volume or bind that is mounted there. Throws Failure: `container-missing`, `container-path-unknown`. */
-export async function findSource(intent: SourceLocation, look: HostReader): Promise<BackupSource> {
+/**
+ * Resolves a path inside a container to the host's path of the volume or bind that is mounted there. Throws Failure:
+ * `container-missing`, `container-path-unknown`.
+ */
+export async function findSource(intent: SourceLocation, host: HostReader): Promise<BackupSource> {
   if (intent.source !== undefined) {
     const path = intent.source.replace(/(?<=.)\/+$/, '');
-    return { path, told: path };
+    return { path, label: path };
   }
   const { source_container: container = '', source_path: path = '' } = intent;
-  const told = `${container}:${path}`;
-  const found = await findContainer(container, look);
-  if (!found) return { path: `(${told})`, told, container };
-  const mounts = (found.Mounts ?? []).filter(
-    ({ Destination }) => path === Destination || path.startsWith(`${Destination}/`),
-  );
+  const label = `${container}:${path}`;
+  const found = await findContainer(container, host);
+  if (!found) return { path: `(${label})`, label, container };
+  const mounts = (found.Mounts ?? []).filter(({ Destination }) => isUnder(path, Destination));
   const nearest = mounts.toSorted((a, b) => b.Destination.length - a.Destination.length)[0];
   if (!nearest)
     throw new Failure(
@@ -319,5 +350,5 @@ export async function findSource(intent: SourceLocation, look: HostReader): Prom
       `${path} in ${container} is neither on a volume nor on a folder of the host.`,
       `Name a path below one of its mounts: ${(found.Mounts ?? []).map(({ Destination }) => Destination).join(', ') || 'it has none'}.`,
     );
-  return { path: `${nearest.Source}${path.slice(nearest.Destination.length)}`, told, container };
+  return { path: `${nearest.Source}${path.slice(nearest.Destination.length)}`, label, container };
 }

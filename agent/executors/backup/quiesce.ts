@@ -3,10 +3,11 @@ import type { HostSite, Verify } from '../executor.ts';
 import { planHealthCheck, planVerify } from '../verify-steps.ts';
 import type { BackupSource, SourceContainer } from './group.ts';
 
+/** Stops or pauses the services that write to the data, and starts them again. */
 export interface QuiesceSteps {
-  hold: Step[];
-  release: Step[];
-  /** For when it did not come to the release: also after a crash. */
+  quiesce: Step[];
+  resume: Step[];
+  /** Starts the services if the plan ended before `resume`: also after a crash. */
   cleanup: Step[];
 }
 
@@ -16,39 +17,43 @@ interface QuiesceOptions {
   consistency?: 'live' | 'pause' | 'stop' | undefined;
 }
 
-const STOPPING = 5 * 60_000;
+const STOP_TIMEOUT = 5 * 60_000;
 
-/** Stops or pauses the containers that run now and are named by the intent, and those only are brought back. */
+/** Stops or pauses the containers that the intent names and that run now. Only these are started again. */
 export async function planQuiesce(
   intent: QuiesceOptions,
   source: Pick<BackupSource, 'container'>,
   site: HostSite,
-  look: HostReader,
+  host: HostReader,
 ): Promise<QuiesceSteps> {
-  const how = intent.consistency ?? (intent.stop_services ? 'stop' : 'live');
-  const running = how === 'live' ? [] : await findRunningContainers(intent, source, site, look);
-  if (running.length === 0) return { hold: [], release: [], cleanup: [] };
+  const consistency = intent.consistency ?? (intent.stop_services ? 'stop' : 'live');
+  const running = consistency === 'live' ? [] : await findRunningContainers(intent, source, site, host);
+  if (running.length === 0) return { quiesce: [], resume: [], cleanup: [] };
   const docker = (name: string, verb: string, more: Partial<StartStep> = {}): StartStep => ({
     do: 'start',
     name,
     argv: [site.docker, 'container', verb, ...running],
-    timeout: STOPPING,
+    timeout: STOP_TIMEOUT,
     changes: true,
     repeatable: true,
     retry: [{ on: ['Cannot connect to the Docker daemon', 'error during connect'], times: 30, pause: 2_000 }],
     failure: {
       code: 'docker-failed',
-      remedy: `Look at the containers: docker ps --all. Those that ran: ${running.join(', ')}`,
+      remedy: `Check the containers with "docker ps --all". These were running: ${running.join(', ')}`,
     },
     ...more,
   });
-  const [hold, release] = how === 'stop' ? (['stop', 'start'] as const) : (['pause', 'unpause'] as const);
+  const [quiesce, resume] = consistency === 'stop' ? (['stop', 'start'] as const) : (['pause', 'unpause'] as const);
   return {
-    hold: [docker(hold, hold, how === 'pause' ? { repeatable: true, okCodes: [0, 1] } : {})],
-    release: [docker(release, release)],
-    // Once more is harmless: what runs is started already. 1: nothing is paused any more.
+    quiesce: [docker(quiesce, quiesce, consistency === 'pause' ? { repeatable: true, okCodes: [0, 1] } : {})],
+    resume: [docker(resume, resume)],
+    // Starting a container that runs is harmless. Exit code 1: no container is paused any more.
     cleanup: [
-      { ...docker(`${release} in any case`, release, { okCodes: [0, 1] }), ifBegan: hold, unlessBegan: 'read back' },
+      {
+        ...docker(`${resume} in any case`, resume, { okCodes: [0, 1] }),
+        ifBegan: quiesce,
+        unlessBegan: 'read back',
+      },
     ],
   };
 }
@@ -57,11 +62,11 @@ async function findRunningContainers(
   intent: QuiesceOptions,
   source: Pick<BackupSource, 'container'>,
   site: HostSite,
-  look: HostReader,
+  host: HostReader,
 ): Promise<string[]> {
   const names: string[] = [];
   if (source.container !== undefined) {
-    const found = (await look.engine(
+    const found = (await host.engine(
       `/containers/${encodeURIComponent(source.container)}/json`,
     )) as ReadResult<SourceContainer>;
     if (found?.State.Running && !found.State.Paused) names.push(found.Id);
@@ -72,7 +77,7 @@ async function findRunningContainers(
       'com.docker.compose.oneoff=False',
     ];
     const filters = encodeURIComponent(JSON.stringify({ label, status: ['running'] }));
-    const listed = (await look.engine(`/containers/json?filters=${filters}`)) as ReadResult<
+    const listed = (await host.engine(`/containers/json?filters=${filters}`)) as ReadResult<
       { Id: string; Labels: Record<string, string> }[]
     >;
     for (const { Id, Labels } of listed ?? [])
@@ -82,25 +87,25 @@ async function findRunningContainers(
   return names;
 }
 
-const HEALTHY = 5 * 60_000;
+const HEALTH_TIMEOUT = 5 * 60_000;
 
 interface RestartCheckOptions extends QuiesceOptions {
   verify?: Verify | undefined;
 }
 
-/** What shows that the services which were stopped work with what they find now: their health, and the intent's checks. */
+/** Checks that the services work with the restored data: by their health checks, and by the intent's `verify`. */
 export function planRestartChecks(
   intent: RestartCheckOptions,
-  still: QuiesceSteps,
+  { resume }: QuiesceSteps,
   site: HostSite,
 ): (again: boolean) => Step[] {
   if (intent.stack === undefined) return () => [];
   const project = { dir: `${site.stacksRoot}/${intent.stack}` };
   const services = intent.stop_services;
   return again => [
-    ...(services && still.release.length > 0
-      ? [planHealthCheck(`wait until healthy${again ? ' again' : ''}`, { ...project, services }, HEALTHY)]
+    ...(services && resume.length > 0
+      ? [planHealthCheck(`wait until healthy${again ? ' again' : ''}`, { ...project, services }, HEALTH_TIMEOUT)]
       : []),
-    ...planVerify(intent.verify, project, { allow: site.verify, healthy: HEALTHY, again }),
+    ...planVerify(intent.verify, project, { allow: site.verify, healthy: HEALTH_TIMEOUT, again }),
   ];
 }

@@ -1,4 +1,4 @@
-import { type Executor, listVerifyHosts } from '../executor.ts';
+import { defineExecutor, listVerifyHosts } from '../executor.ts';
 import { planRollback } from './rollback.ts';
 import { planRollout } from './rollout.ts';
 import { planScale } from './scale.ts';
@@ -7,7 +7,7 @@ import { listStackClaims, type StackIntent } from './target.ts';
 const STACK_ACTIONS: readonly string[] = ['rollout', 'scale', 'rollback'];
 
 /** Docker Compose stacks: rollout, scale and rollback. */
-export const compose: Executor<StackIntent> = {
+export const compose = defineExecutor<StackIntent>({
   kind: 'compose',
   takes: (intent): intent is StackIntent => STACK_ACTIONS.includes(intent.action),
   subjects: intent => [`stack ${intent.stack}`],
@@ -23,4 +23,4 @@ export const compose: Executor<StackIntent> = {
         return planRollback(intent, context, look);
     }
   },
-};
+});

@@ -1,18 +1,12 @@
-import type { HostReader, Plan, StartStep } from '../../plan/plan.ts';
+import type { HostReader, Plan } from '../../plan/plan.ts';
 import { createDatabaseExecutor } from '../backup/database-executor.ts';
-import {
-  findBackupGroup,
-  listBackupChanges,
-  parseTimeouts,
-  planPartialCleanup,
-  planPrune,
-  planReadBack,
-  planTargetCheck,
-  summarizeGroup,
-} from '../backup/group.ts';
+import { planDump } from '../backup/dump.ts';
+import { findBackupGroup, parseTimeouts } from '../backup/group.ts';
+import { EMPTY_STAGE } from '../backup/stage.ts';
 import type { Intent, PlanContext } from '../executor.ts';
-import { planDrill, planMysqlDrillSteps } from './drill.ts';
-import { type MysqlRestore, planRestore } from './restore.ts';
+import { restoreMysqlByHand } from './by-hand.ts';
+import { planMysqlDrill, planMysqlLoad } from './drill.ts';
+import { type MysqlRestore, planMysqlRestore } from './restore.ts';
 import { createServerCall, findMysql, findProgram, planMysqlDump, planPack } from './server.ts';
 
 type MysqlBackupIntent = Extract<Intent, { action: 'backup'; database_type: 'mysql' | 'mariadb' }>;
@@ -25,54 +19,55 @@ export const mysql = createDatabaseExecutor<MysqlBackupIntent, MysqlRestore>({
     intent.action === 'backup'
       ? `database ${intent.source_container ?? intent.source}/${intent.database}`
       : `server ${intent.to_container}`,
-  backup: planBackup,
-  restore: planRestore,
-  drill: planDrill,
+  backup: planMysqlBackup,
+  restore: planMysqlRestore,
+  drill: planMysqlDrill,
+  restoreByHand: restoreMysqlByHand,
 });
 
-async function planBackup(intent: MysqlBackupIntent, context: PlanContext, look: HostReader): Promise<Plan> {
-  const { site, at, run } = context;
-  const server = await findMysql(intent, site, look);
-  const { program, version } = await findProgram(server, ['mariadb-dump', 'mysqldump'], site, look);
-  const shelf = await findBackupGroup(intent, context, look);
-  const { folder, partial, last } = shelf;
+async function planMysqlBackup(intent: MysqlBackupIntent, context: PlanContext, host: HostReader): Promise<Plan> {
+  const { site, run } = context;
+  const server = await findMysql(intent, site, host);
+  const { program, version } = await findProgram(server, ['mariadb-dump', 'mysqldump'], site, host);
+  const group = await findBackupGroup(intent, context, host);
   const { database, compress = 'zstd' } = intent;
   const times = parseTimeouts(intent);
-  const dump = `${folder}/${partial}/${database}.sql`;
+  const dump = `${group.folder}/${group.partial}/${database}.sql`;
   const { file, pack } = planPack(dump, compress, times);
   const call = createServerCall(server, site, times);
-  const drilling: { steps: StartStep[]; cleanup: StartStep[] } =
-    intent.verify_level === 'drill' && server.container
-      ? planMysqlDrillSteps(run, server.container.Image, dump, site, times, version)
-      : { steps: [], cleanup: [] };
-  return {
-    title: `backup of the database ${database} in ${server.name} to ${folder}`,
-    summary: summarizeGroup(shelf),
-    changes: listBackupChanges(shelf, intent, at),
-    steps: [
-      planTargetCheck(shelf, (last?.bytes ?? 0) * (compress === '0' ? 1.1 : 8), `/${partial}`),
-      planMysqlDump('dump', database, dump, program, server, call),
-      {
-        do: 'expect-ending',
-        name: 'check',
-        path: dump,
-        // With the exit code: a dump that has lost a view says this too.
-        text: '-- Dump completed',
-        failure: { code: 'backup-broken', remedy: 'The dump is cut off: look at the destination’s room.' },
-      },
-      ...drilling.steps,
-      ...pack,
-      planReadBack(shelf, context, intent, {
-        kind: 'mysql',
-        source: `${server.name}/${database}`,
-        ...{ file, database },
-        checks: ['exit code and last line', 'sha256', ...drilling.steps.slice(0, 1).map(() => 'loaded and counted')],
-        versions: { [program]: version },
-        ...(server.container ? { image: server.container.Image } : {}),
-      }),
-      planPrune(shelf, intent),
-    ],
-    undo: [],
-    cleanup: [...drilling.cleanup, planPartialCleanup(shelf, 'check the destination')],
-  };
+  return planDump(intent, context, group, {
+    source: `the database ${database} in ${server.name}`,
+    // The dump is compressed after it was checked.
+    space: compress === '0' ? 1.1 : 8,
+    dump: { steps: [planMysqlDump('dump', database, dump, program, server, call)], cleanup: [] },
+    check: {
+      steps: [
+        {
+          do: 'expect-ending',
+          name: 'check',
+          path: dump,
+          // Not enough without the exit code: a dump that lacks a view ends with this line, too.
+          text: '-- Dump completed',
+          failure: {
+            code: 'backup-broken',
+            remedy: 'Check the free space of the destination: the dump is incomplete.',
+          },
+        },
+      ],
+      cleanup: [],
+    },
+    drill:
+      intent.verify_level === 'drill' && server.container
+        ? planMysqlLoad(run, server.container.Image, dump, site, times, version)
+        : EMPTY_STAGE,
+    pack,
+    manifest: {
+      kind: 'mysql',
+      source: `${server.name}/${database}`,
+      ...{ file, database },
+      checks: ['exit code and last line', 'sha256'],
+      versions: { [program]: version },
+      ...(server.container ? { image: server.container.Image } : {}),
+    },
+  });
 }

@@ -1,8 +1,7 @@
-import { Failure } from '../../plan/failure.ts';
-import type { HostReader, Plan, StartStep, Step } from '../../plan/plan.ts';
-import { planBackupCheck, SHORT_TIMEOUT } from '../backup/database-server.ts';
-import { findBackup, parseTimeouts, timestampOf } from '../backup/group.ts';
-import { planQuiesce, planRestartChecks } from '../backup/quiesce.ts';
+import type { HostReader, Plan, StartStep } from '../../plan/plan.ts';
+import { SHORT_TIMEOUT } from '../backup/database-server.ts';
+import { timestampOf } from '../backup/group.ts';
+import { planRestore } from '../backup/restore.ts';
 import type { Intent, PlanContext } from '../executor.ts';
 import {
   createServerCall,
@@ -17,78 +16,53 @@ import {
 export type MysqlRestore = Extract<Intent, { action: 'restore'; of: { kind: 'mysql' } }>;
 
 /**
- * A database can't be renamed here: what is there is dumped first, then the backup is loaded in its place. Throws Failure:
+ * MySQL can't rename a database: the current one is dumped first, then the backup is loaded in its place. Throws Failure:
  * `backup-unknown`, `overwrite-unconfirmed`, `container-missing`, `container-stopped`, `program-missing`.
  */
-export async function planRestore(intent: MysqlRestore, context: PlanContext, look: HostReader): Promise<Plan> {
+export function planMysqlRestore(intent: MysqlRestore, context: PlanContext, host: HostReader): Promise<Plan> {
   const { site, run, at } = context;
-  const folder = `${intent.from.replace(/\/+$/, '')}/${intent.of.name}`;
-  const backup = await findBackup({ name: intent.of.name, at: intent.at }, folder, ['mysql'], look);
-  const server = await findMysql({ source_container: intent.to_container, user: intent.user }, site, look);
-  if (intent.confirm_overwrite !== true) {
-    throw new Failure(
-      'overwrite-unconfirmed',
-      'A dump is loaded over the database of its name. Nothing was changed.',
-      'Say confirm_overwrite: true in the intent; what is there is dumped first and kept.',
-    );
-  }
-  const { program } = await findProgram(server, ['mariadb-dump', 'mysqldump'], site, look);
-  const client = program === 'mariadb-dump' ? 'mariadb' : 'mysql';
-  const sandbox = await findSandboxOption(server, client, site, look);
-  const database = backup.database ?? intent.of.name;
-  const scratch = `${site.backups.records}/restore-${run}`;
-  const dump = `${scratch}/dump.sql`;
-  const before = `${folder}/before-${timestampOf(at)}.sql`;
-  const times = parseTimeouts(intent);
-  const failure = { code: 'restore-failed', remedy: 'Read the step’s output.' };
-  const call = createServerCall(server, site, times, failure);
-  const empty = (name: string) =>
-    call(name, [client, ...mysqlConnectionArgs(server), '--execute', `DROP DATABASE IF EXISTS \`${database}\``], {
-      ...SHORT_TIMEOUT,
-      repeatable: true,
-      changes: true,
-    });
-  const load = (name: string, from: string): StartStep =>
-    call(name, [client, ...sandbox, ...mysqlConnectionArgs(server), '--default-character-set=utf8mb4'], {
-      stdinFrom: from,
-      changes: true,
-    });
-  const still = await planQuiesce({ ...intent, consistency: 'stop' }, {}, site, look);
-  const checks = planRestartChecks(intent, still, site);
-  const undo: Step[] = [
-    ...still.hold.map(step => ({ ...step, name: `${step.name} again` })),
-    empty('empty again'),
-    load('load what was there', before),
-    ...still.release.map(step => ({ ...step, name: `${step.name} again` })),
-    ...checks(true),
-  ];
-  return {
-    title: `restore of ${intent.of.name} (${backup.name}) to the database ${database} in ${server.name}`,
-    summary: `${backup.bytes} bytes of ${backup.at}; what is there now is kept as ${before}.`,
-    changes: [{ subject: `${server.name}/${database}`, change: 'write', details: [backup.name] }],
-    steps: [
-      planBackupCheck(folder, backup.name),
-      planDumpUnpack(`${folder}/${backup.name}/${backup.file}`, dump, times),
-      ...still.hold,
-      // Where there is none yet, an empty one is kept.
-      call(
-        'make it',
-        [client, ...mysqlConnectionArgs(server), '--execute', `CREATE DATABASE IF NOT EXISTS \`${database}\``],
-        {
-          ...SHORT_TIMEOUT,
-          repeatable: true,
-        },
-      ),
-      planMysqlDump('keep what is there', database, before, program, server, call),
-      empty('empty'),
-      load('load', dump),
-      ...still.release,
-      ...checks(false),
-    ],
-    undo: intent.on_failure === 'stop' ? [] : undo.map(step => ({ ...step, ifBegan: 'empty' })),
-    cleanup: [
-      { do: 'clear', name: 'clear away', path: scratch, root: site.backups.records, ifBegan: 'unpack' },
-      ...still.cleanup.map(step => ({ ...step, unlessBegan: still.release[0]?.name ?? '' })),
-    ],
-  };
+  return planRestore(intent, context, host, {
+    kind: 'mysql',
+    async find() {
+      const server = await findMysql({ source_container: intent.to_container, user: intent.user }, site, host);
+      const overwrites = {
+        message: 'The restore would replace the database. Nothing was changed.',
+        remedy: 'Set confirm_overwrite: true in the intent. The agent dumps and keeps the current data first.',
+      };
+      return { server, overwrites };
+    },
+    async plan({ server }, { backup, folder, path }, times) {
+      const { program } = await findProgram(server, ['mariadb-dump', 'mysqldump'], site, host);
+      const client = program === 'mariadb-dump' ? 'mariadb' : 'mysql';
+      const sandbox = await findSandboxOption(server, client, site, host);
+      const database = backup.database ?? intent.of.name;
+      const scratch = `${site.backups.records}/restore-${run}`;
+      const dump = `${scratch}/dump.sql`;
+      const before = `${folder}/before-${timestampOf(at)}.sql`;
+      const failure = { code: 'restore-failed', remedy: 'Read the step’s output.' };
+      const call = createServerCall(server, site, times, failure);
+      const as = mysqlConnectionArgs(server);
+      const execute = (name: string, statement: string, more: Partial<StartStep> = {}) =>
+        call(name, [client, ...as, '--execute', statement], { ...SHORT_TIMEOUT, repeatable: true, ...more });
+      const empty = (name: string) => execute(name, `DROP DATABASE IF EXISTS \`${database}\``, { changes: true });
+      const load = (name: string, from: string): StartStep =>
+        call(name, [client, ...sandbox, ...as, '--default-character-set=utf8mb4'], { stdinFrom: from, changes: true });
+      return {
+        target: `the database ${database} in ${server.name}`,
+        subject: `${server.name}/${database}`,
+        kept: `the current data is kept as ${before}`,
+        prepare: [planDumpUnpack(`${path}/${backup.file}`, dump, times)],
+        swap: [
+          // If there is no database yet, the dump of an empty one is kept.
+          execute('make it', `CREATE DATABASE IF NOT EXISTS \`${database}\``),
+          planMysqlDump('keep what is there', database, before, program, server, call),
+          empty('empty'),
+          load('load', dump),
+        ],
+        changesFrom: 'empty',
+        rollback: [empty('empty again'), load('load what was there', before)],
+        cleanup: [{ do: 'clear', name: 'clear away', path: scratch, root: site.backups.records, ifBegan: 'unpack' }],
+      };
+    },
+  });
 }

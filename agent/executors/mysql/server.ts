@@ -1,46 +1,36 @@
 import { Failure } from '../../plan/failure.ts';
-import type { HostReader, Milliseconds, StartStep } from '../../plan/plan.ts';
-import { type DatabaseServer, findServer, planServerCall } from '../backup/database-server.ts';
+import type { HostReader, StartStep } from '../../plan/plan.ts';
+import { type DatabaseServer, findServer, planServerCall, type ServerFields } from '../backup/database-server.ts';
+import type { StepTimeouts } from '../backup/group.ts';
 import type { HostSite } from '../executor.ts';
 
-/** Where the clients look for a password. */
+/** The variable from which the clients take the password. */
 const PASSWORD = 'MYSQL_PWD';
 
-interface ServerFields {
-  source_container?: string | undefined;
-  source?: string | undefined;
-  user?: string | undefined;
-}
-
-interface StepTimeouts {
-  timeout: Milliseconds;
-  stallTimeout: Milliseconds;
-}
-
 /** Throws Failure: `container-missing`, `container-stopped`. */
-export function findMysql(wish: ServerFields, site: HostSite, look: HostReader): Promise<DatabaseServer> {
+export function findMysql(intent: ServerFields, site: HostSite, host: HostReader): Promise<DatabaseServer> {
   const passwords = (user: string) =>
     user === 'root' ? ['MARIADB_ROOT_PASSWORD', 'MYSQL_ROOT_PASSWORD'] : ['MARIADB_PASSWORD', 'MYSQL_PASSWORD'];
-  return findServer(wish, { user: 'root', passwords }, site, look);
+  return findServer(intent, { user: 'root', passwords }, site, host);
 }
 
-/** The first of these programs that is there, and what it says of its version. Throws Failure `program-missing`. */
+/** Returns the first of these programs that the server has, with its version text. Throws Failure `program-missing`. */
 export async function findProgram(
   server: Pick<DatabaseServer, 'at' | 'socket' | 'name'>,
   names: [string, ...string[]],
   site: HostSite,
-  look: HostReader,
+  host: HostReader,
 ): Promise<{ program: string; version: string }> {
   for (const program of names) {
     const argv: [string, ...string[]] =
       server.socket === undefined ? [site.docker, 'exec', server.at, program, '--version'] : [program, '--version'];
-    const answer = await look.ask(argv);
+    const answer = await host.ask(argv);
     if (!answer) return { program, version: '' };
     if (answer.code === 0) return { program, version: answer.stdout.split('\n')[0]?.trim() ?? '' };
   }
   throw new Failure(
     'program-missing',
-    `There is neither ${names.join(' nor ')} in ${server.name}.`,
+    `${server.name} has neither ${names.join(' nor ')}.`,
     'Name the container of the database server: its image has them.',
   );
 }
@@ -63,7 +53,7 @@ export function mysqlConnectionArgs({ socket, user }: Pick<DatabaseServer, 'sock
   return [...(socket === undefined ? [] : ['--socket', `${socket}/mysqld.sock`]), '--user', user];
 }
 
-/** `--force` would go on after an error and still write the last line. */
+/** Without `--force`: it continues after an error and still writes the last line. */
 export function planMysqlDump(
   name: string,
   database: string,
@@ -72,13 +62,13 @@ export function planMysqlDump(
   server: Pick<DatabaseServer, 'socket' | 'user'>,
   call: ServerCall,
 ): StartStep {
-  const what = ['--single-transaction', '--quick', '--routines', '--events', '--triggers', '--hex-blob'];
+  const options = ['--single-transaction', '--quick', '--routines', '--events', '--triggers', '--hex-blob'];
   return call(
     name,
     [
       program,
       ...mysqlConnectionArgs(server),
-      ...what,
+      ...options,
       '--default-character-set=utf8mb4',
       '--databases',
       '--',
@@ -101,14 +91,14 @@ export function planMysqlDump(
         {
           exit: [5],
           code: 'destination-full',
-          remedy: 'Make room at the destination. The earlier backups are untouched.',
+          remedy: 'Free space at the destination. The earlier backups are untouched.',
         },
       ],
     },
   );
 }
 
-/** A dump as it is kept: its file's name, and the steps that make that of it. */
+/** Returns the steps that compress a dump, and the name of the file that is kept. */
 export function planPack(
   dump: string,
   compress: 'zstd' | 'gzip' | '0',
@@ -119,9 +109,9 @@ export function planPack(
   const ending = compress === 'zstd' ? 'zst' : 'gz';
   const failure = {
     code: 'copy-failed',
-    remedy: `Look for room at the destination, and that ${compress} is installed. The earlier backups are untouched.`,
+    remedy: `Check the free space of the destination, and install ${compress}. The earlier backups are untouched.`,
   };
-  const start = (name: string, argv: [string, ...string[]]): StartStep => ({
+  const step = (name: string, argv: [string, ...string[]]): StartStep => ({
     do: 'start',
     name,
     argv,
@@ -131,33 +121,33 @@ export function planPack(
   return {
     file: `${file}.${ending}`,
     pack: [
-      start(
-        'compress',
-        compress === 'zstd' ? ['zstd', '--quiet', '--check', '--rm', '--', dump] : ['gzip', '--', dump],
-      ),
-      start('test', [compress, '--quiet', '--test', '--', `${dump}.${ending}`]),
+      step('compress', compress === 'zstd' ? ['zstd', '--quiet', '--check', '--rm', '--', dump] : ['gzip', '--', dump]),
+      step('test', [compress, '--quiet', '--test', '--', `${dump}.${ending}`]),
     ],
   };
 }
 
-/** The steps that make a dump of what is kept, at `to`. */
+/** Unpacks a kept dump to `to`. */
 export function planDumpUnpack(kept: string, to: string, times: StepTimeouts): StartStep {
   const argv: [string, ...string[]] = kept.endsWith('.zst')
     ? ['zstd', '--quiet', '--decompress', '--stdout', '--', kept]
     : kept.endsWith('.gz')
       ? ['gzip', '--decompress', '--stdout', '--', kept]
       : ['cat', '--', kept];
-  const failure = { code: 'backup-broken', remedy: 'The backup can’t be unpacked. Nothing was changed.' };
+  const failure = {
+    code: 'backup-broken',
+    remedy: 'Restore another backup ("at"): this one could not be unpacked. Nothing was changed.',
+  };
   return { do: 'start', name: 'unpack', argv, stdoutTo: to, ...times, repeatable: true, failure };
 }
 
-/** A dump may hold commands for the client (`\! …`): newer ones of MariaDB refuse them with this. */
+/** Returns the option with which newer MariaDB clients refuse commands (`\! …`) inside a dump; empty for other clients. */
 export async function findSandboxOption(
   server: Pick<DatabaseServer, 'at'>,
   client: string,
   site: HostSite,
-  look: HostReader,
+  host: HostReader,
 ): Promise<string[]> {
-  const help = await look.ask([site.docker, 'exec', server.at, client, '--help']);
+  const help = await host.ask([site.docker, 'exec', server.at, client, '--help']);
   return help?.stdout.includes('--sandbox') ? ['--sandbox'] : [];
 }

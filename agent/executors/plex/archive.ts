@@ -1,8 +1,9 @@
-import type { ClearStep, HostReader, Milliseconds, StartStep } from '../../plan/plan.ts';
-import type { SourceContainer } from '../backup/group.ts';
+import type { ClearStep, HostReader, StartStep } from '../../plan/plan.ts';
+import { UNKNOWN_IMAGE } from '../backup/drill.ts';
+import { type EarlierBackup, type SourceContainer, type StepTimeouts, trimSlashes } from '../backup/group.ts';
 import type { HostSite } from '../executor.ts';
 
-/** Plex's own build of sqlite3: no other knows its collations and tokenizers. */
+/** Plex's own build of sqlite3: other builds lack its collations and tokenizers. */
 const SQLITE_PATHS = ['/usr/lib/plexmediaserver/Plex SQLite', '/app/usr/lib/plexmediaserver/Plex SQLite'] as const;
 const SUPPORT = 'Plug-in Support/Databases';
 const FOLDERS = [
@@ -10,16 +11,11 @@ const FOLDERS = [
   `/config/Plex Media Server/${SUPPORT}`,
   `/var/lib/plexmediaserver/Library/Application Support/Plex Media Server/${SUPPORT}`,
 ];
-export const LIBRARY = 'com.plexapp.plugins.library.db';
+const LIBRARY = 'com.plexapp.plugins.library.db';
 const BLOBS = 'com.plexapp.plugins.library.blobs.db';
 export const PREFERENCES = 'Preferences.xml';
 
-export interface StepTimeouts {
-  timeout: Milliseconds;
-  stallTimeout: Milliseconds;
-}
-
-/** What of Plex is in its container. */
+/** Plex in its container. */
 export interface PlexInstall {
   container: string;
   image: string;
@@ -27,45 +23,57 @@ export interface PlexInstall {
   /** The databases' folder, and the databases that are there. */
   folder: string;
   databases: string[];
-  /** The folder of Preferences.xml, where there is one. */
+  /** The folder of Preferences.xml, if there is one. */
   home: string | undefined;
 }
 
-/** Looks into the container, which runs or has been stopped; what can't be known is what is usual. `null`: there is no library. */
+/** Looks into the container. If it is stopped, the paths of the usual images are assumed. Returns null if it has no library. */
 export async function findPlex(
   container: SourceContainer | undefined,
   name: string,
   path: string | undefined,
   site: HostSite,
-  look: HostReader,
+  host: HostReader,
 ): Promise<PlexInstall | null> {
   const at = container?.Id ?? name;
-  const inside = async (...argv: string[]) => {
-    const answer = container?.State.Running ? await look.ask([site.docker, 'exec', at, ...argv]) : undefined;
+  const askInside = async (...argv: string[]) => {
+    const answer = container?.State.Running ? await host.ask([site.docker, 'exec', at, ...argv]) : undefined;
     return answer && { ok: answer.code === 0, names: answer.stdout.split('\n') };
   };
-  const wanted = path?.endsWith('.db') ? path.slice(0, path.lastIndexOf('/')) : path?.replace(/\/+$/, '');
-  let folder = wanted ?? FOLDERS[0] ?? '';
+  const named = path?.endsWith('.db')
+    ? path.slice(0, path.lastIndexOf('/'))
+    : path === undefined
+      ? undefined
+      : trimSlashes(path);
+  let folder = named ?? FOLDERS[0] ?? '';
   let names: string[] | undefined;
-  for (const one of wanted === undefined ? FOLDERS : [wanted]) {
-    const listed = await inside('ls', '-a', one);
+  for (const one of named === undefined ? FOLDERS : [named]) {
+    const listed = await askInside('ls', '-a', one);
     if (listed?.ok) [folder, names] = [one, listed.names];
     if (!listed || listed.ok) break;
   }
   if (container?.State.Running && names?.includes(LIBRARY) !== true) return null;
   let program: string = SQLITE_PATHS[0];
-  for (const one of SQLITE_PATHS) if ((await inside('ls', one))?.ok) program = one;
-  const up = folder.slice(0, -SUPPORT.length - 1);
-  const home = folder.endsWith(`/${SUPPORT}`) ? up : folder;
-  const hasPreferences = (await inside('ls', `${home}/${PREFERENCES}`))?.ok;
+  for (const one of SQLITE_PATHS) if ((await askInside('ls', one))?.ok) program = one;
+  const home = folder.endsWith(`/${SUPPORT}`) ? folder.slice(0, -SUPPORT.length - 1) : folder;
+  const hasPreferences = (await askInside('ls', `${home}/${PREFERENCES}`))?.ok;
   return {
     container: at,
-    image: container?.Image ?? '(its image)',
+    image: container?.Image ?? UNKNOWN_IMAGE,
     program,
     folder,
     databases: [LIBRARY, ...(names?.includes(BLOBS) ? [BLOBS] : [])],
     home: hasPreferences ? home : undefined,
   };
+}
+
+/** Returns the databases of an archive, and the program and image that check them. */
+export function archivedDatabases({
+  image = UNKNOWN_IMAGE,
+  file: program = '',
+  parts = [LIBRARY],
+}: EarlierBackup): Pick<PlexInstall, 'image' | 'program' | 'databases'> {
+  return { image, program, databases: parts.filter(part => part !== PREFERENCES) };
 }
 
 const FAILURE = { code: 'copy-failed', remedy: 'Read the step’s output. The earlier backups are untouched.' };
@@ -79,14 +87,14 @@ export function plexStep(
   return { do: 'start', name, argv, ...times, repeatable: true, failure: FAILURE, ...more };
 }
 
-/** Unpacks an archive into a folder that it makes. */
+/** Unpacks an archive into a new folder. */
 export function planUnpack(archive: string, into: string, times: StepTimeouts): StartStep {
   return plexStep('unpack', ['tar', '--extract', '--file', archive, `--one-top-level=${into}`], times, {
-    failure: { code: 'backup-broken', remedy: 'The archive can’t be unpacked: look at the disk that holds it.' },
+    failure: { code: 'backup-broken', remedy: 'Check the disk that holds the archive: it could not be unpacked.' },
   });
 }
 
-/** Each database, as it came out of the archive, by Plex's own SQLite in a throw-away container of the same image. */
+/** Checks each unpacked database by Plex's own SQLite in a scratch container of the same image. */
 export function planDatabaseChecks(
   plex: Pick<PlexInstall, 'image' | 'program' | 'databases'>,
   folder: string,
@@ -106,7 +114,7 @@ export function planDatabaseChecks(
         mustNotSay: ['tables: 0\n'],
         failure: {
           code: 'backup-broken',
-          remedy: `${database} does not pass SQLite's own check: see Plex's page on repairing its database. The earlier backups are untouched.`,
+          remedy: `Repair ${database} as Plex's documentation says: SQLite's check fails. The earlier backups are untouched.`,
         },
       },
     ),
@@ -115,7 +123,7 @@ export function planDatabaseChecks(
 
 const CHECKS = ['PRAGMA integrity_check(1);', "SELECT 'tables: ' || count(*) FROM sqlite_master WHERE type = 'table';"];
 
-/** Plex's SQLite on a folder of the host, without network and without anything of the server. */
+/** Runs Plex's SQLite on a folder of the host, without network and without the server's volumes. */
 export function planInScratchContainer(
   name: string,
   { image, program }: Pick<PlexInstall, 'image' | 'program'>,
@@ -134,13 +142,13 @@ export function planInScratchContainer(
       {
         says: 'No such image',
         code: 'image-gone',
-        remedy: 'The image that the backup was made with is not on this host any more: pull it.',
+        remedy: 'Pull the image that the backup was made with: this host no longer has it.',
       },
     ],
   });
 }
 
-/** `library` of `com.plexapp.plugins.library.db`. */
+/** Returns `library` for `com.plexapp.plugins.library.db`. */
 export function shortName(database: string): string {
   return database.replace(/^com\.plexapp\.plugins\./, '').replace(/\.db$/, '');
 }

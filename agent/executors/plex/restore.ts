@@ -1,13 +1,11 @@
-import { Failure } from '../../plan/failure.ts';
-import type { HostReader, Plan, StartStep, Step, SwapStep } from '../../plan/plan.ts';
-import { planBackupCheck } from '../backup/database-server.ts';
-import { findBackup, findContainer, findSource, parseTimeouts, timestampOf } from '../backup/group.ts';
-import { planQuiesce, planRestartChecks } from '../backup/quiesce.ts';
+import type { HostReader, Plan, StartStep } from '../../plan/plan.ts';
+import { findContainer, findSource, timestampOf } from '../backup/group.ts';
+import { planRestore } from '../backup/restore.ts';
+import { planSwap, SQLITE_SIDE_FILES } from '../backup/swap.ts';
 import type { Intent, PlanContext } from '../executor.ts';
 import {
+  archivedDatabases,
   findPlex,
-  LIBRARY,
-  PREFERENCES,
   planDatabaseChecks,
   planRemoval,
   planUnpack,
@@ -17,90 +15,65 @@ import {
 
 export type PlexRestore = Extract<Intent, { action: 'restore'; of: { kind: 'plex' } }>;
 
-const SIDES = ['-wal', '-shm', '-journal'];
-
 /**
- * The databases are checked, put beside the ones that are there, and take their places while Plex is stopped. Preferences.xml
- * stays as it is: it names the server. Throws Failure: `backup-unknown`, `overwrite-unconfirmed`, `container-missing`,
+ * Checks the databases, copies them next to the current ones, and exchanges them while Plex is stopped. Preferences.xml stays
+ * as it is: it identifies the server. Throws Failure: `backup-unknown`, `overwrite-unconfirmed`, `container-missing`,
  * `container-path-unknown`.
  */
-export async function planRestore(intent: PlexRestore, context: PlanContext, look: HostReader): Promise<Plan> {
+export function planPlexRestore(intent: PlexRestore, context: PlanContext, host: HostReader): Promise<Plan> {
   const { site, run, at } = context;
-  const folder = `${intent.from.replace(/\/+$/, '')}/${intent.of.name}`;
-  const backup = await findBackup({ name: intent.of.name, at: intent.at }, folder, ['plex'], look);
-  if (intent.confirm_overwrite !== true) {
-    throw new Failure(
-      'overwrite-unconfirmed',
-      'Plex’s databases would be replaced. Nothing was changed.',
-      'Say confirm_overwrite: true in the intent; what is there is kept beside.',
-    );
-  }
   const name = intent.to_container;
-  const container = await findContainer(name, look);
-  const inside = (await findPlex(container, name, intent.to_path, site, look))?.folder ?? intent.to_path ?? '/config';
-  const { path } = await findSource({ source_container: name, source_path: inside }, look);
-  const scratch = `${site.backups.records}/restore-${run}`;
-  const times = parseTimeouts(intent);
-  const { image = '(its image)', file: program = '', parts = [LIBRARY] } = backup;
-  const databases = parts.filter(part => part !== PREFERENCES);
-  const still = await planQuiesce({ ...intent, consistency: 'stop' }, { container: name }, site, look);
-  const checks = planRestartChecks(intent, still, site);
-  const failure = { code: 'copy-failed', remedy: 'Read the step’s output. Plex’s databases are as they were.' };
-  const put = (what: string, argv: [string, ...string[]]): StartStep => plexStep(what, argv, times, { failure });
-  const each = databases.map(database => {
-    const there = `${path}/${database}`;
-    const next = `${there}.restoring-${run}`;
-    const swap: Omit<SwapStep, 'name'> = {
-      do: 'swap',
-      ...{ path: there, next, aside: `${there}.before-${timestampOf(at)}`, roots: site.backups.sources, sides: SIDES },
-    };
-    const short = shortName(database);
-    return {
-      put: [
-        put(`put ${short}`, ['cp', '--', `${scratch}/${database}`, next]),
-        // As the folder's owner: the file itself may be missing.
-        put(`owner of ${short}`, ['chown', `--reference=${path}`, '--', next]),
-        put(`mode of ${short}`, ['chmod', '0644', '--', next]),
-      ],
-      swap: { ...swap, name: `swap ${short}` },
-      back: { ...swap, name: `swap ${short} back`, back: true as const },
-      clear: {
-        ...swap,
-        name: `clear ${short} away`,
-        back: true as const,
-        ifBegan: `put ${short}`,
-        unlessBegan: `swap ${short}`,
+  return planRestore(intent, context, host, {
+    kind: 'plex',
+    find: () => ({
+      container: name,
+      overwrites: {
+        message: 'The restore would replace Plex’s databases. Nothing was changed.',
+        remedy: 'Set confirm_overwrite: true in the intent. The current databases are kept next to the new ones.',
       },
-    };
+    }),
+    async plan(_, { backup, path: archive }, times) {
+      const container = await findContainer(name, host);
+      const plex = await findPlex(container, name, intent.to_path, site, host);
+      const subfolder = plex?.folder ?? intent.to_path ?? '/config';
+      const { path: folder } = await findSource({ source_container: name, source_path: subfolder }, host);
+      const scratch = `${site.backups.records}/restore-${run}`;
+      const failure = { code: 'copy-failed', remedy: 'Read the step’s output. Plex’s databases are unchanged.' };
+      const step = (name: string, argv: [string, ...string[]]): StartStep => plexStep(name, argv, times, { failure });
+      const archived = archivedDatabases(backup);
+      const databases = archived.databases.map(database => {
+        const short = shortName(database);
+        const copyStep = `put ${short}`;
+        const exchange = planSwap(
+          `${folder}/${database}`,
+          { copyStep, label: short, sides: SQLITE_SIDE_FILES },
+          context,
+        );
+        const copy = [
+          step(copyStep, ['cp', '--', `${scratch}/${database}`, exchange.next]),
+          // The folder's owner: the current file may be missing.
+          step(`owner of ${short}`, ['chown', `--reference=${folder}`, '--', exchange.next]),
+          step(`mode of ${short}`, ['chmod', '0644', '--', exchange.next]),
+        ];
+        return { copy, ...exchange };
+      });
+      return {
+        target: `Plex in ${name}`,
+        subject: `${name}:${subfolder}`,
+        kept: `the current databases are kept next to it, ending in .before-${timestampOf(at)}`,
+        prepare: [
+          planUnpack(archive, scratch, times),
+          ...planDatabaseChecks(archived, scratch, site, times),
+          ...databases.flatMap(({ copy }) => copy),
+        ],
+        swap: databases.map(({ swap }) => swap),
+        changesFrom: databases[0]?.swap.name ?? 'swap ',
+        rollback: databases.map(({ rollback }) => rollback),
+        cleanup: [
+          ...databases.map(({ cleanup }) => cleanup),
+          planRemoval('clear away', scratch, site.backups.records, 'unpack'),
+        ],
+      };
+    },
   });
-  const undo: Step[] = [
-    ...still.hold.map(one => ({ ...one, name: `${one.name} again` })),
-    ...each.map(({ back }) => back),
-    ...still.release.map(one => ({ ...one, name: `${one.name} again` })),
-    ...checks(true),
-  ];
-  return {
-    title: `restore of ${intent.of.name} (${backup.name}) to Plex in ${name}`,
-    summary: `${backup.bytes} bytes of ${backup.at}; what is there now is kept beside, with .before-${timestampOf(at)}.`,
-    changes: [{ subject: `${name}:${inside}`, change: 'write', details: [backup.name] }],
-    steps: [
-      planBackupCheck(folder, backup.name),
-      planUnpack(`${folder}/${backup.name}`, scratch, times),
-      ...planDatabaseChecks({ image, program, databases }, scratch, site, times),
-      ...each.flatMap(one => one.put),
-      ...still.hold,
-      ...each.map(({ swap }) => swap),
-      ...still.release,
-      ...checks(false),
-    ],
-    undo:
-      intent.on_failure === 'stop'
-        ? []
-        : undo.map(one => ({ ...one, ifBegan: `swap ${shortName(databases[0] ?? '')}` })),
-    cleanup: [
-      ...each.map(one => one.clear),
-      planRemoval('clear away', scratch, site.backups.records, 'unpack'),
-      ...still.cleanup.map(one => ({ ...one, unlessBegan: still.release[0]?.name ?? '' })),
-    ],
-  };
 }

@@ -1,30 +1,23 @@
-import { Failure } from '../../plan/failure.ts';
-import type { HostReader, Plan, Step } from '../../plan/plan.ts';
-import { planBackupCheck, planScratchContainer, planServerCall } from '../backup/database-server.ts';
-import { findBackup, parseTimeouts } from '../backup/group.ts';
-import { type HostSite, type Intent, type PlanContext, parseBackupSubject } from '../executor.ts';
-
-export type PostgresDrill = Extract<Intent, { action: 'drill' }>;
+import type { HostReader, Plan } from '../../plan/plan.ts';
+import { planScratchContainer, planServerCall } from '../backup/database-server.ts';
+import { type DrillIntent, planDrill, requireImage } from '../backup/drill.ts';
+import type { StepTimeouts } from '../backup/group.ts';
+import type { Stage } from '../backup/stage.ts';
+import type { HostSite, PlanContext } from '../executor.ts';
 
 export const COUNT_QUERY =
   "SELECT 'tables: ' || count(*) FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'p') AND nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'";
 
-/** Loads a dump into a throw-away server of that image, and counts. */
-export function planPostgresDrillSteps(
-  run: string,
-  image: string,
-  dump: string,
-  site: HostSite,
-  times: ReturnType<typeof parseTimeouts>,
-): { steps: Step[]; cleanup: Step[] } {
+/** Loads a dump into a scratch server of that image, and counts its tables. */
+export function planPostgresLoad(run: string, image: string, dump: string, site: HostSite, times: StepTimeouts): Stage {
   const server = planScratchContainer(run, image, site, {
     tmpfs: '/var/lib/postgresql/data',
     env: ['POSTGRES_HOST_AUTH_METHOD=trust', 'POSTGRES_USER=postgres'],
-    // The images' first start has a server of its own on the socket only: the real one is the one on the address.
+    // On its first start the image runs a temporary server on the socket only: the real one answers at the address.
     ready: ['pg_isready', '--host', '127.0.0.1', '--username', 'postgres'],
     waiting: ['no response', 'rejecting connections', 'no attempt'],
   });
-  const failure = { code: 'drill-failed', remedy: 'The dump can’t be loaded: read the step’s output.' };
+  const failure = { code: 'drill-failed', remedy: 'Read the step’s output: the server could not load the dump.' };
   const call = (name: string, argv: [string, ...string[]], more: object = {}) =>
     planServerCall(name, argv, { at: server.name, password: undefined }, '', site, { ...times, failure, ...more });
   const as = ['--host', '127.0.0.1', '--username', 'postgres', '--no-password'];
@@ -49,41 +42,11 @@ export function planPostgresDrillSteps(
 }
 
 /** Throws Failure: `backup-unknown`, `image-gone`. */
-export async function planDrill(
-  intent: PostgresDrill,
-  { site, run, at }: PlanContext,
-  look: HostReader,
-): Promise<Plan> {
-  const { name } = parseBackupSubject(intent.of);
-  const folder = `${intent.from.replace(/\/+$/, '')}/${name}`;
-  const backup = await findBackup({ name, at: intent.at }, folder, ['postgres'], look);
-  const drill = planPostgresDrillSteps(
-    run,
-    requireImage(backup),
-    `${folder}/${backup.name}/${backup.file}`,
-    site,
-    parseTimeouts(intent),
-  );
-  return {
-    title: `drill of ${name} (${backup.name})`,
-    summary: `Loaded into a throw-away server without network: ${backup.bytes} bytes of ${backup.at}.`,
-    changes: [],
-    steps: [
-      planBackupCheck(folder, backup.name),
-      ...drill.steps,
-      { do: 'note-drill', name: 'note the drill', folder, backup: backup.name, since: at },
-    ],
-    undo: [],
-    cleanup: drill.cleanup,
-  };
-}
-
-/** Throws Failure `image-gone`. */
-export function requireImage({ image, name }: { image?: string; name: string }): string {
-  if (image !== undefined || name.startsWith('(')) return image ?? '(its image)';
-  throw new Failure(
-    'image-gone',
-    `The backup ${name} does not say with which image it was made: its server ran on the host itself.`,
-    'Restore it into a server by hand, see RESTORE.md beside it.',
-  );
+export function planPostgresDrill(intent: DrillIntent, context: PlanContext, host: HostReader): Promise<Plan> {
+  return planDrill(intent, context, host, {
+    kind: 'postgres',
+    summary: 'Loaded into a scratch server without network',
+    load: ({ backup, path }, _, times) =>
+      planPostgresLoad(context.run, requireImage(backup), `${path}/${backup.file}`, context.site, times),
+  });
 }

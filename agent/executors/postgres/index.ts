@@ -1,19 +1,13 @@
 import type { HostReader, Plan } from '../../plan/plan.ts';
 import { createDatabaseExecutor } from '../backup/database-executor.ts';
 import { planServerCall, SHORT_TIMEOUT } from '../backup/database-server.ts';
-import {
-  findBackupGroup,
-  listBackupChanges,
-  parseTimeouts,
-  planPartialCleanup,
-  planPrune,
-  planReadBack,
-  planTargetCheck,
-  summarizeGroup,
-} from '../backup/group.ts';
+import { planDump } from '../backup/dump.ts';
+import { findBackupGroup, parseTimeouts } from '../backup/group.ts';
+import { EMPTY_STAGE } from '../backup/stage.ts';
 import type { Intent, PlanContext } from '../executor.ts';
-import { planDrill, planPostgresDrillSteps } from './drill.ts';
-import { type PostgresRestore, planRestore } from './restore.ts';
+import { restorePostgresByHand } from './by-hand.ts';
+import { planPostgresDrill, planPostgresLoad } from './drill.ts';
+import { type PostgresRestore, planPostgresRestore } from './restore.ts';
 import { findPostgres, hostArgs, OLD_CLIENT, PASSWORD_VARIABLE, readServerVersion } from './server.ts';
 
 type PostgresBackupIntent = Extract<Intent, { action: 'backup'; database_type: 'postgres' }>;
@@ -26,19 +20,20 @@ export const postgres = createDatabaseExecutor<PostgresBackupIntent, PostgresRes
     intent.action === 'backup'
       ? `database ${intent.source_container ?? intent.source}/${intent.database}`
       : `database ${intent.to_container}/${intent.database ?? intent.of.name}`,
-  backup: planBackup,
-  restore: planRestore,
-  drill: planDrill,
+  backup: planPostgresBackup,
+  restore: planPostgresRestore,
+  drill: planPostgresDrill,
+  restoreByHand: restorePostgresByHand,
 });
 
-async function planBackup(intent: PostgresBackupIntent, context: PlanContext, look: HostReader): Promise<Plan> {
-  const { site, at, run } = context;
-  const server = await findPostgres(intent, site, look);
-  const shelf = await findBackupGroup(intent, context, look);
-  const { folder, partial, last } = shelf;
+async function planPostgresBackup(intent: PostgresBackupIntent, context: PlanContext, host: HostReader): Promise<Plan> {
+  const { site, run } = context;
+  const server = await findPostgres(intent, site, host);
+  const group = await findBackupGroup(intent, context, host);
   const { database } = intent;
   const file = `${database}.dump`;
-  const dump = `${folder}/${partial}/${file}`;
+  const partial = `${group.folder}/${group.partial}`;
+  const dump = `${partial}/${file}`;
   const times = parseTimeouts(intent);
   const failure = {
     code: 'dump-failed',
@@ -47,67 +42,64 @@ async function planBackup(intent: PostgresBackupIntent, context: PlanContext, lo
   const call = (name: string, argv: [string, ...string[]], more: object) =>
     planServerCall(name, argv, server, PASSWORD_VARIABLE, site, { ...times, failure, repeatable: true, ...more });
   const as = [...hostArgs(server), '--username', server.user, '--no-password'];
-  const version = await readServerVersion(server, 'pg_dump', site, look);
-  const drilling =
-    intent.verify_level === 'drill' && server.container
-      ? planPostgresDrillSteps(run, server.container.Image, dump, site, times)
-      : { steps: [], cleanup: [] };
-  return {
-    title: `backup of the database ${database} in ${server.name} to ${folder}`,
-    summary: summarizeGroup(shelf),
-    changes: listBackupChanges(shelf, intent, at),
-    steps: [
-      planTargetCheck(shelf, (last?.bytes ?? 0) * 1.1, `/${partial}`),
-      call('dump', ['pg_dump', '--format=custom', '--compress=6', '--lock-wait-timeout=60s', ...as, '--', database], {
-        stdoutTo: dump,
-        reasons: [
-          OLD_CLIENT,
-          {
-            says: 'does not exist',
-            code: 'database-missing',
-            remedy: `Correct "database" or "user". ${failure.remedy}`,
+  const version = await readServerVersion(server, 'pg_dump', site, host);
+  return planDump(intent, context, group, {
+    source: `the database ${database} in ${server.name}`,
+    space: 1.1,
+    dump: {
+      steps: [
+        call('dump', ['pg_dump', '--format=custom', '--compress=6', '--lock-wait-timeout=60s', ...as, '--', database], {
+          stdoutTo: dump,
+          reasons: [
+            OLD_CLIENT,
+            {
+              says: 'does not exist',
+              code: 'database-missing',
+              remedy: `Correct "database" or "user". ${failure.remedy}`,
+            },
+            { says: 'No space left', code: 'destination-full', remedy: 'Free space at the destination.' },
+          ],
+        }),
+        call('dump roles', ['pg_dumpall', '--globals-only', '--no-role-passwords', ...as], {
+          stdoutTo: `${partial}/globals.sql`,
+          ...SHORT_TIMEOUT,
+          reasons: [OLD_CLIENT],
+        }),
+      ],
+      cleanup: [],
+    },
+    check: {
+      steps: [
+        // pg_restore lists a truncated dump without an error; only decoding all of it fails.
+        call('check', ['pg_restore', '--file=/dev/null'], {
+          stdinFrom: dump,
+          failure: {
+            code: 'backup-broken',
+            remedy: 'Check the destination’s disk and its free space: the dump could not be decoded.',
           },
-          { says: 'No space left', code: 'destination-full', remedy: 'Make room at the destination.' },
-        ],
-      }),
-      call('dump roles', ['pg_dumpall', '--globals-only', '--no-role-passwords', ...as], {
-        stdoutTo: `${folder}/${partial}/globals.sql`,
-        ...SHORT_TIMEOUT,
-        reasons: [OLD_CLIENT],
-      }),
-      // Listing a dump succeeds for one that is cut in half; only decoding all of it does not.
-      call('check', ['pg_restore', '--file=/dev/null'], {
-        stdinFrom: dump,
-        failure: {
-          code: 'backup-broken',
-          remedy: 'The dump can’t be decoded: look at the destination’s disk and room.',
-        },
-      }),
-      call('list', ['pg_restore', '--list'], {
-        stdinFrom: dump,
-        mustSay: ['TABLE DATA'],
-        failure: {
-          code: 'backup-broken',
-          remedy: `The dump holds no table: is ${database} the database that is meant?`,
-        },
-      }),
-      ...drilling.steps,
-      planReadBack(shelf, context, intent, {
-        kind: 'postgres',
-        source: `${server.name}/${database}`,
-        ...{ file, database },
-        checks: [
-          'decoded whole',
-          'it holds tables',
-          'sha256',
-          ...drilling.steps.slice(0, 1).map(() => 'loaded and counted'),
-        ],
-        versions: { pg_dump: version },
-        ...(server.container ? { image: server.container.Image } : {}),
-      }),
-      planPrune(shelf, intent),
-    ],
-    undo: [],
-    cleanup: [...drilling.cleanup, planPartialCleanup(shelf, 'check the destination')],
-  };
+        }),
+        call('list', ['pg_restore', '--list'], {
+          stdinFrom: dump,
+          mustSay: ['TABLE DATA'],
+          failure: {
+            code: 'backup-broken',
+            remedy: `Check that ${database} is the right database: the dump holds no table.`,
+          },
+        }),
+      ],
+      cleanup: [],
+    },
+    drill:
+      intent.verify_level === 'drill' && server.container
+        ? planPostgresLoad(run, server.container.Image, dump, site, times)
+        : EMPTY_STAGE,
+    manifest: {
+      kind: 'postgres',
+      source: `${server.name}/${database}`,
+      ...{ file, database },
+      checks: ['decoded whole', 'it holds tables', 'sha256'],
+      versions: { pg_dump: version },
+      ...(server.container ? { image: server.container.Image } : {}),
+    },
+  });
 }

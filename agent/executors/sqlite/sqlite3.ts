@@ -1,12 +1,8 @@
 import { Failure } from '../../plan/failure.ts';
-import type { Milliseconds, StartStep } from '../../plan/plan.ts';
+import type { StartStep } from '../../plan/plan.ts';
+import type { StepTimeouts } from '../backup/group.ts';
 
-interface StepTimeouts {
-  timeout: Milliseconds;
-  stallTimeout: Milliseconds;
-}
-
-/** A call of the host's sqlite3 that only reads `database`. `written`: paths inside the script. Throws Failure `source-missing`. */
+/** Runs the host's sqlite3, which opens `database` read-only. `written`: paths inside the script. Throws Failure `source-missing`. */
 export function sqlite3(
   name: string,
   database: string,
@@ -19,7 +15,7 @@ export function sqlite3(
   return {
     do: 'start',
     name,
-    // No ~/.sqliterc of a user may add a command.
+    // A user's ~/.sqliterc could add commands.
     argv: ['sqlite3', '-batch', '-bail', '-init', '/dev/null', '-readonly', database, ...script],
     env: { HOME: '/nonexistent', LC_ALL: 'C.UTF-8' },
     ...times,
@@ -27,50 +23,50 @@ export function sqlite3(
     failure: {
       code: 'copy-failed',
       remedy:
-        'Read the step’s output: "database is locked" wants more time, "file is not a database" another file. The earlier backups are untouched.',
+        'Read the step’s output. For "database is locked" try again; for "file is not a database" name another file. The earlier backups are untouched.',
     },
     reasons: [
       {
         says: 'database or disk is full',
         code: 'destination-full',
-        remedy: 'Make room at the destination. The earlier backups are untouched.',
+        remedy: 'Free space at the destination. The earlier backups are untouched.',
       },
     ],
     ...more,
   };
 }
 
-export const CHECK_STATEMENTS: [string, string] = [
+const CHECK_STATEMENTS: [string, string] = [
   'PRAGMA integrity_check(1);',
   "SELECT 'tables: ' || count(*) FROM sqlite_master WHERE type = 'table';",
 ];
 
-/** What the output of {@link CHECK_STATEMENTS} must and must not hold. */
-export const EXPECTED_OUTPUT = { mustSay: ['ok\n', 'tables: '], mustNotSay: ['tables: 0\n'] };
+/** The texts that the output of {@link CHECK_STATEMENTS} must and must not contain. */
+const EXPECTED_OUTPUT = { mustSay: ['ok\n', 'tables: '], mustNotSay: ['tables: 0\n'] };
 
-/** SQLite's own check of a database to which nobody writes any more. */
+/** Runs SQLite's own check on a copy that no process writes to. */
 export function planCopyCheck(copy: string, times: StepTimeouts, name = 'check'): StartStep {
   return sqlite3(name, immutableUri(copy), CHECK_STATEMENTS, times, [], {
     ...EXPECTED_OUTPUT,
     failure: {
       code: 'backup-broken',
       remedy:
-        'The copy does not pass SQLite’s own check, or holds no table: look at the database itself. The earlier backups are untouched.',
+        'Check the database itself: SQLite’s check of the copy fails, or it holds no table. The earlier backups are untouched.',
     },
   });
 }
 
-/** As nobody writes to it: no side files appear beside it. */
+/** Tells SQLite that no process writes to the file: it then makes no side files. */
 function immutableUri(path: string): string {
   return `file:${path.split('/').map(encodeURIComponent).join('/')}?mode=ro&immutable=1`;
 }
 
-/** sqlite3 reads paths inside its own commands, where a quote would end them. */
+/** Inside sqlite3's own commands a quote would end the path. */
 function checkPath(path: string): void {
   if (!/['"\\\n]/.test(path)) return;
   throw new Failure(
     'source-missing',
-    `The path ${JSON.stringify(path)} holds a quote or a backslash, which can't be passed to sqlite3.`,
+    `The path ${JSON.stringify(path)} contains a quote or a backslash, which sqlite3 can't take.`,
     'Rename the folder or file.',
   );
 }

@@ -55,7 +55,7 @@ export async function planBackup(intent: VolumesBackupIntent, context: PlanConte
   const comparing = intent.verify_level === 'compare' ? [planComparison(source, options, to, times)] : [];
   const version = await readVersion(['rsync'], look);
   return {
-    title: `backup of ${source.told} to ${folder}`,
+    title: `backup of ${source.label} to ${folder}`,
     summary: summarizeGroup(shelf),
     changes: isMirror
       ? [{ subject: folder, change: 'write', details: [MIRROR] }]
@@ -66,14 +66,14 @@ export async function planBackup(intent: VolumesBackupIntent, context: PlanConte
         ...((intent.ownership ?? 'keep') === 'keep' ? { owners: true as const } : {}),
       },
       planSourceCheck(source, site, shelf, intent),
-      ...still.hold,
+      ...still.quiesce,
       copy,
       ...comparing,
       // What was held still goes on before the copy is read back: that takes long.
-      ...still.release,
+      ...still.resume,
       planReadBack({ ...shelf, partial }, context, intent, {
         kind: 'docker_volumes',
-        source: source.told,
+        source: source.label,
         checks: ['sha256 of every file', ...comparing.map(() => 'rsync --checksum against the source')],
         versions: { rsync: version },
         ...(last && !isMirror ? { parent: last.name } : {}),

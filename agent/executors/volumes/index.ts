@@ -1,6 +1,6 @@
 import { findRoot } from '../../plan/paths.ts';
 import { backupGroupLocks, listBackupClaims } from '../backup/group.ts';
-import { type Executor, listVerifyHosts, parseBackupSubject } from '../executor.ts';
+import { defineExecutor, listVerifyHosts, parseBackupSubject } from '../executor.ts';
 import { planBackup } from './backup.ts';
 import type { VolumesBackupIntent } from './copy.ts';
 import { planDrill, type VolumesDrill } from './drill.ts';
@@ -9,7 +9,7 @@ import { planRestore, type VolumesRestore } from './restore.ts';
 type VolumesIntent = VolumesBackupIntent | VolumesRestore | VolumesDrill;
 
 /** Copies of volumes and folders: by rsync into a folder of this host (which may be a mounted share) or to another host, by restic, and back. */
-export const volumes: Executor<VolumesIntent> = {
+export const volumes = defineExecutor<VolumesIntent>({
   kind: 'volumes',
   takes: (intent): intent is VolumesIntent =>
     intent.action === 'restore' || intent.action === 'drill'
@@ -43,4 +43,4 @@ export const volumes: Executor<VolumesIntent> = {
     if (intent.action === 'restore') return planRestore(intent, context, look);
     return intent.action === 'drill' ? planDrill(intent, context, look) : planBackup(intent, context, look);
   },
-};
+});

@@ -142,7 +142,7 @@ export async function planRemote(
   const folder = recordsFolder(remote, name, site);
   const list = `${folder}/.${as}.list.${run}`;
   const shelf: BackupGroup = {
-    ...{ destination: { path: remote.path, minFree: 0 }, folder, name, earlier, last, as },
+    ...{ destination: { path: remote.path, minFree: 0 }, folder, name, earlier, last, newName: as },
     partial: '',
   };
   const still = await planQuiesce(intent, source, site, look);
@@ -158,14 +158,14 @@ export async function planRemote(
   const away_ = listBackupChanges({ ...shelf, folder: away }, intent, at);
   const version = await readVersion(['rsync'], look);
   return {
-    title: `backup of ${source.told} to ${away}`,
+    title: `backup of ${source.label} to ${away}`,
     summary: summarizeGroup(shelf),
     changes: away_,
     steps: [
       planRemoteCheck(remote, call),
       // Only a source that is known to have been whole can be seen to have shrunk.
       planSourceCheck(source, site, { last: last && last.files > 0 ? last : undefined }, intent),
-      ...still.hold,
+      ...still.quiesce,
       rsync(
         'copy',
         [
@@ -181,7 +181,7 @@ export async function planRemote(
         times,
         'Read the step’s output. The earlier backups are untouched; what has no manifest is no backup.',
       ),
-      ...still.release,
+      ...still.resume,
       planListing(remote, `${name}/${as}`, list, site, times),
       {
         do: 'tally',
@@ -189,7 +189,7 @@ export async function planRemote(
         ...{ list, folder, as, archive: `${away}/${as}` },
         manifest: {
           kind: 'docker_volumes',
-          ...{ name, run, at, source: source.told },
+          ...{ name, run, at, source: source.label },
           checks: ['md5 of every file, read at the other end'],
           versions: { rsync: version },
           ...(last ? { parent: last.name } : {}),

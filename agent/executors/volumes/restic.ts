@@ -78,7 +78,7 @@ export async function planRestic(intent: VolumesBackupIntent, context: PlanConte
   }
   const source = await findSource(intent, look);
   const shelf = await findBackupGroup(intent, context, look);
-  const { folder, name, last, as, partial } = shelf;
+  const { folder, name, last, newName: as, partial } = shelf;
   const still = await planQuiesce(intent, source, site, look);
   const times = parseTimeouts(intent);
   const call = (step: string, args: string[], more?: Partial<StartStep>) =>
@@ -90,14 +90,14 @@ export async function planRestic(intent: VolumesBackupIntent, context: PlanConte
   const told = (file: string) => ({ stdoutTo: `${folder}/${partial}/${file}`, timeout: 10 * MINUTE });
   const version = (await look.ask(['restic', 'version'], { keepFor: 60 * MINUTE }))?.stdout.trim() ?? '';
   return {
-    title: `backup of ${source.told} to ${folder} (restic)`,
+    title: `backup of ${source.label} to ${folder} (restic)`,
     summary: summarizeGroup(shelf),
     changes: listBackupChanges(shelf, intent, at),
     steps: [
       planTargetCheck(shelf, (last?.bytes ?? 0) * 0.1, `/${partial}`),
       planSourceCheck(source, site, shelf, intent),
       ...(isThere ? [call('unlock', ['unlock'])] : [call('init', ['init'])]),
-      ...still.hold,
+      ...still.quiesce,
       call(
         'copy',
         [
@@ -109,7 +109,7 @@ export async function planRestic(intent: VolumesBackupIntent, context: PlanConte
         // From inside: the snapshot holds the folder's content, wherever the folder is.
         { cwd: source.path },
       ),
-      ...still.release,
+      ...still.resume,
       call('check', ['check', ...(whole ? ['--read-data'] : [`--read-data-subset=${part}/${PARTS}`])], {
         failure: {
           code: 'backup-broken',
@@ -125,7 +125,7 @@ export async function planRestic(intent: VolumesBackupIntent, context: PlanConte
         ...{ folder, partial, as },
         manifest: {
           kind: 'docker_volumes',
-          ...{ name, run, at, source: source.told },
+          ...{ name, run, at, source: source.label },
           checks: [whole ? 'restic check, all data read' : `restic check, ${part}/${PARTS} of the data read`],
           versions: { restic: version },
           ...(intent.notes === undefined ? {} : { notes: intent.notes }),

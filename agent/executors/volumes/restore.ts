@@ -14,10 +14,11 @@ export type VolumesRestore = Extract<Intent, { action: 'restore'; of: string | {
 export async function planRestore(intent: VolumesRestore, context: PlanContext, look: HostReader): Promise<Plan> {
   const { site, run, at } = context;
   const { name } = parseBackupSubject(intent.of);
-  const { path, told, container } = await findSource(
-    { source: intent.to, source_container: intent.to_container, source_path: intent.to_path },
-    look,
-  );
+  const {
+    path,
+    label: told,
+    container,
+  } = await findSource({ source: intent.to, source_container: intent.to_container, source_path: intent.to_path }, look);
   const next = `${path}.restoring-${run}`;
   const { backup, check, copy } = await planFetch(intent, name, next, context, look);
   const there = await look.list(path);
@@ -38,20 +39,20 @@ export async function planRestore(intent: VolumesRestore, context: PlanContext, 
   const checks = planRestartChecks(intent, still, site);
   const swap = { path, next, aside, roots: site.backups.sources };
   const undo: Step[] = [
-    ...still.hold.map(step => ({ ...step, name: `${step.name} again` })),
+    ...still.quiesce.map(step => ({ ...step, name: `${step.name} again` })),
     { do: 'swap', name: 'swap back', ...swap, back: true },
-    ...still.release.map(step => ({ ...step, name: `${step.name} again` })),
+    ...still.resume.map(step => ({ ...step, name: `${step.name} again` })),
     ...checks(true),
   ];
   return {
     title: `restore of ${name} (${backup.name}) to ${told}`,
     summary: `${backup.files} files of ${backup.at}${there && there.length > 0 ? `; what is there now is kept as ${aside}` : ''}.`,
     changes: [{ subject: told, change: 'write', details: [backup.name] }],
-    steps: [...check, copy, ...still.hold, { do: 'swap', name: 'swap', ...swap }, ...still.release, ...checks(false)],
+    steps: [...check, copy, ...still.quiesce, { do: 'swap', name: 'swap', ...swap }, ...still.resume, ...checks(false)],
     undo: intent.on_failure === 'stop' ? [] : undo.map(step => ({ ...step, ifBegan: 'swap' })),
     cleanup: [
       { do: 'swap', name: 'clear away', ...swap, back: true, ifBegan: 'copy', unlessBegan: 'swap' },
-      ...still.cleanup.map(step => ({ ...step, unlessBegan: still.release[0]?.name ?? '' })),
+      ...still.cleanup.map(step => ({ ...step, unlessBegan: still.resume[0]?.name ?? '' })),
     ],
   };
 }

@@ -1,7 +1,7 @@
 import type { HostReader, Plan } from '../../plan/plan.ts';
 import {
   type Change,
-  type Executor,
+  defineExecutor,
   type HostSite,
   type Intent,
   type PlanContext,
@@ -20,7 +20,7 @@ const DEFAULT_STALL = 30 * MINUTE;
 const GRACE = 10 * MINUTE;
 
 /** Guests of a Proxmox node, by its own programs. */
-export const vzdump: Executor<VmBackupIntent | VmRestore> = {
+export const vzdump = defineExecutor<VmBackupIntent | VmRestore>({
   kind: 'vzdump',
   takes: (intent): intent is VmBackupIntent | VmRestore =>
     intent.action === 'restore'
@@ -32,7 +32,7 @@ export const vzdump: Executor<VmBackupIntent | VmRestore> = {
   asks: () => [],
   plan: (intent, context, look) =>
     intent.action === 'restore' ? planRestore(intent, context, look) : planBackup(intent, context, look),
-};
+});
 
 async function planBackup(
   intent: VmBackupIntent,

@@ -1,0 +1,55 @@
+import { open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { messageOf } from '../../protocol/refusal.ts';
+import type { CheckBackupStep, ExpectEndingStep } from '../plan/plan.ts';
+import { readBackup } from './backup-digest.ts';
+import {
+  brokenBackupResult,
+  cancelledResult,
+  failStep,
+  formatMib,
+  markBroken,
+  readManifest,
+  type StepExecution,
+} from './backup-files.ts';
+
+export async function* verifyBackup(step: CheckBackupStep, signal: AbortSignal): StepExecution {
+  const path = join(step.folder, step.backup);
+  const manifest = readManifest(`${path}.json`);
+  if (!manifest) return brokenBackupResult(path, 'the manifest could not be read');
+  let why: string;
+  try {
+    const content = await readBackup(step.at ?? path, signal);
+    if (content.sha256 === manifest.sha256 && content.files === manifest.files) {
+      yield { text: `${content.files} files, ${formatMib(content.bytes)}, unchanged since ${manifest.at}\n` };
+      return { outcome: 'succeeded' };
+    }
+    why = `${content.files} files, sha256 ${content.sha256.slice(0, 12)}, not ${manifest.files} and ${manifest.sha256.slice(0, 12)}`;
+  } catch (error) {
+    if (signal.aborted) return cancelledResult(step.name);
+    why = messageOf(error);
+  }
+  // The result stays the same if the destination is read-only.
+  if (step.at === undefined) await markBroken(path, why).catch(() => undefined);
+  return brokenBackupResult(step.at ?? path, why);
+}
+
+const TAIL_BYTES = 4096;
+
+export async function* expectEnding({ path, text, failure, name }: ExpectEndingStep): StepExecution {
+  const handle = await open(path);
+  try {
+    const { size } = await handle.stat();
+    const { buffer, bytesRead } = await handle.read({
+      buffer: Buffer.alloc(TAIL_BYTES),
+      position: Math.max(0, size - TAIL_BYTES),
+    });
+    if (buffer.subarray(0, bytesRead).includes(text)) {
+      yield { text: `${formatMib(size)}, complete\n` };
+      return { outcome: 'succeeded' };
+    }
+    return failStep(failure.code, `"${name}": ${path} does not end with "${text}".`, failure.remedy);
+  } finally {
+    await handle.close();
+  }
+}
