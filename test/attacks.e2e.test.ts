@@ -115,7 +115,7 @@ function withText(value: unknown, path: (string | number)[], text: string): unkn
 }
 
 async function planOf(intent: Intent): Promise<Plan | undefined> {
-  const executor = executors.find(one => one.takes(intent));
+  const executor = executors.find(one => one.supports(intent));
   const document = { name: 'x', document: 1, documents: 1, intent };
   try {
     return await executor?.plan(

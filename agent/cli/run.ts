@@ -160,7 +160,7 @@ async function planWithoutHost(
   { intent, name, document, documents }: LoadedIntent,
   site: ReturnType<typeof siteOf>,
 ): Promise<Plan> {
-  const executor = executors.find(one => one.takes(intent));
+  const executor = executors.find(one => one.supports(intent));
   if (!executor) throw new Error(`No executor takes ${intent.action}`);
   const files =
     intent.action === 'rollout' && intent.source_dir !== undefined ? shippedFrom(intent.source_dir, intent.stack) : [];

@@ -17,8 +17,8 @@ export function testExecutorContract(executor: Executor, questions: ContractCase
     const plan = (with_: HostReader = look) => executor.plan(intent, context, with_);
 
     it('takes the intent, and names what it locks', () => {
-      expect(executor.takes(intent)).toBe(true);
-      const subjects = executor.subjects(intent, context.document);
+      expect(executor.supports(intent)).toBe(true);
+      const subjects = executor.lockSubjects(intent, context.document);
       expect(subjects).not.toEqual([]);
       for (const subject of subjects) expect(subject).toMatch(/^\S+ \S/);
     });
@@ -61,7 +61,7 @@ export function testExecutorContract(executor: Executor, questions: ContractCase
     });
 
     it('claims every path that it names', () => {
-      for (const { path, root } of executor.claims(intent, context.site))
+      for (const { path, root } of executor.claimPaths(intent, context.site))
         expect(path.startsWith('/') && root.startsWith('/')).toBe(true);
     });
 

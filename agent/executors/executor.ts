@@ -111,13 +111,13 @@ export interface Executor<I extends Intent = Intent> {
   /** The folder's name: `compose`. */
   kind: string;
   /** Whether this executor carries out that intent. */
-  takes(intent: Intent): intent is I;
+  supports(intent: Intent): intent is I;
   /** What is locked while it runs: two runs that share a subject go one after the other. */
-  subjects(intent: I, document: IntentDocument): string[];
+  lockSubjects(intent: I, document: IntentDocument): string[];
   /** Every path of the host that the intent reaches by name. The guard resolves and judges them before a run exists. */
-  claims(intent: I, site: HostSite): PathClaim[];
+  claimPaths(intent: I, site: HostSite): PathClaim[];
   /** Hosts that the intent has the agent ask. The guard judges addresses and names that it can look up; the step judges all. */
-  asks(intent: I): string[];
+  listHosts(intent: I): string[];
   /** Throws `Failure`. */
   plan(intent: I, context: PlanContext, look: HostReader): Promise<Plan>;
 }

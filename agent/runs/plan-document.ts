@@ -40,7 +40,7 @@ export async function makePlan(
   if (!entry) throw new Error(`No document ${index}`);
   const { intent } = entry.document;
   const { command } = admitted;
-  if (!isReadOnlyRun(admitted)) checkCircuits(context.circuits, entry.executor.asks(intent));
+  if (!isReadOnlyRun(admitted)) checkCircuits(context.circuits, entry.executor.listHosts(intent));
   const runDir = join(folder, command.id);
   const files = listShippedFiles(command.files, intent).map(file => ({
     ...file,

@@ -180,7 +180,7 @@ export class Run {
       begun: new Set(mine.filter((_, index) => isOpen(index))),
       subjects: nodes.map((_, place) => {
         const one = documents[at(place)];
-        return one?.executor.subjects(one.document.intent, one.document) ?? [];
+        return one?.executor.lockSubjects(one.document.intent, one.document) ?? [];
       }),
       isCancelled: () => this.#cancelled.signal.aborted,
       execute: place => keep(at(place), this.#executeDocument(at(place), hands, past.get(at(place) + 1))),
@@ -400,7 +400,9 @@ function waitForAbort(signal: AbortSignal): Promise<void> {
 
 function listSubjects(admitted: AdmittedCommand): string[] {
   return [
-    ...new Set(admitted.documents.flatMap(({ document, executor }) => executor.subjects(document.intent, document))),
+    ...new Set(
+      admitted.documents.flatMap(({ document, executor }) => executor.lockSubjects(document.intent, document)),
+    ),
   ].sort();
 }
 

@@ -62,7 +62,7 @@ const context = (intent: Intent): PlanContext => ({
   files: [],
   compare: false,
 });
-const executorOf = (intent: Intent) => executors.find(one => one.takes(intent)) as Executor;
+const executorOf = (intent: Intent) => executors.find(one => one.supports(intent)) as Executor;
 const plan = (intent: Intent, with_: HostReader): Promise<Plan> =>
   executorOf(intent).plan(intent, context(intent), with_);
 const starts = ({ steps, undo, cleanup }: Plan) =>

@@ -33,15 +33,15 @@ export function createDatabaseExecutor<B extends DatabaseBackupIntent, R extends
       : intent.action === 'backup' && 'database_type' in intent && of.types.includes(intent.database_type);
   return {
     kind: of.kind,
-    takes: isOne,
-    subjects(intent, document) {
+    supports: isOne,
+    lockSubjects(intent, document) {
       if (intent.action === 'drill') return backupGroupLocks(intent.from, parseBackupSubject(intent.of).name);
       const stack = intent.stack === undefined ? [] : [`stack ${intent.stack}`];
       if (intent.action === 'restore')
         return [of.locks(intent), ...backupGroupLocks(intent.from, intent.of.name), ...stack];
       return [of.locks(intent), ...backupGroupLocks(placeOf(intent), intent.id ?? document.name), ...stack];
     },
-    claims(intent, site) {
+    claimPaths(intent, site) {
       if (intent.action === 'backup') {
         const source = 'source' in intent ? intent.source : undefined;
         return listBackupClaims({ source, destination: placeOf(intent) }, site);
@@ -50,7 +50,7 @@ export function createDatabaseExecutor<B extends DatabaseBackupIntent, R extends
       const claims = listBackupClaims({ destination: intent.from }, site);
       return to === undefined ? claims : [...claims, { path: to, root: findRoot(to, site.backups.sources) }];
     },
-    asks: intent => (intent.action === 'restore' && intent.verify ? listVerifyHosts(intent.verify) : []),
+    listHosts: intent => (intent.action === 'restore' && intent.verify ? listVerifyHosts(intent.verify) : []),
     plan(intent, context, look) {
       if (intent.action === 'restore') return of.restore(intent as R, context, look);
       return intent.action === 'drill' ? of.drill(intent, context, look) : of.backup(intent as B, context, look);

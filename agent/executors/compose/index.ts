@@ -9,10 +9,10 @@ const STACK_ACTIONS: readonly string[] = ['rollout', 'scale', 'rollback'];
 /** Docker Compose stacks: rollout, scale and rollback. */
 export const compose: Executor<StackIntent> = {
   kind: 'compose',
-  takes: (intent): intent is StackIntent => STACK_ACTIONS.includes(intent.action),
-  subjects: intent => [`stack ${intent.stack}`],
-  claims: listStackClaims,
-  asks: intent => (intent.verify ? listVerifyHosts(intent.verify) : []),
+  supports: (intent): intent is StackIntent => STACK_ACTIONS.includes(intent.action),
+  lockSubjects: intent => [`stack ${intent.stack}`],
+  claimPaths: listStackClaims,
+  listHosts: intent => (intent.verify ? listVerifyHosts(intent.verify) : []),
   plan: (intent, context, look) => {
     switch (intent.action) {
       case 'rollout':

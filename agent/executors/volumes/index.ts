@@ -11,11 +11,11 @@ type VolumesIntent = VolumesBackupIntent | VolumesRestore | VolumesDrill;
 /** Copies of volumes and folders: by rsync into a folder of this host (which may be a mounted share) or to another host, by restic, and back. */
 export const volumes: Executor<VolumesIntent> = {
   kind: 'volumes',
-  takes: (intent): intent is VolumesIntent =>
+  supports: (intent): intent is VolumesIntent =>
     intent.action === 'restore' || intent.action === 'drill'
       ? typeof intent.of === 'string' || ('kind' in intent.of && intent.of.kind === 'docker_volumes')
       : intent.action === 'backup' && 'backup_type' in intent && intent.backup_type === 'docker_volumes',
-  subjects(intent, document) {
+  lockSubjects(intent, document) {
     if (intent.action === 'drill') return backupGroupLocks(intent.from, parseBackupSubject(intent.of).name);
     // A stack whose services are stopped is locked as by a rollout.
     const stack = intent.stack === undefined ? [] : [`stack ${intent.stack}`];
@@ -32,13 +32,13 @@ export const volumes: Executor<VolumesIntent> = {
       ...stack,
     ];
   },
-  claims(intent, site) {
+  claimPaths(intent, site) {
     if (intent.action === 'backup') return listBackupClaims(intent, site);
     const to = intent.action === 'restore' ? intent.to : undefined;
     const claims = listBackupClaims({ destination: intent.from }, site);
     return to === undefined ? claims : [...claims, { path: to, root: findRoot(to, site.backups.sources) }];
   },
-  asks: intent => (intent.action === 'restore' && intent.verify ? listVerifyHosts(intent.verify) : []),
+  listHosts: intent => (intent.action === 'restore' && intent.verify ? listVerifyHosts(intent.verify) : []),
   plan(intent, context, look) {
     if (intent.action === 'restore') return planRestore(intent, context, look);
     return intent.action === 'drill' ? planDrill(intent, context, look) : planBackup(intent, context, look);

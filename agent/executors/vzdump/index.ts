@@ -22,14 +22,14 @@ const GRACE = 10 * MINUTE;
 /** Guests of a Proxmox node, by its own programs. */
 export const vzdump: Executor<VmBackupIntent | VmRestore> = {
   kind: 'vzdump',
-  takes: (intent): intent is VmBackupIntent | VmRestore =>
+  supports: (intent): intent is VmBackupIntent | VmRestore =>
     intent.action === 'restore'
       ? typeof intent.of === 'object' && intent.of.kind === 'vm_proxmox'
       : intent.action === 'backup' && 'backup_type' in intent && intent.backup_type === 'vm_proxmox',
-  subjects: intent =>
+  lockSubjects: intent =>
     intent.action === 'restore' ? [`vm ${intent.of.vm_id}`, `vm ${intent.to_vm_id}`] : [`vm ${intent.vm_id}`],
-  claims: () => [],
-  asks: () => [],
+  claimPaths: () => [],
+  listHosts: () => [],
   plan: (intent, context, look) =>
     intent.action === 'restore' ? planRestore(intent, context, look) : planBackup(intent, context, look),
 };
