@@ -172,7 +172,7 @@ async function planWithoutHost(
       at: new Date().toISOString(),
       site,
       files: files.map(({ path, mode, sha256 }) => ({ path, mode, sha256, at: '' })),
-      compare: false,
+      wantsDiff: false,
     },
     blindHostReader,
   );

@@ -92,9 +92,9 @@ export interface PlanContext {
   /** What is known of backups; absent where nothing is carried out. */
   backups?: KnownBackup[];
   /** Ids of documents of the same file that make no backup here: of `needs` these are no names of backups. */
-  notBackups?: string[];
+  nonBackupIds?: string[];
   /** Whether the differences between what is and what would be are wanted: they cost time that a run need not take. */
-  compare: boolean;
+  wantsDiff: boolean;
 }
 
 /** A path that an intent names, and the folder that must hold it after links are resolved. */

@@ -33,7 +33,7 @@ export async function makePlan(
   context: PlanningDeps,
   admitted: AdmittedCommand,
   index: number,
-  compare: boolean,
+  wantsDiff: boolean,
 ): Promise<Plan> {
   const { site, store, folder, now } = context;
   const entry = admitted.documents[index];
@@ -54,8 +54,8 @@ export async function makePlan(
       at: now(),
       site: site(),
       files,
-      compare,
-      notBackups: listNonBackupIds(command, entry.document),
+      wantsDiff,
+      nonBackupIds: listNonBackupIds(command, entry.document),
       ...(isReadOnlyRun(admitted) ? {} : { backups: store.backups() }),
     },
     command.dry_run ? blindHostReader : context.look,

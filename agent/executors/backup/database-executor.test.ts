@@ -60,7 +60,7 @@ const context = (intent: Intent): PlanContext => ({
   at: '2026-11-21T06:00:00.123Z',
   site,
   files: [],
-  compare: false,
+  wantsDiff: false,
 });
 const executorOf = (intent: Intent) => executors.find(one => one.supports(intent)) as Executor;
 const plan = (intent: Intent, with_: HostReader): Promise<Plan> =>

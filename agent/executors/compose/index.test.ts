@@ -19,13 +19,13 @@ const RECORD = '/var/lib/chatops/stacks/stack-media/shipped.json';
 const rollout = (changes: object = {}): Intent => ({ action: 'rollout', stack: 'stack-media', ...changes }) as Intent;
 const scale = (changes: object = {}): Intent =>
   ({ action: 'scale', stack: 'stack-media', service: 'plex', replicas: 2, ...changes }) as Intent;
-const context = (intent: Intent, files: ShippedFileRef[] = [], compare = false): PlanContext => ({
+const context = (intent: Intent, files: ShippedFileRef[] = [], wantsDiff = false): PlanContext => ({
   document: { name: 'test', document: 1, documents: 1, intent },
   run: 'run-00001',
   at: '2026-11-21T06:00:00.000Z',
   site,
   files,
-  compare,
+  wantsDiff,
 });
 const file = (path: string, sha256 = 'a'): ShippedFileRef => ({
   path,

@@ -12,7 +12,7 @@ const DEFAULT_MAX_AGE = '24h';
  */
 export function findRestorePoints(
   intent: RolloutIntent,
-  { backups, run, at, notBackups = [] }: PlanContext,
+  { backups, run, at, nonBackupIds = [] }: PlanContext,
 ): RestorePoint[] {
   if (!backups) return [];
   const inThisRun = (wanted: string) =>
@@ -31,7 +31,7 @@ export function findRestorePoints(
     points.push(...found);
   }
   for (const wanted of needs) {
-    if (notBackups.includes(wanted)) continue;
+    if (nonBackupIds.includes(wanted)) continue;
     const known = inThisRun(wanted).concat(backups.filter(one => one.name === wanted));
     const oldest = Date.parse(at) - parseDuration(maxAge);
     const found = known.find(one => one.verifiedAt !== undefined && Date.parse(one.verifiedAt) >= oldest);

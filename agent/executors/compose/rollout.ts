@@ -12,7 +12,7 @@ import { findTarget } from './target.ts';
 import { planLateUndo } from './undo.ts';
 
 export async function planRollout(intent: RolloutIntent, context: PlanContext, look: HostReader): Promise<Plan> {
-  const { site, files, compare } = context;
+  const { site, files, wantsDiff } = context;
   const points = findRestorePoints(intent, context);
   const tied = points.length === 0 ? {} : { points };
   const target = await findTarget(intent, site, look, files);
@@ -32,11 +32,11 @@ export async function planRollout(intent: RolloutIntent, context: PlanContext, l
   const strategy = await strategyOf(ground);
   const after = strategy.after ?? target;
   const shipped = shipment.step ? files.map(({ path, mode, sha256 }) => ({ path, mode, sha256 })) : shipment.earlier;
-  const changes = compare ? await compareStack(intent, target, shipment, site, look) : [];
+  const changes = wantsDiff ? await compareStack(intent, target, shipment, site, look) : [];
   const isFirst = now.releases.length === 0 && (now.containers ?? []).length > 0;
   return {
     title: `rollout${intent.service === undefined ? '' : ` ${intent.service}`} on ${intent.stack}`,
-    summary: compare ? summarize(changes) : 'Not compared: a run finds out by doing it.',
+    summary: wantsDiff ? summarize(changes) : 'Not compared: a run finds out by doing it.',
     changes,
     steps: [
       planMeasure('before', target.project),

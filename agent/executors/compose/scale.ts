@@ -9,13 +9,17 @@ import { findTarget } from './target.ts';
 type ScaleIntent = Extract<Intent, { action: 'scale' }>;
 
 /** One service gets as many containers as asked for; `--no-deps` and `--no-recreate` leave everything else alone. */
-export async function planScale(intent: ScaleIntent, { site, compare }: PlanContext, look: HostReader): Promise<Plan> {
+export async function planScale(
+  intent: ScaleIntent,
+  { site, wantsDiff }: PlanContext,
+  look: HostReader,
+): Promise<Plan> {
   const target = await findTarget(intent, site, look);
   const { service, replicas, stack, verify } = intent;
   const now = await readStackState(stack, target, site, look);
   const before = now.containers?.filter(one => one.service === service && one.running).length;
   const time = parseLimits(intent.timeout);
-  const changes = compare ? await compareScale(intent, target, look) : [];
+  const changes = wantsDiff ? await compareScale(intent, target, look) : [];
   const scaled = (name: string, to: number) =>
     planChange(
       name,
@@ -40,7 +44,7 @@ export async function planScale(intent: ScaleIntent, { site, compare }: PlanCont
     );
   return {
     title: `scale ${service} on ${stack} to ${replicas}`,
-    summary: compare ? summarize(changes) : 'Not compared: a run finds out by doing it.',
+    summary: wantsDiff ? summarize(changes) : 'Not compared: a run finds out by doing it.',
     changes,
     steps: [
       planMeasure('before', target.project),

@@ -33,7 +33,7 @@ const context = (intent: Intent): PlanContext => ({
     },
   },
   files: [],
-  compare: false,
+  wantsDiff: false,
 });
 const look: HostReader = {
   list: async folder => (folder === '/srv/app' ? ['app.db', "o'db"] : null),

@@ -34,7 +34,7 @@ const context = (intent: Intent): PlanContext => ({
   at: '2026-11-21T06:00:00.123Z',
   site,
   files: [],
-  compare: false,
+  wantsDiff: false,
 });
 const FOLDER = '/mnt/backup/data/nightly';
 const look = (backups: string[] = []): HostReader => ({

@@ -20,7 +20,7 @@ const context = (intent: Intent): PlanContext => ({
     backups: { sources: [], destinations: [], remotes: [], databases: [], records: '/var/lib/chatops/backups' },
   },
   files: [],
-  compare: false,
+  wantsDiff: false,
 });
 /** A node that is a table; `config` is what qm or pct says. */
 const look = (type: string, config = ''): HostReader => ({

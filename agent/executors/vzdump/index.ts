@@ -36,7 +36,7 @@ export const vzdump: Executor<VmBackupIntent | VmRestore> = {
 
 async function planBackup(
   intent: VmBackupIntent,
-  { site, at, document, compare }: PlanContext,
+  { site, at, document, wantsDiff }: PlanContext,
   look: HostReader,
 ): Promise<Plan> {
   const { vm_id: id, storage } = intent;
@@ -55,7 +55,7 @@ async function planBackup(
       : 'All of its disks.',
     changes: [
       { subject: `VM ${id}`, change: 'write', details: [`a backup on ${storage}`] },
-      ...(compare && prune ? await listWouldPrune(prune, look) : []),
+      ...(wantsDiff && prune ? await listWouldPrune(prune, look) : []),
     ],
     steps: [
       {
