@@ -14,7 +14,7 @@ export interface ContractCase {
 /** The contract that every executor sits. */
 export function testExecutorContract(executor: Executor, questions: ContractCase[]): void {
   describe.each(questions)(`the executor ${executor.kind} sits the exam: $name`, ({ intent, context, look }) => {
-    const plan = (with_: HostReader = look) => executor.plan(intent, context, with_);
+    const plan = (reader: HostReader = look) => executor.plan(intent, context, reader);
 
     it('takes the intent, and names what it locks', () => {
       expect(executor.supports(intent)).toBe(true);

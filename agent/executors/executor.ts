@@ -119,5 +119,5 @@ export interface Executor<I extends Intent = Intent> {
   /** Hosts that the intent has the agent ask. The guard judges addresses and names that it can look up; the step judges all. */
   listHosts(intent: I): string[];
   /** Throws `Failure`. */
-  plan(intent: I, context: PlanContext, look: HostReader): Promise<Plan>;
+  plan(intent: I, context: PlanContext, host: HostReader): Promise<Plan>;
 }

@@ -23,7 +23,7 @@ export function planVerify(
   { allow, healthy, again = false }: { allow: string[]; healthy: number; again?: boolean },
 ): Step[] {
   if (!verify) return [];
-  const name = (what: string) => (again ? `verify again: ${what}` : `verify: ${what}`);
+  const name = (check: string) => (again ? `verify again: ${check}` : `verify: ${check}`);
   const probe = (check: { timeout?: string | undefined; retries?: number | undefined }) => ({
     timeout: parseDuration(check.timeout ?? TIMEOUT),
     retries: check.retries ?? RETRIES,
@@ -61,7 +61,7 @@ export function planVerify(
   ];
   // The same address may be asked twice, for different answers.
   return steps.map((step, index) => {
-    const twice = steps.findIndex(other => other.name === step.name) !== index;
-    return twice ? { ...step, name: `${step.name} (${index + 1})` } : step;
+    const isDuplicate = steps.findIndex(other => other.name === step.name) !== index;
+    return isDuplicate ? { ...step, name: `${step.name} (${index + 1})` } : step;
   });
 }

@@ -40,8 +40,8 @@ export interface StackState {
 }
 
 /** What brings a stack up again while its health is waited for. */
-export function reviveOptions(up: StartStep, now: StackState): { revive: NonNullable<AwaitHealthyStep['revive']> } {
-  const ran = (now.containers ?? []).filter(({ running }) => running).map(({ id }) => id);
+export function reviveOptions(up: StartStep, state: StackState): { revive: NonNullable<AwaitHealthyStep['revive']> } {
+  const ran = (state.containers ?? []).filter(({ running }) => running).map(({ id }) => id);
   return { revive: { up, ran } };
 }
 
@@ -59,13 +59,13 @@ export async function readStackState(
   stack: string,
   target: ComposeTarget,
   site: HostSite,
-  look: HostReader,
+  host: HostReader,
 ): Promise<StackState> {
   const label = [`com.docker.compose.project.working_dir=${target.dir}`, 'com.docker.compose.oneoff=False'];
   const [listed, text, images] = await Promise.all([
-    look.engine(`/containers/json?all=1&filters=${encodeURIComponent(JSON.stringify({ label }))}`),
-    look.read(`${stackMemoryFolder(site, stack)}/releases.json`),
-    look.engine(
+    host.engine(`/containers/json?all=1&filters=${encodeURIComponent(JSON.stringify({ label }))}`),
+    host.read(`${stackMemoryFolder(site, stack)}/releases.json`),
+    host.engine(
       `/images/json?filters=${encodeURIComponent(JSON.stringify({ reference: [`${keptImageName(stack)}:*`] }))}`,
     ),
   ]);
@@ -75,7 +75,7 @@ export async function readStackState(
       .map((tag): [string, string] => [tag, Id]),
   );
   return {
-    containers: await readContainers(listed as ReadResult<ContainerListing[]>, look),
+    containers: await readContainers(listed as ReadResult<ContainerListing[]>, host),
     leftovers: ((listed ?? []) as ContainerListing[]).some(
       ({ State, Names }) => State === 'created' && TEMPORARY.test(Names[0] ?? ''),
     ),
@@ -95,10 +95,10 @@ interface ContainerListing {
 
 async function readContainers(
   listed: ReadResult<ContainerListing[]>,
-  look: HostReader,
+  host: HostReader,
 ): Promise<StackContainer[] | undefined> {
   if (listed === undefined) return undefined;
-  const all = await Promise.all((listed ?? []).map(({ Id }) => look.engine(`/containers/${Id}/json`)));
+  const all = await Promise.all((listed ?? []).map(({ Id }) => host.engine(`/containers/${Id}/json`)));
   return (all as ReadResult<ContainerDetails>[]).flatMap(one =>
     one && one.State.Status !== 'created'
       ? [
@@ -136,8 +136,8 @@ function readReleases(text: ReadResult<string>): Release[] {
 export function findPreviousRelease(releases: Release[]): Release | undefined {
   const newest = releases.at(-1);
   if (!newest) return undefined;
-  const { of } = newest;
-  const original = of === undefined ? -1 : releases.findIndex(({ runs }) => runs.includes(of));
+  const { of: originalRun } = newest;
+  const original = originalRun === undefined ? -1 : releases.findIndex(({ runs }) => runs.includes(originalRun));
   return original < 0 ? releases.at(-2) : releases[original - 1];
 }
 
@@ -150,10 +150,10 @@ function keptImageName(stack: string): string {
 }
 
 /** Tags the images that run now, so that nobody's "docker image prune" takes away what a rollback needs. */
-export function planKeepImages(stack: string, now: StackState, site: HostSite): StartStep[] {
-  const held = new Set(now.kept.values());
-  const wanted = new Set((now.containers ?? []).map(({ image }) => image).filter(image => !held.has(image)));
-  return [...wanted].map(image => {
+export function planKeepImages(stack: string, state: StackState, site: HostSite): StartStep[] {
+  const keptIds = new Set(state.kept.values());
+  const unkept = new Set((state.containers ?? []).map(({ image }) => image).filter(image => !keptIds.has(image)));
+  return [...unkept].map(image => {
     const short = image.replace('sha256:', '').slice(0, 12);
     return planDockerCall(`keep image ${short}`, [
       site.docker,
@@ -166,11 +166,13 @@ export function planKeepImages(stack: string, now: StackState, site: HostSite): 
 }
 
 /** Lets go of the kept images that no release names any more. */
-export function planForgetImages(stack: string, now: StackState, site: HostSite): StartStep[] {
+export function planForgetImages(stack: string, state: StackState, site: HostSite): StartStep[] {
   // One release more is about to be made: the oldest goes.
-  const named = new Set(now.releases.slice(-(KEEP_RELEASES - 1)).flatMap(({ images }) => images.map(one => one.image)));
-  for (const { image } of now.containers ?? []) named.add(image);
-  const tags = [...now.kept].filter(([, image]) => !named.has(image)).map(([tag]) => tag);
+  const neededImages = new Set(
+    state.releases.slice(-(KEEP_RELEASES - 1)).flatMap(({ images }) => images.map(one => one.image)),
+  );
+  for (const { image } of state.containers ?? []) neededImages.add(image);
+  const tags = [...state.kept].filter(([, image]) => !neededImages.has(image)).map(([tag]) => tag);
   if (tags.length === 0) return [];
   // 1: somebody removed one already.
   return [planDockerCall(`forget images of ${stack}`, [site.docker, 'image', 'rm', ...tags], { okCodes: [0, 1] })];
@@ -182,17 +184,17 @@ export function planRemember(
   stack: string,
   target: ComposeTarget,
   site: HostSite,
-  of: { files: ReleasedFile[] | null; compose?: ReleasedFile[] | undefined } & Pick<
+  release: { files: ReleasedFile[] | null; compose?: ReleasedFile[] | undefined } & Pick<
     Partial<RememberStep>,
     'as' | 'of' | 'points'
   >,
 ): RememberStep {
-  const isShipped = of.files?.some(({ path }) => `${target.dir}/${path}` === target.file);
+  const isShipped = release.files?.some(({ path }) => `${target.dir}/${path}` === target.file);
   const dir = target.file?.slice(0, target.file.lastIndexOf('/'));
   // What compose reads on its own beside its file.
   const overrides = ['compose.override.yaml', 'compose.override.yml', 'docker-compose.override.yml'];
   const files = target.file === undefined || isShipped ? [] : [target.file, ...overrides.map(one => `${dir}/${one}`)];
-  const { compose = files, ...rest } = of;
+  const { compose = files, ...rest } = release;
   return {
     do: 'remember',
     name,

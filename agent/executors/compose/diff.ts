@@ -39,7 +39,7 @@ export async function compareStack(
   target: ComposeTarget,
   shipment: Shipment,
   site: HostSite,
-  look: HostReader,
+  host: HostReader,
 ): Promise<Change[]> {
   const files: Change[] = [
     ...shipment.writes.map(
@@ -59,7 +59,7 @@ export async function compareStack(
       },
     ];
   }
-  const state = await readStack(target, look);
+  const state = await readStack(target, host);
   if (!state) return [...files, UNKNOWN];
   const { rendered, recreated, containers } = state;
   if (intent.service !== undefined && !rendered.services[intent.service])
@@ -67,8 +67,8 @@ export async function compareStack(
   const changes: Change[] = [...files];
   for (const [name, service] of Object.entries(rendered.services)) {
     if (intent.service !== undefined && intent.service !== name) continue;
-    const mine = containers.filter(container => readLabel(container, 'service') === name);
-    changes.push(await compareService(name, service, recreated, mine, look));
+    const ownContainers = containers.filter(container => readLabel(container, 'service') === name);
+    changes.push(await compareService(name, service, recreated, ownContainers, host));
   }
   const orphans = new Set(
     containers.map(container => readLabel(container, 'service')).filter(name => !(name in rendered.services)),
@@ -82,9 +82,9 @@ export async function compareStack(
 export async function compareScale(
   intent: Extract<StackIntent, { action: 'scale' }>,
   target: ComposeTarget,
-  look: HostReader,
+  host: HostReader,
 ): Promise<Change[]> {
-  const state = await readStack(target, look);
+  const state = await readStack(target, host);
   if (!state) return [{ ...UNKNOWN, subject: intent.service }];
   const service = state.rendered.services[intent.service];
   if (!service) throw unknownService(intent.service, state.rendered);
@@ -100,13 +100,15 @@ export async function compareScale(
       'Take container_name and the fixed published port out of the compose file, or scale to 1.',
     );
   }
-  const now = state.containers.filter(one => readLabel(one, 'service') === intent.service && one.State.Running).length;
-  const details = [`containers ${now} → ${intent.replicas}`];
+  const running = state.containers.filter(
+    one => readLabel(one, 'service') === intent.service && one.State.Running,
+  ).length;
+  const details = [`containers ${running} → ${intent.replicas}`];
   return [
     {
       subject: intent.service,
-      change: now === intent.replicas ? 'none' : 'scale',
-      details: now === intent.replicas ? [] : details,
+      change: running === intent.replicas ? 'none' : 'scale',
+      details: running === intent.replicas ? [] : details,
     },
   ];
 }
@@ -124,12 +126,12 @@ export function summarize(changes: Change[]): string {
 
 async function readStack(
   target: ComposeTarget,
-  look: HostReader,
+  host: HostReader,
 ): Promise<{ rendered: ComparedConfig; recreated: Set<string>; containers: ComparedContainer[] } | undefined> {
   // Compose's own rehearsal is the truth about what is recreated: its hashes of configurations with env_file are not stable.
   const [config, rehearsal] = await Promise.all([
-    look.ask(target.compose(['config', '--format', 'json']), { cwd: target.dir }),
-    look.ask(target.compose(['--dry-run', 'up', '--detach', '--no-build', '--remove-orphans']), { cwd: target.dir }),
+    host.ask(target.compose(['config', '--format', 'json']), { cwd: target.dir }),
+    host.ask(target.compose(['--dry-run', 'up', '--detach', '--no-build', '--remove-orphans']), { cwd: target.dir }),
   ]);
   if (!config || !rehearsal) return undefined;
   if (config.code !== 0) {
@@ -142,11 +144,11 @@ async function readStack(
   const filters = {
     label: [`com.docker.compose.project.working_dir=${target.dir}`, 'com.docker.compose.oneoff=False'],
   };
-  const listed = (await look.engine(
+  const listed = (await host.engine(
     `/containers/json?all=1&filters=${encodeURIComponent(JSON.stringify(filters))}`,
   )) as ReadResult<{ Id: string }[]>;
   const containers = await Promise.all(
-    (listed ?? []).map(({ Id }) => look.engine(`/containers/${Id}/json`) as Promise<ReadResult<ComparedContainer>>),
+    (listed ?? []).map(({ Id }) => host.engine(`/containers/${Id}/json`) as Promise<ReadResult<ComparedContainer>>),
   );
   return {
     rendered: JSON.parse(config.stdout) as ComparedConfig,
@@ -160,7 +162,7 @@ async function compareService(
   service: ComparedService,
   recreated: Set<string>,
   containers: ComparedContainer[],
-  look: HostReader,
+  host: HostReader,
 ): Promise<Change> {
   const wanted = service.scale ?? service.deploy?.replicas ?? 1;
   const [first] = containers;
@@ -174,7 +176,7 @@ async function compareService(
         };
   }
   const details = [
-    ...(await compareImage(service, first, look)),
+    ...(await compareImage(service, first, host)),
     ...comparePorts(service, first),
     ...compareVolumes(service, first),
     ...compareEnvironment(service, first),
@@ -194,11 +196,11 @@ async function compareService(
 async function compareImage(
   service: ComparedService,
   container: ComparedContainer,
-  look: HostReader,
+  host: HostReader,
 ): Promise<string[]> {
   if (service.image === undefined) return [];
   if (service.image !== container.Config.Image) return [`image ${container.Config.Image} → ${service.image}`];
-  const image = (await look.engine(`/images/${encodeURIComponent(service.image)}/json`)) as ReadResult<{ Id: string }>;
+  const image = (await host.engine(`/images/${encodeURIComponent(service.image)}/json`)) as ReadResult<{ Id: string }>;
   if (image === null) return [`image ${service.image} is not on the host yet`];
   return image && image.Id !== container.Image ? [`image ${service.image} is a newer one on the host`] : [];
 }

@@ -47,7 +47,7 @@ interface Host {
 }
 
 /** A host that is a table. */
-function look({
+function hostOf({
   folders = { [DIR]: ['docker-compose.yml'] },
   files = {},
   version = '2.26.1',
@@ -95,7 +95,7 @@ function look({
   };
 }
 const plan = (intent: Intent, host: Host = {}, files: ShippedFileRef[] = []) =>
-  (compose as unknown as Executor).plan(intent, context(intent, files), look(host));
+  (compose as unknown as Executor).plan(intent, context(intent, files), hostOf(host));
 async function codeOf(work: Promise<unknown>): Promise<string> {
   try {
     await work;
@@ -112,20 +112,20 @@ const changes = (step: Step | undefined) =>
 const manifest = (files: ShippedFileRef[]) => JSON.stringify({ version: 1, files });
 
 testExecutorContract(compose as unknown as Executor, [
-  { name: 'a rollout', intent: rollout(), context: context(rollout()), look: look() },
+  { name: 'a rollout', intent: rollout(), context: context(rollout()), look: hostOf() },
   {
     name: 'a rollout of one service',
     intent: rollout({ service: 'plex', timeout: '90s' }),
     context: context(rollout({ service: 'plex' })),
-    look: look(),
+    look: hostOf(),
   },
   {
     name: 'a rollout that ships files',
     intent: rollout({ source_dir: 's' }),
     context: context(rollout({ source_dir: 's' }), [file('a'), file('b/c')]),
-    look: look(),
+    look: hostOf(),
   },
-  { name: 'a scale', intent: scale(), context: context(scale()), look: look() },
+  { name: 'a scale', intent: scale(), context: context(scale()), look: hostOf() },
 ]);
 
 describe('a rollout', () => {

@@ -13,14 +13,14 @@ export const compose: Executor<StackIntent> = {
   lockSubjects: intent => [`stack ${intent.stack}`],
   claimPaths: listStackClaims,
   listHosts: intent => (intent.verify ? listVerifyHosts(intent.verify) : []),
-  plan: (intent, context, look) => {
+  plan: (intent, context, host) => {
     switch (intent.action) {
       case 'rollout':
-        return planRollout(intent, context, look);
+        return planRollout(intent, context, host);
       case 'scale':
-        return planScale(intent, context, look);
+        return planScale(intent, context, host);
       case 'rollback':
-        return planRollback(intent, context, look);
+        return planRollback(intent, context, host);
     }
   },
 };

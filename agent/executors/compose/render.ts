@@ -24,11 +24,11 @@ export async function renderConfig({
   target,
   site,
   files,
-  look,
+  host,
 }: StrategyContext): Promise<RenderedConfig | undefined> {
   const shipped = shippedComposeFile(intent, site, files);
   const argv = target.compose(['config', '--format', 'json'], shipped ? { files: [shipped.at] } : {});
-  const answer = await look.ask(argv, { cwd: target.dir });
+  const answer = await host.ask(argv, { cwd: target.dir });
   if (!answer) return undefined;
   if (answer.code === 0) return JSON.parse(answer.stdout) as RenderedConfig;
   throw new Failure(
@@ -58,6 +58,6 @@ export function explainSingle(name: string, service: RenderedService): string | 
   return undefined;
 }
 
-export function strategyImpossible(strategy: string, why: string, remedy: string): Failure {
-  return new Failure('strategy-impossible', `This can't be rolled out by strategy: ${strategy}: ${why}.`, remedy);
+export function strategyImpossible(strategy: string, obstacle: string, remedy: string): Failure {
+  return new Failure('strategy-impossible', `This can't be rolled out by strategy: ${strategy}: ${obstacle}.`, remedy);
 }

@@ -15,8 +15,8 @@ export function findRestorePoints(
   { backups, run, at, nonBackupIds = [] }: PlanContext,
 ): RestorePoint[] {
   if (!backups) return [];
-  const inThisRun = (wanted: string) =>
-    backups.filter(one => one.run === run && (one.name === wanted || one.document === wanted) && one.verifiedAt);
+  const inThisRun = (name: string) =>
+    backups.filter(one => one.run === run && (one.name === name || one.document === name) && one.verifiedAt);
   const points: RestorePoint[] = [];
   const { backup_before: before, needs = [], max_age: maxAge = DEFAULT_MAX_AGE } = intent;
   if (before !== undefined) {
@@ -30,22 +30,28 @@ export function findRestorePoints(
     }
     points.push(...found);
   }
-  for (const wanted of needs) {
-    if (nonBackupIds.includes(wanted)) continue;
-    const known = inThisRun(wanted).concat(backups.filter(one => one.name === wanted));
-    const oldest = Date.parse(at) - parseDuration(maxAge);
-    const found = known.find(one => one.verifiedAt !== undefined && Date.parse(one.verifiedAt) >= oldest);
+  for (const name of needs) {
+    if (nonBackupIds.includes(name)) continue;
+    const known = inThisRun(name).concat(backups.filter(one => one.name === name));
+    const oldestAllowed = Date.parse(at) - parseDuration(maxAge);
+    const found = known.find(one => one.verifiedAt !== undefined && Date.parse(one.verifiedAt) >= oldestAllowed);
     if (!found) {
       const newest = known.find(one => one.verifiedAt !== undefined)?.verifiedAt;
       throw new Failure(
         'backup-needed',
         newest === undefined
-          ? `The rollout needs the backup "${wanted}", and this host knows of none that has been verified. Nothing was changed.`
-          : `The rollout needs the backup "${wanted}" not older than ${maxAge}; the last one was verified at ${newest}. Nothing was changed.`,
+          ? `The rollout needs the backup "${name}", and this host knows of none that has been verified. Nothing was changed.`
+          : `The rollout needs the backup "${name}" not older than ${maxAge}; the last one was verified at ${newest}. Nothing was changed.`,
         'Make the backup (put its document before this one in the file), or correct its name.',
       );
     }
     points.push(found);
   }
-  return points.map(({ kind, name, archive, at: made, run: by }) => ({ kind, name, archive, at: made, run: by }));
+  return points.map(({ kind, name, archive, at: madeAt, run: madeBy }) => ({
+    kind,
+    name,
+    archive,
+    at: madeAt,
+    run: madeBy,
+  }));
 }

@@ -11,29 +11,29 @@ import { planRecreate, type RolloutIntent, type Strategy, type StrategyContext }
 import { findTarget } from './target.ts';
 import { planLateUndo } from './undo.ts';
 
-export async function planRollout(intent: RolloutIntent, context: PlanContext, look: HostReader): Promise<Plan> {
+export async function planRollout(intent: RolloutIntent, context: PlanContext, host: HostReader): Promise<Plan> {
   const { site, files, wantsDiff } = context;
   const points = findRestorePoints(intent, context);
-  const tied = points.length === 0 ? {} : { points };
-  const target = await findTarget(intent, site, look, files);
-  const [shipment, now] = await Promise.all([
-    planShipment(target.dir, intent.stack, files, site, look),
-    readStackState(intent.stack, target, site, look),
+  const restorePoints = points.length === 0 ? {} : { points };
+  const target = await findTarget(intent, site, host, files);
+  const [shipment, state] = await Promise.all([
+    planShipment(target.dir, intent.stack, files, site, host),
+    readStackState(intent.stack, target, site, host),
   ]);
-  const ground: StrategyContext = {
+  const strategyContext: StrategyContext = {
     ...context,
     intent,
     target,
-    now,
+    state,
     shipment,
-    time: parseLimits(intent.timeout),
-    look,
+    limits: parseLimits(intent.timeout),
+    host,
   };
-  const strategy = await strategyOf(ground);
-  const after = strategy.after ?? target;
+  const strategy = await planStrategy(strategyContext);
+  const newTarget = strategy.after ?? target;
   const shipped = shipment.step ? files.map(({ path, mode, sha256 }) => ({ path, mode, sha256 })) : shipment.earlier;
-  const changes = wantsDiff ? await compareStack(intent, target, shipment, site, look) : [];
-  const isFirst = now.releases.length === 0 && (now.containers ?? []).length > 0;
+  const changes = wantsDiff ? await compareStack(intent, target, shipment, site, host) : [];
+  const isFirst = state.releases.length === 0 && (state.containers ?? []).length > 0;
   return {
     title: `rollout${intent.service === undefined ? '' : ` ${intent.service}`} on ${intent.stack}`,
     summary: wantsDiff ? summarize(changes) : 'Not compared: a run finds out by doing it.',
@@ -50,27 +50,27 @@ export async function planRollout(intent: RolloutIntent, context: PlanContext, l
         : []),
       ...(shipment.step ? [shipment.step] : []),
       planConfigCheck(intent.stack, target, site),
-      ...planKeepImages(intent.stack, now, site),
-      planPull(target, strategy.pulls, ground.time.pull),
-      ...(now.leftovers ? [planTidy('tidy', target, site)] : []),
+      ...planKeepImages(intent.stack, state, site),
+      planPull(target, strategy.pulls, strategyContext.limits.pull),
+      ...(state.leftovers ? [planTidy('tidy', target, site)] : []),
       ...strategy.steps,
-      planMeasure('after', after.project),
-      planRemember('remember the release', intent.stack, after, site, { files: shipped, ...tied }),
+      planMeasure('after', newTarget.project),
+      planRemember('remember the release', intent.stack, newTarget, site, { files: shipped, ...restorePoints }),
     ],
     undo: strategy.undo,
-    cleanup: planForgetImages(intent.stack, now, site),
-    late: planLateUndo(ground),
+    cleanup: planForgetImages(intent.stack, state, site),
+    late: planLateUndo(strategyContext),
     ...(points.length === 0 ? {} : { restorePoints: points }),
   };
 }
 
-function strategyOf(ground: StrategyContext): Promise<Strategy> {
-  switch (ground.intent.strategy) {
+function planStrategy(strategyContext: StrategyContext): Promise<Strategy> {
+  switch (strategyContext.intent.strategy) {
     case 'canary':
-      return planCanary(ground);
+      return planCanary(strategyContext);
     case 'blue-green':
-      return planBlueGreen(ground);
+      return planBlueGreen(strategyContext);
     default:
-      return planRecreate(ground);
+      return planRecreate(strategyContext);
   }
 }

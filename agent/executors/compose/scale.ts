@@ -12,34 +12,34 @@ type ScaleIntent = Extract<Intent, { action: 'scale' }>;
 export async function planScale(
   intent: ScaleIntent,
   { site, wantsDiff }: PlanContext,
-  look: HostReader,
+  host: HostReader,
 ): Promise<Plan> {
-  const target = await findTarget(intent, site, look);
+  const target = await findTarget(intent, site, host);
   const { service, replicas, stack, verify } = intent;
-  const now = await readStackState(stack, target, site, look);
-  const before = now.containers?.filter(one => one.service === service && one.running).length;
-  const time = parseLimits(intent.timeout);
-  const changes = wantsDiff ? await compareScale(intent, target, look) : [];
-  const scaled = (name: string, to: number) =>
+  const state = await readStackState(stack, target, site, host);
+  const runningBefore = state.containers?.filter(one => one.service === service && one.running).length;
+  const limits = parseLimits(intent.timeout);
+  const changes = wantsDiff ? await compareScale(intent, target, host) : [];
+  const planScaleTo = (name: string, to: number) =>
     planChange(
       name,
       target,
       ['up', '--detach', '--no-build', '--no-recreate', '--no-deps', '--scale', `${service}=${to}`, service],
-      time.up,
+      limits.up,
       {
         code: 'scale-failed',
         remedy:
           'Read the step’s output. A service with a container_name or a fixed published port can have one container only.',
       },
     );
-  const healthy = (name: string, to: number) =>
-    planHealthCheck(name, target.project, time.healthy, {
+  const planHealthy = (name: string, to: number) =>
+    planHealthCheck(name, target.project, limits.healthy, {
       replicas: { [service]: to },
-      ...reviveOptions(scaled('scale again', to), now),
+      ...reviveOptions(planScaleTo('scale again', to), state),
     });
-  const back = before ?? 1;
-  const checks = (again: boolean) =>
-    planVerify(verify, target.whole, { allow: site.verify, healthy: time.healthy, again }).map(step =>
+  const previousReplicas = runningBefore ?? 1;
+  const planChecks = (again: boolean) =>
+    planVerify(verify, target.whole, { allow: site.verify, healthy: limits.healthy, again }).map(step =>
       again ? { ...step, ifBegan: 'scale' } : step,
     );
   return {
@@ -49,22 +49,22 @@ export async function planScale(
     steps: [
       planMeasure('before', target.project),
       planConfigCheck(intent.stack, target, site),
-      scaled('scale', replicas),
-      healthy('wait until healthy', replicas),
-      ...checks(false),
+      planScaleTo('scale', replicas),
+      planHealthy('wait until healthy', replicas),
+      ...planChecks(false),
       planMeasure('after', target.project),
     ],
     undo:
       intent.on_failure === 'stop'
         ? [
             { ...planTidy('tidy up', target, site), ifCut: 'scale' },
-            { ...scaled('scale once more', replicas), ifCut: 'scale' },
+            { ...planScaleTo('scale once more', replicas), ifCut: 'scale' },
           ]
         : [
             { ...planTidy('tidy up', target, site), ifBegan: 'scale' },
-            { ...scaled('scale back', back), ifBegan: 'scale' },
-            { ...healthy('wait until healthy again', back), ifBegan: 'scale' },
-            ...checks(true),
+            { ...planScaleTo('scale back', previousReplicas), ifBegan: 'scale' },
+            { ...planHealthy('wait until healthy again', previousReplicas), ifBegan: 'scale' },
+            ...planChecks(true),
             { ...planMeasure('after', target.project, 'images after undo'), ifBegan: 'scale' },
           ],
     cleanup: [],

@@ -38,27 +38,27 @@ export async function planShipment(
   stack: string,
   files: FileToShip[],
   site: HostSite,
-  look: HostReader,
+  host: HostReader,
 ): Promise<Shipment> {
-  const record = `${site.memory}/${stack}/shipped.json`;
-  const text = await look.read(record);
-  const earlier = readRecord(text, record);
-  const known = text ? earlier.files : null;
-  if (files.length === 0) return { step: undefined, writes: [], removes: [], earlier: known };
-  const now = new Set(files.map(file => file.path));
-  const removed = earlier.files.filter(file => !now.has(file.path));
-  for (const file of files) await checkEnvFile(dir, file, earlier, look);
+  const recordFile = `${site.memory}/${stack}/shipped.json`;
+  const text = await host.read(recordFile);
+  const earlier = readRecord(text, recordFile);
+  const earlierFiles = text ? earlier.files : null;
+  if (files.length === 0) return { step: undefined, writes: [], removes: [], earlier: earlierFiles };
+  const shippedPaths = new Set(files.map(file => file.path));
+  const removed = earlier.files.filter(file => !shippedPaths.has(file.path));
+  for (const file of files) await checkEnvFile(dir, file, earlier, host);
 
   const manifest = (listed: ShipmentRecord['files']): FileChange => ({
-    path: record,
+    path: recordFile,
     root: site.memory,
     own: true,
     mode: 0o600,
     content: { text: `${JSON.stringify({ version: 1, files: listed } satisfies ShipmentRecord, null, 1)}\n` },
   });
-  const mine = files.map(({ path, sha256, mode }) => ({ path, sha256, mode }));
+  const shipped = files.map(({ path, sha256, mode }) => ({ path, sha256, mode }));
   const changes: FileChange[] = [
-    manifest([...mine, ...removed]),
+    manifest([...shipped, ...removed]),
     ...files.map(
       ({ path, sha256, mode, kept }): FileChange => ({
         path: `${dir}/${path}`,
@@ -69,24 +69,24 @@ export async function planShipment(
     ),
     ...removed.map(({ path }): FileChange => ({ path: `${dir}/${path}`, root: site.stacksRoot, remove: true })),
   ];
-  if (removed.length > 0) changes.push(manifest(mine));
-  const before = new Map(earlier.files.map(file => [file.path, file]));
+  if (removed.length > 0) changes.push(manifest(shipped));
+  const earlierByPath = new Map(earlier.files.map(file => [file.path, file]));
   return {
     step: { do: 'write', name: WRITE_STEP, changes },
     writes: files.filter(
-      file => before.get(file.path)?.sha256 !== file.sha256 || before.get(file.path)?.mode !== file.mode,
+      file => earlierByPath.get(file.path)?.sha256 !== file.sha256 || earlierByPath.get(file.path)?.mode !== file.mode,
     ),
     removes: removed.map(file => file.path),
-    earlier: known,
+    earlier: earlierFiles,
   };
 }
 
 /** Secrets on the host live in such files: one that no rollout shipped is never overwritten. */
-async function checkEnvFile(dir: string, file: FileToShip, earlier: ShipmentRecord, look: HostReader): Promise<void> {
+async function checkEnvFile(dir: string, file: FileToShip, earlier: ShipmentRecord, host: HostReader): Promise<void> {
   const name = file.path.split('/').at(-1) ?? '';
   if (!/(^|\.)env(\.|$)/i.test(name) || earlier.files.some(known => known.path === file.path)) return;
   const folder = `${dir}/${file.path}`.slice(0, -name.length - 1);
-  if (!(await look.list(folder))?.includes(name)) return;
+  if (!(await host.list(folder))?.includes(name)) return;
   throw new Failure(
     'env-file-not-ours',
     `${folder}/${name} exists on the host and was not shipped by a rollout.`,
@@ -94,14 +94,14 @@ async function checkEnvFile(dir: string, file: FileToShip, earlier: ShipmentReco
   );
 }
 
-function readRecord(text: ReadResult<string>, record: string): ShipmentRecord {
+function readRecord(text: ReadResult<string>, recordFile: string): ShipmentRecord {
   if (!text) return { version: 1, files: [] };
   try {
     return JSON.parse(text) as ShipmentRecord;
   } catch {
     throw new Failure(
       'record-unreadable',
-      `${record} can't be read.`,
+      `${recordFile} can't be read.`,
       'Remove it on the host; files shipped earlier then stay where they are.',
     );
   }

@@ -41,8 +41,8 @@ export interface StepLimits {
 /** How long each long step may take; an intent's `timeout` bounds them all. */
 export function parseLimits(timeout: string | undefined): StepLimits {
   if (timeout === undefined) return { pull: 20 * MINUTE, up: 10 * MINUTE, healthy: 5 * MINUTE };
-  const given = parseDuration(timeout);
-  return { pull: given, up: given, healthy: given };
+  const limit = parseDuration(timeout);
+  return { pull: limit, up: limit, healthy: limit };
 }
 
 /** `stack`: whose grants count. */

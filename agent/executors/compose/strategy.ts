@@ -24,18 +24,18 @@ export interface Strategy {
 }
 
 /** Compose replaces what differs. */
-export async function planRecreate(ground: StrategyContext): Promise<Strategy> {
-  const { intent, target, site, now, time } = ground;
-  const who = intent.service === undefined ? [] : [intent.service];
-  const up = ['--detach', '--no-build', '--remove-orphans', ...who];
-  const bringUp = planChange('up', target, ['up', ...up], time.up);
+export async function planRecreate(context: StrategyContext): Promise<Strategy> {
+  const { intent, target, site, state, limits } = context;
+  const services = intent.service === undefined ? [] : [intent.service];
+  const up = ['--detach', '--no-build', '--remove-orphans', ...services];
+  const bringUp = planChange('up', target, ['up', ...up], limits.up);
   return {
-    pulls: who,
+    pulls: services,
     steps: [
       bringUp,
-      planHealthCheck('wait until healthy', target.project, time.healthy, reviveOptions(bringUp, now)),
-      ...planVerify(intent.verify, target.whole, { allow: site.verify, healthy: time.healthy }),
+      planHealthCheck('wait until healthy', target.project, limits.healthy, reviveOptions(bringUp, state)),
+      ...planVerify(intent.verify, target.whole, { allow: site.verify, healthy: limits.healthy }),
     ],
-    undo: await planUndo(ground, { tagsSince: 'pull', upSince: 'up', up }),
+    undo: await planUndo(context, { tagsSince: 'pull', upSince: 'up', up }),
   };
 }

@@ -49,12 +49,21 @@ export function composeFile(intent: StackIntent, site: HostSite): string | undef
 export function listStackClaims(intent: StackIntent, site: HostSite): PathClaim[] {
   const dir = stackDir(intent, site);
   const file = composeFile(intent, site);
-  const to = intent.action === 'rollout' ? intent.switch : undefined;
-  const read =
-    to && 'file' in to
-      ? [{ path: to.file.startsWith('/') ? to.file : `${dir}/${to.file}`, root: site.stacksRoot }]
+  const switchOver = intent.action === 'rollout' ? intent.switch : undefined;
+  const switchClaims =
+    switchOver && 'file' in switchOver
+      ? [
+          {
+            path: switchOver.file.startsWith('/') ? switchOver.file : `${dir}/${switchOver.file}`,
+            root: site.stacksRoot,
+          },
+        ]
       : [];
-  return [{ path: dir, root: site.stacksRoot }, ...(file === undefined ? [] : [{ path: file, root: dir }]), ...read];
+  return [
+    { path: dir, root: site.stacksRoot },
+    ...(file === undefined ? [] : [{ path: file, root: dir }]),
+    ...switchClaims,
+  ];
 }
 
 /**
@@ -64,13 +73,13 @@ export function listStackClaims(intent: StackIntent, site: HostSite): PathClaim[
 export async function findTarget(
   intent: StackIntent,
   site: HostSite,
-  look: HostReader,
+  host: HostReader,
   files: ShippedFileRef[] = [],
 ): Promise<ComposeTarget> {
   const dir = stackDir(intent, site);
   const ships = files.map(file => file.path);
   const named = composeFile(intent, site);
-  const names = await look.list(dir);
+  const names = await host.list(dir);
   if (names === null) {
     throw new Failure(
       'stack-missing',
@@ -78,17 +87,19 @@ export async function findTarget(
       'Make the folder, or correct the stack’s name.',
     );
   }
-  const hadComposeFile = await hasComposeFile(dir, named, names, look);
-  const brings = ships.some(path => (named === undefined ? COMPOSE_FILES.includes(path) : `${dir}/${path}` === named));
-  if (hadComposeFile === false && !brings) {
+  const hadComposeFile = await hasComposeFile(dir, named, names, host);
+  const shipsComposeFile = ships.some(path =>
+    named === undefined ? COMPOSE_FILES.includes(path) : `${dir}/${path}` === named,
+  );
+  if (hadComposeFile === false && !shipsComposeFile) {
     throw new Failure(
       'compose-file-missing',
       named === undefined ? `${dir} holds no compose file.` : `${named} is not there.`,
       `Put ${named ?? `${dir}/compose.yaml`} there, or ship it with "source_dir".`,
     );
   }
-  await checkVersion(site, look);
-  const green = await greenProject(dir, look);
+  await checkVersion(site, host);
+  const green = await greenProject(dir, host);
   const found = names && COMPOSE_FILES.find(name => names.includes(name));
   const whole: ComposeProject = { dir, ...(green === undefined ? {} : { name: green }) };
   const service = 'service' in intent ? intent.service : undefined;
@@ -98,7 +109,7 @@ export async function findTarget(
     project: { ...whole, ...(service === undefined ? {} : { services: [service] }) },
     whole,
     file: hadComposeFile ? (named ?? (found ? `${dir}/${found}` : undefined)) : undefined,
-    compose: (args, { files: other, project = green } = {}) => [
+    compose: (args, { files: variantFiles, project = green } = {}) => [
       site.docker,
       'compose',
       '--ansi',
@@ -108,7 +119,7 @@ export async function findTarget(
       '--project-directory',
       dir,
       ...(project === undefined ? [] : ['--project-name', project]),
-      ...(other ?? (named === undefined ? [] : [named])).flatMap(file => ['--file', file]),
+      ...(variantFiles ?? (named === undefined ? [] : [named])).flatMap(file => ['--file', file]),
       ...args,
     ],
   };
@@ -131,9 +142,9 @@ export function shippedComposeFile(
 }
 
 /** After a blue-green rollout the stack may live in the project that bears the second name. */
-async function greenProject(dir: string, look: HostReader): Promise<string | undefined> {
+async function greenProject(dir: string, host: HostReader): Promise<string | undefined> {
   const label = [`com.docker.compose.project.working_dir=${dir}`, 'com.docker.compose.oneoff=False'];
-  const listed = (await look.engine(
+  const listed = (await host.engine(
     `/containers/json?all=1&filters=${encodeURIComponent(JSON.stringify({ label }))}`,
   )) as ReadResult<{ Labels: Record<string, string> }[]>;
   const names = new Set((listed ?? []).map(({ Labels }) => Labels['com.docker.compose.project'] ?? ''));
@@ -145,21 +156,21 @@ async function hasComposeFile(
   dir: string,
   named: string | undefined,
   names: ReadResult<string[]>,
-  look: HostReader,
+  host: HostReader,
 ): Promise<boolean | undefined> {
   if (!names) return undefined;
   if (named === undefined) {
     if (names.some(name => COMPOSE_FILES.includes(name))) return true;
     // compose reads the files' names from here too.
-    return names.includes('.env') && /^\s*COMPOSE_FILE=/m.test((await look.read(`${dir}/.env`)) ?? '');
+    return names.includes('.env') && /^\s*COMPOSE_FILE=/m.test((await host.read(`${dir}/.env`)) ?? '');
   }
   const slash = named.lastIndexOf('/');
-  const beside = named.slice(0, slash) === dir ? names : await look.list(named.slice(0, slash));
-  return beside?.includes(named.slice(slash + 1)) ?? false;
+  const siblings = named.slice(0, slash) === dir ? names : await host.list(named.slice(0, slash));
+  return siblings?.includes(named.slice(slash + 1)) ?? false;
 }
 
-async function checkVersion(site: HostSite, look: HostReader): Promise<void> {
-  const answer = await look.ask([site.docker, 'compose', 'version', '--short'], { keepFor: VERSION_FOR });
+async function checkVersion(site: HostSite, host: HostReader): Promise<void> {
+  const answer = await host.ask([site.docker, 'compose', 'version', '--short'], { keepFor: VERSION_FOR });
   if (!answer) return;
   const [, major, minor] = /^v?(\d+)\.(\d+)/.exec(answer.stdout.trim()) ?? [];
   if (answer.code !== 0 || major === undefined || minor === undefined) {

@@ -24,18 +24,18 @@ const MIRROR = 'mirror';
 /** How many files a mirror may lose at once. */
 const MANY_FILES = 10_000;
 
-export async function planBackup(intent: VolumesBackupIntent, context: PlanContext, look: HostReader): Promise<Plan> {
+export async function planBackup(intent: VolumesBackupIntent, context: PlanContext, host: HostReader): Promise<Plan> {
   const { site, at } = context;
   const remote = findRemote(intent.destination, site);
-  if (remote) return planRemote(intent, remote, context, look);
-  if (intent.method === 'restic') return planRestic(intent, context, look);
+  if (remote) return planRemote(intent, remote, context, host);
+  if (intent.method === 'restic') return planRestic(intent, context, host);
   const isMirror = intent.method === 'mirror';
   const options = copyOptions(intent);
-  const source = await findSource(intent, look);
-  const shelf = await findBackupGroup(intent, context, look, isMirror ? () => MIRROR : undefined);
-  const partial = isMirror ? MIRROR : shelf.partial;
-  const { folder, last } = shelf;
-  const still = await planQuiesce(intent, source, site, look);
+  const source = await findSource(intent, host);
+  const group = await findBackupGroup(intent, context, host, isMirror ? () => MIRROR : undefined);
+  const partial = isMirror ? MIRROR : group.partial;
+  const { folder, last } = group;
+  const quiesce = await planQuiesce(intent, source, site, host);
   const times = parseTimeouts(intent);
   const to = `${folder}/${partial}/`;
   const copy = rsync(
@@ -53,35 +53,35 @@ export async function planBackup(intent: VolumesBackupIntent, context: PlanConte
     'Read the step’s output. The earlier backups are untouched.',
   );
   const comparing = intent.verify_level === 'compare' ? [planComparison(source, options, to, times)] : [];
-  const version = await readVersion(['rsync'], look);
+  const version = await readVersion(['rsync'], host);
   return {
     title: `backup of ${source.told} to ${folder}`,
-    summary: summarizeGroup(shelf),
+    summary: summarizeGroup(group),
     changes: isMirror
       ? [{ subject: folder, change: 'write', details: [MIRROR] }]
-      : listBackupChanges(shelf, intent, at),
+      : listBackupChanges(group, intent, at),
     steps: [
       {
-        ...planTargetCheck(shelf, (last?.bytes ?? 0) * (isMirror ? 0.1 : 1.1)),
+        ...planTargetCheck(group, (last?.bytes ?? 0) * (isMirror ? 0.1 : 1.1)),
         ...((intent.ownership ?? 'keep') === 'keep' ? { owners: true as const } : {}),
       },
-      planSourceCheck(source, site, shelf, intent),
-      ...still.hold,
+      planSourceCheck(source, site, group, intent),
+      ...quiesce.hold,
       copy,
       ...comparing,
       // What was held still goes on before the copy is read back: that takes long.
-      ...still.release,
-      planReadBack({ ...shelf, partial }, context, intent, {
+      ...quiesce.release,
+      planReadBack({ ...group, partial }, context, intent, {
         kind: 'docker_volumes',
         source: source.told,
         checks: ['sha256 of every file', ...comparing.map(() => 'rsync --checksum against the source')],
         versions: { rsync: version },
         ...(last && !isMirror ? { parent: last.name } : {}),
       }),
-      ...(isMirror ? [] : [planPrune(shelf, intent)]),
+      ...(isMirror ? [] : [planPrune(group, intent)]),
     ],
     undo: [],
-    cleanup: [...still.cleanup, ...(isMirror ? [] : [planPartialCleanup(shelf, 'check the destination')])],
+    cleanup: [...quiesce.cleanup, ...(isMirror ? [] : [planPartialCleanup(group, 'check the destination')])],
   };
 }
 

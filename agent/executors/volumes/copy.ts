@@ -36,7 +36,7 @@ export function planSourceCheck(
   };
 }
 
-function ownership(how: VolumesBackupIntent['ownership']): string[] {
-  if (how === 'drop') return ['--no-owner', '--no-group'];
-  return how === 'fake_super' ? ['--fake-super'] : [];
+function ownership(mode: VolumesBackupIntent['ownership']): string[] {
+  if (mode === 'drop') return ['--no-owner', '--no-group'];
+  return mode === 'fake_super' ? ['--fake-super'] : [];
 }

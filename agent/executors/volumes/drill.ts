@@ -6,11 +6,11 @@ import { planFetch } from './fetch.ts';
 export type VolumesDrill = Extract<Intent, { action: 'drill' }>;
 
 /** The backup is restored into a folder of the agent's, and what lies there compared with its manifest. Throws Failure `backup-unknown`. */
-export async function planDrill(intent: VolumesDrill, context: PlanContext, look: HostReader): Promise<Plan> {
+export async function planDrill(intent: VolumesDrill, context: PlanContext, host: HostReader): Promise<Plan> {
   const { site, run, at } = context;
   const { name } = parseBackupSubject(intent.of);
   const scratch = `${site.backups.records}/drill-${run}`;
-  const { backup, check, copy, folder } = await planFetch(intent, name, `${scratch}/${run}`, context, look);
+  const { backup, check, copy, folder } = await planFetch(intent, name, `${scratch}/${run}`, context, host);
   return {
     title: `drill of ${name} (${backup.name})`,
     summary: `Restored into a folder that is thrown away: ${backup.files} files of ${backup.at}.`,

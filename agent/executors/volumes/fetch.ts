@@ -25,21 +25,24 @@ export interface FetchedBackup {
 
 /** Throws Failure: `backup-unknown`, `destination-not-allowed`, `remote-unreachable`. */
 export async function planFetch(
-  wish: FetchFields,
+  fields: FetchFields,
   name: string,
   next: string,
   { site, run }: PlanContext,
-  look: HostReader,
+  host: HostReader,
 ): Promise<FetchedBackup> {
-  const times = parseTimeouts(wish);
-  const remote = findRemote(wish.from, site);
+  const times = parseTimeouts(fields);
+  const remote = findRemote(fields.from, site);
   if (remote) {
     const folder = recordsFolder(remote, name, site);
-    const { earlier } = await listRemoteBackups(remote, name, site, look);
-    const backup = selectBackup(earlier, wish.at, `${remote.path}/${name}`);
+    const { earlier } = await listRemoteBackups(remote, name, site, host);
+    const backup = selectBackup(earlier, fields.at, `${remote.path}/${name}`);
     const list = `${folder}/.${backup.name}.list.${run}`;
-    const away = `${remote.path}/${name}/${backup.name}`;
-    const [check, manifest] = [planListing(remote, `${name}/${backup.name}`, list, site, times), `${away}.json`];
+    const remoteFolder = `${remote.path}/${name}/${backup.name}`;
+    const [check, manifest] = [
+      planListing(remote, `${name}/${backup.name}`, list, site, times),
+      `${remoteFolder}.json`,
+    ];
     return {
       backup,
       folder,
@@ -50,13 +53,13 @@ export async function planFetch(
           times,
         ),
         { ...check, name: 'list the backup' },
-        { do: 'tally', name: 'check the backup', list, folder, as: backup.name, archive: away },
+        { do: 'tally', name: 'check the backup', list, folder, as: backup.name, archive: remoteFolder },
       ],
-      copy: rsyncCall('copy', [...rsyncConnectionArgs(remote), ...COPY, '--', `${away}/`, `${next}/`], times),
+      copy: rsyncCall('copy', [...rsyncConnectionArgs(remote), ...COPY, '--', `${remoteFolder}/`, `${next}/`], times),
     };
   }
-  const folder = `${wish.from.replace(/\/+$/, '')}/${name}`;
-  const backup = await findBackup({ name, at: wish.at }, folder, ['docker_volumes'], look);
+  const folder = `${fields.from.replace(/\/+$/, '')}/${name}`;
+  const backup = await findBackup({ name, at: fields.at }, folder, ['docker_volumes'], host);
   if (backup.snapshot !== undefined) {
     return {
       backup,

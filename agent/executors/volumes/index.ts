@@ -39,8 +39,8 @@ export const volumes: Executor<VolumesIntent> = {
     return to === undefined ? claims : [...claims, { path: to, root: findRoot(to, site.backups.sources) }];
   },
   listHosts: intent => (intent.action === 'restore' && intent.verify ? listVerifyHosts(intent.verify) : []),
-  plan(intent, context, look) {
-    if (intent.action === 'restore') return planRestore(intent, context, look);
-    return intent.action === 'drill' ? planDrill(intent, context, look) : planBackup(intent, context, look);
+  plan(intent, context, host) {
+    if (intent.action === 'restore') return planRestore(intent, context, host);
+    return intent.action === 'drill' ? planDrill(intent, context, host) : planBackup(intent, context, host);
   },
 };

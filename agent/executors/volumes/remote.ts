@@ -69,7 +69,7 @@ export async function listRemoteBackups(
   remote: RsyncRemote,
   name: string,
   site: HostSite,
-  look: HostReader,
+  host: HostReader,
 ): Promise<{ earlier: EarlierBackup[]; unfinished: string[] }> {
   const argv: [string, ...string[]] = [
     'rsync',
@@ -78,7 +78,7 @@ export async function listRemoteBackups(
     '--',
     `${remote.path}/${name}/`,
   ];
-  const answer = await look.ask(argv);
+  const answer = await host.ask(argv);
   if (!answer) return { earlier: [], unfinished: [] };
   const missing = answer.code === 23 && answer.stderr.includes('No such file');
   if (answer.code !== 0 && !missing) {
@@ -88,7 +88,7 @@ export async function listRemoteBackups(
       'Look at the network, and at backups.remotes in agent.yaml: the key, the known hosts, the password, the module.',
     );
   }
-  const known = await findEarlier(recordsFolder(remote, name, site), look);
+  const known = await findEarlier(recordsFolder(remote, name, site), host);
   const lines = answer.stdout.split('\n');
   const names = lines.flatMap(line => MANIFEST.exec(line)?.[1] ?? []).sort();
   const unfinished = lines.flatMap(line => FOLDER.exec(line)?.[1] ?? []).filter(stamp => !names.includes(stamp));
@@ -123,7 +123,7 @@ export async function planRemote(
   intent: VolumesBackupIntent,
   remote: RsyncRemote,
   context: PlanContext,
-  look: HostReader,
+  host: HostReader,
 ): Promise<Plan> {
   const { site, run, at, document } = context;
   if (intent.method !== undefined && intent.method !== 'snapshots') {
@@ -134,38 +134,38 @@ export async function planRemote(
     );
   }
   const options = copyOptions(intent);
-  const source = await findSource(intent, look);
+  const source = await findSource(intent, host);
   const name = intent.id ?? document.name;
-  const { earlier, unfinished } = await listRemoteBackups(remote, name, site, look);
+  const { earlier, unfinished } = await listRemoteBackups(remote, name, site, host);
   const last = earlier.findLast(one => !one.broken);
   const as = timestampOf(at);
   const folder = recordsFolder(remote, name, site);
   const list = `${folder}/.${as}.list.${run}`;
-  const shelf: BackupGroup = {
+  const group: BackupGroup = {
     ...{ destination: { path: remote.path, minFree: 0 }, folder, name, earlier, last, as },
     partial: '',
   };
-  const still = await planQuiesce(intent, source, site, look);
+  const quiesce = await planQuiesce(intent, source, site, host);
   const times = parseTimeouts(intent);
-  const away = `${remote.path}/${name}`;
+  const remoteFolder = `${remote.path}/${name}`;
   const call: RsyncCall = (step: string, args: string[], remedy: string) =>
     rsync(step, [...rsyncConnectionArgs(remote), ...args], REMOTE_TIMEOUT, remedy);
   const fetch = call(
     'fetch manifests',
-    ['--recursive', '--times', '--delete', '--include=/*.json', '--exclude=*', '--', `${away}/`, `${folder}/`],
+    ['--recursive', '--times', '--delete', '--include=/*.json', '--exclude=*', '--', `${remoteFolder}/`, `${folder}/`],
     'Read the step’s output.',
   );
-  const away_ = listBackupChanges({ ...shelf, folder: away }, intent, at);
-  const version = await readVersion(['rsync'], look);
+  const changes = listBackupChanges({ ...group, folder: remoteFolder }, intent, at);
+  const version = await readVersion(['rsync'], host);
   return {
-    title: `backup of ${source.told} to ${away}`,
-    summary: summarizeGroup(shelf),
-    changes: away_,
+    title: `backup of ${source.told} to ${remoteFolder}`,
+    summary: summarizeGroup(group),
+    changes,
     steps: [
       planRemoteCheck(remote, call),
       // Only a source that is known to have been whole can be seen to have shrunk.
       planSourceCheck(source, site, { last: last && last.files > 0 ? last : undefined }, intent),
-      ...still.hold,
+      ...quiesce.hold,
       rsync(
         'copy',
         [
@@ -176,17 +176,17 @@ export async function planRemote(
           '--filter=- .rsync-partial/',
           ...(last ? [`--link-dest=../${last.name}`] : []),
           ...PROGRESS,
-          ...['--', `${source.path}/`, `${away}/${as}/`],
+          ...['--', `${source.path}/`, `${remoteFolder}/${as}/`],
         ],
         times,
         'Read the step’s output. The earlier backups are untouched; what has no manifest is no backup.',
       ),
-      ...still.release,
+      ...quiesce.release,
       planListing(remote, `${name}/${as}`, list, site, times),
       {
         do: 'tally',
         name: 'write the manifest',
-        ...{ list, folder, as, archive: `${away}/${as}` },
+        ...{ list, folder, as, archive: `${remoteFolder}/${as}` },
         manifest: {
           kind: 'docker_volumes',
           ...{ name, run, at, source: source.told },
@@ -199,23 +199,23 @@ export async function planRemote(
       // There from now on: what has no manifest at the other end is no backup.
       call(
         'publish',
-        ['--times', '--fsync', '--', `${folder}/${as}.json`, `${folder}/RESTORE.md`, `${away}/`],
+        ['--times', '--fsync', '--', `${folder}/${as}.json`, `${folder}/RESTORE.md`, `${remoteFolder}/`],
         'The copy is there, its manifest is not: it will not count. Run the intent again.',
       ),
       fetch,
       {
-        ...planPrune(shelf, intent),
+        ...planPrune(group, intent),
         forget: {
           step: call('take away', ['--recursive', '--delete', '--force', '--verbose'], 'The new backup is there.'),
           each: ['--include=/{name}.json', '--include=/{name}/', '--include=/{name}/***'],
-          last: ['--exclude=*', '--', `${site.backups.records}/none/`, `${away}/`],
+          last: ['--exclude=*', '--', `${site.backups.records}/none/`, `${remoteFolder}/`],
           empty: `${site.backups.records}/none`,
           also: unfinished.filter(stamp => Date.parse(isoOf(stamp)) < Date.parse(at) - ABANDONED),
         },
       },
     ],
     undo: [],
-    cleanup: still.cleanup,
+    cleanup: quiesce.cleanup,
   };
 }
 

@@ -67,7 +67,7 @@ export function restic(
   };
 }
 
-export async function planRestic(intent: VolumesBackupIntent, context: PlanContext, look: HostReader): Promise<Plan> {
+export async function planRestic(intent: VolumesBackupIntent, context: PlanContext, host: HostReader): Promise<Plan> {
   const { site, run, at } = context;
   if (intent.options?.length || intent.ownership !== undefined) {
     throw new Failure(
@@ -76,28 +76,28 @@ export async function planRestic(intent: VolumesBackupIntent, context: PlanConte
       'Take them out.',
     );
   }
-  const source = await findSource(intent, look);
-  const shelf = await findBackupGroup(intent, context, look);
-  const { folder, name, last, as, partial } = shelf;
-  const still = await planQuiesce(intent, source, site, look);
+  const source = await findSource(intent, host);
+  const group = await findBackupGroup(intent, context, host);
+  const { folder, name, last, as, partial } = group;
+  const quiesce = await planQuiesce(intent, source, site, host);
   const times = parseTimeouts(intent);
   const call = (step: string, args: string[], more?: Partial<StartStep>) =>
     restic(step, folder, args, site, times, more);
-  const isThere = (await look.list(`${folder}/repository`))?.includes('config') === true;
-  const part = (shelf.earlier.length % PARTS) + 1;
-  const whole = intent.verify_level === 'full' || shelf.earlier.length === 0;
+  const hasRepository = (await host.list(`${folder}/repository`))?.includes('config') === true;
+  const part = (group.earlier.length % PARTS) + 1;
+  const readsAll = intent.verify_level === 'full' || group.earlier.length === 0;
   const tag = `run:${run}`;
-  const told = (file: string) => ({ stdoutTo: `${folder}/${partial}/${file}`, timeout: 10 * MINUTE });
-  const version = (await look.ask(['restic', 'version'], { keepFor: 60 * MINUTE }))?.stdout.trim() ?? '';
+  const writeTo = (file: string) => ({ stdoutTo: `${folder}/${partial}/${file}`, timeout: 10 * MINUTE });
+  const version = (await host.ask(['restic', 'version'], { keepFor: 60 * MINUTE }))?.stdout.trim() ?? '';
   return {
     title: `backup of ${source.told} to ${folder} (restic)`,
-    summary: summarizeGroup(shelf),
-    changes: listBackupChanges(shelf, intent, at),
+    summary: summarizeGroup(group),
+    changes: listBackupChanges(group, intent, at),
     steps: [
-      planTargetCheck(shelf, (last?.bytes ?? 0) * 0.1, `/${partial}`),
-      planSourceCheck(source, site, shelf, intent),
-      ...(isThere ? [call('unlock', ['unlock'])] : [call('init', ['init'])]),
-      ...still.hold,
+      planTargetCheck(group, (last?.bytes ?? 0) * 0.1, `/${partial}`),
+      planSourceCheck(source, site, group, intent),
+      ...(hasRepository ? [call('unlock', ['unlock'])] : [call('init', ['init'])]),
+      ...quiesce.hold,
       call(
         'copy',
         [
@@ -109,16 +109,16 @@ export async function planRestic(intent: VolumesBackupIntent, context: PlanConte
         // From inside: the snapshot holds the folder's content, wherever the folder is.
         { cwd: source.path },
       ),
-      ...still.release,
-      call('check', ['check', ...(whole ? ['--read-data'] : [`--read-data-subset=${part}/${PARTS}`])], {
+      ...quiesce.release,
+      call('check', ['check', ...(readsAll ? ['--read-data'] : [`--read-data-subset=${part}/${PARTS}`])], {
         failure: {
           code: 'backup-broken',
           remedy:
             'The repository is damaged: see "restic check" in restic’s documentation, and make a new one beside it.',
         },
       }),
-      call('ask for the snapshot', ['snapshots', '--json', '--tag', tag], told('snapshots.json')),
-      call('ask for its size', ['stats', '--json', '--tag', tag], told('stats.json')),
+      call('ask for the snapshot', ['snapshots', '--json', '--tag', tag], writeTo('snapshots.json')),
+      call('ask for its size', ['stats', '--json', '--tag', tag], writeTo('stats.json')),
       {
         do: 'note-snapshot',
         name: 'write the manifest',
@@ -126,13 +126,13 @@ export async function planRestic(intent: VolumesBackupIntent, context: PlanConte
         manifest: {
           kind: 'docker_volumes',
           ...{ name, run, at, source: source.told },
-          checks: [whole ? 'restic check, all data read' : `restic check, ${part}/${PARTS} of the data read`],
+          checks: [readsAll ? 'restic check, all data read' : `restic check, ${part}/${PARTS} of the data read`],
           versions: { restic: version },
           ...(intent.notes === undefined ? {} : { notes: intent.notes }),
         },
       },
       {
-        ...planPrune(shelf, intent),
+        ...planPrune(group, intent),
         forget: {
           step: call('forget', ['forget', '--prune'], { okCodes: [0, 1] }),
           each: ['{snapshot}'],
@@ -141,7 +141,7 @@ export async function planRestic(intent: VolumesBackupIntent, context: PlanConte
       },
     ],
     undo: [],
-    cleanup: [...still.cleanup, planPartialCleanup(shelf, 'check the destination')],
+    cleanup: [...quiesce.cleanup, planPartialCleanup(group, 'check the destination')],
   };
 }
 

@@ -27,12 +27,12 @@ interface Resource {
 export async function findGuest(
   { vm_id: id, expected_node: expected }: { vm_id: number; expected_node?: string | undefined },
   site: HostSite,
-  look: HostReader,
+  host: HostReader,
 ): Promise<Guest | undefined> {
-  const resources = await queryProxmox<Resource[]>(['/cluster/resources', '--type', 'vm'], site, look);
-  const nodes = await queryProxmox<{ type: string; name: string; local?: number }[]>(['/cluster/status'], site, look);
+  const resources = await queryProxmox<Resource[]>(['/cluster/resources', '--type', 'vm'], site, host);
+  const nodes = await queryProxmox<{ type: string; name: string; local?: number }[]>(['/cluster/status'], site, host);
   if (!resources || !nodes) return undefined;
-  const here = nodes.find(({ type, local }) => type === 'node' && local === 1)?.name ?? '';
+  const ownNode = nodes.find(({ type, local }) => type === 'node' && local === 1)?.name ?? '';
   const found = resources.find(({ vmid }) => vmid === id);
   if (!found) {
     throw new Failure(
@@ -41,16 +41,16 @@ export async function findGuest(
       'Correct vm_id; "pvesh get /cluster/resources" lists them.',
     );
   }
-  if (found.node !== here || (expected !== undefined && expected !== here)) {
+  if (found.node !== ownNode || (expected !== undefined && expected !== ownNode)) {
     throw new Failure(
       'vm-elsewhere',
-      `The guest ${id} is on the node ${found.node}; this agent is on ${here}${expected === undefined ? '' : `, and ${expected} is expected`}.`,
+      `The guest ${id} is on the node ${found.node}; this agent is on ${ownNode}${expected === undefined ? '' : `, and ${expected} is expected`}.`,
       'Send the intent to the agent of that node, or move the guest back.',
     );
   }
   const type = found.type === 'lxc' ? 'lxc' : 'qemu';
-  const config = await look.ask([`${site.proxmox}${type === 'lxc' ? 'pct' : 'qm'}`, 'config', String(id)]);
-  return { name: found.name ?? String(id), type, node: here, ...parseDisks(config?.stdout ?? '') };
+  const config = await host.ask([`${site.proxmox}${type === 'lxc' ? 'pct' : 'qm'}`, 'config', String(id)]);
+  return { name: found.name ?? String(id), type, node: ownNode, ...parseDisks(config?.stdout ?? '') };
 }
 
 /** `scsi0: local-lvm:vm-101-disk-0,size=32G` counts, `backup=0` leaves out, `media=cdrom` is none. */
@@ -64,8 +64,8 @@ function parseDisks(config: string): { disks: string[]; leftOut: string[] } {
   return { disks, leftOut };
 }
 
-export async function queryProxmox<T>(path: string[], site: HostSite, look: HostReader): Promise<T | undefined> {
-  const answer = await look.ask([`${site.proxmox}pvesh`, 'get', ...(path as [string]), '--output-format', 'json']);
+export async function queryProxmox<T>(path: string[], site: HostSite, host: HostReader): Promise<T | undefined> {
+  const answer = await host.ask([`${site.proxmox}pvesh`, 'get', ...(path as [string]), '--output-format', 'json']);
   if (!answer) return undefined;
   try {
     if (answer.code === 0) return JSON.parse(answer.stdout) as T;
@@ -80,8 +80,8 @@ export async function queryProxmox<T>(path: string[], site: HostSite, look: Host
 }
 
 /** Throws Failure: `storage-inactive`, `program-missing`. */
-export async function checkStorage(storage: string, site: HostSite, look: HostReader): Promise<void> {
-  const answer = await look.ask([`${site.proxmox}pvesm`, 'status', '--storage', storage]);
+export async function checkStorage(storage: string, site: HostSite, host: HostReader): Promise<void> {
+  const answer = await host.ask([`${site.proxmox}pvesm`, 'status', '--storage', storage]);
   if (!answer) return;
   const line = answer.stdout.split('\n').find(one => one.split(/\s+/)[0] === storage);
   if (answer.code === 0 && line?.split(/\s+/)[2] === 'active') return;

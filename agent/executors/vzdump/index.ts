@@ -30,18 +30,18 @@ export const vzdump: Executor<VmBackupIntent | VmRestore> = {
     intent.action === 'restore' ? [`vm ${intent.of.vm_id}`, `vm ${intent.to_vm_id}`] : [`vm ${intent.vm_id}`],
   claimPaths: () => [],
   listHosts: () => [],
-  plan: (intent, context, look) =>
-    intent.action === 'restore' ? planRestore(intent, context, look) : planBackup(intent, context, look),
+  plan: (intent, context, host) =>
+    intent.action === 'restore' ? planRestore(intent, context, host) : planBackup(intent, context, host),
 };
 
 async function planBackup(
   intent: VmBackupIntent,
   { site, at, document, wantsDiff }: PlanContext,
-  look: HostReader,
+  host: HostReader,
 ): Promise<Plan> {
   const { vm_id: id, storage } = intent;
-  const guest = await findGuest(intent, site, look);
-  await checkStorage(storage, site, look);
+  const guest = await findGuest(intent, site, host);
+  await checkStorage(storage, site, host);
   const name = intent.id ?? document.name;
   const keep = pruneRulesOf(intent);
   const wait = minutes(intent.lock_wait) ?? DEFAULT_LOCK_WAIT;
@@ -55,7 +55,7 @@ async function planBackup(
       : 'All of its disks.',
     changes: [
       { subject: `VM ${id}`, change: 'write', details: [`a backup on ${storage}`] },
-      ...(wantsDiff && prune ? await listWouldPrune(prune, look) : []),
+      ...(wantsDiff && prune ? await listWouldPrune(prune, host) : []),
     ],
     steps: [
       {
@@ -132,8 +132,8 @@ function pruneArgv(
 }
 
 /** What Proxmox itself would take away now: a line each, `<volume> <guest> remove`. */
-async function listWouldPrune(prune: [string, ...string[]], look: HostReader): Promise<Change[]> {
-  const answer = await look.ask([...prune, '--dry-run', '1']);
+async function listWouldPrune(prune: [string, ...string[]], host: HostReader): Promise<Change[]> {
+  const answer = await host.ask([...prune, '--dry-run', '1']);
   const lines = answer?.stdout.split('\n').filter(line => /\sremove\s*$/.test(line)) ?? [];
   return lines.map(line => ({
     subject: line.trim().split(/\s+/)[0] ?? '',

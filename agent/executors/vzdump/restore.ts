@@ -19,14 +19,14 @@ interface ListedVmBackup {
  * A new guest out of a backup: never over one that is there. Throws Failure: `vm-exists`, `backup-unknown`,
  * `storage-inactive`, `proxmox-unreadable`.
  */
-export async function planRestore(intent: VmRestore, { site }: PlanContext, look: HostReader): Promise<Plan> {
+export async function planRestore(intent: VmRestore, { site }: PlanContext, host: HostReader): Promise<Plan> {
   const { to_vm_id: id, storage, from, of } = intent;
-  await checkStorage(from, site, look);
-  await checkStorage(storage, site, look);
+  await checkStorage(from, site, host);
+  await checkStorage(storage, site, host);
   const guests = await queryProxmox<{ vmid?: number; node?: string }[]>(
     ['/cluster/resources', '--type', 'vm'],
     site,
-    look,
+    host,
   );
   if (guests?.some(({ vmid }) => vmid === id)) {
     throw new Failure(
@@ -35,18 +35,18 @@ export async function planRestore(intent: VmRestore, { site }: PlanContext, look
       'Name a free number as to_vm_id, look at the new guest, and take the old one away by hand.',
     );
   }
-  const nodes = await queryProxmox<{ type: string; name: string; local?: number }[]>(['/cluster/status'], site, look);
+  const nodes = await queryProxmox<{ type: string; name: string; local?: number }[]>(['/cluster/status'], site, host);
   const node = nodes?.find(({ type, local }) => type === 'node' && local === 1)?.name ?? 'localhost';
   const content = [`/nodes/${node}/storage/${from}/content`, '--content', 'backup', '--vmid', String(of.vm_id)];
-  const backup = selectVmBackup((await queryProxmox<ListedVmBackup[]>(content, site, look)) ?? undefined, intent);
+  const backup = selectVmBackup((await queryProxmox<ListedVmBackup[]>(content, site, host)) ?? undefined, intent);
   const isContainer = /vzdump-lxc-|\/ct\//.test(backup.volid);
   const argv: [string, ...string[]] = isContainer
     ? [`${site.proxmox}pct`, 'restore', String(id), backup.volid, '--storage', storage, '--unprivileged', '1']
     : [`${site.proxmox}qmrestore`, backup.volid, String(id), '--storage', storage, '--unique', '1'];
-  const start = (name: string, line: [string, ...string[]], more: Partial<StartStep>): StartStep => ({
+  const start = (name: string, command: [string, ...string[]], more: Partial<StartStep>): StartStep => ({
     do: 'start',
     name,
-    argv: line,
+    argv: command,
     timeout: 5 * MINUTE,
     failure: {
       code: 'vm-restore-failed',
