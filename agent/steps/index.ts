@@ -7,7 +7,8 @@ import {
   isRegistryDown,
   listRegistries,
 } from '../outbound/circuit-breaker.ts';
-import { type DockerEngine, inspectAll, serviceLabelOf } from '../outbound/docker.ts';
+import { type DockerEngine, inspectAll } from '../outbound/docker.ts';
+import { composeLabel } from '../plan/containers.ts';
 import { Failure } from '../plan/failure.ts';
 import type {
   AwaitHealthyStep,
@@ -373,7 +374,7 @@ async function* measureImages(engine: DockerEngine, step: MeasureStep): StepExec
   const seen = containers
     .filter(({ listed }) => listed.State !== 'created')
     .map(({ listed, inspected }) => ({
-      service: serviceLabelOf(listed),
+      service: composeLabel(listed, 'service'),
       container: listed.Id,
       reference: inspected.Config.Image,
       image: inspected.Image,

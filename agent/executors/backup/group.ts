@@ -1,4 +1,5 @@
 import { parseManifest } from '../../plan/backup-manifest.ts';
+import type { ContainerDetails } from '../../plan/containers.ts';
 import { Failure } from '../../plan/failure.ts';
 import { findRoot } from '../../plan/paths.ts';
 import type {
@@ -263,14 +264,6 @@ export interface BackupSource {
   container?: string;
 }
 
-export interface SourceContainer {
-  Id: string;
-  Image: string;
-  State: { Running: boolean; Paused: boolean };
-  Config?: { Env?: string[] };
-  Mounts?: { Type: string; Source: string; Destination: string }[];
-}
-
 interface SourceLocation {
   source?: string | undefined;
   source_container?: string | undefined;
@@ -278,8 +271,8 @@ interface SourceLocation {
 }
 
 /** Undefined in a dry run. Throws Failure `container-missing`. */
-export async function findContainer(name: string, look: HostReader): Promise<SourceContainer | undefined> {
-  const found = (await look.engine(`/containers/${encodeURIComponent(name)}/json`)) as ReadResult<SourceContainer>;
+export async function findContainer(name: string, look: HostReader): Promise<ContainerDetails | undefined> {
+  const found = (await look.engine(`/containers/${encodeURIComponent(name)}/json`)) as ReadResult<ContainerDetails>;
   if (found !== null) return found;
   throw new Failure(
     'container-missing',
@@ -289,7 +282,7 @@ export async function findContainer(name: string, look: HostReader): Promise<Sou
 }
 
 /** Throws Failure: `container-missing`, `container-stopped`. */
-export async function findRunning(name: string, look: HostReader): Promise<SourceContainer | undefined> {
+export async function findRunning(name: string, look: HostReader): Promise<ContainerDetails | undefined> {
   const found = await findContainer(name, look);
   if (!found || (found.State.Running && !found.State.Paused)) return found;
   throw new Failure(

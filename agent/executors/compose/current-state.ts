@@ -1,3 +1,9 @@
+import {
+  type ContainerDetails,
+  type ContainerListing,
+  composeContainersPath,
+  composeLabel,
+} from '../../plan/containers.ts';
 import type {
   AwaitHealthyStep,
   HostReader,
@@ -61,9 +67,8 @@ export async function readStackState(
   site: HostSite,
   host: HostReader,
 ): Promise<StackState> {
-  const label = [`com.docker.compose.project.working_dir=${target.dir}`, 'com.docker.compose.oneoff=False'];
   const [listed, text, images] = await Promise.all([
-    host.engine(`/containers/json?all=1&filters=${encodeURIComponent(JSON.stringify({ label }))}`),
+    host.engine(composeContainersPath({ dir: target.dir })),
     host.read(`${stackMemoryFolder(site, stack)}/releases.json`),
     host.engine(
       `/images/json?filters=${encodeURIComponent(JSON.stringify({ reference: [`${keptImageName(stack)}:*`] }))}`,
@@ -87,12 +92,6 @@ export async function readStackState(
 /** How compose calls the container that is to take another's place until it does. */
 const TEMPORARY = /^\/[0-9a-f]{12}_/;
 
-interface ContainerListing {
-  Id: string;
-  State: string;
-  Names: string[];
-}
-
 async function readContainers(
   listed: ReadResult<ContainerListing[]>,
   host: HostReader,
@@ -104,8 +103,8 @@ async function readContainers(
       ? [
           {
             id: one.Id,
-            service: one.Config.Labels['com.docker.compose.service'] ?? '',
-            project: one.Config.Labels['com.docker.compose.project'] ?? '',
+            service: composeLabel(one.Config, 'service'),
+            project: composeLabel(one.Config, 'project'),
             reference: one.Config.Image,
             image: one.Image,
             running: one.State.Running,
@@ -113,13 +112,6 @@ async function readContainers(
         ]
       : [],
   );
-}
-
-interface ContainerDetails {
-  Id: string;
-  Image: string;
-  Config: { Image: string; Labels: Record<string, string> };
-  State: { Status: string; Running: boolean };
 }
 
 /** A record that can't be read is as good as none: the next release begins a new one. */

@@ -1,3 +1,9 @@
+import {
+  type ContainerDetails,
+  type ContainerListing,
+  composeContainersPath,
+  composeLabel,
+} from '../../plan/containers.ts';
 import { Failure } from '../../plan/failure.ts';
 import type { HostReader, ReadResult } from '../../plan/plan.ts';
 import type { Change, HostSite } from '../executor.ts';
@@ -18,17 +24,6 @@ interface ComparedService {
 interface ComparedConfig {
   name: string;
   services: Record<string, ComparedService>;
-}
-
-/** What of a container is compared. */
-interface ComparedContainer {
-  Id: string;
-  Name: string;
-  Image: string;
-  State: { Running: boolean };
-  Config: { Image: string; Env?: string[]; Labels: Record<string, string> };
-  HostConfig: { PortBindings?: Record<string, { HostIp: string; HostPort: string }[] | null> };
-  Mounts?: { Type: string; Name?: string; Source: string; Destination: string; RW: boolean }[];
 }
 
 const UNKNOWN: Change = { subject: 'every service', change: 'unknown', details: ['nothing was looked at'] };
@@ -67,11 +62,11 @@ export async function compareStack(
   const changes: Change[] = [...files];
   for (const [name, service] of Object.entries(rendered.services)) {
     if (intent.service !== undefined && intent.service !== name) continue;
-    const ownContainers = containers.filter(container => readLabel(container, 'service') === name);
+    const ownContainers = containers.filter(container => composeLabel(container.Config, 'service') === name);
     changes.push(await compareService(name, service, recreated, ownContainers, host));
   }
   const orphans = new Set(
-    containers.map(container => readLabel(container, 'service')).filter(name => !(name in rendered.services)),
+    containers.map(container => composeLabel(container.Config, 'service')).filter(name => !(name in rendered.services)),
   );
   for (const name of orphans)
     changes.push({ subject: name, change: 'remove', details: ['no longer in the compose file'] });
@@ -101,7 +96,7 @@ export async function compareScale(
     );
   }
   const running = state.containers.filter(
-    one => readLabel(one, 'service') === intent.service && one.State.Running,
+    one => composeLabel(one.Config, 'service') === intent.service && one.State.Running,
   ).length;
   const details = [`containers ${running} → ${intent.replicas}`];
   return [
@@ -127,7 +122,7 @@ export function summarize(changes: Change[]): string {
 async function readStack(
   target: ComposeTarget,
   host: HostReader,
-): Promise<{ rendered: ComparedConfig; recreated: Set<string>; containers: ComparedContainer[] } | undefined> {
+): Promise<{ rendered: ComparedConfig; recreated: Set<string>; containers: ContainerDetails[] } | undefined> {
   // Compose's own rehearsal is the truth about what is recreated: its hashes of configurations with env_file are not stable.
   const [config, rehearsal] = await Promise.all([
     host.ask(target.compose(['config', '--format', 'json']), { cwd: target.dir }),
@@ -141,14 +136,9 @@ async function readStack(
       'Correct the compose file.',
     );
   }
-  const filters = {
-    label: [`com.docker.compose.project.working_dir=${target.dir}`, 'com.docker.compose.oneoff=False'],
-  };
-  const listed = (await host.engine(
-    `/containers/json?all=1&filters=${encodeURIComponent(JSON.stringify(filters))}`,
-  )) as ReadResult<{ Id: string }[]>;
+  const listed = (await host.engine(composeContainersPath({ dir: target.dir }))) as ReadResult<ContainerListing[]>;
   const containers = await Promise.all(
-    (listed ?? []).map(({ Id }) => host.engine(`/containers/${Id}/json`) as Promise<ReadResult<ComparedContainer>>),
+    (listed ?? []).map(({ Id }) => host.engine(`/containers/${Id}/json`) as Promise<ReadResult<ContainerDetails>>),
   );
   return {
     rendered: JSON.parse(config.stdout) as ComparedConfig,
@@ -161,7 +151,7 @@ async function compareService(
   name: string,
   service: ComparedService,
   recreated: Set<string>,
-  containers: ComparedContainer[],
+  containers: ContainerDetails[],
   host: HostReader,
 ): Promise<Change> {
   const wanted = service.scale ?? service.deploy?.replicas ?? 1;
@@ -195,7 +185,7 @@ async function compareService(
 
 async function compareImage(
   service: ComparedService,
-  container: ComparedContainer,
+  container: ContainerDetails,
   host: HostReader,
 ): Promise<string[]> {
   if (service.image === undefined) return [];
@@ -205,7 +195,7 @@ async function compareImage(
   return image && image.Id !== container.Image ? [`image ${service.image} is a newer one on the host`] : [];
 }
 
-function comparePorts(service: ComparedService, container: ComparedContainer): string[] {
+function comparePorts(service: ComparedService, container: ContainerDetails): string[] {
   const wanted = (service.ports ?? []).map(
     port => `${port.published ?? 'any'}:${port.target}/${port.protocol ?? 'tcp'}`,
   );
@@ -215,7 +205,7 @@ function comparePorts(service: ComparedService, container: ComparedContainer): s
   return difference('ports', found, wanted);
 }
 
-function compareVolumes(service: ComparedService, container: ComparedContainer): string[] {
+function compareVolumes(service: ComparedService, container: ContainerDetails): string[] {
   const wanted = (service.volumes ?? []).filter(volume => volume.type !== 'tmpfs').map(volume => volume.target);
   const found = (container.Mounts ?? []).filter(mount => mount.Type !== 'tmpfs').map(mount => mount.Destination);
   // A volume that the image declares is mounted without being asked for.
@@ -230,7 +220,7 @@ function compareVolumes(service: ComparedService, container: ComparedContainer):
   );
 }
 
-function compareEnvironment(service: ComparedService, container: ComparedContainer): string[] {
+function compareEnvironment(service: ComparedService, container: ContainerDetails): string[] {
   const found = new Map(
     (container.Config.Env ?? []).map(line => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
   );
@@ -245,10 +235,6 @@ function difference(what: string, found: string[], wanted: string[]): string[] {
   const from = found.toSorted().join(', ');
   const to = wanted.toSorted().join(', ');
   return from === to ? [] : [`${what} ${from || 'none'} → ${to || 'none'}`];
-}
-
-function readLabel(container: ComparedContainer, label: string): string {
-  return container.Config.Labels[`com.docker.compose.${label}`] ?? '';
 }
 
 function unknownService(service: string, rendered: ComparedConfig): Failure {

@@ -1,3 +1,4 @@
+import { type ContainerListing, composeContainersPath, composeLabel } from '../../plan/containers.ts';
 import { Failure } from '../../plan/failure.ts';
 import type { ComposeProject, HostReader, ReadResult } from '../../plan/plan.ts';
 import type { HostSite, Intent, PathClaim, ShippedFileRef } from '../executor.ts';
@@ -143,11 +144,8 @@ export function shippedComposeFile(
 
 /** After a blue-green rollout the stack may live in the project that bears the second name. */
 async function greenProject(dir: string, host: HostReader): Promise<string | undefined> {
-  const label = [`com.docker.compose.project.working_dir=${dir}`, 'com.docker.compose.oneoff=False'];
-  const listed = (await host.engine(
-    `/containers/json?all=1&filters=${encodeURIComponent(JSON.stringify({ label }))}`,
-  )) as ReadResult<{ Labels: Record<string, string> }[]>;
-  const names = new Set((listed ?? []).map(({ Labels }) => Labels['com.docker.compose.project'] ?? ''));
+  const listed = (await host.engine(composeContainersPath({ dir }))) as ReadResult<ContainerListing[]>;
+  const names = new Set((listed ?? []).map(container => composeLabel(container, 'project')));
   const [only] = names;
   return names.size === 1 && only?.endsWith(GREEN) ? only : undefined;
 }

@@ -1,5 +1,5 @@
+import type { ContainerDetails } from '../../plan/containers.ts';
 import type { ClearStep, HostReader, Milliseconds, StartStep } from '../../plan/plan.ts';
-import type { SourceContainer } from '../backup/group.ts';
 import type { HostSite } from '../executor.ts';
 
 /** Plex's own build of sqlite3: no other knows its collations and tokenizers. */
@@ -33,7 +33,7 @@ export interface PlexInstall {
 
 /** Looks into the container, which runs or has been stopped; what can't be known is what is usual. `null`: there is no library. */
 export async function findPlex(
-  container: SourceContainer | undefined,
+  container: ContainerDetails | undefined,
   name: string,
   path: string | undefined,
   site: HostSite,
