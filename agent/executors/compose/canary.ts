@@ -30,7 +30,7 @@ export async function planCanary(context: StrategyContext): Promise<Strategy> {
   const planScaleUp = (step: string, to: number) =>
     planChange(step, target, ['up', '--no-recreate', ...scaleArgs(to)], limits.up, {
       code: 'canary-failed',
-      remedy: 'Read the step’s output. The old containers still run.',
+      remedy: `Read the step’s output.${state.containers ? ' The old containers still run.' : ''}`,
     });
   const count = Math.max(old.length, 1);
   // A dry run does not know them.

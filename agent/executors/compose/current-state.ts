@@ -51,6 +51,15 @@ export function reviveOptions(up: StartStep, state: StackState): { revive: NonNu
   return { revive: { up, ran } };
 }
 
+/** Says what is true of these services (none: all) before anything is started: nothing, as long as it is not known. */
+export function describeUnchanged({ containers }: StackState, services: string[]): string {
+  if (!containers) return '';
+  const isMeant = (service: string) => services.length === 0 || services.includes(service);
+  return containers.some(({ service, running }) => running && isMeant(service))
+    ? 'The old version still runs.'
+    : 'Nothing was started.';
+}
+
 /** Where the agent keeps what it must remember of a stack. */
 export function stackMemoryFolder(site: HostSite, stack: string): string {
   return `${site.memory}/${stack}`;

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Failure } from '../../plan/failure.ts';
 import type { HostReader, Plan, Step } from '../../plan/plan.ts';
+import { blindHostReader } from '../../system/host-reader.ts';
 import { testExecutorContract } from '../exam.ts';
 import type { Executor, Intent, PlanContext, ShippedFileRef } from '../executor.ts';
 import { compose } from './index.ts';
@@ -38,7 +39,7 @@ interface Host {
   folders?: Record<string, string[]>;
   files?: Record<string, string>;
   version?: string;
-  containers?: { service: string; reference: string; image: string; project?: string }[];
+  containers?: { service: string; reference: string; image: string; project?: string; running?: boolean }[];
   /** Ids of images that are there, and tags that keep some. */
   images?: string[];
   kept?: Record<string, string>;
@@ -88,7 +89,7 @@ function hostOf({
             Id: `c${number}`,
             Image: one.image,
             Config: { Image: one.reference, Labels: labelsOf(one) },
-            State: { Status: 'running', Running: true },
+            State: { Status: 'running', Running: one.running ?? true },
           }
         : null;
     },
@@ -96,6 +97,8 @@ function hostOf({
 }
 const plan = (intent: Intent, host: Host = {}, files: ShippedFileRef[] = []) =>
   (compose as unknown as Executor).plan(intent, context(intent, files), hostOf(host));
+const planBlind = (intent: Intent) => (compose as unknown as Executor).plan(intent, context(intent), blindHostReader);
+const plex = { service: 'plex', reference: 'plex:1', image: 'sha256:aaa' };
 async function codeOf(work: Promise<unknown>): Promise<string> {
   try {
     await work;
@@ -171,6 +174,36 @@ describe('a rollout', () => {
     expect(steps.find(step => step.do === 'await-healthy')).toMatchObject({
       project: { dir: DIR, services: ['plex'] },
     });
+  });
+
+  it.each<[string, Host | undefined, string]>([
+    ['nothing about what runs in a dry run', undefined, ''],
+    ['that nothing was started in a first rollout', {}, ' Nothing was started.'],
+    [
+      'that nothing was started if the old containers are stopped',
+      { containers: [{ ...plex, running: false }] },
+      ' Nothing was started.',
+    ],
+    ['that the old version still runs if it does', { containers: [plex] }, ' The old version still runs.'],
+  ])('says of a failed pull %s', async (_, host, claim) => {
+    const { steps } = host === undefined ? await planBlind(rollout()) : await plan(rollout(), host);
+    expect(steps.find(({ name }) => name === 'pull')).toMatchObject({
+      failure: {
+        code: 'pull-failed',
+        remedy: `Check the image’s name and tag, and the host’s login at the registry.${claim}`,
+      },
+    });
+  });
+
+  it('says of a failed canary that the old containers still run only if it has seen them', async () => {
+    const canary = rollout({ strategy: 'canary', service: 'plex' });
+    const config = { name: 'stack-media', services: { plex: { image: 'plex:2' } } };
+    const remedyOf = ({ steps }: Plan) =>
+      steps.flatMap(step => (step.do === 'start' && step.name === 'canary' ? [step.failure.remedy] : []));
+    expect(remedyOf(await plan(canary, { containers: [plex], config }))).toEqual([
+      'Read the step’s output. The old containers still run.',
+    ]);
+    expect(remedyOf(await planBlind(canary))).toEqual(['Read the step’s output.']);
   });
 
   it('bounds each long step by the intent’s timeout', async () => {

@@ -108,7 +108,7 @@ async function planPointRestore(
         argv: ['cp', '--archive', '--no-target-directory', '--', from, next],
         ...COPYING,
         repeatable: true,
-        failure: { code: 'copy-failed', remedy: 'Read the step’s output. Nothing was changed.' },
+        failure: { code: 'copy-failed', remedy: 'Read the step’s output. The data were not changed.' },
       },
     ],
     swap: { ...swap, name: `swap ${label}` },

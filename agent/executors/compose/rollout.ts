@@ -2,7 +2,14 @@ import type { HostReader, Plan } from '../../plan/plan.ts';
 import type { PlanContext } from '../executor.ts';
 import { planBlueGreen } from './blue-green.ts';
 import { planCanary } from './canary.ts';
-import { FIRST_RELEASE, planForgetImages, planKeepImages, planRemember, readStackState } from './current-state.ts';
+import {
+  describeUnchanged,
+  FIRST_RELEASE,
+  planForgetImages,
+  planKeepImages,
+  planRemember,
+  readStackState,
+} from './current-state.ts';
 import { compareStack, summarize } from './diff.ts';
 import { findRestorePoints } from './required-backups.ts';
 import { planShipment } from './ship-files.ts';
@@ -51,7 +58,7 @@ export async function planRollout(intent: RolloutIntent, context: PlanContext, h
       ...(shipment.step ? [shipment.step] : []),
       planConfigCheck(intent.stack, target, site),
       ...planKeepImages(intent.stack, state, site),
-      planPull(target, strategy.pulls, strategyContext.limits.pull),
+      planPull(target, strategy.pulls, strategyContext.limits.pull, describeUnchanged(state, strategy.pulls)),
       ...(state.leftovers ? [planTidy('tidy', target, site)] : []),
       ...strategy.steps,
       planMeasure('after', newTarget.project),

@@ -64,7 +64,13 @@ export function planConfigCheck(
   };
 }
 
-export function planPull(target: ComposeTarget, services: string[], timeout: Milliseconds): StartStep {
+/** `unchanged` says what is true of the stack when the pull fails. */
+export function planPull(
+  target: ComposeTarget,
+  services: string[],
+  timeout: Milliseconds,
+  unchanged: string,
+): StartStep {
   return {
     do: 'start',
     name: 'pull',
@@ -77,7 +83,7 @@ export function planPull(target: ComposeTarget, services: string[], timeout: Mil
     retry: [{ ...NO_ENGINE, on: NO_ENGINE.on.slice(0, 2) }],
     failure: {
       code: 'pull-failed',
-      remedy: 'Check the image’s name and tag, and the host’s login at the registry. The old version still runs.',
+      remedy: `Check the image’s name and tag, and the host’s login at the registry. ${unchanged}`.trim(),
     },
   };
 }

@@ -14,7 +14,7 @@ import {
 } from '../backup/group.ts';
 import { planQuiesce } from '../backup/quiesce.ts';
 import type { PlanContext } from '../executor.ts';
-import { copyOptions, PROGRESS, planSourceCheck, type VolumesBackupIntent } from './copy.ts';
+import { copyOptions, describeEarlier, PROGRESS, planSourceCheck, type VolumesBackupIntent } from './copy.ts';
 import { findRemote, planRemote } from './remote.ts';
 import { planRestic } from './restic.ts';
 import { rsync } from './rsync.ts';
@@ -38,6 +38,8 @@ export async function planBackup(intent: VolumesBackupIntent, context: PlanConte
   const quiesce = await planQuiesce(intent, source, site, host);
   const times = parseTimeouts(intent);
   const to = `${folder}/${partial}/`;
+  // A mirror is changed in place.
+  const state = isMirror ? 'The mirror may be incomplete until a backup succeeds.' : describeEarlier(group);
   const copy = rsync(
     'copy',
     [
@@ -50,9 +52,9 @@ export async function planBackup(intent: VolumesBackupIntent, context: PlanConte
       to,
     ],
     times,
-    'Read the step’s output. The earlier backups are untouched.',
+    { remedy: 'Read the step’s output.', state },
   );
-  const comparing = intent.verify_level === 'compare' ? [planComparison(source, options, to, times)] : [];
+  const comparing = intent.verify_level === 'compare' ? [planComparison(source, options, to, times, state)] : [];
   const version = await readVersion(['rsync'], host);
   return {
     title: `backup of ${source.told} to ${folder}`,
@@ -91,9 +93,13 @@ function planComparison(
   options: string[],
   to: string,
   times: ReturnType<typeof parseTimeouts>,
+  state: string,
 ): Step {
   const argv = ['--dry-run', '--checksum', '--delete', '--itemize-changes', ...options, '--', `${source.path}/`, to];
-  const step: StartStep = rsync('compare', argv, times, 'Look at both disks: the copy is not what the source is.');
+  const step: StartStep = rsync('compare', argv, times, {
+    remedy: 'Check both disks: the copy differs from the source.',
+    state,
+  });
   // Folders may differ in their times; a line for each file that does.
   const differs = ['>f', '<f', 'cL', '*deleting'].map(begins => ({ begins, ends: [] }));
   return { ...step, fatal: differs, failure: { ...step.failure, code: 'backup-broken' } };

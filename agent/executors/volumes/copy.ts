@@ -19,6 +19,11 @@ export function copyOptions(intent: VolumesBackupIntent): string[] {
   ];
 }
 
+/** Says what is true of the backups when a step fails: nothing, if the plan knows of none. */
+export function describeEarlier({ earlier }: Pick<BackupGroup, 'earlier'>): string {
+  return earlier.length === 0 ? '' : 'The earlier backups are untouched.';
+}
+
 export function planSourceCheck(
   { path }: BackupSource,
   site: HostSite,

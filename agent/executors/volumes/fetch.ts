@@ -40,7 +40,7 @@ export async function planFetch(
     const list = `${folder}/.${backup.name}.list.${run}`;
     const remoteFolder = `${remote.path}/${name}/${backup.name}`;
     const [check, manifest] = [
-      planListing(remote, `${name}/${backup.name}`, list, site, times),
+      planListing(remote, `${name}/${backup.name}`, list, site, times, UNCHANGED),
       `${remoteFolder}.json`,
     ];
     return {
@@ -69,7 +69,7 @@ export async function planFetch(
       copy: restic('copy', folder, ['restore', backup.snapshot, '--target', next, '--verify'], site, times, {
         failure: {
           code: 'backup-broken',
-          remedy: 'Nothing was changed. See "restic check", and restore another one ("at").',
+          remedy: `See "restic check", and restore another backup ("at"). ${UNCHANGED}`,
         },
       }),
     };
@@ -82,8 +82,12 @@ export async function planFetch(
   };
 }
 
+const UNCHANGED = 'Nothing was changed.';
 const COPY = ['--archive', '--hard-links', '--numeric-ids', ...PROGRESS];
 
 function rsyncCall(name: string, args: string[], times: ReturnType<typeof parseTimeouts>): StartStep {
-  return { ...rsync(name, args, times, 'Read the step’s output. Nothing was changed.'), okAtLast: [] };
+  return {
+    ...rsync(name, args, times, { remedy: 'Read the step’s output.', state: UNCHANGED }),
+    okAtLast: [],
+  };
 }

@@ -111,6 +111,26 @@ describe('a backup of volumes', () => {
     expect(prune).toMatchObject({ rules: { daily: 7 }, minKeep: 3 });
   });
 
+  it.each<[string, object, string[], string]>([
+    ['nothing about earlier backups if there is none', {}, [], ''],
+    [
+      'that the earlier backups are untouched if there are some',
+      {},
+      ['20261120T060000Z'],
+      ' The earlier backups are untouched.',
+    ],
+    [
+      'that a mirror may be incomplete',
+      { method: 'mirror' },
+      ['20261120T060000Z'],
+      ' The mirror may be incomplete until a backup succeeds.',
+    ],
+  ])('says of a failed copy %s', async (_, changes, backups, claim) => {
+    const { failure, reasons } = await copyOf(backup(changes), look(backups));
+    expect(failure).toEqual({ code: 'copy-failed', remedy: `Read the step’s output.${claim}` });
+    for (const { remedy } of reasons ?? []) expect(remedy).toMatch(new RegExp(`[a-z_]\\.${claim}$`));
+  });
+
   it('keeps days that have backups where only retention_days is said', async () => {
     const { steps } = await plan(backup({ retention_days: 14 }));
     expect(steps.at(-1)).toMatchObject({ do: 'prune', rules: { last: 1, daily: 14 } });

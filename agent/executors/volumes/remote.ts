@@ -14,7 +14,7 @@ import {
 } from '../backup/group.ts';
 import { planQuiesce } from '../backup/quiesce.ts';
 import type { BackupRemote, HostSite, PlanContext } from '../executor.ts';
-import { copyOptions, PROGRESS, planSourceCheck, type VolumesBackupIntent } from './copy.ts';
+import { copyOptions, describeEarlier, PROGRESS, planSourceCheck, type VolumesBackupIntent } from './copy.ts';
 import { rsync } from './rsync.ts';
 
 const MINUTE = 60_000;
@@ -105,6 +105,7 @@ export function planListing(
   list: string,
   site: HostSite,
   times: ReturnType<typeof parseTimeouts>,
+  state: string,
 ): StartStep {
   const step = rsync(
     'read back',
@@ -114,7 +115,7 @@ export function planListing(
       ...['--', `${remote.path}/${backup}/`, `${site.backups.records}/none/`],
     ],
     times,
-    'The backup can’t be read at the other end: look at its disk.',
+    { remedy: 'The backup can’t be read at the other end. Check its disk.', state },
   );
   return { ...step, stdoutTo: list };
 }
@@ -148,12 +149,14 @@ export async function planRemote(
   const quiesce = await planQuiesce(intent, source, site, host);
   const times = parseTimeouts(intent);
   const remoteFolder = `${remote.path}/${name}`;
-  const call: RsyncCall = (step: string, args: string[], remedy: string) =>
-    rsync(step, [...rsyncConnectionArgs(remote), ...args], REMOTE_TIMEOUT, remedy);
+  const state = describeEarlier(group);
+  const call: RsyncCall = (step, args, remedy, stateThen = state) =>
+    rsync(step, [...rsyncConnectionArgs(remote), ...args], REMOTE_TIMEOUT, { remedy, state: stateThen });
   const fetch = call(
     'fetch manifests',
     ['--recursive', '--times', '--delete', '--include=/*.json', '--exclude=*', '--', `${remoteFolder}/`, `${folder}/`],
     'Read the step’s output.',
+    PUBLISHED,
   );
   const changes = listBackupChanges({ ...group, folder: remoteFolder }, intent, at);
   const version = await readVersion(['rsync'], host);
@@ -179,10 +182,10 @@ export async function planRemote(
           ...['--', `${source.path}/`, `${remoteFolder}/${as}/`],
         ],
         times,
-        'Read the step’s output. The earlier backups are untouched; what has no manifest is no backup.',
+        { remedy: 'Read the step’s output. A copy without a manifest is not a backup.', state },
       ),
       ...quiesce.release,
-      planListing(remote, `${name}/${as}`, list, site, times),
+      planListing(remote, `${name}/${as}`, list, site, times, state),
       {
         do: 'tally',
         name: 'write the manifest',
@@ -206,7 +209,12 @@ export async function planRemote(
       {
         ...planPrune(group, intent),
         forget: {
-          step: call('take away', ['--recursive', '--delete', '--force', '--verbose'], 'The new backup is there.'),
+          step: call(
+            'take away',
+            ['--recursive', '--delete', '--force', '--verbose'],
+            'Read the step’s output.',
+            PUBLISHED,
+          ),
           each: ['--include=/{name}.json', '--include=/{name}/', '--include=/{name}/***'],
           last: ['--exclude=*', '--', `${site.backups.records}/none/`, `${remoteFolder}/`],
           empty: `${site.backups.records}/none`,
@@ -219,7 +227,9 @@ export async function planRemote(
   };
 }
 
-type RsyncCall = (step: string, args: string[], remedy: string) => StartStep;
+const PUBLISHED = 'The new backup is published.';
+
+type RsyncCall = (step: string, args: string[], remedy: string, state?: string) => StartStep;
 
 /** The other host answers, has the place, and the file in it that shows that it is the right one. */
 function planRemoteCheck({ remote: { target, marker } }: RsyncRemote, call: RsyncCall): StartStep {

@@ -12,7 +12,7 @@ import {
 } from '../backup/group.ts';
 import { planQuiesce } from '../backup/quiesce.ts';
 import type { HostSite, PlanContext } from '../executor.ts';
-import { planSourceCheck, type VolumesBackupIntent } from './copy.ts';
+import { describeEarlier, planSourceCheck, type VolumesBackupIntent } from './copy.ts';
 
 const MINUTE = 60_000;
 
@@ -48,7 +48,7 @@ export function restic(
     ...times,
     // restic takes a lock: its own processes that were killed leave it, and it is removed below where its process is gone.
     repeatable: true,
-    failure: { code: 'restic-failed', remedy: 'Read the step’s output. The earlier backups are untouched.' },
+    failure: { code: 'restic-failed', remedy: 'Read the step’s output.' },
     reasons: [
       {
         says: 'wrong password',
@@ -82,7 +82,10 @@ export async function planRestic(intent: VolumesBackupIntent, context: PlanConte
   const quiesce = await planQuiesce(intent, source, site, host);
   const times = parseTimeouts(intent);
   const call = (step: string, args: string[], more?: Partial<StartStep>) =>
-    restic(step, folder, args, site, times, more);
+    restic(step, folder, args, site, times, {
+      failure: { code: 'restic-failed', remedy: `Read the step’s output. ${describeEarlier(group)}`.trim() },
+      ...more,
+    });
   const hasRepository = (await host.list(`${folder}/repository`))?.includes('config') === true;
   const part = (group.earlier.length % PARTS) + 1;
   const readsAll = intent.verify_level === 'full' || group.earlier.length === 0;
@@ -134,7 +137,10 @@ export async function planRestic(intent: VolumesBackupIntent, context: PlanConte
       {
         ...planPrune(group, intent),
         forget: {
-          step: call('forget', ['forget', '--prune'], { okCodes: [0, 1] }),
+          step: call('forget', ['forget', '--prune'], {
+            okCodes: [0, 1],
+            failure: { code: 'restic-failed', remedy: 'Read the step’s output. The new backup is there.' },
+          }),
           each: ['{snapshot}'],
           last: [],
         },

@@ -78,7 +78,7 @@ async function planBackup(
         warnings: ['WARN:', 'WARNING:'],
         failure: {
           code: 'vzdump-failed',
-          remedy: `Read the step's output. "got timeout" on a lock: another backup runs. "VM is locked": see that no backup runs ("qm list"), then "qm unlock ${id}". The earlier backups are untouched.`,
+          remedy: `Read the step's output. "got timeout" on a lock: another backup runs. "VM is locked": see that no backup runs ("qm list"), then "qm unlock ${id}". vzdump deletes no earlier backup.`,
         },
       },
       {
