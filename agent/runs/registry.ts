@@ -174,11 +174,11 @@ export class RunRegistry {
   async prune(limits: Retention): Promise<number> {
     let count = 0;
     for (;;) {
-      const ids = this.#store.surplus(limits, MAX_PRUNED);
+      const ids = this.#store.findPrunable(limits, MAX_PRUNED);
       for (const id of ids) {
         if (this.#stopping) return count;
         await rm(join(this.#options.folder, id), { recursive: true, force: true });
-        this.#store.forget(id);
+        this.#store.delete(id);
         count++;
       }
       if (ids.length < MAX_PRUNED) return count;

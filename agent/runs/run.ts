@@ -219,7 +219,7 @@ export class Run {
     }
     const shown = this.#redactor.all(plan);
     for (const watcher of this.#context.observers) watcher.planned?.(this.id, number, shown, this.admitted);
-    if (!past?.told) await this.#appendPlan(number, plan);
+    if (!past?.wasPlanned) await this.#appendPlan(number, plan);
     if (!hands) return this.#documentFinished(number, { outcome: 'planned', changed: false });
     const rest = past ? { past: past.steps } : {};
     const ending = await this.#appendAll(
@@ -308,7 +308,7 @@ export class Run {
     const name = this.admitted.documents[document - 1]?.document.name ?? '';
     const find = (kind: string, of: string) => store.backups().find(one => one.kind === kind && one.name === of);
     const known = updateIndexEntry(find, ending, { run: this.id, document: name, at: now() });
-    if (known) await this.#retryUntilStored(() => store.noteBackup(known));
+    if (known) await this.#retryUntilStored(() => store.putBackup(known));
   }
 
   /** Says something between the steps. */
