@@ -9,12 +9,12 @@ import { type ComposeTarget, type ComposeVariant, composeFile, GREEN } from './t
 import { changedCompose, planImageTags } from './undo.ts';
 
 const SWITCH_STEP = 'switch';
-/** What visitors of the old project get to move over, in milliseconds. */
+/** Time for visitors to move from the old project to the new one, in milliseconds. */
 const MOVE_OVER = 5_000;
 
 /**
- * A second compose project is brought up beside the one that serves, proves itself, and takes over; then the old one is
- * taken down. The names take turns. Throws Failure `strategy-impossible`, `service-unknown`.
+ * Brings up a second compose project next to the one that serves, checks it, switches to it, and takes the old one down.
+ * The two project names alternate. Throws Failure `strategy-impossible`, `service-unknown`.
  */
 export async function planBlueGreen(context: StrategyContext): Promise<Strategy> {
   const { intent, target, site, state, limits, host, shipment } = context;
@@ -66,7 +66,7 @@ interface ProjectNames {
   next: string;
 }
 
-/** Who serves, and under which name its successor comes. Throws Failure where both names run. */
+/** Returns the name of the project that serves, and of its successor. Throws Failure if both run. */
 function chooseProjectNames({ state, target }: StrategyContext, rendered: RenderedConfig | undefined): ProjectNames {
   const blue = rendered?.name.replace(new RegExp(`${GREEN}$`), '') ?? target.dir.slice(target.dir.lastIndexOf('/') + 1);
   const running = [...new Set((state.containers ?? []).filter(one => one.running).map(({ project }) => project))];
@@ -81,7 +81,7 @@ function chooseProjectNames({ state, target }: StrategyContext, rendered: Render
   return { live, next: live === undefined || live.endsWith(GREEN) ? blue : `${live}${GREEN}` };
 }
 
-/** Two projects from one file must not want the same thing. Throws Failure `strategy-impossible`, `service-unknown`. */
+/** Checks that two projects of one file can run side by side. Throws Failure `strategy-impossible`, `service-unknown`. */
 function checkPair(rendered: RenderedConfig, to: Switch): void {
   const remedy = 'Change the compose file, or use strategy: recreate.';
   for (const [name, service] of Object.entries(rendered.services)) {
@@ -104,7 +104,7 @@ function checkPair(rendered: RenderedConfig, to: Switch): void {
   }
 }
 
-/** Nothing serves yet: brought up at once, and visitors led there. */
+/** Nothing serves yet: brings the project up, and leads visitors there. */
 async function planFirstRollout(context: StrategyContext, to: Switch, project: string): Promise<Strategy> {
   const recreate = await planRecreate(context);
   return { ...recreate, steps: [...recreate.steps, ...('file' in to ? [switchFile(context, to, project)] : [])] };
@@ -118,7 +118,7 @@ function switchSteps(
   const { target, state, limits, site } = context;
   const project = next.whole.name ?? '';
   if ('file' in to) return [switchFile(context, to, project)];
-  // A port has one owner at a time: the old one lets go, then the new one gets it.
+  // A port has one owner at a time: the old container frees it before the new one publishes it.
   const old = (state.containers ?? []).filter(one => one.service === to.service).map(({ id }) => id);
   return [
     planDockerCall(
@@ -146,7 +146,7 @@ function switchFile(
   return { do: 'write', name: SWITCH_STEP, changes: [{ path, root: site.stacksRoot, mode: 0o644, content: { text } }] };
 }
 
-/** Until the switch the new project's service must not publish what the old one's still does. */
+/** Keeps the new project from publishing the port before the switch: the old project still has it. */
 async function unpublish(
   { target, intent, site, files }: StrategyContext,
   service: string,
@@ -173,7 +173,7 @@ interface SwitchPlan {
   to: Switch;
 }
 
-/** Back to the project that served: it still runs, unless it was being taken down. */
+/** Plans the rollback to the project that served: it still runs, unless it was being taken down. */
 async function planSwitchBack(context: StrategyContext, options: SwitchPlan, host: HostReader): Promise<Step[]> {
   const { target, site, state, limits, intent } = context;
   if (intent.on_failure === 'stop') return [];
@@ -182,7 +182,7 @@ async function planSwitchBack(context: StrategyContext, options: SwitchPlan, hos
   const live = { dir: target.dir, name: options.live };
   const up = ['up', '--detach', '--no-build', '--pull', 'never', '--remove-orphans'];
   const ifSwitched = 'file' in options.to ? options.takeDown.name : 'free the port';
-  // The new one gives its port back before the old one takes it.
+  // The new project frees the port before the old one publishes it again.
   const downNext = planChange(
     `take down ${options.next.whole.name}`,
     target,

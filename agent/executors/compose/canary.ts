@@ -5,8 +5,8 @@ import { planRecreate, type Strategy, type StrategyContext } from './strategy.ts
 import { planUndo } from './undo.ts';
 
 /**
- * One new container beside the old ones, then the rest of the new ones, and the old ones go last: the service answers all
- * the time. Throws Failure `strategy-impossible`, `service-unknown`.
+ * Starts one new container next to the old ones, then the other new ones, and removes the old ones last: the service
+ * answers all the time. Throws Failure `strategy-impossible`, `service-unknown`.
  */
 export async function planCanary(context: StrategyContext): Promise<Strategy> {
   const { intent, target, site, state, limits } = context;
@@ -18,12 +18,12 @@ export async function planCanary(context: StrategyContext): Promise<Strategy> {
       throw strategyImpossible(
         'canary',
         obstacle,
-        'Put a reverse proxy before the service in place of a fixed port, take container_name out, or use strategy: recreate.',
+        'Put a reverse proxy in front of the service instead of a fixed port, remove container_name, or use strategy: recreate.',
       );
     }
   }
   const old = (state.containers ?? []).filter(({ service }) => service === name);
-  // Nothing to be beside of.
+  // No old container runs: a canary would have nothing to run next to.
   if (state.containers && !old.some(({ running }) => running)) return planRecreate(context);
   const project = { ...target.whole, services: [name] };
   const scaleArgs = (to: number) => ['--detach', '--no-build', '--no-deps', '--scale', `${name}=${to}`, name];
@@ -33,7 +33,7 @@ export async function planCanary(context: StrategyContext): Promise<Strategy> {
       remedy: `Read the step’s output.${state.containers ? ' The old containers still run.' : ''}`,
     });
   const count = Math.max(old.length, 1);
-  // A dry run does not know them.
+  // A dry run does not know the ids.
   const ids = state.containers ? old.map(({ id }) => id) : ['(the old containers)'];
   return {
     pulls: [name],
@@ -48,7 +48,7 @@ export async function planCanary(context: StrategyContext): Promise<Strategy> {
           ]
         : []),
       planDockerCall('stop the old', [site.docker, 'container', 'stop', ...ids], { changes: true, timeout: limits.up }),
-      // 1: one is gone already.
+      // Exit code 1: a container is gone already.
       planDockerCall('remove the old', [site.docker, 'container', 'rm', ...ids], { changes: true, okCodes: [0, 1] }),
       planHealthCheck('wait until healthy', project, limits.healthy, { replicas: { [name]: count } }),
     ],

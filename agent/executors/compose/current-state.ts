@@ -17,13 +17,13 @@ import type { HostSite } from '../executor.ts';
 import { planDockerCall } from './steps.ts';
 import type { ComposeTarget } from './target.ts';
 
-/** How many releases of a stack can be gone back to. */
+/** Number of releases of a stack that are kept for a rollback. */
 export const KEEP_RELEASES = 10;
 
-/** The name of what ran before a stack's first rollout. */
+/** Name of the release that ran before a stack's first rollout. */
 export const FIRST_RELEASE = 'before-first-rollout';
 
-/** A container of the stack, as a plan needs it. */
+/** The fields of a stack's container that a plan needs. */
 export interface StackContainer {
   id: string;
   service: string;
@@ -33,25 +33,25 @@ export interface StackContainer {
   running: boolean;
 }
 
-/** What is on the host before a change. */
+/** State of a stack on the host before a change. */
 export interface StackState {
-  /** Undefined: not known (a dry run). */
+  /** Undefined if not known (in a dry run). */
   containers: StackContainer[] | undefined;
-  /** A killed compose left containers half made. */
+  /** A killed compose left half-created containers. */
   leftovers: boolean;
   /** The newest last. */
   releases: Release[];
-  /** Ids of images that are kept from being pruned, by the tag that keeps them. */
+  /** Ids of images that a tag keeps from being pruned, by that tag. */
   kept: Map<string, string>;
 }
 
-/** What brings a stack up again while its health is waited for. */
+/** Returns the options of a health check that bring the stack up again during the wait. */
 export function reviveOptions(up: StartStep, state: StackState): { revive: NonNullable<AwaitHealthyStep['revive']> } {
   const ran = (state.containers ?? []).filter(({ running }) => running).map(({ id }) => id);
   return { revive: { up, ran } };
 }
 
-/** Says what is true of these services (none: all) before anything is started: nothing, as long as it is not known. */
+/** Describes what runs of these services (all if empty) before the rollout starts any; empty if not known. */
 export function describeUnchanged({ containers }: StackState, services: string[]): string {
   if (!containers) return '';
   const isMeant = (service: string) => services.length === 0 || services.includes(service);
@@ -60,12 +60,12 @@ export function describeUnchanged({ containers }: StackState, services: string[]
     : 'Nothing was started.';
 }
 
-/** Where the agent keeps what it must remember of a stack. */
+/** Returns the folder of the agent's records of a stack. */
 export function stackMemoryFolder(site: HostSite, stack: string): string {
   return `${site.memory}/${stack}`;
 }
 
-/** Where the content of a released file lies. */
+/** Returns the path of the kept content of a released file. */
 export function releasedContentPath(site: HostSite, stack: string, file: ReleasedFile): string {
   return `${stackMemoryFolder(site, stack)}/files/${file.sha256}`;
 }
@@ -98,7 +98,7 @@ export async function readStackState(
   };
 }
 
-/** How compose calls the container that is to take another's place until it does. */
+/** Temporary name that compose gives a container before it replaces another one. */
 const TEMPORARY = /^\/[0-9a-f]{12}_/;
 
 async function readContainers(
@@ -123,7 +123,7 @@ async function readContainers(
   );
 }
 
-/** A record that can't be read is as good as none: the next release begins a new one. */
+/** Reads the releases. An unreadable record counts as none: the next release starts a new one. */
 function readReleases(text: ReadResult<string>): Release[] {
   if (!text) return [];
   try {
@@ -133,7 +133,7 @@ function readReleases(text: ReadResult<string>): Release[] {
   }
 }
 
-/** Where to go back to by itself, or by `previous`: before a release that was brought back comes what was before its original. */
+/** Returns the release before the newest one. If the newest one was brought back by a rollback, that is the one before its original. */
 export function findPreviousRelease(releases: Release[]): Release | undefined {
   const newest = releases.at(-1);
   if (!newest) return undefined;
@@ -142,7 +142,7 @@ export function findPreviousRelease(releases: Release[]): Release | undefined {
   return original < 0 ? releases.at(-2) : releases[original - 1];
 }
 
-/** The name under which images of a stack are kept: lower case, as docker wants it. */
+/** Returns the image name under which a stack's images are kept: lower case, as docker requires. */
 function keptImageName(stack: string): string {
   return `chatops-kept/${stack
     .toLowerCase()
@@ -150,7 +150,7 @@ function keptImageName(stack: string): string {
     .replaceAll(/^-|-$/g, '')}`;
 }
 
-/** Tags the images that run now, so that nobody's "docker image prune" takes away what a rollback needs. */
+/** Plans a tag for each image that runs now: "docker image prune" must not remove the images that a rollback needs. */
 export function planKeepImages(stack: string, state: StackState, site: HostSite): StartStep[] {
   const keptIds = new Set(state.kept.values());
   const unkept = new Set((state.containers ?? []).map(({ image }) => image).filter(image => !keptIds.has(image)));
@@ -166,20 +166,20 @@ export function planKeepImages(stack: string, state: StackState, site: HostSite)
   });
 }
 
-/** Lets go of the kept images that no release names any more. */
+/** Plans the removal of the kept images that no release names any more. */
 export function planForgetImages(stack: string, state: StackState, site: HostSite): StartStep[] {
-  // One release more is about to be made: the oldest goes.
+  // The rollout adds a release, so the oldest one is dropped.
   const neededImages = new Set(
     state.releases.slice(-(KEEP_RELEASES - 1)).flatMap(({ images }) => images.map(one => one.image)),
   );
   for (const { image } of state.containers ?? []) neededImages.add(image);
   const tags = [...state.kept].filter(([, image]) => !neededImages.has(image)).map(([tag]) => tag);
   if (tags.length === 0) return [];
-  // 1: somebody removed one already.
+  // Exit code 1: an image was removed already.
   return [planDockerCall(`forget images of ${stack}`, [site.docker, 'image', 'rm', ...tags], { okCodes: [0, 1] })];
 }
 
-/** Adds to the stack's releases what runs after this. */
+/** Plans the record of the release that runs at that time. */
 export function planRemember(
   name: string,
   stack: string,
@@ -192,7 +192,7 @@ export function planRemember(
 ): RememberStep {
   const isShipped = release.files?.some(({ path }) => `${target.dir}/${path}` === target.file);
   const dir = target.file?.slice(0, target.file.lastIndexOf('/'));
-  // What compose reads on its own beside its file.
+  // Compose reads these by itself, in addition to its file.
   const overrides = ['compose.override.yaml', 'compose.override.yml', 'docker-compose.override.yml'];
   const files = target.file === undefined || isShipped ? [] : [target.file, ...overrides.map(one => `${dir}/${one}`)];
   const { compose = files, ...rest } = release;

@@ -10,7 +10,7 @@ import type { Change, HostSite } from '../executor.ts';
 import type { Shipment } from './ship-files.ts';
 import { type ComposeTarget, composeFile, type StackIntent } from './target.ts';
 
-/** What of `docker compose config --format json` is compared. */
+/** The compared fields of `docker compose config --format json`. */
 interface ComparedService {
   image?: string;
   scale?: number;
@@ -26,9 +26,9 @@ interface ComparedConfig {
   services: Record<string, ComparedService>;
 }
 
-const UNKNOWN: Change = { subject: 'every service', change: 'unknown', details: ['nothing was looked at'] };
+const UNKNOWN: Change = { subject: 'every service', change: 'unknown', details: ['the host was not read'] };
 
-/** What a rollout would change, service by service, and which files. Environment is told by name, never by value. */
+/** Returns the changes of a rollout, by file and by service. Variables are named, but their values are never shown. */
 export async function compareStack(
   intent: Extract<StackIntent, { action: 'rollout' }>,
   target: ComposeTarget,
@@ -73,7 +73,7 @@ export async function compareStack(
   return changes;
 }
 
-/** What a scale would change. Throws Failure: `service-unknown`, `scale-impossible`. */
+/** Returns the changes of a scale. Throws Failure: `service-unknown`, `scale-impossible`. */
 export async function compareScale(
   intent: Extract<StackIntent, { action: 'scale' }>,
   target: ComposeTarget,
@@ -92,7 +92,7 @@ export async function compareScale(
           ? `its port ${fixed?.published} is fixed`
           : `its container_name ${service.container_name} is fixed`
       }.`,
-      'Take container_name and the fixed published port out of the compose file, or scale to 1.',
+      'Remove container_name and the fixed published port from the compose file, or scale to 1.',
     );
   }
   const running = state.containers.filter(
@@ -108,7 +108,7 @@ export async function compareScale(
   ];
 }
 
-/** One line over all changes. */
+/** Returns one line for all changes. */
 export function summarize(changes: Change[]): string {
   const counts = new Map<string, number>();
   for (const { change } of changes) if (change !== 'none') counts.set(change, (counts.get(change) ?? 0) + 1);
@@ -123,12 +123,12 @@ async function readStack(
   target: ComposeTarget,
   host: HostReader,
 ): Promise<{ rendered: ComparedConfig; recreated: Set<string>; containers: ContainerDetails[] } | undefined> {
-  // Compose's own rehearsal is the truth about what is recreated: its hashes of configurations with env_file are not stable.
-  const [config, rehearsal] = await Promise.all([
+  // Only compose's own dry run tells what it recreates: its hashes of configurations with env_file are not stable.
+  const [config, dryRun] = await Promise.all([
     host.ask(target.compose(['config', '--format', 'json']), { cwd: target.dir }),
     host.ask(target.compose(['--dry-run', 'up', '--detach', '--no-build', '--remove-orphans']), { cwd: target.dir }),
   ]);
-  if (!config || !rehearsal) return undefined;
+  if (!config || !dryRun) return undefined;
   if (config.code !== 0) {
     throw new Failure(
       'compose-invalid',
@@ -142,7 +142,7 @@ async function readStack(
   );
   return {
     rendered: JSON.parse(config.stdout) as ComparedConfig,
-    recreated: new Set([...rehearsal.stderr.matchAll(/Container (\S+) +Recreate\s*$/gm)].map(([, name = '']) => name)),
+    recreated: new Set([...dryRun.stderr.matchAll(/Container (\S+) +Recreate\s*$/gm)].map(([, name = '']) => name)),
     containers: containers.filter(container => container !== null && container !== undefined),
   };
 }
@@ -208,7 +208,7 @@ function comparePorts(service: ComparedService, container: ContainerDetails): st
 function compareVolumes(service: ComparedService, container: ContainerDetails): string[] {
   const wanted = (service.volumes ?? []).filter(volume => volume.type !== 'tmpfs').map(volume => volume.target);
   const found = (container.Mounts ?? []).filter(mount => mount.Type !== 'tmpfs').map(mount => mount.Destination);
-  // A volume that the image declares is mounted without being asked for.
+  // A volume that the image declares is mounted even if the compose file does not name it.
   return difference(
     'volumes',
     found.filter(
@@ -224,7 +224,7 @@ function compareEnvironment(service: ComparedService, container: ContainerDetail
   const found = new Map(
     (container.Config.Env ?? []).map(line => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
   );
-  // config writes a literal "$" as "$$".
+  // "config" writes a literal "$" as "$$".
   const changed = Object.entries(service.environment ?? {}).filter(
     ([name, value]) => value !== null && found.get(name) !== value.replaceAll('$$', '$'),
   );

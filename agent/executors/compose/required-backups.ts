@@ -7,8 +7,8 @@ type RolloutIntent = Extract<Intent, { action: 'rollout' }>;
 const DEFAULT_MAX_AGE = '24h';
 
 /**
- * The backups that a rollout stands on: those of `backup_before` and `needs`, verified in this run or (for `needs`) lately.
- * Empty where it names none, and where nothing is carried out. Throws Failure `backup-needed`.
+ * Returns the backups that a rollout requires: those of `backup_before` and `needs`, verified in this run or (for `needs`)
+ * recently. Empty if it names none, or if the run executes nothing. Throws Failure `backup-needed`.
  */
 export function findRestorePoints(
   intent: RolloutIntent,
@@ -24,8 +24,8 @@ export function findRestorePoints(
     if (found.length === 0) {
       throw new Failure(
         'backup-needed',
-        `The rollout wants the backup "${before}" to be made and verified first, in the same run. It was not. Nothing was changed.`,
-        `Send the intent file ${before} with it, before it; the action and "chatops run" do that by themselves where the file lies beside this one and holds a backup.`,
+        `The backup "${before}" was not made and verified in this run, and the rollout requires it. Nothing was changed.`,
+        `Send the intent file ${before} before this one. The action and "chatops run" do so by themselves if the file is next to this one and holds a backup.`,
       );
     }
     points.push(...found);
@@ -40,7 +40,7 @@ export function findRestorePoints(
       throw new Failure(
         'backup-needed',
         newest === undefined
-          ? `The rollout needs the backup "${name}", and this host knows of none that has been verified. Nothing was changed.`
+          ? `The rollout needs the backup "${name}", but this host knows no verified one. Nothing was changed.`
           : `The rollout needs the backup "${name}" not older than ${maxAge}; the last one was verified at ${newest}. Nothing was changed.`,
         'Make the backup (put its document before this one in the file), or correct its name.',
       );

@@ -6,21 +6,21 @@ import type { PlanContext } from '../executor.ts';
 import { planChange, type StepLimits } from './steps.ts';
 import type { ComposeTarget } from './target.ts';
 
-/** Data that come back with a rollback: steps before and after the stack is stopped, and the way back from them. */
+/** Restore of data as part of a rollback: steps before and after the stack is stopped, and their undo. */
 export interface DataRestore {
-  /** The step from which on the stack may be down. */
+  /** Name of the first step after which the stack may be down. */
   since: string;
   steps: Step[];
   undo: Step[];
   cleanup: Step[];
 }
 
-/** What runs copies at most: a day. */
+/** Limits of a copy. */
 const COPYING = { timeout: 24 * 3_600_000, stallTimeout: 15 * 60_000 };
 const SIDES = ['-wal', '-shm', '-journal'];
 
 /**
- * The backups on which the newest release stands, put back while the stack is stopped. Throws Failure:
+ * Plans the restore of the newest release's backups while the stack is stopped. Throws Failure:
  * `restore-point-missing`, `restore-unsupported`.
  */
 export async function planDataRestore(
@@ -34,8 +34,8 @@ export async function planDataRestore(
   if (points.length === 0) {
     throw new Failure(
       'restore-point-missing',
-      'No backup was tied to the rollout that is to be left behind, so there are no data to bring back. Nothing was changed.',
-      'Leave restore_data out, or restore a backup by action: restore. "needs" and "backup_before" tie backups to a rollout.',
+      'The newest rollout has no backup, so there are no data to restore. Nothing was changed.',
+      'Remove restore_data, or restore a backup by action: restore. "needs" and "backup_before" tie backups to a rollout.',
     );
   }
   const restores = await Promise.all(
@@ -65,7 +65,7 @@ async function planPointRestore(
   if ((kind !== 'docker_volumes' && kind !== 'sqlite') || typeof text !== 'string') {
     throw new Failure(
       'restore-unsupported',
-      `The backup ${name} (${kind}, ${archive}) can't be brought back within a rollback. Nothing was changed.`,
+      `The backup ${name} (${kind}, ${archive}) can't be restored as part of a rollback. Nothing was changed.`,
       'Restore it by action: restore, and roll back without restore_data.',
     );
   }
@@ -74,18 +74,18 @@ async function planPointRestore(
     throw new Failure(
       'backup-broken',
       `The manifest of the backup ${name} (${archive}.json) can't be used. Nothing was changed.`,
-      'Look at it on the host. Roll back without restore_data, or restore another backup.',
+      'Inspect it on the host. Roll back without restore_data, or restore another backup.',
     );
   }
   const [, container, containerPath] = /^([A-Za-z0-9][\w.-]*):(\/.*)$/.exec(manifest.source) ?? [];
   const source =
     container === undefined ? { source: manifest.source } : { source_container: container, source_path: containerPath };
   const { path } = await findSource(source, host);
-  // A manifest does not decide where the agent writes.
+  // A manifest must not decide where the agent writes.
   if (!site.backups.sources.some(root => path === root || path.startsWith(`${root}/`))) {
     throw new Failure(
       'path-outside',
-      `The backup ${name} says that it is of ${path}, which is not under backups.sources. Nothing was changed.`,
+      `The source ${path} of the backup ${name} is not under backups.sources. Nothing was changed.`,
       'Correct backups.sources in agent.yaml, or roll back without restore_data.',
     );
   }

@@ -24,7 +24,7 @@ type RollbackIntent = Extract<Intent, { action: 'rollback' }>;
 
 const UNKNOWN: Release = { runs: ['(not known)'], at: '', images: [], files: null, compose: [] };
 
-/** Files, tags and compose files of an earlier release come back, and up brings the stack to them. Nothing is pulled. */
+/** Plans a rollback: the files, image tags and compose files of an earlier release come back, and "up" applies them. Nothing is pulled. */
 export async function planRollback(intent: RollbackIntent, context: PlanContext, host: HostReader): Promise<Plan> {
   const { site } = context;
   const { stack } = intent;
@@ -48,7 +48,7 @@ export async function planRollback(intent: RollbackIntent, context: PlanContext,
   const changes = listReleaseChanges(release, state, [...shipment.writes.map(({ path }) => path)], shipment.removes);
   return {
     title: `rollback of ${stack} to ${intent.to ?? 'previous'}${release === UNKNOWN ? '' : ` (run ${run}, ${release.at})`}`,
-    summary: state.containers === undefined ? 'Not compared: a dry run looks at nothing.' : summarize(changes),
+    summary: state.containers === undefined ? 'Not compared: a dry run does not read the host.' : summarize(changes),
     changes,
     steps: [
       planMeasure('before', target.project),
@@ -80,7 +80,7 @@ export async function planRollback(intent: RollbackIntent, context: PlanContext,
   };
 }
 
-/** The release that is meant, with everything that it takes. Throws Failure: `release-unknown`, `release-incomplete`, `image-gone`. */
+/** Returns the wanted release, after a check that all its parts exist. Throws Failure: `release-unknown`, `release-incomplete`, `image-gone`. */
 async function findRelease(
   intent: RollbackIntent,
   state: StackState,
@@ -95,17 +95,17 @@ async function findRelease(
     throw new Failure(
       'release-unknown',
       to === 'previous'
-        ? `There is no release of ${stack} before the one that runs.`
-        : `No release of ${stack} was left by the run ${to}.`,
-      known === '' ? 'A stack has a release from its first rollout on.' : `Those that can come back: ${known}.`,
+        ? `There is no release of ${stack} before the current one.`
+        : `The run ${to} left no release of ${stack}.`,
+      known === '' ? 'Roll out the stack first: a rollout records a release.' : `Choose one of: ${known}.`,
     );
   }
   for (const { service, reference, image } of release.images) {
     if ((await host.engine(`/images/${encodeURIComponent(image)}/json`)) !== null) continue;
     throw new Failure(
       'image-gone',
-      `The image ${image.slice(0, 19)} that ${service} ran (${reference}) is not on the host any more. Nothing was changed.`,
-      'Choose another release, or roll out a version that the registry has.',
+      `The image ${image.slice(0, 19)} of ${service} (${reference}) is not on the host any more. Nothing was changed.`,
+      'Choose another release, or roll out a version that is in the registry.',
     );
   }
   const kept = (await host.list(`${stackMemoryFolder(site, stack)}/files`)) ?? [];
@@ -113,8 +113,8 @@ async function findRelease(
   if (!missing) return release;
   throw new Failure(
     'release-incomplete',
-    `The content of ${missing.path} as it was then is not kept. Nothing was changed.`,
-    'Revert the change in the repository, and roll that out.',
+    `The content of ${missing.path} in that release is not kept. Nothing was changed.`,
+    'Revert the change in the repository, and roll out the result.',
   );
 }
 

@@ -43,7 +43,7 @@ export async function planRollout(intent: RolloutIntent, context: PlanContext, h
   const isFirst = state.releases.length === 0 && (state.containers ?? []).length > 0;
   return {
     title: `rollout${intent.service === undefined ? '' : ` ${intent.service}`} on ${intent.stack}`,
-    summary: wantsDiff ? summarize(changes) : 'Not compared: a run finds out by doing it.',
+    summary: wantsDiff ? summarize(changes) : 'Not compared: the run applies what differs.',
     changes,
     steps: [
       planMeasure('before', target.project),

@@ -8,7 +8,7 @@ import { findTarget } from './target.ts';
 
 type ScaleIntent = Extract<Intent, { action: 'scale' }>;
 
-/** One service gets as many containers as asked for; `--no-deps` and `--no-recreate` leave everything else alone. */
+/** Plans a new number of containers for one service; `--no-deps` and `--no-recreate` leave all others as they are. */
 export async function planScale(
   intent: ScaleIntent,
   { site, wantsDiff }: PlanContext,
@@ -29,7 +29,7 @@ export async function planScale(
       {
         code: 'scale-failed',
         remedy:
-          'Read the step’s output. A service with a container_name or a fixed published port can have one container only.',
+          'Read the step’s output. A service with a container_name or a fixed published port can have only one container.',
       },
     );
   const planHealthy = (name: string, to: number) =>
@@ -44,7 +44,7 @@ export async function planScale(
     );
   return {
     title: `scale ${service} on ${stack} to ${replicas}`,
-    summary: wantsDiff ? summarize(changes) : 'Not compared: a run finds out by doing it.',
+    summary: wantsDiff ? summarize(changes) : 'Not compared: the run applies what differs.',
     changes,
     steps: [
       planMeasure('before', target.project),

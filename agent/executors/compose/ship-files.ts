@@ -2,36 +2,36 @@ import { Failure } from '../../plan/failure.ts';
 import type { FileChange, HostReader, ReadResult, ReleasedFile, WriteStep } from '../../plan/plan.ts';
 import type { HostSite } from '../executor.ts';
 
-/** The record of what rollouts have shipped to a stack's folder. */
+/** The record of the files that rollouts have shipped to a stack's folder. */
 interface ShipmentRecord {
   version: 1;
   files: { path: string; sha256: string; mode: number }[];
 }
 
-/** What the files of a stack are meant to be. */
+/** A file that the stack's folder must contain. */
 export interface FileToShip {
   path: string;
   mode: number;
   sha256: string;
-  /** Where a rollback takes the content from; a rollout's is the command's. */
+  /** Path of the content for a rollback; the content for a rollout is in the command. */
   kept?: string;
 }
 
 export interface Shipment {
-  /** Undefined where nothing is shipped. */
+  /** Undefined if nothing is shipped. */
   step: WriteStep | undefined;
   writes: FileToShip[];
   removes: string[];
-  /** What lay there by earlier rollouts; null where none had shipped anything. */
+  /** Files of earlier rollouts; null if none has shipped any. */
   earlier: ReleasedFile[] | null;
 }
 
 export const WRITE_STEP = 'write files';
 
 /**
- * What shipping does to the stack's folder: the command's files are written, those that an earlier rollout shipped and
- * this one does not are removed, and nothing else is touched. The record comes first (old and new names) and last (new
- * names), so that a crash in between forgets no file. Throws Failure `env-file-not-ours`.
+ * Plans the changes of the stack's folder: the command's files are written, files that only an earlier rollout shipped are
+ * removed, and no other file is touched. The record is written first (old and new names) and last (new names), so that a
+ * crash in between loses no name. Throws Failure `env-file-not-ours`.
  */
 export async function planShipment(
   dir: string,
@@ -81,7 +81,7 @@ export async function planShipment(
   };
 }
 
-/** Secrets on the host live in such files: one that no rollout shipped is never overwritten. */
+/** Such files hold the host's secrets: one that no rollout shipped is never overwritten. */
 async function checkEnvFile(dir: string, file: FileToShip, earlier: ShipmentRecord, host: HostReader): Promise<void> {
   const name = file.path.split('/').at(-1) ?? '';
   if (!/(^|\.)env(\.|$)/i.test(name) || earlier.files.some(known => known.path === file.path)) return;
@@ -90,7 +90,7 @@ async function checkEnvFile(dir: string, file: FileToShip, earlier: ShipmentReco
   throw new Failure(
     'env-file-not-ours',
     `${folder}/${name} exists on the host and was not shipped by a rollout.`,
-    `Leave ${file.path} out of source_dir, or move the file on the host away.`,
+    `Remove ${file.path} from source_dir, or move the file on the host away.`,
   );
 }
 
@@ -102,7 +102,7 @@ function readRecord(text: ReadResult<string>, recordFile: string): ShipmentRecor
     throw new Failure(
       'record-unreadable',
       `${recordFile} can't be read.`,
-      'Remove it on the host; files shipped earlier then stay where they are.',
+      'Remove it on the host. Files that were shipped earlier then stay there.',
     );
   }
 }

@@ -4,26 +4,26 @@ import { planHealthCheck, planVerify } from '../verify-steps.ts';
 import { reviveOptions } from './current-state.ts';
 import { planChange } from './steps.ts';
 import type { ComposeTarget } from './target.ts';
-import { planUndo, type UndoContext as WayBack } from './undo.ts';
+import { planUndo, type UndoContext } from './undo.ts';
 
 export type RolloutIntent = Extract<Intent, { action: 'rollout' }>;
 
-/** What every strategy is planned from. */
-export interface StrategyContext extends PlanContext, WayBack {
+/** Input of every strategy. */
+export interface StrategyContext extends PlanContext, UndoContext {
   intent: RolloutIntent;
 }
 
-/** What a strategy puts between the images' arrival and the last look at them, and its way back. */
+/** The steps of a strategy between the pull and the last measurement, and their undo. */
 export interface Strategy {
-  /** What is pulled: services, or all. */
+  /** Services to pull; all if empty. */
   pulls: string[];
   steps: Step[];
   undo: Step[];
-  /** What is measured and remembered at the end, where it is not the target's project. */
+  /** The stack to measure and record at the end, if it is not the target. */
   after?: ComposeTarget;
 }
 
-/** Compose replaces what differs. */
+/** Plans the strategy `recreate`: compose replaces the containers that differ. */
 export async function planRecreate(context: StrategyContext): Promise<Strategy> {
   const { intent, target, site, state, limits } = context;
   const services = intent.service === undefined ? [] : [intent.service];

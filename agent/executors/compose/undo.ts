@@ -6,7 +6,7 @@ import { type Shipment, WRITE_STEP } from './ship-files.ts';
 import { planChange, planDockerCall, planMeasure, planTidy, type StepLimits } from './steps.ts';
 import type { ComposeTarget } from './target.ts';
 
-/** What a way back is planned from. */
+/** Input of an undo. */
 export interface UndoContext {
   intent: { stack: string; verify?: Verify | undefined; on_failure?: Intent['on_failure'] };
   target: ComposeTarget;
@@ -17,22 +17,23 @@ export interface UndoContext {
   host: HostReader;
 }
 
-/** What it is the way back from. */
+/** The change that is to be undone. */
 export interface UndoOptions {
-  /** The step from which on images may have got other tags. */
+  /** Name of the first step after which images may have other tags. */
   tagsSince: string;
-  /** The step from which on containers may have been changed, and the arguments of `up` for the way back. */
+  /** Name of the first step after which containers may be changed. */
   upSince: string;
+  /** Arguments of `up` for the undo. */
   up: string[];
   replicas?: Record<string, number>;
-  /** Containers that run on beside the new ones, until the step of that name: up to there nothing else has to be done than to take the new ones away. */
+  /** Old containers that keep running next to the new ones until the step of that name: up to there the undo only removes the new ones. */
   additional?: { step: string; ids: string[] };
 }
 
 /**
- * The way back: files as they were, tags on the images that ran, and up with what the compose file said when it last
- * worked; then the same checks. Where nothing ran before, there is nothing to bring back: files go back unless containers
- * of the new ones may be there.
+ * Plans the undo: restores the files, tags the images that ran, and runs "up" with the compose file that worked last; then
+ * the same checks. If nothing ran before, there is nothing to bring back: only the files are restored, unless new
+ * containers may exist.
  */
 export async function planUndo(context: UndoContext, options: UndoOptions): Promise<Step[]> {
   const { target, shipment, limits, state, site } = context;
@@ -81,8 +82,8 @@ export async function planUndo(context: UndoContext, options: UndoOptions): Prom
 }
 
 /**
- * What belongs to undoing a change of a stack that had succeeded, beside its way back: what runs again is the newest release.
- * Where nothing had run before, the containers go; volumes stay.
+ * Plans the steps that follow the undo of a change that had succeeded: the restored version is recorded as the newest
+ * release. If nothing had run before, the containers are removed; volumes stay.
  */
 export function planLateUndo({ intent, target, site, state, shipment, limits }: Omit<UndoContext, 'host'>): Step[] {
   if (intent.on_failure === 'stop') return [];
@@ -102,7 +103,7 @@ export function planLateUndo({ intent, target, site, state, shipment, limits }: 
   ];
 }
 
-/** What was stopped half-way is brought to an end, where nothing is to be brought back: a service must not stay down. */
+/** Completes an interrupted change if `on_failure: stop` forbids an undo: a service must not stay down. */
 function planRepair({ target, site, limits }: UndoContext, { up, upSince }: UndoOptions): Step[] {
   return [
     { ...planTidy('tidy up', target, site), ifCut: upSince },
@@ -110,7 +111,7 @@ function planRepair({ target, site, limits }: UndoContext, { up, upSince }: Undo
   ];
 }
 
-/** Tags back on the images that ran, for references that are tags. */
+/** Plans the tags of the images that ran, for references that are tags. */
 export function planImageTags({ containers = [] }: Pick<StackState, 'containers'>, site: HostSite): StartStep[] {
   const images = new Map(containers.map(({ reference, image }) => [reference, image]));
   return planTags(
@@ -120,7 +121,7 @@ export function planImageTags({ containers = [] }: Pick<StackState, 'containers'
   );
 }
 
-/** One step for each reference that can be given to an image. */
+/** Plans one step for each reference that an image can be tagged with. */
 export function planTags(images: { reference: string; image: string }[], site: HostSite, verb: string): StartStep[] {
   const taggable = images.filter(({ reference }) => !reference.includes('@') && !reference.startsWith('sha256:'));
   const imageByReference = new Map(taggable.map(({ reference, image }) => [reference, image]));
@@ -134,13 +135,13 @@ export function planTags(images: { reference: string; image: string }[], site: H
   );
 }
 
-/** The compose files of the newest release, where those on the host have been changed since by hand. */
+/** Returns the compose files of the newest release if those on the host were changed by hand since. */
 async function earlierCompose({ intent, site, state, shipment, host }: UndoContext): Promise<string[] | undefined> {
   const newest = state.releases.at(-1);
   return newest && !shipment.step ? changedCompose(newest, intent.stack, site, host) : undefined;
 }
 
-/** The kept compose files of a release, where those on the host differ; undefined where they are the same. */
+/** Returns the kept compose files of a release if those on the host differ; undefined if they are the same. */
 export async function changedCompose(
   release: Release,
   stack: string,
@@ -151,7 +152,7 @@ export async function changedCompose(
   const texts = await Promise.all(
     release.compose.map(async (file, index) => [await host.read(file.path), await host.read(kept[index] ?? '')]),
   );
-  // One that was not kept can't be brought back.
+  // A file that was not kept can't be restored.
   if (texts.length === 0 || texts.some(([, text]) => typeof text !== 'string')) return undefined;
   return texts.some(([current, released]) => current !== released) ? kept : undefined;
 }
