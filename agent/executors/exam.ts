@@ -3,7 +3,7 @@ import type { HostReader, Plan } from '../plan/plan.ts';
 import { blindHostReader } from '../system/host-reader.ts';
 import type { Executor, Intent, PlanContext } from './executor.ts';
 
-/** A case of the contract test: an intent, its context, and a host that answers. */
+/** One question of the exam: an intent with what it is planned from, and a look that answers. */
 export interface ContractCase {
   name: string;
   intent: Intent;
@@ -11,25 +11,25 @@ export interface ContractCase {
   look: HostReader;
 }
 
-/** Tests the contract that every executor must meet. */
-export function testExecutorContract(executor: Executor, cases: ContractCase[]): void {
-  describe.each(cases)(`the executor ${executor.kind} meets the contract with $name`, ({ intent, context, look }) => {
-    const plan = (reader: HostReader = look) => executor.plan(intent, context, reader);
+/** The contract that every executor sits. */
+export function testExecutorContract(executor: Executor, questions: ContractCase[]): void {
+  describe.each(questions)(`the executor ${executor.kind} sits the exam: $name`, ({ intent, context, look }) => {
+    const plan = (with_: HostReader = look) => executor.plan(intent, context, with_);
 
-    it('supports the intent, and names the subjects that it locks', () => {
+    it('takes the intent, and names what it locks', () => {
       expect(executor.supports(intent)).toBe(true);
       const subjects = executor.lockSubjects(intent, context.document);
       expect(subjects).not.toEqual([]);
       for (const subject of subjects) expect(subject).toMatch(/^\S+ \S/);
     });
 
-    it('returns the same plan for the same input, as plain data', async () => {
+    it('plans the same from the same, as plain data', async () => {
       const first = await plan();
       expect(await plan()).toEqual(first);
       expect(JSON.parse(JSON.stringify(first))).toEqual(first);
     });
 
-    it('gives every step a unique name, and undo and cleanup name existing steps', async () => {
+    it('gives every step a name of its own, and undo and cleanup speak of steps that are there', async () => {
       const { steps, undo, cleanup } = await plan();
       const names = [...steps, ...undo, ...cleanup].map(step => step.name);
       expect(new Set(names).size).toBe(names.length);
@@ -41,7 +41,7 @@ export function testExecutorContract(executor: Executor, cases: ContractCase[]):
       }
     });
 
-    it('gives every program a timeout, a failure code and a remedy', async () => {
+    it('starts only programs with a limit of time, and a remedy for when they fail', async () => {
       for (const step of allSteps(await plan())) {
         if (step.do !== 'start') continue;
         expect(step.timeout).toBeGreaterThan(0);
@@ -50,7 +50,7 @@ export function testExecutorContract(executor: Executor, cases: ContractCase[]):
       }
     });
 
-    it('writes only under the folders that the site gives it', async () => {
+    it('writes only under the folders of this host that are given to it', async () => {
       for (const step of allSteps(await plan())) {
         if (step.do !== 'write') continue;
         for (const { path, root } of step.changes) {
@@ -60,13 +60,13 @@ export function testExecutorContract(executor: Executor, cases: ContractCase[]):
       }
     });
 
-    it('claims absolute paths under absolute roots', () => {
+    it('claims every path that it names', () => {
       for (const { path, root } of executor.claimPaths(intent, context.site))
         expect(path.startsWith('/') && root.startsWith('/')).toBe(true);
     });
 
-    it('plans without a host too: the steps are among those of the full plan, in the same order', async () => {
-      const names = ({ steps }: Plan) => steps.map(step => step.name);
+    it('plans blind too, with steps that are among those of a look, in their order', async () => {
+      const names = (made: Plan) => made.steps.map(step => step.name);
       const blind = names(await plan(blindHostReader));
       expect(names(await plan()).filter(name => blind.includes(name))).toEqual(blind);
     });

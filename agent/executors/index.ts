@@ -7,5 +7,5 @@ import { sqlite } from './sqlite/index.ts';
 import { volumes } from './volumes/index.ts';
 import { vzdump } from './vzdump/index.ts';
 
-/** Every executor of this agent. Each one gets only intents that it supports. */
+/** Every kind of thing that this agent can do. Each is given only intents that it takes. */
 export const executors: Executor[] = [compose, volumes, vzdump, sqlite, plex, postgres, mysql] as unknown as Executor[];

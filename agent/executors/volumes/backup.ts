@@ -19,10 +19,10 @@ import { findRemote, planRemote } from './remote.ts';
 import { planRestic } from './restic.ts';
 import { rsync } from './rsync.ts';
 
-/** The one copy of a mirror. */
+/** Name of the only copy in a mirror. */
 const MIRROR = 'mirror';
-/** How many files a mirror may lose at once. */
-const MANY_FILES = 10_000;
+/** Number of files that one run may delete from a mirror. */
+const MAX_DELETIONS = 10_000;
 
 export async function planBackup(intent: VolumesBackupIntent, context: PlanContext, host: HostReader): Promise<Plan> {
   const { site, at } = context;
@@ -44,7 +44,7 @@ export async function planBackup(intent: VolumesBackupIntent, context: PlanConte
     'copy',
     [
       ...options,
-      ...(isMirror ? ['--delete-delay', ...(intent.accept_shrink ? [] : [`--max-delete=${MANY_FILES}`])] : []),
+      ...(isMirror ? ['--delete-delay', ...(intent.accept_shrink ? [] : [`--max-delete=${MAX_DELETIONS}`])] : []),
       ...(last && !isMirror ? [`--link-dest=../${last.name}`] : []),
       ...PROGRESS,
       '--',
@@ -71,7 +71,7 @@ export async function planBackup(intent: VolumesBackupIntent, context: PlanConte
       ...quiesce.hold,
       copy,
       ...comparing,
-      // What was held still goes on before the copy is read back: that takes long.
+      // The services resume before the copy is read back: that takes long.
       ...quiesce.release,
       planReadBack({ ...group, partial }, context, intent, {
         kind: 'docker_volumes',
@@ -87,7 +87,7 @@ export async function planBackup(intent: VolumesBackupIntent, context: PlanConte
   };
 }
 
-/** Every byte of source and copy, while nothing changes: nothing may differ. */
+/** Plans the comparison of every byte of source and copy while nothing changes. */
 function planComparison(
   source: BackupSource,
   options: string[],
@@ -100,7 +100,7 @@ function planComparison(
     remedy: 'Check both disks: the copy differs from the source.',
     state,
   });
-  // Folders may differ in their times; a line for each file that does.
+  // Folders may differ in their times. rsync prints a line for each file that differs.
   const differs = ['>f', '<f', 'cL', '*deleting'].map(begins => ({ begins, ends: [] }));
   return { ...step, fatal: differs, failure: { ...step.failure, code: 'backup-broken' } };
 }

@@ -14,16 +14,16 @@ interface FetchFields {
   stall_timeout?: string | undefined;
 }
 
-/** A backup of docker_volumes, wherever it lies: how it is checked against its manifest, and copied into `next`. */
+/** A backup of docker_volumes on any destination: the steps that check it against its manifest, and copy it into `next`. */
 export interface FetchedBackup {
   backup: EarlierBackup;
   check: Step[];
   copy: StartStep;
-  /** Of the manifest. */
+  /** Folder of the manifest. */
   folder: string;
 }
 
-/** Throws Failure: `backup-unknown`, `destination-not-allowed`, `remote-unreachable`. */
+/** Plans the check and the copy of a backup. Throws Failure: `backup-unknown`, `destination-not-allowed`, `remote-unreachable`. */
 export async function planFetch(
   fields: FetchFields,
   name: string,
@@ -65,7 +65,7 @@ export async function planFetch(
       backup,
       folder,
       check: [],
-      // restic checks each piece by its digest while it restores, and then the files.
+      // restic checks each blob by its digest during the restore, and then the files.
       copy: restic('copy', folder, ['restore', backup.snapshot, '--target', next, '--verify'], site, times, {
         failure: {
           code: 'backup-broken',

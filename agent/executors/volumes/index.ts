@@ -8,7 +8,7 @@ import { planRestore, type VolumesRestore } from './restore.ts';
 
 type VolumesIntent = VolumesBackupIntent | VolumesRestore | VolumesDrill;
 
-/** Copies of volumes and folders: by rsync into a folder of this host (which may be a mounted share) or to another host, by restic, and back. */
+/** Backups of volumes and folders, and their restores: by rsync into a folder of this host (maybe a mounted share) or to another host, or by restic. */
 export const volumes: Executor<VolumesIntent> = {
   kind: 'volumes',
   supports: (intent): intent is VolumesIntent =>
@@ -17,7 +17,7 @@ export const volumes: Executor<VolumesIntent> = {
       : intent.action === 'backup' && 'backup_type' in intent && intent.backup_type === 'docker_volumes',
   lockSubjects(intent, document) {
     if (intent.action === 'drill') return backupGroupLocks(intent.from, parseBackupSubject(intent.of).name);
-    // A stack whose services are stopped is locked as by a rollout.
+    // A stack whose services are stopped is locked like by a rollout.
     const stack = intent.stack === undefined ? [] : [`stack ${intent.stack}`];
     if (intent.action === 'restore')
       return [

@@ -16,10 +16,10 @@ import { describeEarlier, planSourceCheck, type VolumesBackupIntent } from './co
 
 const MINUTE = 60_000;
 
-/** In so many runs all data of the repository are read once. */
+/** Number of runs in which all data of the repository is read once. */
 const PARTS = 7;
 
-/** A call of restic for the repository in that folder. Throws Failure `restic-password-missing`. */
+/** Plans a call of restic for the repository in `folder`. Throws Failure `restic-password-missing`. */
 export function restic(
   name: string,
   folder: string,
@@ -31,8 +31,8 @@ export function restic(
   if (site.backups.resticPassword === undefined) {
     throw new Failure(
       'restic-password-missing',
-      'restic encrypts its repository, and this host has no password for that.',
-      'Make a file with a password (mode 0600), keep a copy elsewhere, and name it as backups.restic.password_file in agent.yaml.',
+      'This host has no password for the repository, and restic requires one.',
+      'Create a file with a password (mode 0600), keep a copy elsewhere, and set backups.restic.password_file in agent.yaml to its path.',
     );
   }
   return {
@@ -46,22 +46,26 @@ export function restic(
       HOME: '/nonexistent',
     },
     ...times,
-    // restic takes a lock: its own processes that were killed leave it, and it is removed below where its process is gone.
+    // A killed restic leaves its lock. The step "unlock" removes locks whose process is gone.
     repeatable: true,
     failure: { code: 'restic-failed', remedy: 'Read the step’s output.' },
     reasons: [
       {
         says: 'wrong password',
         code: 'restic-password-wrong',
-        remedy: 'The password file of backups.restic in agent.yaml is not the one that this repository was made with.',
+        remedy: 'Set backups.restic.password_file in agent.yaml to the password that this repository was created with.',
       },
       {
         says: 'already locked',
         code: 'restic-locked',
         remedy:
-          'Another restic works on this repository. If none does on any host, run "restic unlock" with this repository.',
+          'Wait for the other restic that uses this repository. If there is none on any host, run "restic unlock" with this repository.',
       },
-      { says: 'no space left', code: 'destination-full', remedy: 'Make room at the destination, then run it again.' },
+      {
+        says: 'no space left',
+        code: 'destination-full',
+        remedy: 'Free space at the destination, then run the intent again.',
+      },
     ],
     ...more,
   };
@@ -72,8 +76,8 @@ export async function planRestic(intent: VolumesBackupIntent, context: PlanConte
   if (intent.options?.length || intent.ownership !== undefined) {
     throw new Failure(
       'option-not-allowed',
-      '"options" and "ownership" are rsync’s; restic keeps everything.',
-      'Take them out.',
+      'restic does not know "options" and "ownership": it keeps all attributes.',
+      'Remove them.',
     );
   }
   const source = await findSource(intent, host);
@@ -109,7 +113,7 @@ export async function planRestic(intent: VolumesBackupIntent, context: PlanConte
           ...(intent.exclude ?? []).map(pattern => `--exclude=${escapeExclude(pattern)}`),
           ...['--', '.'],
         ],
-        // From inside: the snapshot holds the folder's content, wherever the folder is.
+        // Started in the folder: the snapshot holds its content without its path.
         { cwd: source.path },
       ),
       ...quiesce.release,
@@ -117,7 +121,7 @@ export async function planRestic(intent: VolumesBackupIntent, context: PlanConte
         failure: {
           code: 'backup-broken',
           remedy:
-            'The repository is damaged: see "restic check" in restic’s documentation, and make a new one beside it.',
+            'The repository is damaged. See "restic check" in restic’s documentation, and create a new one next to it.',
         },
       }),
       call('ask for the snapshot', ['snapshots', '--json', '--tag', tag], writeTo('snapshots.json')),
@@ -151,12 +155,12 @@ export async function planRestic(intent: VolumesBackupIntent, context: PlanConte
   };
 }
 
-/** restic reads a `!` in front as "include again". Throws Failure `exclude-not-allowed`. */
+/** Checks a pattern: restic reads a leading `!` as "include again". Throws Failure `exclude-not-allowed`. */
 function escapeExclude(pattern: string): string {
   if (!pattern.startsWith('!') && ![...pattern].some(char => char < ' ' || char === '\u007f')) return pattern;
   throw new Failure(
     'exclude-not-allowed',
     `The pattern ${JSON.stringify(pattern)} begins with "!" or holds a control character.`,
-    'Take it out.',
+    'Remove it.',
   );
 }

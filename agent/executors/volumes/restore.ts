@@ -8,8 +8,8 @@ import { planFetch } from './fetch.ts';
 export type VolumesRestore = Extract<Intent, { action: 'restore'; of: string | { kind: 'docker_volumes' } }>;
 
 /**
- * The backup is read again, copied beside what is to be restored, and takes its place; what was there is kept beside. Throws
- * Failure: `backup-unknown`, `overwrite-unconfirmed`, `container-missing`, `container-path-unknown`.
+ * Plans a restore: the backup is checked, copied next to the target, and swapped with it; the old content is kept next to
+ * it. Throws Failure: `backup-unknown`, `overwrite-unconfirmed`, `container-missing`, `container-path-unknown`.
  */
 export async function planRestore(intent: VolumesRestore, context: PlanContext, host: HostReader): Promise<Plan> {
   const { site, run, at } = context;
@@ -25,8 +25,8 @@ export async function planRestore(intent: VolumesRestore, context: PlanContext, 
   if (existing && existing.length > 0 && intent.confirm_overwrite !== true) {
     throw new Failure(
       'overwrite-unconfirmed',
-      `${label} holds something. Nothing was changed.`,
-      'Say confirm_overwrite: true in the intent (what is there is kept beside), or restore to another folder.',
+      `${label} is not empty. Nothing was changed.`,
+      'Set confirm_overwrite: true in the intent (the present content is kept next to it), or restore to another folder.',
     );
   }
   const aside = `${path}.before-${timestampOf(at)}`;
@@ -46,7 +46,7 @@ export async function planRestore(intent: VolumesRestore, context: PlanContext, 
   ];
   return {
     title: `restore of ${name} (${backup.name}) to ${label}`,
-    summary: `${backup.files} files of ${backup.at}${existing && existing.length > 0 ? `; what is there now is kept as ${aside}` : ''}.`,
+    summary: `${backup.files} files of ${backup.at}${existing && existing.length > 0 ? `; the present content is kept as ${aside}` : ''}.`,
     changes: [{ subject: label, change: 'write', details: [backup.name] }],
     steps: [
       ...check,

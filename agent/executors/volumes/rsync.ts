@@ -1,11 +1,11 @@
 import type { Milliseconds, StartStep } from '../../plan/plan.ts';
 
-/** Files whose loss in the middle of a copy makes the copy worthless: a database was at work. */
+/** Endings of files that must not vanish during a copy: a database was at work, so the copy is useless. */
 const DATABASES = ['.db"', '.db-wal"', '.sqlite"', '.sqlite3"', '.ibd"', '-wal"', '.frm"', '.wt"'];
 
 /**
- * Plans a call of rsync: no user's ~/.popt may add an option, and no variable a program. `state` says what is true of
- * the backups when it fails.
+ * Plans a call of rsync. A clean environment keeps a user's ~/.popt from adding an option, and variables from adding a
+ * program. `state` describes the backups if the call fails.
  */
 export function rsync(
   name: string,
@@ -23,7 +23,7 @@ export function rsync(
     repeatable: true,
     redraws: true,
     retry: [
-      // 24: files that vanished meanwhile; once more finds the rest.
+      // Exit code 24: files vanished during the copy. A second run copies the rest.
       { on: ['(code 24)'], times: 1, pause: 2_000 },
       { on: ['(code 10)', '(code 12)', '(code 30)', '(code 35)', '(code 255)'], times: 3, pause: 5_000 },
     ],
@@ -35,7 +35,7 @@ export function rsync(
       {
         says: 'No space left on device',
         code: 'destination-full',
-        remedy: advise('Make room at the destination.'),
+        remedy: advise('Free space at the destination.'),
       },
       {
         exit: [23],

@@ -16,10 +16,10 @@ const MINUTE = 60_000;
 const DAY = 1440 * MINUTE;
 const DEFAULT_LOCK_WAIT = 180;
 const DEFAULT_STALL = 30 * MINUTE;
-/** vzdump puts the guest right when it is told to end: killing it leaves the guest locked. */
+/** Time for vzdump to unlock the guest after SIGTERM, in milliseconds: a killed vzdump leaves the guest locked. */
 const GRACE = 10 * MINUTE;
 
-/** Guests of a Proxmox node, by its own programs. */
+/** Backups and restores of the guests of a Proxmox node, by Proxmox's programs. */
 export const vzdump: Executor<VmBackupIntent | VmRestore> = {
   kind: 'vzdump',
   supports: (intent): intent is VmBackupIntent | VmRestore =>
@@ -65,7 +65,7 @@ async function planBackup(
           `${site.proxmox}vzdump`,
           String(id),
           ...['--storage', storage, '--mode', intent.mode ?? 'snapshot', '--compress', intent.compress ?? 'zstd'],
-          // Pruned later, once the new one is proved.
+          // Pruned later, after the new backup is verified.
           ...['--prune-backups', 'keep-all=1', '--lockwait', String(wait)],
           ...(intent.notes === undefined ? [] : [`--notes-template=${notesTemplate(intent.notes)}`]),
         ],
@@ -78,7 +78,7 @@ async function planBackup(
         warnings: ['WARN:', 'WARNING:'],
         failure: {
           code: 'vzdump-failed',
-          remedy: `Read the step's output. "got timeout" on a lock: another backup runs. "VM is locked": see that no backup runs ("qm list"), then "qm unlock ${id}". vzdump deletes no earlier backup.`,
+          remedy: `Read the step's output. "got timeout" on a lock: wait for the other backup. "VM is locked": check that no backup runs ("qm list"), then run "qm unlock ${id}". vzdump deletes no earlier backup.`,
         },
       },
       {
@@ -108,7 +108,7 @@ async function planBackup(
               repeatable: true as const,
               failure: {
                 code: 'prune-failed',
-                remedy: 'The new backup is there. Read the step’s output: the storage may want more rights.',
+                remedy: 'Read the step’s output: the agent may need more rights on the storage. The new backup exists.',
               },
             },
           ]),
@@ -131,7 +131,7 @@ function pruneArgv(
   ];
 }
 
-/** What Proxmox itself would take away now: a line each, `<volume> <guest> remove`. */
+/** Lists the backups that Proxmox would delete now; it prints lines such as `<volume> <guest> remove`. */
 async function listWouldPrune(prune: [string, ...string[]], host: HostReader): Promise<Change[]> {
   const answer = await host.ask([...prune, '--dry-run', '1']);
   const lines = answer?.stdout.split('\n').filter(line => /\sremove\s*$/.test(line)) ?? [];
@@ -142,7 +142,7 @@ async function listWouldPrune(prune: [string, ...string[]], host: HostReader): P
   }));
 }
 
-/** Proxmox's own rules; `min_keep` is its keep-last. Undefined where nothing is pruned. */
+/** Returns the rules in Proxmox's terms: `min_keep` is its keep-last. Undefined if nothing is pruned. */
 function pruneRulesOf({
   keep,
   retention_days: days,
@@ -160,7 +160,7 @@ function pruneRulesOf({
   };
 }
 
-/** The disks that vzdump must name, or a backup of half a guest would pass. */
+/** Returns the lines in which vzdump names each disk: without them a backup of half a guest would pass. */
 function requiredDisks(guest: Guest | undefined): string[] {
   if (!guest) return [];
   return guest.type === 'qemu'
@@ -168,7 +168,7 @@ function requiredDisks(guest: Guest | undefined): string[] {
     : ["including mount point rootfs ('/') in backup"];
 }
 
-/** One line, as vzdump wants it: what it would take for a variable is taken apart. */
+/** Returns the notes as one line for vzdump, with its template variables broken up. */
 function notesTemplate(notes: string): string {
   return notes.replaceAll('\\', '\\\\').replaceAll(/\r?\n/g, '\\n').replaceAll('{{', '{ {');
 }

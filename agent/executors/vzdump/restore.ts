@@ -16,7 +16,7 @@ interface ListedVmBackup {
 }
 
 /**
- * A new guest out of a backup: never over one that is there. Throws Failure: `vm-exists`, `backup-unknown`,
+ * Plans a new guest from a backup; it never replaces an existing one. Throws Failure: `vm-exists`, `backup-unknown`,
  * `storage-inactive`, `proxmox-unreadable`.
  */
 export async function planRestore(intent: VmRestore, { site }: PlanContext, host: HostReader): Promise<Plan> {
@@ -31,8 +31,8 @@ export async function planRestore(intent: VmRestore, { site }: PlanContext, host
   if (guests?.some(({ vmid }) => vmid === id)) {
     throw new Failure(
       'vm-exists',
-      `There is a guest ${id} already; a restore never replaces one.`,
-      'Name a free number as to_vm_id, look at the new guest, and take the old one away by hand.',
+      `The guest ${id} exists already, and a restore never replaces one.`,
+      'Set to_vm_id to a free number, check the new guest, and remove the old one by hand.',
     );
   }
   const nodes = await queryProxmox<{ type: string; name: string; local?: number }[]>(['/cluster/status'], site, host);
@@ -50,13 +50,13 @@ export async function planRestore(intent: VmRestore, { site }: PlanContext, host
     timeout: 5 * MINUTE,
     failure: {
       code: 'vm-restore-failed',
-      remedy: `Read the step's output. The backup and every other guest are untouched; see whether ${id} was left half made: "${isContainer ? 'pct' : 'qm'} config ${id}".`,
+      remedy: `Read the step's output. Run "${isContainer ? 'pct' : 'qm'} config ${id}" to see if an incomplete guest is left. The backup and all other guests are untouched.`,
     },
     ...more,
   });
   return {
     title: `restore of VM ${of.vm_id} to the new VM ${id} on ${storage}`,
-    summary: `From ${backup.volid}. It is not started, and has MAC addresses of its own.`,
+    summary: `From ${backup.volid}. It is not started, and gets new MAC addresses.`,
     changes: [{ subject: `VM ${id}`, change: 'create', details: [backup.volid] }],
     steps: [
       start('restore', argv, {
@@ -73,7 +73,7 @@ export async function planRestore(intent: VmRestore, { site }: PlanContext, host
   };
 }
 
-/** The newest, the newest by a time, or one whose volume's name holds the text. */
+/** Returns the newest backup, the newest up to a time, or one whose volume name contains the text. Throws Failure `backup-unknown`. */
 function selectVmBackup(all: ListedVmBackup[] | undefined, { at = 'latest', of, from }: VmRestore): ListedVmBackup {
   if (!all) return { volid: `(${at})`, size: 0, ctime: 0 };
   const oldestFirst = all.toSorted((a, b) => a.ctime - b.ctime);
@@ -85,6 +85,8 @@ function selectVmBackup(all: ListedVmBackup[] | undefined, { at = 'latest', of, 
   throw new Failure(
     'backup-unknown',
     `${from} has no backup of the guest ${of.vm_id}${at === 'latest' ? '' : `: ${at}`} (or the agent may not see it).`,
-    all.length === 0 ? 'Correct "from" and "of".' : `There are: ${oldestFirst.map(({ volid }) => volid).join(', ')}.`,
+    all.length === 0
+      ? 'Correct "from" and "of".'
+      : `Choose one of: ${oldestFirst.map(({ volid }) => volid).join(', ')}.`,
   );
 }
