@@ -62,7 +62,7 @@ export interface TidyStep extends StepBase {
   project: ComposeProject;
   /** Ids of containers. */
   keep?: string[];
-  /** As in {@link StartStep}. */
+  /** Same as in {@link StartStep}. */
   changes?: true;
   /** The docker client, as argv[0]. */
   docker: string;

@@ -250,11 +250,11 @@ export class RunStore {
 
   /** Returns the number of bytes of a step's log that were reported. */
   #countReportedBytes(id: string, name: string): number {
-    const row = this.#get<{ told: number | null }>(
-      `SELECT max(offset + length) AS told FROM events WHERE run = ? AND file LIKE '%/' || ?`,
+    const row = this.#get<{ reported: number | null }>(
+      `SELECT max(offset + length) AS reported FROM events WHERE run = ? AND file LIKE '%/' || ?`,
       [id, name],
     );
-    return row?.told ?? 0;
+    return row?.reported ?? 0;
   }
 
   /** Lists runs, the newest first, starting after the run `before`; with `trust`, only those of that trust entry. */
