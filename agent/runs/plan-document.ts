@@ -33,14 +33,14 @@ export async function makePlan(
   context: PlanningDeps,
   admitted: AdmittedCommand,
   index: number,
-  compare: boolean,
+  wantsDiff: boolean,
 ): Promise<Plan> {
   const { site, store, folder, now } = context;
   const entry = admitted.documents[index];
   if (!entry) throw new Error(`No document ${index}`);
   const { intent } = entry.document;
   const { command } = admitted;
-  if (!isReadOnlyRun(admitted)) checkCircuits(context.circuits, entry.executor.asks(intent));
+  if (!isReadOnlyRun(admitted)) checkCircuits(context.circuits, entry.executor.listHosts(intent));
   const runDir = join(folder, command.id);
   const files = listShippedFiles(command.files, intent).map(file => ({
     ...file,
@@ -54,8 +54,8 @@ export async function makePlan(
       at: now(),
       site: site(),
       files,
-      compare,
-      notBackups: listNonBackupIds(command, entry.document),
+      wantsDiff,
+      nonBackupIds: listNonBackupIds(command, entry.document),
       ...(isReadOnlyRun(admitted) ? {} : { backups: store.backups() }),
     },
     command.dry_run ? blindHostReader : context.look,

@@ -8,7 +8,7 @@ import { Refused } from '../../protocol/refusal.ts';
 import { readmit } from '../admission/admit.ts';
 import type { AdmittedCommand } from '../admission/admitted.ts';
 import type { Executor } from '../executors/executor.ts';
-import { type ListedContainer, projectContainersPath } from '../outbound/docker.ts';
+import { type ContainerListing, composeContainersPath } from '../plan/containers.ts';
 import { refusals } from '../refusals.ts';
 import { shippedPath } from '../steps/run-folder.ts';
 import type { ListedRun, RunStore, StoredRun } from '../store/runs.ts';
@@ -174,11 +174,11 @@ export class RunRegistry {
   async prune(limits: Retention): Promise<number> {
     let count = 0;
     for (;;) {
-      const ids = this.#store.surplus(limits, MAX_PRUNED);
+      const ids = this.#store.findPrunable(limits, MAX_PRUNED);
       for (const id of ids) {
         if (this.#stopping) return count;
         await rm(join(this.#options.folder, id), { recursive: true, force: true });
-        this.#store.forget(id);
+        this.#store.delete(id);
         count++;
       }
       if (ids.length < MAX_PRUNED) return count;
@@ -282,9 +282,9 @@ export class RunRegistry {
     const told: string[] = [];
     for (const stack of stacks) {
       const listed = await this.#options.look
-        .engine(projectContainersPath({ dir: `${this.#options.site().stacksRoot}/${stack}` }))
+        .engine(composeContainersPath({ dir: `${this.#options.site().stacksRoot}/${stack}` }))
         .catch(() => undefined);
-      const containers = (listed ?? []) as ListedContainer[];
+      const containers = (listed ?? []) as ContainerListing[];
       const each = containers.map(({ Names, Status }) => `${Names[0]?.slice(1)} (${Status})`);
       told.push(`${stack}: ${listed === undefined ? 'the engine does not answer' : each.join(', ') || 'no container'}`);
     }

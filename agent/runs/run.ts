@@ -180,7 +180,7 @@ export class Run {
       begun: new Set(mine.filter((_, index) => isOpen(index))),
       subjects: nodes.map((_, place) => {
         const one = documents[at(place)];
-        return one?.executor.subjects(one.document.intent, one.document) ?? [];
+        return one?.executor.lockSubjects(one.document.intent, one.document) ?? [];
       }),
       isCancelled: () => this.#cancelled.signal.aborted,
       execute: place => keep(at(place), this.#executeDocument(at(place), hands, past.get(at(place) + 1))),
@@ -219,7 +219,7 @@ export class Run {
     }
     const shown = this.#redactor.all(plan);
     for (const watcher of this.#context.observers) watcher.planned?.(this.id, number, shown, this.admitted);
-    if (!past?.told) await this.#appendPlan(number, plan);
+    if (!past?.wasPlanned) await this.#appendPlan(number, plan);
     if (!hands) return this.#documentFinished(number, { outcome: 'planned', changed: false });
     const rest = past ? { past: past.steps } : {};
     const ending = await this.#appendAll(
@@ -308,7 +308,7 @@ export class Run {
     const name = this.admitted.documents[document - 1]?.document.name ?? '';
     const find = (kind: string, of: string) => store.backups().find(one => one.kind === kind && one.name === of);
     const known = updateIndexEntry(find, ending, { run: this.id, document: name, at: now() });
-    if (known) await this.#retryUntilStored(() => store.noteBackup(known));
+    if (known) await this.#retryUntilStored(() => store.putBackup(known));
   }
 
   /** Says something between the steps. */
@@ -400,7 +400,9 @@ function waitForAbort(signal: AbortSignal): Promise<void> {
 
 function listSubjects(admitted: AdmittedCommand): string[] {
   return [
-    ...new Set(admitted.documents.flatMap(({ document, executor }) => executor.subjects(document.intent, document))),
+    ...new Set(
+      admitted.documents.flatMap(({ document, executor }) => executor.lockSubjects(document.intent, document)),
+    ),
   ].sort();
 }
 

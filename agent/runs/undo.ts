@@ -53,7 +53,7 @@ export async function undoEarlierRun(
     const ending = await finished(document, work ? await hear(work) : NOTHING_TO_UNDO);
     endings[index] = ending;
     if (ending.outcome === 'rolled-back')
-      await surely(() => store.undone(undo.run, document, { ...known.ending, ...ending }));
+      await surely(() => store.replaceResult(undo.run, document, { ...known.ending, ...ending }));
     if (ending.outcome !== 'rolled-back' && ending.outcome !== 'succeeded') break;
   }
   return endings;

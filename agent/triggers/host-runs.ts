@@ -31,7 +31,7 @@ export function createScheduler(own: HostRunDeps): Scheduler {
   return new Scheduler({
     schedules: () => own.config().schedules,
     state: name => own.store.schedule(name),
-    keep: (name, state) => own.store.keepSchedule(name, state),
+    keep: (name, state) => own.store.putSchedule(name, state),
     begin: ({ intent, params, name }, run) => startHostRun(own, 'schedule', { intent, params, name, run }),
     isGoing(run) {
       const found = own.runs.find(run);
@@ -51,7 +51,7 @@ export function createScheduler(own: HostRunDeps): Scheduler {
 export function createWebhookHandler(own: HostRunDeps): WebhookHandler {
   return new WebhookHandler({
     hooks: () => own.config().hooks,
-    past: (hook, since) => own.store.hookRuns(entryFor(own.config(), 'webhook').name, hook, since),
+    past: (hook, since) => own.store.countHookRuns(entryFor(own.config(), 'webhook').name, hook, since),
     begin: ({ intent, name }, run, params) => startHostRun(own, 'webhook', { intent, params, name, run }),
   });
 }

@@ -5,20 +5,20 @@ import { planFetch } from './fetch.ts';
 
 export type VolumesDrill = Extract<Intent, { action: 'drill' }>;
 
-/** The backup is restored into a folder of the agent's, and what lies there compared with its manifest. Throws Failure `backup-unknown`. */
-export async function planDrill(intent: VolumesDrill, context: PlanContext, look: HostReader): Promise<Plan> {
+/** Plans a drill: the backup is restored into a scratch folder, and the result is compared with the manifest. Throws Failure `backup-unknown`. */
+export async function planDrill(intent: VolumesDrill, context: PlanContext, host: HostReader): Promise<Plan> {
   const { site, run, at } = context;
   const { name } = parseBackupSubject(intent.of);
   const scratch = `${site.backups.records}/drill-${run}`;
-  const { backup, check, copy, folder } = await planFetch(intent, name, `${scratch}/${run}`, context, look);
+  const { backup, check, copy, folder } = await planFetch(intent, name, `${scratch}/${run}`, context, host);
   return {
     title: `drill of ${name} (${backup.name})`,
-    summary: `Restored into a folder that is thrown away: ${backup.files} files of ${backup.at}.`,
+    summary: `Restored into a scratch folder that is deleted afterwards: ${backup.files} files of ${backup.at}.`,
     changes: [],
     steps: [
       ...check,
       { ...copy, argv: mkpath(copy.argv) },
-      // Only what was copied file by file has digests to compare with: restic has compared, and rsync with the other end.
+      // A backup on this host has a digest per file. restic has compared already, and so has rsync with the other host.
       ...(check.length === 1
         ? [{ ...planBackupCheck(folder, backup.name), name: 'check what was restored', at: `${scratch}/${run}` }]
         : []),
@@ -29,7 +29,7 @@ export async function planDrill(intent: VolumesDrill, context: PlanContext, look
   };
 }
 
-/** rsync makes no more than one folder by itself. */
+/** rsync creates only the last folder of a path without --mkpath. */
 function mkpath(argv: [string, ...string[]]): [string, ...string[]] {
   const [program, ...rest] = argv;
   return program === 'rsync' ? [program, '--mkpath', ...rest] : argv;
