@@ -1,7 +1,9 @@
 import { parseManifest } from '../../plan/backup-manifest.ts';
 import { Failure } from '../../plan/failure.ts';
+import { isUnder } from '../../plan/paths.ts';
 import type { HostReader, Release, RestorePoint, Step, SwapStep } from '../../plan/plan.ts';
-import { findSource, timestampOf } from '../backup/group.ts';
+import { findSource } from '../backup/group.ts';
+import { planSwap, SQLITE_SIDE_FILES } from '../backup/swap.ts';
 import type { PlanContext } from '../executor.ts';
 import { planChange, type StepLimits } from './steps.ts';
 import type { ComposeTarget } from './target.ts';
@@ -17,7 +19,6 @@ export interface DataRestore {
 
 /** Limits of a copy. */
 const COPYING = { timeout: 24 * 3_600_000, stallTimeout: 15 * 60_000 };
-const SIDES = ['-wal', '-shm', '-journal'];
 
 /**
  * Plans the restore of the newest release's backups while the stack is stopped. Throws Failure:
@@ -82,23 +83,19 @@ async function planPointRestore(
     container === undefined ? { source: manifest.source } : { source_container: container, source_path: containerPath };
   const { path } = await findSource(source, host);
   // A manifest must not decide where the agent writes.
-  if (!site.backups.sources.some(root => path === root || path.startsWith(`${root}/`))) {
+  if (!site.backups.sources.some(root => isUnder(path, root))) {
     throw new Failure(
       'path-outside',
       `The source ${path} of the backup ${name} is not under backups.sources. Nothing was changed.`,
       'Correct backups.sources in agent.yaml, or roll back without restore_data.',
     );
   }
-  const next = `${path}.restoring-${run}`;
   const label = `${name}${index === 0 ? '' : ` (${index + 1})`}`;
-  const swap: Omit<SwapStep, 'name'> = {
-    do: 'swap',
-    ...{ path, next, aside: `${path}.before-${timestampOf(at)}`, roots: site.backups.sources },
-    ...(kind === 'sqlite' ? { sides: SIDES } : {}),
-  };
+  const copyStep = `copy ${label}`;
+  const sides = kind === 'sqlite' ? { sides: SQLITE_SIDE_FILES } : {};
+  const { next, swap, rollback, cleanup } = planSwap(path, { copyStep, label, ...sides }, { site, run, at });
   const folder = archive.slice(0, archive.lastIndexOf('/'));
   const from = kind === 'sqlite' ? `${archive}/${manifest.file}` : `${archive}/.`;
-  const copyStep = `copy ${label}`;
   return {
     before: [
       { do: 'check-backup', name: `check ${label}`, folder, backup: archive.slice(folder.length + 1) },
@@ -111,8 +108,6 @@ async function planPointRestore(
         failure: { code: 'copy-failed', remedy: 'Read the step’s output. The data were not changed.' },
       },
     ],
-    swap: { ...swap, name: `swap ${label}` },
-    rollback: { ...swap, name: `swap ${label} back`, back: true, ifBegan: `swap ${label}` },
-    cleanup: { ...swap, name: `clear ${label} away`, back: true, ifBegan: copyStep, unlessBegan: `swap ${label}` },
+    ...{ swap, rollback: { ...rollback, ifBegan: swap.name }, cleanup },
   };
 }
