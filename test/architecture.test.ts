@@ -55,6 +55,7 @@ describe('imports', () => {
     ['agent/executors/compose/rollout.ts', "import { RunStore } from '../../store/runs.ts';"],
     ['agent/plan/plan.ts', "import { readFile } from 'node:fs/promises';"],
     ['agent/runs/registry.ts', "import { DatabaseSync } from 'node:sqlite';"],
+    ['agent/outbound/docker.ts', "import type { ContainerInfo } from 'dockerode';"],
     ['agent/runs/registry.ts', "const { spawn } = await import('node:child_process');"],
     ['agent/plan/plan.ts', "import { tailLog } from '../system/log-tail.ts';"],
     ['agent/store/runs.ts', "import type { Run } from '../runs/run.ts';"],

@@ -115,12 +115,12 @@ function withText(value: unknown, path: (string | number)[], text: string): unkn
 }
 
 async function planOf(intent: Intent): Promise<Plan | undefined> {
-  const executor = executors.find(one => one.takes(intent));
+  const executor = executors.find(one => one.supports(intent));
   const document = { name: 'x', document: 1, documents: 1, intent };
   try {
     return await executor?.plan(
       intent,
-      { document, run: 'aaaaaaaa', at: '2026-11-21T10:00:00.000Z', site, files: [], compare: false },
+      { document, run: 'aaaaaaaa', at: '2026-11-21T10:00:00.000Z', site, files: [], wantsDiff: false },
       blindHostReader,
     );
   } catch (error) {

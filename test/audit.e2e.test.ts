@@ -65,14 +65,14 @@ describe('the audit', () => {
     [
       'a changed row',
       "UPDATE audit SET body = replace(body, 'succeeded', 'failed') WHERE n = (SELECT min(n) FROM audit WHERE body LIKE '%succeeded%')",
-      'is not what it was',
+      'was changed or inserted',
     ],
-    ['another time', "UPDATE audit SET at = '2020-01-01T00:00:00.000Z' WHERE n = 2", 'row 2 is not what it was'],
+    ['another time', "UPDATE audit SET at = '2020-01-01T00:00:00.000Z' WHERE n = 2", 'row 2 was changed or inserted'],
     ['a row that is missing', 'DELETE FROM audit WHERE n = 3', 'row 3 is missing'],
     [
       'a row that was put in',
       "UPDATE audit SET n = n + 1000 WHERE n > 2; INSERT INTO audit VALUES (3, 't', '{}', '00'); UPDATE audit SET n = n - 999 WHERE n > 1000",
-      'row 3 is not what it was',
+      'row 3 was changed or inserted',
     ],
   ])('tells of %s', async (_, sql, why) => {
     const done = await tampered(sql);
@@ -86,7 +86,7 @@ describe('the audit', () => {
     expect([told.code, told.stdout]).toEqual([1, expect.stringContaining('the chain ends at row 3')]);
     const digest = 'f'.repeat(64);
     const other = await verify('--expect', `2:${digest}`);
-    expect([other.code, other.stdout]).toEqual([1, expect.stringContaining('the chain was made anew')]);
+    expect([other.code, other.stdout]).toEqual([1, expect.stringContaining('the chain was rebuilt')]);
     expect((await verify('--expect', 'nonsense')).code).toBe(1);
     expect((await world.host.chatops(['audit'])).code).toBe(2);
   });

@@ -106,7 +106,7 @@ export const LOCAL = 'local';
 
 function assignExecutors(command: Deployment, executors: Executor[]): AdmittedCommand['documents'] {
   return command.intents.map(document => {
-    const executor = executors.find(one => one.takes(document.intent));
+    const executor = executors.find(one => one.supports(document.intent));
     if (!executor) throw new Error(`No executor takes ${document.intent.action}`);
     return { document, executor };
   });
@@ -117,10 +117,10 @@ async function checkPaths(
   isDryRun: boolean,
   site: HostSite,
 ): Promise<void> {
-  for (const claim of executor.claims(document.intent, site)) await requireUnder(claim.path, claim.root);
+  for (const claim of executor.claimPaths(document.intent, site)) await requireUnder(claim.path, claim.root);
   // A dry run answers from nothing, also about folders and names.
   if (isDryRun) return;
-  for (const host of executor.asks(document.intent)) await checkHost(host, site);
+  for (const host of executor.listHosts(document.intent)) await checkHost(host, site);
   await checkStack(document.intent, site);
 }
 
@@ -163,7 +163,7 @@ export function readmit(stored: StoredRun, executors: Executor[]): AdmittedComma
   const command = Command.safeParse({ ...rest, files: files.map(file => ({ ...file, content: '' })) }).data;
   if (command?.type !== 'run' && command?.type !== 'plan') return undefined;
   const documents = command.intents.flatMap(document => {
-    const executor = executors.find(one => one.takes(document.intent));
+    const executor = executors.find(one => one.supports(document.intent));
     return executor ? [{ document, executor }] : [];
   });
   if (documents.length !== command.intents.length) return undefined;

@@ -17,6 +17,6 @@ export interface AdmittedCommand {
   readonly [brand]: true;
   command: Deployment;
   sender: CommandSender;
-  /** In order; `executor.takes(document.intent)` holds. */
+  /** In order; `executor.supports(document.intent)` holds. */
   documents: { document: IntentDocument; executor: Executor }[];
 }

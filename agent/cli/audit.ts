@@ -30,11 +30,11 @@ export async function auditCommand(args: string[]): Promise<number> {
   }
   const check = new AuditVerifier(new Map([...values.expect.map(anchorOf), ...values.receipt.flatMap(anchorsIn)]));
   for await (const row of createRemoteAgent(values)?.audit() ?? readRows(values)) {
-    check.take(row);
+    check.add(row);
     if (verb === 'export') console.log(formatRow(row));
   }
   if (verb === 'export') return 0;
-  check.end();
+  check.finish();
   const { head, broken } = check;
   if (values.json) console.log(JSON.stringify({ rows: head.n, digest: head.digest, ...(broken ? { broken } : {}) }));
   else if (broken)

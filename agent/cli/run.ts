@@ -160,7 +160,7 @@ async function planWithoutHost(
   { intent, name, document, documents }: LoadedIntent,
   site: ReturnType<typeof siteOf>,
 ): Promise<Plan> {
-  const executor = executors.find(one => one.takes(intent));
+  const executor = executors.find(one => one.supports(intent));
   if (!executor) throw new Error(`No executor takes ${intent.action}`);
   const files =
     intent.action === 'rollout' && intent.source_dir !== undefined ? shippedFrom(intent.source_dir, intent.stack) : [];
@@ -172,7 +172,7 @@ async function planWithoutHost(
       at: new Date().toISOString(),
       site,
       files: files.map(({ path, mode, sha256 }) => ({ path, mode, sha256, at: '' })),
-      compare: false,
+      wantsDiff: false,
     },
     blindHostReader,
   );

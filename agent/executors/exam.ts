@@ -46,7 +46,7 @@ export function createContext(
       },
     },
     files: [],
-    compare: false,
+    wantsDiff: false,
     ...changes,
   };
 }
@@ -87,11 +87,11 @@ export async function failureCodeOf(plan: Promise<Plan>): Promise<string> {
 /** Tests the contract that every executor keeps. */
 export function testExecutorContract(executor: Executor, cases: ContractCase[]): void {
   describe.each(cases)(`the executor ${executor.kind} keeps the contract: $name`, ({ intent, context, look }) => {
-    const plan = (with_: HostReader = look) => executor.plan(intent, context, with_);
+    const plan = (reader: HostReader = look) => executor.plan(intent, context, reader);
 
     it('supports the intent, and names its locks', () => {
-      expect(executor.takes(intent)).toBe(true);
-      const subjects = executor.subjects(intent, context.document);
+      expect(executor.supports(intent)).toBe(true);
+      const subjects = executor.lockSubjects(intent, context.document);
       expect(subjects).not.toEqual([]);
       for (const subject of subjects) expect(subject).toMatch(/^\S+ \S/);
     });
@@ -134,7 +134,7 @@ export function testExecutorContract(executor: Executor, cases: ContractCase[]):
     });
 
     it('claims absolute paths with absolute roots', () => {
-      for (const { path, root } of executor.claims(intent, context.site))
+      for (const { path, root } of executor.claimPaths(intent, context.site))
         expect(path.startsWith('/') && root.startsWith('/')).toBe(true);
     });
 

@@ -10,46 +10,46 @@ export type { Switch } from '../../intents/rollout.ts';
 export { listVerifyHosts, type Verify } from '../../intents/verify.ts';
 export type { Change } from '../../protocol/event.ts';
 
-/** A file of the command, without its content: the plan refers to it by `sha256`. `path` is relative to the stack's folder. */
+/** A file of the command without its content: the plan names it by `sha256`. `path` is relative to the stack's folder. */
 export interface ShippedFileRef {
   path: string;
   mode: number;
   sha256: string;
-  /** Where its content lies until it is put in place: an absolute path, for looking. */
+  /** Absolute path of its content until it is written to the stack's folder. */
   at: string;
 }
 
-/** What the host tells an executor: folders and programs of this machine, from agent.yaml. */
+/** The host as an executor knows it: folders and programs of this machine, from agent.yaml. */
 export interface HostSite {
   /** Stacks' folders are `<stacksRoot>/<stack>`. Absolute, links resolved. */
   stacksRoot: string;
-  /** Where the agent keeps what it must remember of a stack: `<state_dir>/stacks`. */
+  /** Folder of the agent's records of stacks: `<state_dir>/stacks`. */
   memory: string;
   /** The docker client, as argv[0]. */
   docker: string;
-  /** What `verify` may ask: addresses and ranges, and `stack` for a stack's own containers. */
+  /** Addresses and ranges that `verify` may request, and `stack` for a stack's own containers. */
   verify: string[];
-  /** What goes before the names of Proxmox's programs: nothing, or a folder with a slash at its end. */
+  /** Prefix of the names of Proxmox's programs: empty, or a folder that ends in a slash. */
   proxmox: string;
   backups: BackupSite;
-  /** Bounds of compose files: folders that any stack may bind beside its own, ports that may be published, and what is granted to a stack. */
+  /** Limits of compose files: folders that any stack may bind in addition to its own, ports that may be published, and the grants of a stack. */
   compose: { binds: string[]; ports: [number, number]; socket: string; grantsOf: (stack: string) => ComposeGrant[] };
 }
 
-/** Where backups may read and write (absolute), and the passwords that they take. */
+/** Folders (absolute) that backups may read and write, and their passwords. */
 export interface BackupSite {
   sources: string[];
   destinations: BackupDestination[];
   remotes: BackupRemote[];
-  /** Where the agent keeps the manifests of backups that lie on other hosts. */
+  /** Folder of the manifests of backups that are stored on other hosts. */
   records: string;
-  /** Database servers that want another user or password than their container tells. */
+  /** Database servers whose user or password differs from the one in their container. */
   databases: { server: string; user?: string | undefined; password_file?: string | undefined }[];
   /** The file that holds the password of restic's repositories. */
   resticPassword?: string | undefined;
 }
 
-/** A folder that takes backups, and how it is recognised. */
+/** A folder for backups, and the proofs that the right disk is mounted there. */
 export interface BackupDestination {
   path: string;
   mount?: { source?: string | undefined; fstype?: string | undefined } | undefined;
@@ -58,14 +58,14 @@ export interface BackupDestination {
   minFree: number;
 }
 
-/** A place on another host that takes backups by rsync: `rsync://nas/module/folder` or `user@nas:/folder`. */
+/** A folder on another host for backups by rsync: `rsync://nas/module/folder` or `user@nas:/folder`. */
 export interface BackupRemote {
   target: string;
-  /** How ssh is called. Paths hold no spaces. */
+  /** Options of ssh. Paths contain no spaces. */
   ssh?: { key_file?: string | undefined; known_hosts?: string | undefined; port?: number | undefined } | undefined;
-  /** Of an rsync daemon. */
+  /** Password of an rsync daemon. */
   password_file?: string | undefined;
-  /** A file that must be there: proof that what is meant is mounted at the other end. */
+  /** A file that must exist: proof that the right disk is mounted at the other end. */
   marker?: string | undefined;
 }
 
@@ -77,11 +77,11 @@ export interface KnownBackup {
   at: string;
   verifiedAt?: string;
   run: string;
-  /** The name of the intent file that it was made by. */
+  /** Name of the intent file that made it. */
   document: string;
 }
 
-/** What a plan is made from, beside the intent. */
+/** Everything that a plan is made from, in addition to the intent and the host. */
 export interface PlanContext {
   document: IntentDocument;
   /** The run's id, and the time of planning by the host's clock (ISO 8601). */
@@ -90,37 +90,37 @@ export interface PlanContext {
   site: HostSite;
   /** The files that the command ships to the intent's stack. */
   files: ShippedFileRef[];
-  /** What is known of backups; absent where nothing is carried out. */
+  /** The known backups; absent in a run that executes nothing. */
   backups?: KnownBackup[];
-  /** Ids of documents of the same file that make no backup here: of `needs` these are no names of backups. */
-  notBackups?: string[];
-  /** Whether the differences between what is and what would be are wanted: they cost time that a run need not take. */
-  compare: boolean;
+  /** Ids of documents of the same file that make no backup here: in `needs` they are not names of backups. */
+  nonBackupIds?: string[];
+  /** The plan lists the differences from the present state. They take time that a run need not spend. */
+  wantsDiff: boolean;
 }
 
-/** A path that an intent names, and the folder that must hold it after links are resolved. */
+/** A path that an intent names, and the folder that must contain it after links are resolved. */
 export interface PathClaim {
   path: string;
   root: string;
 }
 
 /**
- * The code for one kind of thing. It decides and does nothing: what it wants done it says in the plan, and what it
- * must know it asks of `look`.
+ * The code for one kind of thing. It decides and performs no side effects: it returns a plan, and reads the present state
+ * from the host reader only.
  */
 export interface Executor<I extends Intent = Intent> {
   /** The folder's name: `compose`. */
   kind: string;
-  /** Whether this executor carries out that intent. */
-  takes(intent: Intent): intent is I;
-  /** What is locked while it runs: two runs that share a subject go one after the other. */
-  subjects(intent: I, document: IntentDocument): string[];
-  /** Every path of the host that the intent reaches by name. The guard resolves and judges them before a run exists. */
-  claims(intent: I, site: HostSite): PathClaim[];
-  /** Hosts that the intent has the agent ask. The guard judges addresses and names that it can look up; the step judges all. */
-  asks(intent: I): string[];
+  /** Tells if this executor plans that intent. */
+  supports(intent: Intent): intent is I;
+  /** Returns the subjects that are locked during the run: two runs that share a subject run one after the other. */
+  lockSubjects(intent: I, document: IntentDocument): string[];
+  /** Returns every path of the host that the intent names. Admission resolves and checks them before a run exists. */
+  claimPaths(intent: I, site: HostSite): PathClaim[];
+  /** Lists the hosts that the agent connects to for the intent. Admission checks addresses and names that resolve; the step checks all. */
+  listHosts(intent: I): string[];
   /** Throws `Failure`. */
-  plan(intent: I, context: PlanContext, look: HostReader): Promise<Plan>;
+  plan(intent: I, context: PlanContext, host: HostReader): Promise<Plan>;
   /** Returns the commands with which an operator restores a backup without this product, for RESTORE.md. */
   restoreByHand?(manifest: BackupDescription): string;
 }

@@ -1,12 +1,13 @@
 import type { AwaitHealthyStep, ComposeProject, Milliseconds, Step } from '../plan/plan.ts';
 import { parseDuration, type Verify } from './executor.ts';
 
-/** How long a container without a health check must have been running to count. */
+/** Running time after which a container without a health check counts as healthy, in milliseconds. */
 const SETTLE = 2_000;
 const TIMEOUT = '5s';
 const RETRIES = 10;
 const PAUSE = 1_000;
 
+/** Plans the wait until a project is healthy. */
 export function planHealthCheck(
   name: string,
   project: ComposeProject,
@@ -16,14 +17,14 @@ export function planHealthCheck(
   return { do: 'await-healthy', name, project, settle: SETTLE, timeout, ...more };
 }
 
-/** The checks of an intent as steps. `again`: the same ones after an undo, under other names. */
+/** Plans the checks of an intent. `again`: the same checks after an undo, under other names. */
 export function planVerify(
   verify: Verify | undefined,
   project: ComposeProject,
   { allow, healthy, again = false }: { allow: string[]; healthy: number; again?: boolean },
 ): Step[] {
   if (!verify) return [];
-  const name = (what: string) => (again ? `verify again: ${what}` : `verify: ${what}`);
+  const name = (check: string) => (again ? `verify again: ${check}` : `verify: ${check}`);
   const probe = (check: { timeout?: string | undefined; retries?: number | undefined }) => ({
     timeout: parseDuration(check.timeout ?? TIMEOUT),
     retries: check.retries ?? RETRIES,
@@ -59,9 +60,9 @@ export function planVerify(
       }),
     ),
   ];
-  // The same address may be asked twice, for different answers.
+  // An intent may check one address twice, for different answers.
   return steps.map((step, index) => {
-    const twice = steps.findIndex(other => other.name === step.name) !== index;
-    return twice ? { ...step, name: `${step.name} (${index + 1})` } : step;
+    const isDuplicate = steps.findIndex(other => other.name === step.name) !== index;
+    return isDuplicate ? { ...step, name: `${step.name} (${index + 1})` } : step;
   });
 }

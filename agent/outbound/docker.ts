@@ -1,7 +1,7 @@
 import { request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { ContainerDetails, ContainerListing } from '../plan/containers.ts';
 import { Failure } from '../plan/failure.ts';
-import type { ComposeProject } from '../plan/plan.ts';
 
 const TIMEOUT_MS = 15_000;
 
@@ -108,56 +108,16 @@ function stripFrameHeaders(body: Buffer): string {
   return Buffer.concat([...pieces, body.subarray(at)]).toString();
 }
 
-/** What of `GET /containers/json` the agent reads. */
-export interface ListedContainer {
-  Id: string;
-  Names: string[];
-  Image: string;
-  ImageID: string;
-  State: string;
-  Status: string;
-  Labels: Record<string, string>;
-}
-
-/** What of `GET /containers/{id}/json` the agent reads. */
-export interface InspectedContainer {
-  Id: string;
-  Name: string;
-  Image: string;
-  RestartCount: number;
-  Config: { Image: string; Labels: Record<string, string> };
-  HostConfig?: { RestartPolicy?: { Name?: string } };
-  State: {
-    Status: string;
-    ExitCode: number;
-    OOMKilled?: boolean;
-    StartedAt: string;
-    Health?: { Status: string; Log?: { ExitCode: number; Output: string }[] };
-  };
-  NetworkSettings: { Networks?: Record<string, { IPAddress: string; GlobalIPv6Address?: string }> };
-}
-
-/** Path of the list of a compose project's containers (also stopped ones), found by the folder that compose labels them with. */
-export function projectContainersPath({ dir, name }: Pick<ComposeProject, 'dir' | 'name'>): string {
-  const label = [`com.docker.compose.project.working_dir=${dir}`, 'com.docker.compose.oneoff=False'];
-  if (name !== undefined) label.push(`com.docker.compose.project=${name}`);
-  return `/containers/json?all=1&filters=${encodeURIComponent(JSON.stringify({ label }))}`;
-}
-
 /** Looks at each container; one that is gone meanwhile is left out. */
 export async function inspectAll(
   engine: DockerEngine,
-  containers: ListedContainer[],
-): Promise<{ listed: ListedContainer; inspected: InspectedContainer }[]> {
+  containers: ContainerListing[],
+): Promise<{ listed: ContainerListing; inspected: ContainerDetails }[]> {
   const all = await Promise.all(
     containers.map(async listed => ({
       listed,
-      inspected: (await engine.get(`/containers/${listed.Id}/json`)) as InspectedContainer | null,
+      inspected: (await engine.get(`/containers/${listed.Id}/json`)) as ContainerDetails | null,
     })),
   );
-  return all.filter((one): one is { listed: ListedContainer; inspected: InspectedContainer } => one.inspected !== null);
-}
-
-export function serviceLabelOf(container: ListedContainer): string {
-  return container.Labels['com.docker.compose.service'] ?? '';
+  return all.filter((one): one is { listed: ContainerListing; inspected: ContainerDetails } => one.inspected !== null);
 }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Deployment } from '../../protocol/command.ts';
 import type { Plan } from './plan.ts';
 
-/** What people look at in plans: hex of SHA-256 over each document's intent, its changes and the files that are shipped. */
+/** Returns the digest that reviewers approve: hex of SHA-256 over each document's intent, title and changes, and the shipped files. */
 export function digestOfPlans(
   { intents, files }: Pick<Deployment, 'intents' | 'files'>,
   plans: readonly Plan[],

@@ -1,4 +1,4 @@
-/** The plan can't be made: a person has to do something first. Ends the document as `failed` with this code. */
+/** A plan or a step that failed for a known reason: ends the document as `failed` with this code and remedy. */
 export class Failure extends Error {
   override name = 'Failure';
   readonly code: string;

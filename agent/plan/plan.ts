@@ -19,50 +19,50 @@ export type * from './backup-steps.ts';
 export type * from './start-step.ts';
 
 /**
- * One file put in place or taken away. `root` holds `path`, also after links are resolved, when it is carried out.
- * `shipped` is the SHA-256 of a file of the command; `file` the absolute path of one that the agent keeps.
+ * A file that is written or removed. The step checks that `root` contains `path`, also after links are resolved.
+ * `shipped` is the SHA-256 of a file of the command; `file` is the absolute path of a file that the agent keeps.
  */
 export type FileChange = {
   path: string;
   root: string;
-  /** The agent's own bookkeeping: neither told nor counted as a change. */
+  /** A record of the agent: neither reported nor counted as a change. */
   own?: true;
 } & ({ mode: number; content: { shipped: string } | { text: string } | { file: string } } | { remove: true });
 
 /**
- * Files, in order, each atomically (temporary name, fsync, rename, fsync of the folder). What was there before is kept in
- * the run's folder, for `restore` and for people.
+ * Writes files in order, each atomically (temporary name, fsync, rename, fsync of the folder). The previous content is kept
+ * in the run's folder, for `restore` and for operators.
  */
 export interface WriteStep extends StepBase {
   do: 'write';
   changes: FileChange[];
 }
 
-/** Puts back what the `write` step of that name replaced, removed or made. */
+/** Reverts the files that the `write` step of that name replaced, removed or created. */
 export interface RestoreStep extends StepBase {
   do: 'restore';
   of: string;
 }
 
-/** Which containers of a compose project: its folder as compose labels it (`com.docker.compose.project.working_dir`). */
+/** Containers of a compose project, found by its folder as compose labels it (`com.docker.compose.project.working_dir`). */
 export interface ComposeProject {
   dir: string;
-  /** Absent: the project that has the folder for itself. Present where two share one (blue and green). */
+  /** Absent: the only project in the folder. Present if two projects share it (blue and green). */
   name?: string;
   /** Absent: every service of the project. */
   services?: string[];
 }
 
 /**
- * Takes containers away: where `keep` names some, all others of the project; else what a compose that was killed left
- * behind, those that were created under a temporary name (`<12 hex>_<name>`) and never started.
+ * Removes containers. With `keep`: all other containers of the project. Without it: the leftovers of a killed compose, which
+ * have a temporary name (`<12 hex>_<name>`) and never started.
  */
 export interface TidyStep extends StepBase {
   do: 'tidy';
   project: ComposeProject;
-  /** Ids. */
+  /** Ids of containers. */
   keep?: string[];
-  /** As of {@link StartStep}. */
+  /** Same as in {@link StartStep}. */
   changes?: true;
   /** The docker client, as argv[0]. */
   docker: string;
@@ -70,26 +70,26 @@ export interface TidyStep extends StepBase {
 }
 
 /**
- * Waits until every container is running and healthy by its own health check, or has ended with 0 (a one-shot). One
- * without a health check counts once it has been running for `settle`.
+ * Waits until every container is running and healthy by its own health check, or has exited with 0 (a one-shot). A
+ * container without a health check counts after it has been running for `settle`.
  */
 export interface AwaitHealthyStep extends StepBase {
   do: 'await-healthy';
   project: ComposeProject;
-  /** How many containers a service must have. */
+  /** Number of containers that a service must have. */
   replicas?: Record<string, number>;
   /** These services must have a health check that passes: running is not enough. */
   checked?: string[];
   /**
-   * Carried out when a container is found stopped: a compose that was ended half-way leaves the engine stopping what the
-   * next one takes for running. `ran`: ids of containers that ran before; one of those is no one-shot.
+   * Runs "up" again if a container is found stopped: after an interrupted compose the engine still stops containers that the
+   * next compose takes for running. `ran`: ids of containers that ran before; such a container is not a one-shot.
    */
   revive?: { up: StartStep; ran: string[] };
   settle: Milliseconds;
   timeout: Milliseconds;
 }
 
-/** Watches for so long that every container stays as good as it is: none unhealthy, ended or started again. */
+/** Watches the containers for a time: none may become unhealthy, exit or restart. */
 export interface SettleStep extends StepBase {
   do: 'settle';
   project: ComposeProject;
@@ -97,27 +97,27 @@ export interface SettleStep extends StepBase {
 }
 
 interface ProbeStep extends StepBase {
-  /** For each try. */
+  /** Timeout of each try. */
   timeout: Milliseconds;
-  /** After the first try. */
+  /** Number of tries after the first one. */
   retries: number;
   pause: Milliseconds;
-  /** A host that is the name of one of its services means each of that service's containers. */
+  /** A host that is the name of one of its services stands for each container of that service. */
   project: ComposeProject;
-  /** Addresses and ranges that may be asked, beside the containers of the project where `stack` is among them. */
+  /** Addresses and ranges that the step may connect to; `stack` stands for the containers of the project. */
   allow: string[];
 }
 
-/** Asks an address and judges the answer. Redirects are not followed. */
+/** Requests an address and checks the response. Redirects are not followed. */
 export interface HttpStep extends ProbeStep {
   do: 'http';
   url: string;
   status: number[];
-  /** A text that the body must hold. */
+  /** A text that the body must contain. */
   body?: string;
 }
 
-/** Opens a connection. */
+/** Opens a TCP connection. */
 export interface TcpStep extends ProbeStep {
   do: 'tcp';
   host: string;
@@ -132,57 +132,57 @@ export interface MeasureStep extends StepBase {
   project: ComposeProject;
 }
 
-/** A file of a stack as a release names it; its content lies under its SHA-256. */
+/** A file of a release. Its content is stored under its SHA-256. */
 export interface ReleasedFile {
   path: string;
   mode: number;
   sha256: string;
 }
 
-/** What a stack was at one time: enough to bring it back. */
+/** The recorded state of a stack: enough to roll back to it. */
 export interface Release {
   /** The runs that left the stack like this, the newest last. */
   runs: string[];
   at: string;
   /** Each service's image by reference and id. */
   images: { service: string; reference: string; image: string }[];
-  /** The files that rollouts had shipped; null where none had. */
+  /** Files that rollouts had shipped; null if none had. */
   files: ReleasedFile[] | null;
-  /** The compose files that lay on the host without being shipped, in compose's order; absolute paths. */
+  /** Compose files on the host that were not shipped, in compose's order; absolute paths. */
   compose: ReleasedFile[];
   /** The run whose release this one brought back. */
   of?: string;
-  /** Backups that had been made before it. */
+  /** Backups that were made before it. */
   points?: RestorePoint[];
 }
 
-/** A backup to which a change can be undone, data and all. */
+/** A backup from which a rollback can restore the data. */
 export interface RestorePoint {
   kind: string;
   name: string;
-  /** Where it lies: an absolute path, or as its kind names it. */
+  /** An absolute path, or the archive's name in terms of its kind. */
   archive: string;
   /** ISO 8601. */
   at: string;
   run: string;
 }
 
-/** Adds what runs now, and from which files, to the stack's releases in `folder`. Keeps the newest `keep`. */
+/** Adds the running images and the files to the stack's releases in `folder`. Keeps the newest `keep`. */
 export interface RememberStep extends StepBase {
   do: 'remember';
   folder: string;
   project: ComposeProject;
   files: ReleasedFile[] | null;
-  /** The compose files that lie on the host; or those of an earlier release, whose contents are kept, where it is what runs. */
+  /** The compose files on the host; or those of an earlier release (their contents are kept) if that release runs. */
   compose: string[] | ReleasedFile[];
   keep: number;
-  /** Under this name in place of the run's. */
+  /** Name of the release; default: the run's id. */
   as?: string;
   of?: string;
   points?: RestorePoint[];
 }
 
-/** What a compose file may do only where the host grants it to its stack. */
+/** Features that a compose file may use only if the host grants them to its stack. */
 export const COMPOSE_GRANTS = [
   'privileged',
   'capabilities',
@@ -195,13 +195,13 @@ export const COMPOSE_GRANTS = [
 
 export type ComposeGrant = (typeof COMPOSE_GRANTS)[number];
 
-/** Has compose render its config, as JSON, and judges it before anything of it is started. It is not kept. */
+/** Renders compose's config as JSON, and checks it before anything is started. The config is not kept. */
 export interface JudgeConfigStep extends StepBase {
   do: 'judge-config';
   argv: [string, ...string[]];
   cwd: string;
   timeout: Milliseconds;
-  /** The file in which lines are named, where it is known. */
+  /** The file whose lines a violation names, if it is known. */
   file?: string | undefined;
   rules: { grants: ComposeGrant[]; binds: string[]; ports: [number, number]; socket: string };
 }
@@ -231,38 +231,38 @@ export type Step =
   | ExpectEndingStep
   | PruneStep;
 
-/** What would be done, as data: it can be shown, stored, compared and carried out after a restart. */
+/** The planned work as data: it can be shown, stored, compared, and executed after a restart. */
 export interface Plan {
   /** One line: `rollout plex on stack-media`. */
   title: string;
-  /** One line for people: what would change, or that it is not known. */
+  /** One line for readers: the changes, or that they are not known. */
   summary: string;
   changes: Change[];
   steps: Step[];
   /** After a failed step, in this order. */
   undo: Step[];
-  /** At the end, whatever the outcome. */
+  /** At the end, regardless of the outcome. */
   cleanup: Step[];
-  /** Beside `undo`, and after it, where a plan that has succeeded is to be undone since a later one of its graph has not. */
+  /** Additional steps after `undo`, if a plan that succeeded is undone because a later one of its graph failed. */
   late?: Step[];
-  /** The backups on which it stands, for the receipt. */
+  /** The backups that it requires, for the receipt. */
   restorePoints?: RestorePoint[];
 }
 
-/** `undefined`: not known (a dry run looks at nothing). `null`: known to be absent. */
+/** `undefined`: not known (a dry run does not read the host). `null`: known to be absent. */
 export type ReadResult<T> = T | null | undefined;
 
-/** A read-only window on the host. A plan learns nothing in any other way. */
+/** A read-only view of the host, and the only source of facts for a plan. */
 export interface HostReader {
-  /** Names in a folder; null where there is no such folder. */
+  /** Returns the names in a folder; null if it does not exist. */
   list(folder: string): Promise<ReadResult<string[]>>;
-  /** A file's text; null where there is none. Throws for one over 4 MiB. */
+  /** Returns the text of a file; null if it does not exist. Throws if it is over 4 MiB. */
   read(file: string): Promise<ReadResult<string>>;
-  /** Runs a program that changes nothing. Output is limited to 16 MiB. `keepFor`: an answer of at most this age will do. */
+  /** Runs a program that changes nothing. Output is limited to 16 MiB. `keepFor`: maximum age of a cached answer. */
   ask(
     argv: [string, ...string[]],
     options?: { cwd?: string; keepFor?: Milliseconds },
   ): Promise<ReadResult<{ code: number; stdout: string; stderr: string }>>;
-  /** GET on the Docker Engine API (`/containers/json?…`), parsed; null for 404. Throws {@link Failure} `docker-unreachable`. */
+  /** Sends a GET to the Docker Engine API (`/containers/json?…`) and parses the response; null for 404. Throws {@link Failure} `docker-unreachable`. */
   engine(path: string): Promise<ReadResult<unknown>>;
 }

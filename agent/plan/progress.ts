@@ -2,27 +2,27 @@ import type { EventBody, Outcome, StepOutcome } from '../../protocol/event.ts';
 import type { ImageChange, ReceiptDocument, ReceiptStep } from '../../protocol/receipt.ts';
 import type { RestorePoint, Step } from './plan.ts';
 
-/** Where a piece of output stands: the same bytes always make the same frame. */
+/** Position of output in a step's log: the same bytes always make the same frame. */
 export interface LogSlice {
   file: string;
   offset: number;
   length: number;
 }
 
-/** A piece of output: text, or UTF-8 bytes with the place where they are stored already. */
+/** A chunk of output: text, or UTF-8 bytes with their position in a step's log. */
 export type OutputChunk = { text: string } | { bytes: Buffer; source: LogSlice };
 export type Phase = 'do' | 'undo' | 'cleanup';
-/** What the store keeps of a step beside its events, so that the next agent can go on from there. */
+/** The stored progress of a step, in addition to its events: the next agent resumes from it. */
 export type StepMark =
   | { document: number; index: number; step: string; phase: Phase }
   | { document: number; index: number; ms: number; ending: StepResult };
-/** A happening, where output may be a stored piece, and what is stored with it. */
+/** An event of a run before it is stored and numbered, and the mark that is stored with it. */
 export type ProgressEvent = (
   | Exclude<EventBody, { kind: 'output' }>
   | ({ kind: 'output'; document: number; step: string } & OutputChunk)
 ) & { mark?: StepMark };
 
-/** A container as a `measure` step saw it. `image` is the image's id (`sha256:…`). */
+/** A container at the time of a `measure` step. `image` is the image's id (`sha256:…`). */
 export interface ContainerImage {
   service: string;
   container: string;
@@ -30,7 +30,7 @@ export interface ContainerImage {
   image: string;
 }
 
-/** A backup that has been read back. `archive` is its absolute path. */
+/** A backup that was read back. `archive` is its absolute path. */
 export interface BackupFacts {
   kind: string;
   name: string;
@@ -41,36 +41,36 @@ export interface BackupFacts {
   verified: boolean;
 }
 
-/** A backup that has been restored for a trial. */
+/** A backup that was restored as a test. */
 export interface DrillFacts {
   kind: string;
   name: string;
-  /** The name of its file or folder. */
+  /** Name of the backup's file or folder. */
   backup: string;
   at: string;
-  /** From the plan to the end of the last check. */
+  /** Time from the plan to the end of the last check. */
   seconds: number;
 }
 
-/** How one step ended. A step that did not do it is data, not an exception. */
+/** Result of a step. A failed step is data, not an exception. */
 export interface StepResult {
   outcome: Exclude<StepOutcome, 'skipped'>;
   code?: string;
   message?: string;
   remedy?: string;
   exit?: number | string;
-  /** It was stopped, or ended by somebody else, before it was through. */
+  /** The step was interrupted: stopped by the agent, or killed from outside. */
   cut?: true;
   seen?: ContainerImage[];
-  /** What a backup came to, for the receipt. */
+  /** Facts of a backup, for the receipt. */
   backup?: BackupFacts;
   drill?: DrillFacts;
   files?: { written: string[]; removed: string[] };
 }
 
-/** A step of an earlier agent's: its end, or that it had only begun (with how many bytes of its output had been told). */
+/** Progress of a step of an earlier agent: its result, or the number of bytes of its output that were reported. */
 export type StepProgress = { ending: StepResult; ms: number } | { offset: number };
-/** What carries out one step of a kind. Yields output; throws only for a fault of ours. `resumed`: an earlier agent began it. */
+/** Runs a step. Yields output; throws only for a bug of the agent. `resumed`: an earlier agent started it. */
 export interface StepRunner {
   run(
     step: Step,
@@ -80,7 +80,7 @@ export interface StepRunner {
   ): AsyncGenerator<OutputChunk, StepResult>;
 }
 
-/** How a plan ended. */
+/** Result of a plan. */
 export interface PlanResult {
   outcome: Extract<Outcome, 'succeeded' | 'failed' | 'rolled-back' | 'cancelled'>;
   failedStep?: string;
@@ -95,7 +95,7 @@ export interface PlanResult {
   changed: boolean;
 }
 
-/** What became of one document so far. */
+/** Result of a document so far. */
 export type DocumentResult = Omit<Partial<PlanResult>, 'outcome'> & {
   outcome: ReceiptDocument['outcome'];
   restorePoints?: RestorePoint[];

@@ -1,61 +1,61 @@
 /** Durations are milliseconds everywhere in the agent. */
 export type Milliseconds = number;
 
-/** What every step has. */
+/** The fields of every step. */
 export interface StepBase {
-  /** Unique in its plan; what the log, the receipt and the metrics call the step. */
+  /** Unique in its plan; the log, the receipt and the metrics use it. */
   name: string;
   /**
-   * In `undo` and `cleanup`: carry this out only if the step of that name had begun, only if it had not, or only if it was
-   * cut short (cancelled, at its deadline, killed).
+   * In `undo` and `cleanup`: run this step only if the step of that name had started, only if it had not, or only if it was
+   * interrupted (cancelled, at its deadline, killed).
    */
   ifBegan?: string;
   unlessBegan?: string;
   ifCut?: string;
 }
 
-/** Starts a process and waits for it. `argv` goes to the kernel as it is: no shell reads it. */
+/** Starts a process and waits for it. `argv` goes to the kernel unchanged: no shell reads it. */
 export interface StartStep extends StepBase {
   do: 'start';
   argv: [string, ...string[]];
   cwd?: string;
   /** Added to the clean environment that every child gets. */
   env?: Record<string, string>;
-  /** Likewise, and read only when it is started: their values are in no plan and in no file of the run. */
+  /** Also added to the environment, but read only at the start: the values are in no plan and in no file of the run. */
   secrets?: Record<string, SecretSource>;
   timeout: Milliseconds;
-  /** Ends the process when it has printed nothing and not got on for so long. */
+  /** Stops the process after this time without output and without progress. */
   stallTimeout?: Milliseconds;
-  /** It asks registries: those of the config that was judged last. */
+  /** Pulls from the registries of the config that was checked last. */
   pulls?: true;
-  /** It draws its progress over and over on one line: not each of these is told. */
+  /** Redraws its progress on one line: not every state of that line is reported. */
   redraws?: true;
   /** Absolute path for standard output; standard error stays in the log. */
   stdoutTo?: string;
   /** Absolute path of the file that is its standard input; default: an empty one. */
   stdinFrom?: string;
-  /** Exit codes that count as done. Default: 0. */
+  /** Exit codes that count as success. Default: 0. */
   okCodes?: number[];
-  /** Exit codes that count as done, with a warning, where `retry` has not helped. */
+  /** Exit codes that count as success with a warning, if retries did not help. */
   okAtLast?: number[];
-  /** An exit code that counts as done is not enough: the output must hold each of these, and none of those. */
+  /** A good exit code is not enough: the output must contain each of `mustSay`, and none of `mustNotSay`. */
   mustSay?: string[];
   mustNotSay?: string[];
-  /** Nor may it hold a line that begins so and ends in one of those (or anyhow, where there are none). */
+  /** The output must not contain a line that begins with `begins` and ends with one of `ends` (any end if empty). */
   fatal?: { begins: string; ends: string[] }[];
-  /** Lines that begin so are told at the end: it is done, with warnings. */
+  /** Prefixes of lines that the result repeats as warnings. */
   warnings?: string[];
-  /** How long a process that is to end gets before it is killed; default: 30 s. */
+  /** Time between SIGTERM and SIGKILL; default: 30 s. */
   grace?: Milliseconds;
-  /** It changes what runs on the host (not only what is stored): a failure after it is not "nothing was changed". */
+  /** Changes what runs on the host (not only what is stored): a failure after it is not "nothing was changed". */
   changes?: true;
-  /** Carrying it out twice is as good as once: where nobody knows how it ended, it is carried out again. */
+  /** Idempotent: the step runs again if its outcome is not known. */
   repeatable?: true;
-  /** Failures that pass: where the output holds one of these texts, it is tried again, at most so often. */
+  /** Transient failures: if the output contains one of the texts, the step is retried, at most `times` times. */
   retry?: { on: string[]; times: number; pause: Milliseconds }[];
-  /** What the failure is called when it ends otherwise, and what a person does about it. */
+  /** Code and remedy of every other end. */
   failure: { code: string; remedy: string };
-  /** More exactly: the first that fits its exit code and output (its last 4 KiB) is told in place of `failure`. */
+  /** More exact failures: the first that matches the exit code and the output (its last 4 KiB) replaces `failure`. */
   reasons?: FailureReason[];
 }
 
@@ -66,5 +66,5 @@ export interface FailureReason {
   remedy: string;
 }
 
-/** A file of the host, whose first line counts, or a variable of a container (the first that is there). What is not there is left out. */
+/** A file of the host (its first line), or a variable of a container (the first that is set). A missing one is left out. */
 export type SecretSource = { file: string } | { container: string; variables: string[] };

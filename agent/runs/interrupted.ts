@@ -1,6 +1,6 @@
 import type { SecretKey } from '../../protocol/keys.ts';
 import type { HostSite } from '../executors/executor.ts';
-import { type ListedContainer, projectContainersPath } from '../outbound/docker.ts';
+import { type ContainerListing, composeContainersPath } from '../plan/containers.ts';
 import type { HostReader } from '../plan/plan.ts';
 import type { RunStore, StoredRun } from '../store/runs.ts';
 import { signReceipt } from './receipt.ts';
@@ -49,9 +49,9 @@ async function describeContainers(run: StoredRun, { look: host, site }: Interrup
   const lines: string[] = [];
   for (const stack of stacks) {
     const listed = await host
-      .engine(projectContainersPath({ dir: `${site().stacksRoot}/${stack}` }))
+      .engine(composeContainersPath({ dir: `${site().stacksRoot}/${stack}` }))
       .catch(() => undefined);
-    const containers = (listed ?? []) as ListedContainer[];
+    const containers = (listed ?? []) as ContainerListing[];
     const statuses = containers.map(({ Names, Status }) => `${Names[0]?.slice(1)} (${Status})`).join(', ');
     lines.push(`${stack}: ${listed === undefined ? 'the engine does not answer' : statuses || 'no container'}`);
   }

@@ -42,7 +42,7 @@ export async function makePlan(
   const { intent } = document;
   const { command } = admitted;
   const isReadOnly = isReadOnlyRun(admitted);
-  if (!isReadOnly) checkCircuits(circuits, executor.asks(intent));
+  if (!isReadOnly) checkCircuits(circuits, executor.listHosts(intent));
   const runDir = join(folder, command.id);
   const files = listShippedFiles(command.files, intent).map(file => ({
     ...file,
@@ -56,8 +56,8 @@ export async function makePlan(
       at: now(),
       site: site(),
       files,
-      compare,
-      notBackups: listNonBackupIds(command, document),
+      wantsDiff: compare,
+      nonBackupIds: listNonBackupIds(command, document),
       ...(isReadOnly ? {} : { backups: store.backups() }),
     },
     command.dry_run ? blindHostReader : host,

@@ -162,11 +162,11 @@ export class RunRegistry {
   async prune(limits: RetentionLimits): Promise<number> {
     let count = 0;
     for (;;) {
-      const ids = this.store.surplus(limits, MAX_PRUNED);
+      const ids = this.store.findPrunable(limits, MAX_PRUNED);
       for (const id of ids) {
         if (this.#isStopping) return count;
         await rm(join(this.#options.folder, id), { recursive: true, force: true });
-        this.store.forget(id);
+        this.store.delete(id);
         count++;
       }
       if (ids.length < MAX_PRUNED) return count;

@@ -84,7 +84,7 @@ export class RunDocuments {
       : NOTHING_TO_UNDO;
     const finished = await log.appendResult(index, undone);
     if (finished.outcome === 'rolled-back')
-      await detachment.retryUntilStored(() => this.#store.undone(run, numberOf(index), { ...result, ...finished }));
+      await detachment.retryUntilStored(() => this.#store.replaceResult(run, numberOf(index), { ...result, ...finished }));
     return finished;
   }
 
@@ -102,7 +102,7 @@ export class RunDocuments {
     const document = numberOf(index);
     const redacted = redactor.all(plan);
     for (const observer of observers) observer.planned?.(this.#run, document, redacted, this.admitted);
-    if (!earlier?.told) await log.appendPlan(index, plan);
+    if (!earlier?.wasPlanned) await log.appendPlan(index, plan);
     if (!stepRunner) return log.appendResult(index, { outcome: 'planned', changed: false });
     const work = executePlan(plan, { document, stepRunner, signal, earlier: earlier?.steps });
     const result = await log.appendAll(work);

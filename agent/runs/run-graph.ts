@@ -51,7 +51,7 @@ class RunGraph implements GraphDocuments {
   subjectsOf(node: number): readonly string[] {
     const index = this.#indexOf(node);
     const own = index === undefined ? undefined : this.#documents.admitted.documents[index];
-    return own?.executor.subjects(own.document.intent, own.document) ?? [];
+    return own?.executor.lockSubjects(own.document.intent, own.document) ?? [];
   }
 
   execute(node: number): Promise<DocumentOutcome> {

@@ -132,6 +132,6 @@ export class RunLog {
     const find = (kind: string, name: string) =>
       store.backups().find(backup => backup.kind === kind && backup.name === name);
     const entry = updateIndexEntry(find, result, { run: this.#run, document, at: now() });
-    if (entry) await detachment.retryUntilStored(() => store.noteBackup(entry));
+    if (entry) await detachment.retryUntilStored(() => store.putBackup(entry));
   }
 }

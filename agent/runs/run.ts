@@ -198,7 +198,9 @@ function waitForAbort(signal: AbortSignal): Promise<void> {
 
 function listSubjects(admitted: AdmittedCommand): string[] {
   return [
-    ...new Set(admitted.documents.flatMap(({ document, executor }) => executor.subjects(document.intent, document))),
+    ...new Set(
+      admitted.documents.flatMap(({ document, executor }) => executor.lockSubjects(document.intent, document)),
+    ),
   ].sort();
 }
 

@@ -1,17 +1,17 @@
-/** One assignment of an env file, as compose reads it. */
+/** An assignment of an env file, as compose reads it. */
 export interface Assignment {
   name: string;
-  /** With quotes and escapes taken away, but with its `$` as written. */
+  /** Without quotes and escapes, but with its `$` as written. */
   value: string;
   /** Counted from 1. */
   line: number;
-  /** Whether compose puts variables in: not within single quotes. */
+  /** True if compose replaces variables in it: not inside single quotes. */
   interpolates: boolean;
 }
 
 const HEAD = /^\s*(?:export\s+)?([A-Za-z_][\w.-]*)\s*[=:][ \t]*/;
 
-/** Reads an env file. What is no assignment is passed over: compose itself complains of it. */
+/** Reads an env file. Lines that are not an assignment are skipped: compose itself reports them. */
 export function readEnvFile(text: string): Assignment[] {
   const found: Assignment[] = [];
   const lines = text.replace(/^\ufeff/, '').split(/\r?\n/);
@@ -27,14 +27,14 @@ export function readEnvFile(text: string): Assignment[] {
       found.push({ name, value, line: start, interpolates: true });
       continue;
     }
-    // A quoted value may go over several lines.
+    // A quoted value may span several lines.
     let quoted = rest.slice(1);
-    while (endOf(quoted, quote) < 0 && index + 1 < lines.length) quoted += `\n${lines[++index]}`;
-    const end = endOf(quoted, quote);
+    while (closingQuoteIndex(quoted, quote) < 0 && index + 1 < lines.length) quoted += `\n${lines[++index]}`;
+    const end = closingQuoteIndex(quoted, quote);
     const value = end < 0 ? quoted : quoted.slice(0, end);
     found.push({
       name,
-      value: quote === '"' ? unescaped(value) : value,
+      value: quote === '"' ? unescapeDoubleQuoted(value) : value,
       line: start,
       interpolates: quote === '"',
     });
@@ -42,27 +42,27 @@ export function readEnvFile(text: string): Assignment[] {
   return found;
 }
 
-/** Where the quote that is not escaped stands; -1 where none does. */
-function endOf(text: string, quote: string): number {
-  for (let at = 0; at < text.length; at++) {
-    if (text[at] === '\\') at++;
-    else if (text[at] === quote) return at;
+/** Returns the index of the first quote that is not escaped; -1 if there is none. */
+function closingQuoteIndex(text: string, quote: string): number {
+  for (let index = 0; index < text.length; index++) {
+    if (text[index] === '\\') index++;
+    else if (text[index] === quote) return index;
   }
   return -1;
 }
 
-function unescaped(text: string): string {
+function unescapeDoubleQuoted(text: string): string {
   return text.replace(/\\([nrt"\\$])/g, (_, char: string) => ({ n: '\n', r: '\r', t: '\t' })[char] ?? char);
 }
 
-/** The variables that compose finds in a value, and that nothing sets: they are parts of it. `set`: names that are. */
-export function unsetIn({ value, interpolates }: Assignment, set: ReadonlySet<string>): string[] {
+/** Returns the variables that compose finds in a value and that nothing sets: they are parts of the value. `set`: names that are set. */
+export function listUnsetVariables({ value, interpolates }: Assignment, set: ReadonlySet<string>): string[] {
   if (!interpolates) return [];
   const found = value.replaceAll('$$', '').matchAll(/\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})/g);
   return [...found].map(([, bare, braced]) => bare ?? braced ?? '').filter(name => !set.has(name));
 }
 
-/** Whether compose silently changes the value: `$$` becomes `$`, and a variable that nothing sets becomes nothing. */
-export function isChanged(assignment: Assignment, set: ReadonlySet<string>): boolean {
-  return assignment.interpolates && (assignment.value.includes('$$') || unsetIn(assignment, set).length > 0);
+/** Tells if compose silently changes the value: `$$` becomes `$`, and a variable that nothing sets becomes empty. */
+export function isChangedByCompose(assignment: Assignment, set: ReadonlySet<string>): boolean {
+  return assignment.interpolates && (assignment.value.includes('$$') || listUnsetVariables(assignment, set).length > 0);
 }

@@ -1,13 +1,13 @@
 import type { Redactor } from '../system/redactor.ts';
 import { findSecrets, looksSecret } from './stack-secrets.ts';
 
-/** A stack's folder. `shipped`: files that the run will put there, by their final path; the value is the path of the content now. */
+/** A stack's folder. `shipped` maps the final path of each file that the run will write there to the path of its content now. */
 export interface StackFolder {
   path: string;
   shipped: Map<string, string>;
 }
 
-/** The sources of a run's secrets. `own`: the agent's own; `shown`: names in env files whose values may be logged. */
+/** The sources of a run's secrets. `own`: the agent's secrets; `shown`: names in env files whose values may be logged. */
 export interface SecretSources {
   own: string[];
   shown: string[];

@@ -1,40 +1,42 @@
 import type { ProgressEvent } from '../plan/progress.ts';
 import type { Redactor } from '../system/redactor.ts';
 
-/** Words for people, without secrets; names and numbers stay. */
-export function redactEvent(told: ProgressEvent, redactor: Redactor): ProgressEvent {
-  if (redactor.isIdle) return told;
+/** Removes secrets from the texts of an event; names and numbers stay. */
+export function redactEvent(event: ProgressEvent, redactor: Redactor): ProgressEvent {
+  if (redactor.isIdle) return event;
   const mark =
-    told.mark && 'ending' in told.mark ? { ...told.mark, ending: redactResult(told.mark.ending, redactor) } : told.mark;
-  const rest = { ...told, ...(mark ? { mark } : {}) };
-  switch (rest.kind) {
+    event.mark && 'ending' in event.mark
+      ? { ...event.mark, ending: redactResult(event.mark.ending, redactor) }
+      : event.mark;
+  const redacted = { ...event, ...(mark ? { mark } : {}) };
+  switch (redacted.kind) {
     case 'planned': {
-      const { title, summary, steps, changes } = rest;
+      const { title, summary, steps, changes } = redacted;
       return {
-        ...rest,
+        ...redacted,
         ...{ title: redactor.text(title), summary: redactor.text(summary), changes: redactor.all(changes) },
         steps: steps.map(({ name, text }) => ({ name, text: redactor.text(text) })),
       };
     }
     case 'step-started':
     case 'note':
-      return { ...rest, text: redactor.text(rest.text) };
+      return { ...redacted, text: redactor.text(redacted.text) };
     case 'output':
-      // Bytes from a file have been covered there.
-      return 'text' in rest ? { ...rest, text: redactor.text(rest.text) } : rest;
+      // Bytes from a step's log were redacted in the file.
+      return 'text' in redacted ? { ...redacted, text: redactor.text(redacted.text) } : redacted;
     case 'step-finished':
     case 'document-finished':
-      return redactResult(rest, redactor);
+      return redactResult(redacted, redactor);
     default:
-      return rest;
+      return redacted;
   }
 }
 
-/** An ending without secrets in its message and remedy. */
-export function redactResult<T extends { message?: string; remedy?: string }>(ending: T, redactor: Redactor): T {
-  const { message, remedy } = ending;
+/** Removes secrets from a result's message and remedy. */
+export function redactResult<T extends { message?: string; remedy?: string }>(result: T, redactor: Redactor): T {
+  const { message, remedy } = result;
   return {
-    ...ending,
+    ...result,
     ...(message === undefined ? {} : { message: redactor.text(message) }),
     ...(remedy === undefined ? {} : { remedy: redactor.text(remedy) }),
   };

@@ -24,8 +24,8 @@ function write(path: string, text: string): void {
   writeFileSync(path, text);
 }
 
-describe('the secrets of a stack', () => {
-  it('are the values of .env, but for what is plainly none', async () => {
+describe('the search for the secrets of a stack', () => {
+  it('finds the values of .env, except those that are plainly public', async () => {
     const text = [
       '# comment',
       'DB_PASSWORD=s3cret-one # with a note',
@@ -52,7 +52,7 @@ describe('the secrets of a stack', () => {
     ]);
   });
 
-  it('are what env_file, environment, secrets and include of its compose files name', async () => {
+  it('finds what env_file, environment, secrets and include of the compose files name', async () => {
     const files = {
       'compose.yaml': [
         'include: [other/compose.yaml]',
@@ -86,7 +86,7 @@ describe('the secrets of a stack', () => {
     expect(warnings).toEqual([]);
   });
 
-  it('are those of files that are about to be put in place as well', async () => {
+  it('finds the secrets of files that are about to be written too', async () => {
     const { values } = await found({ '.env': 'A=now-value\n', 'web.env': 'B=old-value\n' }, [], {
       'compose.yaml': 'services: {web: {env_file: web.env}}\n',
       'web.env': 'B=new-value\n',
@@ -94,13 +94,13 @@ describe('the secrets of a stack', () => {
     expect(values.sort()).toEqual(['new-value', 'now-value', 'old-value']);
   });
 
-  it('may be told where agent.yaml says so', async () => {
+  it('leaves out names that agent.yaml lets the agent show', async () => {
     expect((await found({ '.env': 'PUBLIC_URL=https://x.org\nHIDDEN=hidden\n' }, ['PUBLIC_*'])).values).toEqual([
       'hidden',
     ]);
   });
 
-  it('come with a warning where compose would change them', async () => {
+  it('warns about values that compose would change', async () => {
     // biome-ignore lint/suspicious/noTemplateCurlyInString: it is a variable of compose
     const text = 'A=P@$$w0rd\nB=x$HOME\nC=\'x$HOME\'\nD=${A}-more\nE="x$NOBODY"\nF=5$\nG=cost$5\n';
     const { warnings } = await found({ '.env': text });
@@ -111,7 +111,7 @@ describe('the secrets of a stack', () => {
     ]);
   });
 
-  it('of nothing are none', async () => {
+  it('finds nothing in an empty folder and in a broken compose file', async () => {
     expect(await found({})).toEqual({ values: [], warnings: [] });
     expect(await found({ 'compose.yaml': '{: [' })).toEqual({ values: [], warnings: [] });
   });

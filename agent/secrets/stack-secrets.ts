@@ -3,37 +3,37 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { parseAllDocuments } from 'yaml';
 import { yamlValue } from '../../intents/yaml-value.ts';
 import { matchesPattern } from '../config/trust.ts';
-import { isChanged, readEnvFile, unsetIn } from './env-file.ts';
+import { isChangedByCompose, listUnsetVariables, readEnvFile } from './env-file.ts';
 
-/** What is known of the secrets of a stack. */
+/** The secrets of a stack. */
 export interface StackSecrets {
   values: string[];
-  /** Of values that compose changes. One line each, without the value. */
+  /** One line for each value that compose changes, without the value. */
   warnings: string[];
 }
 
-const LARGEST_FILE = 1024 * 1024;
-/** How deep `include` is followed. */
-const MOST_INCLUDES = 4;
+const MAX_FILE_BYTES = 1024 * 1024;
+/** Depth to which `include` is followed. */
+const MAX_INCLUDE_DEPTH = 4;
 
 const SECRET_NAME =
   /pass(w(or)?d|phrase)?|secret|token|credential|private|api_?key|access_?key|auth|salt|webhook|dsn|(^|_)(key|pw|pwd|cookie)($|_)/i;
-/** Names whose values are told, unless they look secret too: they are what logs are read for. */
+/** Names whose values are logged unless they look secret too: readers of a log need them. */
 const PLAIN_NAME =
   /^(TZ|LANG|LC_\w+|COMPOSE_\w+)$|(^|_)(IMAGE|TAG|VERSION|PORT|DIR|FOLDER|PATH|ROOT|HOSTNAME|DOMAIN|LEVEL)$/i;
-/** Values that no secret is: they would be starred in every sentence. */
+/** Values that are never a secret: they would be redacted in every sentence. */
 const PLAIN_VALUE =
   /^(enabled?|disabled?|production|development|staging|warning|default|localhost|postgres|mariadb|nobody|public)$/i;
 
-/** Whether the name of a variable tells that its value is a secret. */
+/** Tells if the name of a variable says that its value is a secret. */
 export function looksSecret(name: string): boolean {
   return SECRET_NAME.test(name);
 }
 
 /**
- * The secrets of a stack: values of its `.env` file, of the files that `env_file` names, of variables in its compose files
- * whose names look secret, and of the files of its `secrets`. `shown`: names whose values may be told. `shipped`: files that
- * are about to be put in place, by their place: where they lie now. What can't be read has none.
+ * Finds the secrets of a stack: the values of its `.env` file, of files that `env_file` names, of variables in its compose
+ * files whose names look secret, and the files of its `secrets`. `shown`: names whose values may be logged. `shipped` maps
+ * the final path of each file that is about to be written to the path of its content. An unreadable file has no secrets.
  */
 export async function findSecrets(
   folder: string,
@@ -41,10 +41,10 @@ export async function findSecrets(
   shown: string[],
 ): Promise<StackSecrets> {
   const search = new SecretSearch(folder, shipped, shown);
-  await search.envFile(join(folder, '.env'));
+  await search.searchEnvFile(join(folder, '.env'));
   const names = await readdir(folder).catch(() => []);
   const paths = [...names.map(name => join(folder, name)), ...shipped.keys()];
-  for (const path of paths) if (/\.ya?ml$/.test(path)) await search.composeFile(path);
+  for (const path of paths) if (/\.ya?ml$/.test(path)) await search.searchComposeFile(path);
   return search.found;
 }
 
@@ -56,7 +56,7 @@ class SecretSearch {
   readonly #values = new Set<string>();
   readonly #warnings: string[] = [];
   /** Names that `.env` sets: `env_file` entries may use them. */
-  readonly #set = new Set<string>();
+  readonly #setNames = new Set<string>();
 
   constructor(folder: string, shipped: ReadonlyMap<string, string>, shown: string[]) {
     this.#folder = folder;
@@ -68,91 +68,91 @@ class SecretSearch {
     return { values: [...this.#values], warnings: this.#warnings };
   }
 
-  async envFile(path: string, isRaw = false): Promise<void> {
+  async searchEnvFile(path: string, isRaw = false): Promise<void> {
     if (this.#seen.has(path)) return;
     this.#seen.add(path);
-    const texts = await this.#textsOf(path);
+    const texts = await this.#readTexts(path);
     for (const [index, text] of texts.entries()) {
       const assignments = readEnvFile(text);
-      for (const { name } of assignments) this.#set.add(name);
+      for (const { name } of assignments) this.#setNames.add(name);
       for (const assignment of assignments) {
-        this.#variable(assignment.name, assignment.value, true);
-        // Compose complains of them by what it takes for their names.
-        for (const part of isRaw ? [] : unsetIn(assignment, this.#set)) this.#take(part);
+        this.#addVariable(assignment.name, assignment.value, true);
+        // Compose prints such a part in a warning, as the name of a variable.
+        for (const part of isRaw ? [] : listUnsetVariables(assignment, this.#setNames)) this.#add(part);
       }
-      // What is about to be replaced changes nothing any more.
+      // No warning about a file that is about to be replaced.
       if (isRaw || index < texts.length - 1) continue;
-      for (const { name, line } of assignments.filter(one => isChanged(one, this.#set)))
+      for (const { name, line } of assignments.filter(one => isChangedByCompose(one, this.#setNames)))
         this.#warnings.push(
           `${path}:${line}: compose reads a "$" in ${name} as a variable and changes the value. Put it in single quotes.`,
         );
     }
   }
 
-  /** As it is, and as it will be. */
-  async #textsOf(path: string): Promise<string[]> {
+  /** The file as it is now, and as it will be. */
+  async #readTexts(path: string): Promise<string[]> {
     const shipped = this.#shipped.get(path);
     const texts = [await readText(path), shipped === undefined ? undefined : await readText(shipped)];
     return texts.filter(text => text !== undefined);
   }
 
-  async composeFile(path: string, depth = 0): Promise<void> {
-    if (this.#seen.has(path) || depth > MOST_INCLUDES) return;
+  async searchComposeFile(path: string, depth = 0): Promise<void> {
+    if (this.#seen.has(path) || depth > MAX_INCLUDE_DEPTH) return;
     this.#seen.add(path);
-    for (const text of await this.#textsOf(path)) {
-      for (const config of configsIn(text)) await this.#config(config, dirname(path), depth);
+    for (const text of await this.#readTexts(path)) {
+      for (const config of parseConfigs(text)) await this.#searchConfig(config, dirname(path), depth);
     }
   }
 
-  async #config(value: unknown, base: string, depth: number): Promise<void> {
-    const config = mapOf(value);
-    for (const service of Object.values(mapOf(config.services))) {
-      const { env_file, environment } = mapOf(service);
-      for (const entry of listOf(env_file)) {
-        const { path, format } = typeof entry === 'string' ? { path: entry, format: undefined } : mapOf(entry);
-        if (typeof path === 'string') await this.envFile(resolve(base, path), format === 'raw');
+  async #searchConfig(value: unknown, base: string, depth: number): Promise<void> {
+    const config = asMap(value);
+    for (const service of Object.values(asMap(config.services))) {
+      const { env_file, environment } = asMap(service);
+      for (const entry of asList(env_file)) {
+        const { path, format } = typeof entry === 'string' ? { path: entry, format: undefined } : asMap(entry);
+        if (typeof path === 'string') await this.searchEnvFile(resolve(base, path), format === 'raw');
       }
-      for (const [name, text] of variablesOf(environment)) this.#variable(name, text, false);
+      for (const [name, text] of listVariables(environment)) this.#addVariable(name, text, false);
     }
-    for (const secret of Object.values(mapOf(config.secrets))) {
-      const { file, content } = mapOf(secret);
+    for (const secret of Object.values(asMap(config.secrets))) {
+      const { file, content } = asMap(secret);
       if (typeof file === 'string')
-        for (const text of await this.#textsOf(resolve(base, file))) this.#take(text.trim());
-      if (typeof content === 'string') this.#take(content.trim());
+        for (const text of await this.#readTexts(resolve(base, file))) this.#add(text.trim());
+      if (typeof content === 'string') this.#add(content.trim());
     }
-    for (const entry of listOf(config.include)) {
-      const paths = typeof entry === 'string' ? [entry] : listOf(mapOf(entry).path);
+    for (const entry of asList(config.include)) {
+      const paths = typeof entry === 'string' ? [entry] : asList(asMap(entry).path);
       for (const path of paths) {
         if (typeof path !== 'string' || path.includes('://')) continue;
         const file = resolve(base, path);
-        await this.composeFile(file, depth + 1);
-        await this.envFile(join(dirname(file), '.env'));
+        await this.searchComposeFile(file, depth + 1);
+        await this.searchEnvFile(join(dirname(file), '.env'));
       }
     }
   }
 
-  /** `isPrivate`: every value is a secret that is not plainly none. */
-  #variable(name: string, value: string, isPrivate: boolean): void {
+  /** `isPrivate`: every value is a secret, unless its name or value is plainly public. */
+  #addVariable(name: string, value: string, isPrivate: boolean): void {
     if (this.#shown.some(pattern => matchesPattern(pattern, name))) return;
     if (!looksSecret(name)) {
       if (!isPrivate || PLAIN_NAME.test(name) || PLAIN_VALUE.test(value)) return;
       if (value.toLowerCase() === basename(this.#folder).toLowerCase()) return;
     }
-    this.#take(value);
+    this.#add(value);
   }
 
-  #take(value: string): void {
+  #add(value: string): void {
     if (value === '') return;
     this.#values.add(value);
-    // As compose hands it on.
+    // The form in which compose passes it on.
     if (value.includes('$$')) this.#values.add(value.replaceAll('$$', '$'));
     const password = /^[a-z][\w+.-]*:\/\/[^/@\s:]*:([^/@\s]+)@/i.exec(value)?.[1];
     if (password !== undefined) this.#values.add(decodePercent(password));
   }
 }
 
-/** The documents of a compose file. What can't be read has no secrets that compose could use either. */
-function configsIn(text: string): unknown[] {
+/** Parses the documents of a compose file. An unreadable one has no secrets that compose could use either. */
+function parseConfigs(text: string): unknown[] {
   try {
     return parseAllDocuments(text, { prettyErrors: false, logLevel: 'silent' }).flatMap(document =>
       'toJS' in document && document.errors.length === 0 ? [yamlValue(document, 100)] : [],
@@ -162,25 +162,25 @@ function configsIn(text: string): unknown[] {
   }
 }
 
-/** The variables of a rendered service whose names look secret. */
-export function secretsOfRendered(config: unknown): string[] {
-  return Object.values(mapOf(mapOf(config).services)).flatMap(service =>
-    variablesOf(mapOf(service).environment).flatMap(([name, value]) => (looksSecret(name) ? [value] : [])),
+/** Returns the values of all variables of a rendered config whose names look secret. */
+export function listRenderedSecrets(config: unknown): string[] {
+  return Object.values(asMap(asMap(config).services)).flatMap(service =>
+    listVariables(asMap(service).environment).flatMap(([name, value]) => (looksSecret(name) ? [value] : [])),
   );
 }
 
-function variablesOf(environment: unknown): [string, string][] {
+function listVariables(environment: unknown): [string, string][] {
   const pairs: [string, unknown][] = Array.isArray(environment)
     ? environment.map(line => [String(line).split('=', 1)[0] ?? '', String(line).replace(/^[^=]*=?/, '')])
-    : Object.entries(mapOf(environment));
+    : Object.entries(asMap(environment));
   return pairs.flatMap(([name, value]) => (value === null || value === undefined ? [] : [[name, String(value)]]));
 }
 
-function mapOf(value: unknown): Record<string, unknown> {
+function asMap(value: unknown): Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
 }
 
-function listOf(value: unknown): unknown[] {
+function asList(value: unknown): unknown[] {
   if (value === undefined || value === null) return [];
   return Array.isArray(value) ? value : [value];
 }
@@ -188,7 +188,7 @@ function listOf(value: unknown): unknown[] {
 async function readText(path: string): Promise<string | undefined> {
   try {
     const found = await stat(path);
-    return found.isFile() && found.size <= LARGEST_FILE ? await readFile(path, 'utf8') : undefined;
+    return found.isFile() && found.size <= MAX_FILE_BYTES ? await readFile(path, 'utf8') : undefined;
   } catch {
     return undefined;
   }

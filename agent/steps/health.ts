@@ -1,12 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type DockerEngine, inspectAll } from '../outbound/docker.ts';
 import {
-  type DockerEngine,
-  type InspectedContainer,
-  inspectAll,
-  type ListedContainer,
-  projectContainersPath,
-  serviceLabelOf,
-} from '../outbound/docker.ts';
+  type ContainerDetails,
+  type ContainerListing,
+  composeContainersPath,
+  composeLabel,
+} from '../plan/containers.ts';
 import { Failure } from '../plan/failure.ts';
 import type { AwaitHealthyStep, ComposeProject, Milliseconds, SettleStep } from '../plan/plan.ts';
 
@@ -26,9 +25,9 @@ export interface HealthResult {
 }
 
 /** Containers of the project, only those of the named services where some are named. */
-export async function listContainers(engine: DockerEngine, project: ComposeProject): Promise<ListedContainer[]> {
-  const all = ((await engine.get(projectContainersPath(project))) ?? []) as ListedContainer[];
-  return all.filter(container => !project.services || project.services.includes(serviceLabelOf(container)));
+export async function listContainers(engine: DockerEngine, project: ComposeProject): Promise<ContainerListing[]> {
+  const all = ((await engine.get(composeContainersPath(project))) ?? []) as ContainerListing[];
+  return all.filter(container => !project.services || project.services.includes(composeLabel(container, 'service')));
 }
 
 /**
@@ -137,7 +136,7 @@ function toFailedHealth([name, verdict]: [string, ContainerHealth]): HealthResul
 type WatchedProject = Pick<AwaitHealthyStep, 'project' | 'replicas' | 'checked' | 'settle'>;
 
 /** `now`: by the engine's clock. */
-type HealthCheck = (container: InspectedContainer, settle: Milliseconds, now: number) => ContainerHealth;
+type HealthCheck = (container: ContainerDetails, settle: Milliseconds, now: number) => ContainerHealth;
 
 async function checkAllNow(
   engine: DockerEngine,
@@ -167,7 +166,7 @@ async function checkAll(
       verdicts.set(Id.slice(0, 12), { state: 'waiting', text: 'being replaced' });
   }
   for (const { listed: container, inspected } of found) {
-    const service = serviceLabelOf(container);
+    const service = composeLabel(container, 'service');
     counts.set(service, (counts.get(service) ?? 0) + 1);
     const unchecked = step.checked?.includes(service) && !inspected.State.Health;
     verdicts.set(
@@ -188,7 +187,7 @@ async function checkAll(
   return verdicts;
 }
 
-function checkContainer(container: InspectedContainer, settle: Milliseconds, now: number): ContainerHealth {
+function checkContainer(container: ContainerDetails, settle: Milliseconds, now: number): ContainerHealth {
   const { State: state } = container;
   const restarts = container.HostConfig?.RestartPolicy?.Name ?? 'no';
   if (state.Status === 'exited' || state.Status === 'dead') {
@@ -221,7 +220,7 @@ function checkContainer(container: InspectedContainer, settle: Milliseconds, now
 }
 
 /** Ended by a stop, not by itself: by a signal, though it is to run always, or though it ran all the time before. */
-function wasStopped({ Id, State: state, HostConfig }: InspectedContainer, ran: string[]): boolean {
+function wasStopped({ Id, State: state, HostConfig }: ContainerDetails, ran: string[]): boolean {
   if (state.Status !== 'exited' || state.OOMKilled) return false;
   const restarts = HostConfig?.RestartPolicy?.Name ?? 'no';
   return [137, 143].includes(state.ExitCode) || ['always', 'unless-stopped'].includes(restarts) || ran.includes(Id);

@@ -8,7 +8,8 @@ import {
   isRegistryDown,
   listRegistries,
 } from '../outbound/circuit-breaker.ts';
-import { type DockerEngine, inspectAll, serviceLabelOf } from '../outbound/docker.ts';
+import { type DockerEngine, inspectAll } from '../outbound/docker.ts';
+import { composeLabel } from '../plan/containers.ts';
 import { Failure } from '../plan/failure.ts';
 import type {
   AwaitHealthyStep,
@@ -24,7 +25,7 @@ import type {
   TidyStep,
 } from '../plan/plan.ts';
 import type { OutputChunk, StepResult, StepRunner } from '../plan/progress.ts';
-import { secretsOfRendered } from '../secrets/stack-secrets.ts';
+import { listRenderedSecrets } from '../secrets/stack-secrets.ts';
 import { changeFiles, restoreFiles } from '../system/file-changes.ts';
 import { Redactor } from '../system/redactor.ts';
 import { countOrders, Supervisor } from '../system/supervisor.ts';
@@ -174,7 +175,7 @@ export function createStepRunner(options: StepRunnerOptions): StepRunner & { end
       if (ending.outcome !== 'succeeded') return ending;
       const rendered = await readFile(stdoutTo, 'utf8');
       const config = JSON.parse(rendered) as { services?: Record<string, { image?: string }> };
-      for (const value of secretsOfRendered(config)) redactor.add(value);
+      for (const value of listRenderedSecrets(config)) redactor.add(value);
       const images = Object.values(config.services ?? {}).flatMap(({ image }) => image ?? []);
       registries.set(place.document, listRegistries(images));
       return checkRenderedConfig(rendered, step);
@@ -369,7 +370,7 @@ async function* measureImages(engine: DockerEngine, step: MeasureStep): StepExec
   const seen = containers
     .filter(({ listed }) => listed.State !== 'created')
     .map(({ listed, inspected }) => ({
-      service: serviceLabelOf(listed),
+      service: composeLabel(listed, 'service'),
       container: listed.Id,
       reference: inspected.Config.Image,
       image: inspected.Image,

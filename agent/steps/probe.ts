@@ -4,7 +4,8 @@ import { request as httpsRequest } from 'node:https';
 import { type BlockList, connect, isIP } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../protocol/refusal.ts';
-import { type DockerEngine, inspectAll, serviceLabelOf } from '../outbound/docker.ts';
+import { type DockerEngine, inspectAll } from '../outbound/docker.ts';
+import { composeLabel } from '../plan/containers.ts';
 import { Failure } from '../plan/failure.ts';
 import type { HttpStep, TcpStep } from '../plan/plan.ts';
 import type { OutputChunk, StepResult } from '../plan/progress.ts';
@@ -93,7 +94,7 @@ async function ownAddresses(
   return all.flatMap(({ listed, inspected }) => {
     const networks = Object.values(inspected.NetworkSettings.Networks ?? {});
     const [first = ''] = networks.map(({ IPAddress }) => IPAddress).filter(Boolean);
-    return [{ service: serviceLabelOf(listed), address: inspected.State.Status === 'running' ? first : '' }];
+    return [{ service: composeLabel(listed, 'service'), address: inspected.State.Status === 'running' ? first : '' }];
   });
 }
 

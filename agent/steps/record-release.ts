@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type DockerEngine, inspectAll, serviceLabelOf } from '../outbound/docker.ts';
+import { type DockerEngine, inspectAll } from '../outbound/docker.ts';
+import { composeLabel } from '../plan/containers.ts';
 import type { Release, ReleasedFile, RememberStep } from '../plan/plan.ts';
 import type { OutputChunk, StepResult } from '../plan/progress.ts';
 import { readJson, writeDurably } from '../system/durable-files.ts';
@@ -30,8 +31,8 @@ export async function* recordRelease(
     all
       .filter(({ listed }) => listed.State !== 'created')
       .map(({ listed, inspected }) => [
-        serviceLabelOf(listed),
-        { service: serviceLabelOf(listed), reference: inspected.Config.Image, image: inspected.Image },
+        composeLabel(listed, 'service'),
+        { service: composeLabel(listed, 'service'), reference: inspected.Config.Image, image: inspected.Image },
       ]),
   );
   // What an earlier rollout shipped is kept already, or was shipped to an agent that kept nothing yet.

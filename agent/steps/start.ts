@@ -8,6 +8,7 @@ import { tailLog } from '../system/log-tail.ts';
 import { type ProcessExit, progressOf } from '../system/process.ts';
 import type { Redactor } from '../system/redactor.ts';
 import { countOrders, type SupervisedProcess, type Supervisor } from '../system/supervisor.ts';
+import { summarizeOutput } from './output-summary.ts';
 import { ProgressLineFilter } from './progress-lines.ts';
 
 /** How much of the last output is looked at for a failure that passes, and how much of it an error repeats, in bytes. */
@@ -302,7 +303,7 @@ function resultOf(
   return {
     outcome: 'failed',
     code,
-    message: `"${step.name}" ended with exit code ${exit.code}: ${lastLines(output.slice(-TOLD_OUTPUT))}`,
+    message: `"${step.name}" ended with exit code ${exit.code}: ${summarizeOutput(output)}`,
     remedy,
     ...(INTERRUPTED.has(exit.code) ? { cut: true as const } : {}),
     ...ended,
@@ -313,9 +314,4 @@ function matchesReason({ exit, says }: FailureReason, code: number | null, outpu
   return (
     (exit === undefined || (code !== null && exit.includes(code))) && (says === undefined || output.includes(says))
   );
-}
-
-function lastLines(output: string): string {
-  const lines = output.split(/[\r\n]+/).filter(line => line.trim() !== '');
-  return lines.slice(-3).join(' / ').trim() || 'it printed nothing';
 }

@@ -1,7 +1,7 @@
 import { chainDigest, EMPTY_DIGEST } from '../../protocol/event.ts';
 import type { Database } from './database.ts';
 
-/** One row of the audit: `body` is JSON, `digest` is the chain's up to here: SHA-256 of the digest before (hex), then of `n at body`. */
+/** A row of the audit log. `body` is JSON; `digest` is the hash chain up to this row: SHA-256 over the previous digest (hex) and `n at body`. */
 export interface AuditRow {
   n: number;
   /** ISO 8601. */
@@ -10,12 +10,12 @@ export interface AuditRow {
   digest: string;
 }
 
-/** The newest row's number and digest; 0 and zeros where there is none. */
+/** Number and digest of the newest row; 0 and zeros if there is none. */
 export type AuditHead = Pick<AuditRow, 'n' | 'digest'>;
 
 const EMPTY_HEAD: AuditHead = { n: 0, digest: EMPTY_DIGEST };
 
-/** The audit in the database, each row bound to the one before. */
+/** The audit log in the database: a hash chain, each row bound to the previous one. */
 export class AuditLog {
   readonly #db: Database;
   #head: AuditHead;
@@ -40,7 +40,7 @@ export class AuditLog {
     return row;
   }
 
-  /** The rows after number `after`, at most `limit`. */
+  /** Returns the rows after number `after`, at most `limit`. */
   rows(after: number, limit: number): AuditRow[] {
     return this.#db.all<AuditRow>('SELECT n, at, body, digest FROM audit WHERE n > ? ORDER BY n LIMIT ?', [
       after,
@@ -49,17 +49,17 @@ export class AuditLog {
   }
 }
 
-function rowDigest(before: string, { n, at, body }: Omit<AuditRow, 'digest'>): string {
-  return chainDigest(before, `${n} ${at} ${body}`);
+function rowDigest(previous: string, { n, at, body }: Omit<AuditRow, 'digest'>): string {
+  return chainDigest(previous, `${n} ${at} ${body}`);
 }
 
-/** Where a chain is broken, and how. */
+/** The first broken row of a chain, and the reason. */
 export interface ChainBreak {
   n: number;
   why: string;
 }
 
-/** Follows a chain row by row: the first break, or the head. `anchors`: digests that were told elsewhere (receipts, metrics), by row. */
+/** Verifies a chain row by row up to its first break. `anchors`: digests published elsewhere (receipts, metrics), by row. */
 export class AuditVerifier {
   head: AuditHead = EMPTY_HEAD;
   broken: ChainBreak | undefined;
@@ -69,24 +69,27 @@ export class AuditVerifier {
     this.#anchors = anchors;
   }
 
-  take(row: AuditRow): void {
+  add(row: AuditRow): void {
     if (this.broken) return;
     const n = this.head.n + 1;
     if (row.n !== n) this.broken = { n, why: `row ${n} is missing; row ${row.n} follows` };
     else if (rowDigest(this.head.digest, row) !== row.digest)
-      this.broken = { n, why: `row ${n} is not what it was, or was put in` };
+      this.broken = { n, why: `row ${n} was changed or inserted` };
     else {
       this.head = row;
       const anchor = this.#anchors.get(n);
       if (anchor !== undefined && anchor !== row.digest)
-        this.broken = { n, why: `row ${n} has another digest than was told elsewhere: the chain was made anew` };
+        this.broken = { n, why: `row ${n} has another digest than the one published elsewhere: the chain was rebuilt` };
     }
   }
 
-  /** After the last row: what was told elsewhere must be there. */
-  end(): void {
+  /** Checks after the last row that every row published elsewhere is there. */
+  finish(): void {
     const last = Math.max(0, ...this.#anchors.keys());
     if (!this.broken && last > this.head.n)
-      this.broken = { n: this.head.n + 1, why: `the chain ends at row ${this.head.n}; row ${last} was told elsewhere` };
+      this.broken = {
+        n: this.head.n + 1,
+        why: `the chain ends at row ${this.head.n}; row ${last} was published elsewhere`,
+      };
   }
 }

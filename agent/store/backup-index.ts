@@ -1,10 +1,10 @@
 import type { KnownBackup as Known } from '../executors/executor.ts';
 import type { BackupFacts, DrillFacts } from '../plan/progress.ts';
 
-/** What this agent knows of the backups of one name: its newest one, and when it was last tried. */
+/** The newest backup of a name, and its last drill. */
 export interface BackupIndexEntry extends Known {
   bytes: number;
-  /** How long it took. */
+  /** Duration of the backup. */
   seconds: number;
   drilledAt?: string;
   drillSeconds?: number;
@@ -16,19 +16,19 @@ interface FinishedBackup {
   steps?: { ms: number }[] | undefined;
 }
 
-/** What is known after a document that has succeeded; undefined where it was no backup and no drill. */
+/** Returns the index entry after a document has succeeded; undefined if the document was neither a backup nor a drill. */
 export function updateIndexEntry(
-  known: (kind: string, name: string) => BackupIndexEntry | undefined,
+  findEntry: (kind: string, name: string) => BackupIndexEntry | undefined,
   { backup, drill, steps = [] }: FinishedBackup,
   { run, document, at }: { run: string; document: string; at: string },
 ): BackupIndexEntry | undefined {
-  const of = backup ?? drill;
-  if (!of) return undefined;
-  const before = known(of.kind, of.name);
+  const facts = backup ?? drill;
+  if (!facts) return undefined;
+  const previous = findEntry(facts.kind, facts.name);
   if (drill) {
-    const none = {
-      kind: of.kind,
-      name: of.name,
+    const empty = {
+      kind: facts.kind,
+      name: facts.name,
       archive: drill.backup,
       bytes: 0,
       at: '',
@@ -36,24 +36,26 @@ export function updateIndexEntry(
       run: '',
       document: '',
     };
-    return { ...(before ?? none), drilledAt: drill.at, drillSeconds: drill.seconds };
+    return { ...(previous ?? empty), drilledAt: drill.at, drillSeconds: drill.seconds };
   }
   if (!backup) return undefined;
   const { kind, name, archive, bytes, verified } = backup;
   const seconds = steps.reduce((sum, step) => sum + step.ms, 0) / 1000;
-  const drilled =
-    before?.drilledAt === undefined ? {} : { drilledAt: before.drilledAt, drillSeconds: before.drillSeconds ?? 0 };
-  const proved = verified ? at : before?.verifiedAt;
+  const drillFacts =
+    previous?.drilledAt === undefined
+      ? {}
+      : { drilledAt: previous.drilledAt, drillSeconds: previous.drillSeconds ?? 0 };
+  const verifiedAt = verified ? at : previous?.verifiedAt;
   return {
     kind,
     name,
     archive,
     bytes,
     at,
-    ...(proved === undefined ? {} : { verifiedAt: proved }),
+    ...(verifiedAt === undefined ? {} : { verifiedAt }),
     seconds,
     run,
     document,
-    ...drilled,
+    ...drillFacts,
   };
 }

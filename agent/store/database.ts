@@ -4,7 +4,7 @@ import { MIGRATIONS } from './migrations.ts';
 
 type SqlValue = string | number | null;
 
-/** State that can't be used; the message says what to do. */
+/** The state can't be used. The message says what to do. */
 class StateError extends Error {
   override name = 'StateError';
   readonly code: string;
@@ -15,18 +15,18 @@ class StateError extends Error {
   }
 }
 
-/** One SQLite file (WAL, 0600) of the newest schema, and its statements. */
+/** A SQLite file (WAL, mode 0600) with the newest schema, and its prepared statements. */
 export class Database {
   readonly #db: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
   #durable = true;
 
-  /** Opens or makes `file`, for this process alone. Throws where a newer version wrote it or another process has it. */
-  constructor(file: string, patience = 5_000) {
-    this.#db = new DatabaseSync(file, { timeout: patience });
+  /** Opens or creates `file` for this process alone. Throws if a newer version wrote it or another process uses it. */
+  constructor(file: string, lockTimeoutMs = 5_000) {
+    this.#db = new DatabaseSync(file, { timeout: lockTimeoutMs });
     chmodSync(file, 0o600);
     try {
-      // Exclusive: two agents with one state would carry out each run twice. The lock ends with the process.
+      // Exclusive: two agents with one state would execute each run twice. The lock ends with the process.
       this.#db.exec(
         'PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; BEGIN IMMEDIATE; COMMIT;',
       );
@@ -35,13 +35,13 @@ export class Database {
       if ((error as { errcode?: number }).errcode !== 5) throw error;
       throw new StateError(
         'state-in-use',
-        `${file} is in use: another agent runs with this state_dir. Stop it, or give each its own.`,
+        `${file} is in use: another agent runs with this state_dir. Stop it, or give each agent its own state_dir.`,
       );
     }
     this.#migrate(file);
   }
 
-  /** Whether what follows reaches the disk before it returns. */
+  /** Sets if the next statements reach the disk before they return. */
   setDurable(durable: boolean): void {
     if (this.#durable === durable) return;
     this.#db.exec(`PRAGMA synchronous = ${durable ? 'FULL' : 'NORMAL'}`);
@@ -60,14 +60,14 @@ export class Database {
     return this.#prepare(sql).get(...values) as T | undefined;
   }
 
-  /** All of it or nothing. */
+  /** Commits all of `work` or nothing. */
   transaction(work: () => void): void {
     this.#db.exec('BEGIN IMMEDIATE');
     try {
       work();
       this.#db.exec('COMMIT');
     } catch (error) {
-      // SQLite has rolled back already where the disk is full.
+      // SQLite has rolled back already if the disk is full.
       if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
       throw error;
     }

@@ -1,4 +1,4 @@
-/** The schema's history. One entry a version; the database's `user_version` says how many have been applied. */
+/** The history of the schema: one entry per version. The database's `user_version` says how many are applied. */
 export const MIGRATIONS = [
   `CREATE TABLE runs (
      id TEXT PRIMARY KEY, digest TEXT NOT NULL, type TEXT NOT NULL, trust TEXT NOT NULL, key_id TEXT NOT NULL, address TEXT NOT NULL,

@@ -1,16 +1,16 @@
 import type { Database } from './database.ts';
 
-/** Notices that wait, in the agent's database. */
+/** Creates the queue of notices in the agent's database. */
 export function createNoticeQueue(db: Database): NoticeQueue {
   return {
     add(channel, next, notice) {
       db.setDurable(false);
       db.run('INSERT INTO notices (channel, next, tries, notice) VALUES (?, ?, 0, ?)', [channel, next, notice]);
     },
-    due: (channel, now, most) =>
+    due: (channel, now, limit) =>
       db.all<QueuedNotice>(
         'SELECT id, channel, next, tries, notice FROM notices WHERE channel = ? AND next <= ? ORDER BY next, id LIMIT ?',
-        [channel, now, most],
+        [channel, now, limit],
       ),
     count: channel =>
       db.get<{ count: number }>('SELECT count(*) AS count FROM notices WHERE channel = ?', [channel])?.count ?? 0,
@@ -19,7 +19,7 @@ export function createNoticeQueue(db: Database): NoticeQueue {
   };
 }
 
-/** A notice that waits for its turn. Times are in milliseconds since 1970. */
+/** A notice that waits for delivery. Times are milliseconds since 1970. */
 export interface QueuedNotice {
   id: number;
   channel: string;
@@ -30,8 +30,8 @@ export interface QueuedNotice {
 
 export interface NoticeQueue {
   add: (channel: string, next: number, notice: string) => void;
-  /** The first ones, at most so many. */
-  due: (channel: string, now: number, most: number) => QueuedNotice[];
+  /** Returns the oldest due notices, at most `limit`. */
+  due: (channel: string, now: number, limit: number) => QueuedNotice[];
   count: (channel: string) => number;
   retry: (id: number, tries: number, next: number) => void;
   remove: (id: number) => void;

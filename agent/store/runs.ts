@@ -1,22 +1,14 @@
-import { closeSync, openSync, readSync } from 'node:fs';
-import {
-  chainDigest,
-  EMPTY_DIGEST,
-  type Event,
-  type EventBody,
-  encodeEvent,
-  type Frame,
-} from '../../protocol/event.ts';
+import { chainDigest, EMPTY_DIGEST, type Event, encodeEvent, type Frame } from '../../protocol/event.ts';
 import type { Plan } from '../plan/plan.ts';
 import type { DocumentResult, ProgressEvent, StepMark, StepProgress, StepResult } from '../plan/progress.ts';
-import { toUtf8 } from '../system/log-tail.ts';
 import type { BackupIndexEntry } from './backup-index.ts';
 import type { Database } from './database.ts';
+import { type EventRow, readFrame } from './frames.ts';
 import type { ScheduleState } from './schedules.ts';
 
 export interface NewRun {
   id: string;
-  /** SHA-256 of what makes two commands with one id the same. */
+  /** SHA-256 of the content that makes two commands with one id the same. */
   digest: string;
   type: string;
   trust: string;
@@ -32,18 +24,18 @@ export interface NewRun {
 export interface StoredRun extends Omit<NewRun, 'at'> {
   state: 'waiting' | 'running' | 'ended';
   outcome: string | null;
-  /** The receipt's frame, as text. */
+  /** Frame of the receipt, as text. */
   receipt: string | null;
   createdAt: string;
   startedAt: string | null;
   endedAt: string | null;
   events: number;
   head: string;
-  /** Who asked for its end, as JSON; null where nobody has. */
+  /** Sender of the cancel, as JSON; null if the run was not cancelled. */
   cancel: string | null;
 }
 
-/** A run as lists show it. */
+/** A run in a list. */
 export interface ListedRun {
   id: string;
   type: string;
@@ -55,26 +47,17 @@ export interface ListedRun {
   cancel: string | null;
 }
 
-/** How far a document had come when an earlier agent ended. */
+/** Progress of a document when an earlier agent ended. */
 export interface DocumentProgress {
   plan: Plan | undefined;
   ending: DocumentResult | undefined;
-  /** By their index. */
+  /** By index. */
   steps: Map<number, StepProgress>;
-  /** It has told its plan. */
-  told: boolean;
+  /** Its plan was reported. */
+  wasPlanned: boolean;
 }
 
-interface EventRow {
-  n: number;
-  at: string;
-  body: string;
-  file: string | null;
-  offset: number;
-  length: number;
-}
-
-/** All SQL of the agent: runs, plans, events and receipts in one SQLite file (WAL). */
+/** Runs with their plans, events and receipts, and the newest backup of each name. */
 export class RunStore {
   readonly #db: Database;
 
@@ -96,23 +79,23 @@ export class RunStore {
     this.#run(`UPDATE runs SET state = 'running', started_at = coalesce(started_at, ?) WHERE id = ?`, [at, id]);
   }
 
-  /** What is known of backups, one for each kind and name. */
+  /** Returns the newest backup of each kind and name. */
   backups(): BackupIndexEntry[] {
     return this.#all<{ facts: string }>('SELECT facts FROM backups', []).map(
       row => JSON.parse(row.facts) as BackupIndexEntry,
     );
   }
 
-  noteBackup(known: BackupIndexEntry): void {
+  putBackup(entry: BackupIndexEntry): void {
     this.#run('INSERT OR REPLACE INTO backups (kind, name, facts) VALUES (?, ?, ?)', [
-      known.kind,
-      known.name,
-      JSON.stringify(known),
+      entry.kind,
+      entry.name,
+      JSON.stringify(entry),
     ]);
   }
 
-  /** Runs that a hook has begun under an entry: how many since a time, and when the last one did (ISO 8601). */
-  hookRuns(trust: string, hook: string, since: string): { count: number; latest: string | undefined } {
+  /** Counts the runs that a hook started under a trust entry since a time, and returns the time of the latest (ISO 8601). */
+  countHookRuns(trust: string, hook: string, since: string): { count: number; latest: string | undefined } {
     const where = `FROM runs WHERE trust = ? AND json_extract(command, '$.origin.actor') = ?`;
     const count = this.#get<{ count: number }>(`SELECT count(*) AS count ${where} AND created_at > ?`, [
       trust,
@@ -130,12 +113,12 @@ export class RunStore {
     return this.#get<ScheduleState>('SELECT last, run FROM schedules WHERE name = ?', [name]);
   }
 
-  keepSchedule(name: string, { last, run }: ScheduleState): void {
+  putSchedule(name: string, { last, run }: ScheduleState): void {
     this.#sync(true);
     this.#run('INSERT OR REPLACE INTO schedules (name, last, run) VALUES (?, ?, ?)', [name, last, run]);
   }
 
-  /** Somebody asked for the run's end. The first one stays. */
+  /** Stores the sender of a cancel. The first one stays. */
   cancel(id: string, by: string): void {
     this.#sync(true);
     this.#run('UPDATE runs SET cancel = coalesce(cancel, ?) WHERE id = ?', [by, id]);
@@ -147,26 +130,27 @@ export class RunStore {
   }
 
   /**
-   * Gives a happening its number and stores it. The event of a stored piece of output has no text: its frame has. Durable when this returns, but for output, whose rows become durable
-   * with the next event that changes the run's state. A mark is stored in the same moment. Returns the event and its frame.
+   * Numbers an event and stores it with its mark in one transaction. Output that is in a step's log is not copied: the
+   * event has no text, its frame has. Durable when this returns, except for output: its rows become durable with the next
+   * event that changes the run's state. Returns the event and its frame.
    */
   append(
     id: string,
-    { mark, ...told }: ProgressEvent & { mark?: StepMark },
+    { mark, ...progress }: ProgressEvent,
     at: string,
     ending?: DocumentResult,
   ): { event: Event; frame: Frame } {
     const row = this.#get<{ events: number; head: string }>('SELECT events, head FROM runs WHERE id = ?', [id]);
     if (!row) throw new Error(`No run ${id} in the store`);
     const n = row.events + 1;
-    const stored = 'source' in told ? told : undefined;
-    const happening = stored ? { kind: stored.kind, document: stored.document, step: stored.step, text: '' } : told;
-    const event = { type: 'event', n, at, ...happening } as Event;
+    const stored = 'source' in progress ? progress : undefined;
+    const content = stored ? { kind: stored.kind, document: stored.document, step: stored.step, text: '' } : progress;
+    const event = { type: 'event', n, at, ...content } as Event;
     const frame = encodeEvent(event, stored?.bytes);
-    const body = JSON.stringify(happening);
-    const document = told.kind === 'document-finished' ? told.document : undefined;
+    const body = JSON.stringify(content);
+    const document = progress.kind === 'document-finished' ? progress.document : undefined;
     const source = stored?.source;
-    this.#sync(told.kind !== 'output');
+    this.#sync(progress.kind !== 'output');
     this.#db.transaction(() => {
       this.#run('INSERT INTO events (run, n, at, body, file, offset, length) VALUES (?, ?, ?, ?, ?, ?, ?)', [
         id,
@@ -210,7 +194,7 @@ export class RunStore {
     }
   }
 
-  /** `bytes`: how much the run's folder holds. */
+  /** `bytes`: size of the run's folder. */
   end(id: string, outcome: string, receipt: string, at: string, bytes = 0): void {
     this.#sync(true);
     this.#run(`UPDATE runs SET state = 'ended', outcome = ?, receipt = ?, ended_at = ?, bytes = ? WHERE id = ?`, [
@@ -222,11 +206,11 @@ export class RunStore {
     ]);
   }
 
-  /** How far each document of a run had come; those whose turn had not come are absent. */
+  /** Returns the progress of each document of a run; documents that had not started are absent. */
   progress(id: string): Map<number, DocumentProgress> {
     const found = new Map<number, DocumentProgress>();
-    const of = (document: number): DocumentProgress => {
-      const known = found.get(document) ?? { plan: undefined, ending: undefined, steps: new Map(), told: false };
+    const entryOf = (document: number): DocumentProgress => {
+      const known = found.get(document) ?? { plan: undefined, ending: undefined, steps: new Map(), wasPlanned: false };
       found.set(document, known);
       return known;
     };
@@ -234,44 +218,46 @@ export class RunStore {
       'SELECT document, plan, ending FROM documents WHERE run = ?',
       [id],
     )) {
-      of(row.document).plan = parsed<Plan>(row.plan);
-      of(row.document).ending = parsed<DocumentResult>(row.ending);
+      entryOf(row.document).plan = parseJson<Plan>(row.plan);
+      entryOf(row.document).ending = parseJson<DocumentResult>(row.ending);
     }
     for (const { document } of this.#all<{ document: number }>(
       `SELECT json_extract(body, '$.document') AS document FROM events
        WHERE run = ? AND file IS NULL AND json_extract(body, '$.kind') = 'planned'`,
       [id],
     ))
-      of(document).told = true;
+      entryOf(document).wasPlanned = true;
     for (const row of this.#all<{ document: number; idx: number; ms: number | null; ending: string | null }>(
       'SELECT document, idx, ms, ending FROM steps WHERE run = ?',
       [id],
     )) {
-      const ending = parsed<StepResult>(row.ending);
-      of(row.document).steps.set(
+      const ending = parseJson<StepResult>(row.ending);
+      entryOf(row.document).steps.set(
         row.idx,
-        ending ? { ending, ms: row.ms ?? 0 } : { offset: this.#told(id, `${row.document}-${row.idx}.log`) },
+        ending
+          ? { ending, ms: row.ms ?? 0 }
+          : { offset: this.#countReportedBytes(id, `${row.document}-${row.idx}.log`) },
       );
     }
     return found;
   }
 
-  /** A document that had ended was undone by another run. */
-  undone(id: string, document: number, ending: DocumentResult): void {
+  /** Replaces the result of a document that another run has undone. */
+  replaceResult(id: string, document: number, ending: DocumentResult): void {
     this.#sync(true);
     this.#run('UPDATE documents SET ending = ? WHERE run = ? AND document = ?', [JSON.stringify(ending), id, document]);
   }
 
-  /** How many bytes of a step's file have been told. */
-  #told(id: string, name: string): number {
-    const row = this.#get<{ told: number | null }>(
-      `SELECT max(offset + length) AS told FROM events WHERE run = ? AND file LIKE '%/' || ?`,
+  /** Returns the number of bytes of a step's log that were reported. */
+  #countReportedBytes(id: string, name: string): number {
+    const row = this.#get<{ reported: number | null }>(
+      `SELECT max(offset + length) AS reported FROM events WHERE run = ? AND file LIKE '%/' || ?`,
       [id, name],
     );
-    return row?.told ?? 0;
+    return row?.reported ?? 0;
   }
 
-  /** Runs, the newest first, from after the one named `before` on; with `trust` those of that entry. */
+  /** Lists runs, the newest first, starting after the run `before`; with `trust`, only those of that trust entry. */
   list(limit: number, before?: string, trust?: string): ListedRun[] {
     const from = before === undefined ? undefined : this.find(before);
     const where = [...(from ? ['(created_at, id) < (?, ?)'] : []), ...(trust === undefined ? [] : ['trust = ?'])];
@@ -280,28 +266,28 @@ export class RunStore {
     return this.#all<ListedRun>(`${SELECT_LISTED} ${condition} ${NEWEST_FIRST}`, values);
   }
 
-  /** The oldest ended runs, as long as they are older than `before` (ISO 8601), or there are more than `runs`, or of more bytes than `bytes`. */
-  surplus(limits: { before: string; runs: number; bytes: number }, most: number): string[] {
-    const left = this.#get<{ runs: number; bytes: number }>(
+  /** Returns the oldest ended runs as long as a limit is exceeded: created before `before` (ISO 8601), more than `runs`, or more than `bytes`. */
+  findPrunable(limits: { before: string; runs: number; bytes: number }, max: number): string[] {
+    const total = this.#get<{ runs: number; bytes: number }>(
       'SELECT count(*) AS runs, total(bytes) AS bytes FROM runs',
       [],
     );
-    if (!left) return [];
+    if (!total) return [];
     const ids: string[] = [];
     for (const run of this.#all<{ id: string; bytes: number; at: string }>(
       `SELECT id, bytes, created_at AS at FROM runs WHERE state = 'ended' ORDER BY created_at, id LIMIT ?`,
-      [most],
+      [max],
     )) {
-      if (run.at >= limits.before && left.runs <= limits.runs && left.bytes <= limits.bytes) break;
+      if (run.at >= limits.before && total.runs <= limits.runs && total.bytes <= limits.bytes) break;
       ids.push(run.id);
-      left.runs--;
-      left.bytes -= run.bytes;
+      total.runs--;
+      total.bytes -= run.bytes;
     }
     return ids;
   }
 
-  /** Takes a run out, with all that is known of it. */
-  forget(id: string): void {
+  /** Deletes a run with its events, steps and documents. */
+  delete(id: string): void {
     this.#sync(true);
     this.#db.transaction(() => {
       for (const table of ['events', 'steps', 'documents']) this.#run(`DELETE FROM ${table} WHERE run = ?`, [id]);
@@ -313,7 +299,7 @@ export class RunStore {
     return this.#get<StoredRun>(`${SELECT_RUN} WHERE id = ?`, [id]);
   }
 
-  /** How many runs (not plans) have begun under an entry of trust since a time (ISO 8601). */
+  /** Counts the runs (not plans) that started under a trust entry since a time (ISO 8601). */
   countSince(trust: string, since: string): number {
     const row = this.#get<{ count: number }>(
       `SELECT count(*) AS count FROM runs WHERE trust = ? AND created_at > ? AND type = 'run'
@@ -323,12 +309,12 @@ export class RunStore {
     return row?.count ?? 0;
   }
 
-  /** Runs that had not ended when the agent did. */
+  /** Lists the runs that have not ended, the oldest first. */
   open(): StoredRun[] {
     return this.#all<StoredRun>(`${SELECT_RUN} WHERE state <> 'ended' ORDER BY created_at, rowid`, []);
   }
 
-  /** The frames after number `after`, at most `limit`, made again from what was stored. */
+  /** Returns the frames after number `after`, at most `limit`, encoded again from the stored events. */
   frames(id: string, after: number, limit: number): { n: number; frame: Frame }[] {
     const rows = this.#all<EventRow>(
       'SELECT n, at, body, file, offset, length FROM events WHERE run = ? AND n > ? ORDER BY n LIMIT ?',
@@ -337,7 +323,7 @@ export class RunStore {
     return rows.map(row => ({ n: row.n, frame: readFrame(row) }));
   }
 
-  /** Throws where the database can't be written. */
+  /** Throws if the database can't be written. */
   probe(): void {
     this.#db.transaction(() => undefined);
   }
@@ -346,7 +332,7 @@ export class RunStore {
     this.#db.close();
   }
 
-  /** Output is cheap: it need not reach the disk before it is told, since its bytes lie in the step's file already. */
+  /** Output need not reach the disk before it is reported: its bytes are in the step's log already. */
   #sync(durable: boolean): void {
     this.#db.setDurable(durable);
   }
@@ -369,28 +355,6 @@ const SELECT_RUN = `SELECT id, digest, type, trust, key_id AS keyId, address, co
 const SELECT_LISTED = `SELECT id, type, title, state, outcome, created_at AS createdAt, ended_at AS endedAt, cancel FROM runs`;
 const NEWEST_FIRST = 'ORDER BY created_at DESC, id DESC LIMIT ?';
 
-function parsed<T>(text: string | null): T | undefined {
+function parseJson<T>(text: string | null): T | undefined {
   return text === null ? undefined : (JSON.parse(text) as T);
-}
-
-function readFrame(row: EventRow): Frame {
-  const event = { type: 'event', n: row.n, at: row.at, ...(JSON.parse(row.body) as EventBody) } as Event;
-  return encodeEvent(event, row.file === null ? undefined : readOutput(row.file, row.offset, row.length));
-}
-
-function readOutput(file: string, offset: number, length: number): Buffer {
-  const bytes = Buffer.allocUnsafe(length);
-  const descriptor = openSync(file, 'r');
-  try {
-    let read = 0;
-    while (read < length) {
-      const got = readSync(descriptor, bytes, read, length - read, offset + read);
-      if (got === 0)
-        throw new Error(`${file} is shorter than its record (${offset + read} of ${offset + length} bytes)`);
-      read += got;
-    }
-  } finally {
-    closeSync(descriptor);
-  }
-  return toUtf8(bytes);
 }

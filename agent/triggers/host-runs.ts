@@ -31,7 +31,7 @@ export function createScheduler(deps: HostRunDeps): Scheduler {
   return new Scheduler({
     schedules: () => deps.config().schedules,
     state: name => deps.store.schedule(name),
-    save: (name, state) => deps.store.keepSchedule(name, state),
+    save: (name, state) => deps.store.putSchedule(name, state),
     start: ({ intent, params, name }, run) => startHostRun(deps, 'schedule', { intent, params, name, run }),
     isRunning(run) {
       const stored = deps.store.find(run);
@@ -51,7 +51,7 @@ export function createScheduler(deps: HostRunDeps): Scheduler {
 export function createWebhookHandler(deps: HostRunDeps): WebhookHandler {
   return new WebhookHandler({
     hooks: () => deps.config().hooks,
-    history: (hook, since) => deps.store.hookRuns(entryFor(deps.config(), 'webhook').name, hook, since),
+    history: (hook, since) => deps.store.countHookRuns(entryFor(deps.config(), 'webhook').name, hook, since),
     start: ({ intent, name }, run, params) => startHostRun(deps, 'webhook', { intent, params, name, run }),
   });
 }

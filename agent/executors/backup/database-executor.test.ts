@@ -47,7 +47,7 @@ const hostWith = (kind: string, more?: object): HostReader => ({
   engine: async path => (path.startsWith('/containers/json') ? [] : container),
 });
 const context = (intent: Intent) => createContext(intent, { site });
-const executorOf = (intent: Intent) => executors.find(one => one.takes(intent)) as Executor;
+const executorOf = (intent: Intent) => executors.find(one => one.supports(intent)) as Executor;
 const plan = (intent: Intent, host: HostReader): Promise<Plan> =>
   executorOf(intent).plan(intent, context(intent), host);
 const starts = ({ steps, undo, cleanup }: Plan) =>

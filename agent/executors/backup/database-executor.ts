@@ -40,15 +40,15 @@ export function createDatabaseExecutor<B extends DatabaseBackupIntent, R extends
       : intent.action === 'backup' && 'database_type' in intent && kind.types.includes(intent.database_type);
   return defineExecutor<B | R | DrillIntent>({
     kind: kind.kind,
-    takes: isOne,
-    subjects(intent, document) {
+    supports: isOne,
+    lockSubjects(intent, document) {
       if (intent.action === 'drill') return backupGroupLocks(intent.from, parseBackupSubject(intent.of).name);
       const stack = intent.stack === undefined ? [] : [`stack ${intent.stack}`];
       if (intent.action === 'restore')
         return [kind.locks(intent), ...backupGroupLocks(intent.from, intent.of.name), ...stack];
       return [kind.locks(intent), ...backupGroupLocks(destinationOf(intent), intent.id ?? document.name), ...stack];
     },
-    claims(intent, site) {
+    claimPaths(intent, site) {
       if (intent.action === 'backup') {
         const source = 'source' in intent ? intent.source : undefined;
         return listBackupClaims({ source, destination: destinationOf(intent) }, site);
@@ -57,7 +57,7 @@ export function createDatabaseExecutor<B extends DatabaseBackupIntent, R extends
       const claims = listBackupClaims({ destination: intent.from }, site);
       return to === undefined ? claims : [...claims, { path: to, root: findRoot(to, site.backups.sources) }];
     },
-    asks: intent => (intent.action === 'restore' && intent.verify ? listVerifyHosts(intent.verify) : []),
+    listHosts: intent => (intent.action === 'restore' && intent.verify ? listVerifyHosts(intent.verify) : []),
     plan(intent, context, host) {
       if (intent.action === 'restore') return kind.restore(intent as R, context, host);
       return intent.action === 'drill' ? kind.drill(intent, context, host) : kind.backup(intent as B, context, host);

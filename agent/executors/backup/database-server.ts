@@ -1,3 +1,4 @@
+import type { ContainerDetails } from '../../plan/containers.ts';
 import type {
   CheckBackupStep,
   FailureReason,
@@ -8,7 +9,7 @@ import type {
   Step,
 } from '../../plan/plan.ts';
 import type { HostSite } from '../executor.ts';
-import { findRunning, type SourceContainer } from './group.ts';
+import { findRunning } from './group.ts';
 
 const MINUTE = 60_000;
 export const SHORT_TIMEOUT = { timeout: 10 * MINUTE };
@@ -19,7 +20,7 @@ const START_TRIES = 120;
 export interface DatabaseServer {
   /** As agent.yaml names it: the container's name, or the folder. */
   name: string;
-  container: SourceContainer | undefined;
+  container: ContainerDetails | undefined;
   /** The container's id, for `docker exec`. Of a server on the host: its name. */
   at: string;
   socket?: string;
@@ -64,7 +65,7 @@ export async function findServer(
   };
 }
 
-function variableOf(container: SourceContainer | undefined, name: string): string | undefined {
+function variableOf(container: ContainerDetails | undefined, name: string): string | undefined {
   return container?.Config?.Env?.find(line => line.startsWith(`${name}=`))?.slice(name.length + 1);
 }
 

@@ -4,6 +4,7 @@ import {
   type BackupManifest,
   parseManifest,
 } from '../../plan/backup-manifest.ts';
+import type { ContainerDetails } from '../../plan/containers.ts';
 import { Failure } from '../../plan/failure.ts';
 import { findRoot, isUnder } from '../../plan/paths.ts';
 import type {
@@ -293,14 +294,6 @@ export interface BackupSource {
   container?: string;
 }
 
-export interface SourceContainer {
-  Id: string;
-  Image: string;
-  State: { Running: boolean; Paused: boolean };
-  Config?: { Env?: string[] };
-  Mounts?: { Type: string; Source: string; Destination: string }[];
-}
-
 interface SourceLocation {
   source?: string | undefined;
   source_container?: string | undefined;
@@ -308,8 +301,8 @@ interface SourceLocation {
 }
 
 /** Returns undefined in a dry run. Throws Failure `container-missing`. */
-export async function findContainer(name: string, host: HostReader): Promise<SourceContainer | undefined> {
-  const found = (await host.engine(`/containers/${encodeURIComponent(name)}/json`)) as ReadResult<SourceContainer>;
+export async function findContainer(name: string, host: HostReader): Promise<ContainerDetails | undefined> {
+  const found = (await host.engine(`/containers/${encodeURIComponent(name)}/json`)) as ReadResult<ContainerDetails>;
   if (found !== null) return found;
   throw new Failure(
     'container-missing',
@@ -319,7 +312,7 @@ export async function findContainer(name: string, host: HostReader): Promise<Sou
 }
 
 /** Throws Failure: `container-missing`, `container-stopped`. */
-export async function findRunning(name: string, host: HostReader): Promise<SourceContainer | undefined> {
+export async function findRunning(name: string, host: HostReader): Promise<ContainerDetails | undefined> {
   const found = await findContainer(name, host);
   if (!found || (found.State.Running && !found.State.Paused)) return found;
   throw new Failure(

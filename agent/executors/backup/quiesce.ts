@@ -1,7 +1,13 @@
+import {
+  type ContainerDetails,
+  type ContainerListing,
+  composeContainersPath,
+  composeLabel,
+} from '../../plan/containers.ts';
 import type { HostReader, ReadResult, StartStep, Step } from '../../plan/plan.ts';
 import type { HostSite, Verify } from '../executor.ts';
 import { planHealthCheck, planVerify } from '../verify-steps.ts';
-import type { BackupSource, SourceContainer } from './group.ts';
+import type { BackupSource } from './group.ts';
 
 /** Stops or pauses the services that write to the data, and starts them again. */
 export interface QuiesceSteps {
@@ -68,21 +74,17 @@ async function findRunningContainers(
   if (source.container !== undefined) {
     const found = (await host.engine(
       `/containers/${encodeURIComponent(source.container)}/json`,
-    )) as ReadResult<SourceContainer>;
+    )) as ReadResult<ContainerDetails>;
     if (found?.State.Running && !found.State.Paused) names.push(found.Id);
   }
   if (intent.stop_services && intent.stack !== undefined) {
-    const label = [
-      `com.docker.compose.project.working_dir=${site.stacksRoot}/${intent.stack}`,
-      'com.docker.compose.oneoff=False',
-    ];
-    const filters = encodeURIComponent(JSON.stringify({ label, status: ['running'] }));
-    const listed = (await host.engine(`/containers/json?filters=${filters}`)) as ReadResult<
-      { Id: string; Labels: Record<string, string> }[]
+    const project = { dir: `${site.stacksRoot}/${intent.stack}` };
+    const listed = (await host.engine(composeContainersPath(project, { running: true }))) as ReadResult<
+      ContainerListing[]
     >;
-    for (const { Id, Labels } of listed ?? [])
-      if (intent.stop_services.includes(Labels['com.docker.compose.service'] ?? '') && !names.includes(Id))
-        names.push(Id);
+    for (const container of listed ?? [])
+      if (intent.stop_services.includes(composeLabel(container, 'service')) && !names.includes(container.Id))
+        names.push(container.Id);
   }
   return names;
 }

@@ -9,53 +9,53 @@ import { type ComposeTarget, type ComposeVariant, composeFile, GREEN } from './t
 import { changedCompose, planImageTags } from './undo.ts';
 
 const SWITCH_STEP = 'switch';
-/** What visitors of the old project get to move over, in milliseconds. */
+/** Time for visitors to move from the old project to the new one, in milliseconds. */
 const MOVE_OVER = 5_000;
 
 /**
- * A second compose project is brought up beside the one that serves, proves itself, and takes over; then the old one is
- * taken down. The names take turns. Throws Failure `strategy-impossible`, `service-unknown`.
+ * Brings up a second compose project next to the one that serves, checks it, switches to it, and takes the old one down.
+ * The two project names alternate. Throws Failure `strategy-impossible`, `service-unknown`.
  */
-export async function planBlueGreen(ground: StrategyContext): Promise<Strategy> {
-  const { intent, target, site, now, time, look, shipment } = ground;
+export async function planBlueGreen(context: StrategyContext): Promise<Strategy> {
+  const { intent, target, site, state, limits, host, shipment } = context;
   const to = intent.switch as Switch;
-  const rendered = await renderConfig(ground);
+  const rendered = await renderConfig(context);
   if (rendered) checkPair(rendered, to);
-  const names = chooseProjectNames(ground, rendered);
-  if (now.containers && !names.live) return planFirstRollout(ground, to, names.next);
+  const names = chooseProjectNames(context, rendered);
+  if (state.containers && !names.live) return planFirstRollout(context, to, names.next);
   const live = names.live ?? '(the project that serves)';
   const next: ComposeTarget = {
     ...target,
     project: { dir: target.dir, name: names.next },
     whole: { dir: target.dir, name: names.next },
   };
-  const unpublished = 'service' in to ? await unpublish(ground, to.service) : undefined;
+  const unpublished = 'service' in to ? await unpublish(context, to.service) : undefined;
   const variant: ComposeVariant = { project: names.next };
   const up = ['up', '--detach', '--no-build', '--remove-orphans'];
-  const bringUp = planChange(`bring up ${names.next}`, target, up, time.up, undefined, {
+  const bringUp = planChange(`bring up ${names.next}`, target, up, limits.up, undefined, {
     ...variant,
     files: unpublished?.files,
   });
-  const takeDown = planChange(`take down ${live}`, target, ['down', '--remove-orphans'], time.up, undefined, {
+  const takeDown = planChange(`take down ${live}`, target, ['down', '--remove-orphans'], limits.up, undefined, {
     project: live,
   });
-  const healthy = planHealthCheck(`wait until ${names.next} is healthy`, next.whole, time.healthy);
-  const switching = switchSteps(ground, to, { live, next });
+  const healthy = planHealthCheck(`wait until ${names.next} is healthy`, next.whole, limits.healthy);
+  const switchOver = switchSteps(context, to, { live, next });
   return {
     pulls: [],
     steps: [
       ...(unpublished ? [unpublished.step] : []),
       bringUp,
       healthy,
-      ...planVerify(intent.verify, next.whole, { allow: site.verify, healthy: time.healthy }),
-      ...switching,
+      ...planVerify(intent.verify, next.whole, { allow: site.verify, healthy: limits.healthy }),
+      ...switchOver,
       { do: 'settle', name: 'let visitors move over', project: next.whole, for: MOVE_OVER },
       takeDown,
     ],
     undo: await planSwitchBack(
-      ground,
+      context,
       { live, next, bringUp, takeDown, restores: shipment.step !== undefined, to },
-      look,
+      host,
     ),
     after: next,
   };
@@ -66,10 +66,10 @@ interface ProjectNames {
   next: string;
 }
 
-/** Who serves, and under which name its successor comes. Throws Failure where both names run. */
-function chooseProjectNames({ now, target }: StrategyContext, rendered: RenderedConfig | undefined): ProjectNames {
+/** Returns the name of the project that serves, and of its successor. Throws Failure if both run. */
+function chooseProjectNames({ state, target }: StrategyContext, rendered: RenderedConfig | undefined): ProjectNames {
   const blue = rendered?.name.replace(new RegExp(`${GREEN}$`), '') ?? target.dir.slice(target.dir.lastIndexOf('/') + 1);
-  const running = [...new Set((now.containers ?? []).filter(one => one.running).map(({ project }) => project))];
+  const running = [...new Set((state.containers ?? []).filter(one => one.running).map(({ project }) => project))];
   if (running.length > 1) {
     throw strategyImpossible(
       'blue-green',
@@ -81,13 +81,13 @@ function chooseProjectNames({ now, target }: StrategyContext, rendered: Rendered
   return { live, next: live === undefined || live.endsWith(GREEN) ? blue : `${live}${GREEN}` };
 }
 
-/** Two projects from one file must not want the same thing. Throws Failure `strategy-impossible`, `service-unknown`. */
+/** Checks that two projects of one file can run side by side. Throws Failure `strategy-impossible`, `service-unknown`. */
 function checkPair(rendered: RenderedConfig, to: Switch): void {
   const remedy = 'Change the compose file, or use strategy: recreate.';
   for (const [name, service] of Object.entries(rendered.services)) {
     const isSwitched = 'service' in to && to.service === name;
-    const why = explainSingle(name, isSwitched ? { ...service, ports: [] } : service);
-    if (why) throw strategyImpossible('blue-green', why, remedy);
+    const obstacle = explainSingle(name, isSwitched ? { ...service, ports: [] } : service);
+    if (obstacle) throw strategyImpossible('blue-green', obstacle, remedy);
   }
   if ('service' in to) {
     const service = requireService(rendered, to.service);
@@ -104,35 +104,35 @@ function checkPair(rendered: RenderedConfig, to: Switch): void {
   }
 }
 
-/** Nothing serves yet: brought up at once, and visitors led there. */
-async function planFirstRollout(ground: StrategyContext, to: Switch, project: string): Promise<Strategy> {
-  const plain = await planRecreate(ground);
-  return { ...plain, steps: [...plain.steps, ...('file' in to ? [switchFile(ground, to, project)] : [])] };
+/** Nothing serves yet: brings the project up, and leads visitors there. */
+async function planFirstRollout(context: StrategyContext, to: Switch, project: string): Promise<Strategy> {
+  const recreate = await planRecreate(context);
+  return { ...recreate, steps: [...recreate.steps, ...('file' in to ? [switchFile(context, to, project)] : [])] };
 }
 
 function switchSteps(
-  ground: StrategyContext,
+  context: StrategyContext,
   to: Switch,
   { live, next }: { live: string; next: ComposeTarget },
 ): Step[] {
-  const { target, now, time, site } = ground;
+  const { target, state, limits, site } = context;
   const project = next.whole.name ?? '';
-  if ('file' in to) return [switchFile(ground, to, project)];
-  // A port has one owner at a time: the old one lets go, then the new one gets it.
-  const old = (now.containers ?? []).filter(one => one.service === to.service).map(({ id }) => id);
+  if ('file' in to) return [switchFile(context, to, project)];
+  // A port has one owner at a time: the old container frees it before the new one publishes it.
+  const old = (state.containers ?? []).filter(one => one.service === to.service).map(({ id }) => id);
   return [
     planDockerCall(
       'free the port',
-      [site.docker, 'container', 'stop', ...(now.containers ? old : [`(${to.service} of ${live})`])],
+      [site.docker, 'container', 'stop', ...(state.containers ? old : [`(${to.service} of ${live})`])],
       {
         changes: true,
-        timeout: time.up,
+        timeout: limits.up,
       },
     ),
-    planChange(SWITCH_STEP, target, ['up', '--detach', '--no-build', '--no-deps', to.service], time.up, undefined, {
+    planChange(SWITCH_STEP, target, ['up', '--detach', '--no-build', '--no-deps', to.service], limits.up, undefined, {
       project,
     }),
-    planHealthCheck('wait until it serves', { ...next.whole, services: [to.service] }, time.healthy),
+    planHealthCheck('wait until it serves', { ...next.whole, services: [to.service] }, limits.healthy),
   ];
 }
 
@@ -146,7 +146,7 @@ function switchFile(
   return { do: 'write', name: SWITCH_STEP, changes: [{ path, root: site.stacksRoot, mode: 0o644, content: { text } }] };
 }
 
-/** Until the switch the new project's service must not publish what the old one's still does. */
+/** Keeps the new project from publishing the port before the switch: the old project still has it. */
 async function unpublish(
   { target, intent, site, files }: StrategyContext,
   service: string,
@@ -173,41 +173,54 @@ interface SwitchPlan {
   to: Switch;
 }
 
-/** Back to the project that served: it still runs, unless it was being taken down. */
-async function planSwitchBack(ground: StrategyContext, way: SwitchPlan, look: HostReader): Promise<Step[]> {
-  const { target, site, now, time, intent } = ground;
+/** Plans the rollback to the project that served: it still runs, unless it was being taken down. */
+async function planSwitchBack(context: StrategyContext, options: SwitchPlan, host: HostReader): Promise<Step[]> {
+  const { target, site, state, limits, intent } = context;
   if (intent.on_failure === 'stop') return [];
-  const newest = now.releases.at(-1);
-  const files = newest && !way.restores ? await changedCompose(newest, intent.stack, site, look) : undefined;
-  const live = { dir: target.dir, name: way.live };
+  const newest = state.releases.at(-1);
+  const files = newest && !options.restores ? await changedCompose(newest, intent.stack, site, host) : undefined;
+  const live = { dir: target.dir, name: options.live };
   const up = ['up', '--detach', '--no-build', '--pull', 'never', '--remove-orphans'];
-  const since = 'file' in way.to ? way.takeDown.name : 'free the port';
-  // The new one gives its port back before the old one takes it.
+  const ifSwitched = 'file' in options.to ? options.takeDown.name : 'free the port';
+  // The new project frees the port before the old one publishes it again.
   const downNext = planChange(
-    `take down ${way.next.whole.name}`,
+    `take down ${options.next.whole.name}`,
     target,
     ['down', '--remove-orphans'],
-    time.up,
+    limits.up,
     undefined,
     {
-      project: way.next.whole.name,
+      project: options.next.whole.name,
     },
   );
   return [
-    ...(way.restores
+    ...(options.restores
       ? [{ do: 'restore' as const, name: 'put files back', of: 'write files', ifBegan: 'write files' }]
       : []),
-    ...planImageTags(now, site).map(step => ({ ...step, ifBegan: 'pull' })),
-    ...('file' in way.to
+    ...planImageTags(state, site).map(step => ({ ...step, ifBegan: 'pull' })),
+    ...('file' in options.to
       ? [{ do: 'restore' as const, name: 'switch back', of: SWITCH_STEP, ifBegan: SWITCH_STEP }]
       : [{ ...downNext, ifBegan: 'free the port' }]),
     {
-      ...planChange(`bring up ${way.live} again`, target, up, time.up, undefined, { project: way.live, files }),
-      ifBegan: since,
+      ...planChange(`bring up ${options.live} again`, target, up, limits.up, undefined, {
+        project: options.live,
+        files,
+      }),
+      ifBegan: ifSwitched,
     },
-    { ...planHealthCheck(`wait until ${way.live} is healthy again`, live, time.healthy), ifBegan: way.bringUp.name },
-    ...('file' in way.to
-      ? [{ ...downNext, ifBegan: way.bringUp.name }]
-      : [{ ...downNext, name: `${downNext.name} as well`, ifBegan: way.bringUp.name, unlessBegan: 'free the port' }]),
+    {
+      ...planHealthCheck(`wait until ${options.live} is healthy again`, live, limits.healthy),
+      ifBegan: options.bringUp.name,
+    },
+    ...('file' in options.to
+      ? [{ ...downNext, ifBegan: options.bringUp.name }]
+      : [
+          {
+            ...downNext,
+            name: `${downNext.name} as well`,
+            ifBegan: options.bringUp.name,
+            unlessBegan: 'free the port',
+          },
+        ]),
   ];
 }

@@ -5,59 +5,59 @@ import { planRecreate, type Strategy, type StrategyContext } from './strategy.ts
 import { planUndo } from './undo.ts';
 
 /**
- * One new container beside the old ones, then the rest of the new ones, and the old ones go last: the service answers all
- * the time. Throws Failure `strategy-impossible`, `service-unknown`.
+ * Starts one new container next to the old ones, then the other new ones, and removes the old ones last: the service
+ * answers all the time. Throws Failure `strategy-impossible`, `service-unknown`.
  */
-export async function planCanary(ground: StrategyContext): Promise<Strategy> {
-  const { intent, target, site, now, time } = ground;
+export async function planCanary(context: StrategyContext): Promise<Strategy> {
+  const { intent, target, site, state, limits } = context;
   const name = intent.service ?? '';
-  const rendered = await renderConfig(ground);
+  const rendered = await renderConfig(context);
   if (rendered) {
-    const why = explainSingle(name, requireService(rendered, name));
-    if (why) {
+    const obstacle = explainSingle(name, requireService(rendered, name));
+    if (obstacle) {
       throw strategyImpossible(
         'canary',
-        why,
-        'Put a reverse proxy before the service in place of a fixed port, take container_name out, or use strategy: recreate.',
+        obstacle,
+        'Put a reverse proxy in front of the service instead of a fixed port, remove container_name, or use strategy: recreate.',
       );
     }
   }
-  const old = (now.containers ?? []).filter(({ service }) => service === name);
-  // Nothing to be beside of.
-  if (now.containers && !old.some(({ running }) => running)) return planRecreate(ground);
+  const old = (state.containers ?? []).filter(({ service }) => service === name);
+  // No old container runs: a canary would have nothing to run next to.
+  if (state.containers && !old.some(({ running }) => running)) return planRecreate(context);
   const project = { ...target.whole, services: [name] };
-  const scaled = (to: number) => ['--detach', '--no-build', '--no-deps', '--scale', `${name}=${to}`, name];
-  const beside = (step: string, to: number) =>
-    planChange(step, target, ['up', '--no-recreate', ...scaled(to)], time.up, {
+  const scaleArgs = (to: number) => ['--detach', '--no-build', '--no-deps', '--scale', `${name}=${to}`, name];
+  const planScaleUp = (step: string, to: number) =>
+    planChange(step, target, ['up', '--no-recreate', ...scaleArgs(to)], limits.up, {
       code: 'canary-failed',
-      remedy: 'Read the step’s output. The old containers still run.',
+      remedy: `Read the step’s output.${state.containers ? ' The old containers still run.' : ''}`,
     });
-  const many = Math.max(old.length, 1);
-  // A dry run does not know them.
-  const ids = now.containers ? old.map(({ id }) => id) : ['(the old containers)'];
+  const count = Math.max(old.length, 1);
+  // A dry run does not know the ids.
+  const ids = state.containers ? old.map(({ id }) => id) : ['(the old containers)'];
   return {
     pulls: [name],
     steps: [
-      beside('canary', many + 1),
-      planHealthCheck('wait for the canary', project, time.healthy, { replicas: { [name]: many + 1 } }),
-      ...planVerify(intent.verify, target.whole, { allow: site.verify, healthy: time.healthy }),
-      ...(many > 1
+      planScaleUp('canary', count + 1),
+      planHealthCheck('wait for the canary', project, limits.healthy, { replicas: { [name]: count + 1 } }),
+      ...planVerify(intent.verify, target.whole, { allow: site.verify, healthy: limits.healthy }),
+      ...(count > 1
         ? [
-            beside('the rest', 2 * many),
-            planHealthCheck('wait for the rest', project, time.healthy, { replicas: { [name]: 2 * many } }),
+            planScaleUp('the rest', 2 * count),
+            planHealthCheck('wait for the rest', project, limits.healthy, { replicas: { [name]: 2 * count } }),
           ]
         : []),
-      planDockerCall('stop the old', [site.docker, 'container', 'stop', ...ids], { changes: true, timeout: time.up }),
-      // 1: one is gone already.
+      planDockerCall('stop the old', [site.docker, 'container', 'stop', ...ids], { changes: true, timeout: limits.up }),
+      // Exit code 1: a container is gone already.
       planDockerCall('remove the old', [site.docker, 'container', 'rm', ...ids], { changes: true, okCodes: [0, 1] }),
-      planHealthCheck('wait until healthy', project, time.healthy, { replicas: { [name]: many } }),
+      planHealthCheck('wait until healthy', project, limits.healthy, { replicas: { [name]: count } }),
     ],
-    undo: await planUndo(ground, {
+    undo: await planUndo(context, {
       tagsSince: 'pull',
       upSince: 'canary',
-      up: scaled(many),
-      replicas: { [name]: many },
-      beside: { step: 'stop the old', ids },
+      up: scaleArgs(count),
+      replicas: { [name]: count },
+      additional: { step: 'stop the old', ids },
     }),
   };
 }

@@ -1,3 +1,9 @@
+import {
+  type ContainerDetails,
+  type ContainerListing,
+  composeContainersPath,
+  composeLabel,
+} from '../../plan/containers.ts';
 import type {
   AwaitHealthyStep,
   HostReader,
@@ -11,13 +17,13 @@ import type { HostSite } from '../executor.ts';
 import { planDockerCall } from './steps.ts';
 import type { ComposeTarget } from './target.ts';
 
-/** How many releases of a stack can be gone back to. */
+/** Number of releases of a stack that are kept for a rollback. */
 export const KEEP_RELEASES = 10;
 
-/** The name of what ran before a stack's first rollout. */
+/** Name of the release that ran before a stack's first rollout. */
 export const FIRST_RELEASE = 'before-first-rollout';
 
-/** A container of the stack, as a plan needs it. */
+/** The fields of a stack's container that a plan needs. */
 export interface StackContainer {
   id: string;
   service: string;
@@ -27,30 +33,39 @@ export interface StackContainer {
   running: boolean;
 }
 
-/** What is on the host before a change. */
+/** State of a stack on the host before a change. */
 export interface StackState {
-  /** Undefined: not known (a dry run). */
+  /** Undefined if not known (in a dry run). */
   containers: StackContainer[] | undefined;
-  /** A killed compose left containers half made. */
+  /** A killed compose left half-created containers. */
   leftovers: boolean;
   /** The newest last. */
   releases: Release[];
-  /** Ids of images that are kept from being pruned, by the tag that keeps them. */
+  /** Ids of images that a tag keeps from being pruned, by that tag. */
   kept: Map<string, string>;
 }
 
-/** What brings a stack up again while its health is waited for. */
-export function reviveOptions(up: StartStep, now: StackState): { revive: NonNullable<AwaitHealthyStep['revive']> } {
-  const ran = (now.containers ?? []).filter(({ running }) => running).map(({ id }) => id);
+/** Returns the options of a health check that bring the stack up again during the wait. */
+export function reviveOptions(up: StartStep, state: StackState): { revive: NonNullable<AwaitHealthyStep['revive']> } {
+  const ran = (state.containers ?? []).filter(({ running }) => running).map(({ id }) => id);
   return { revive: { up, ran } };
 }
 
-/** Where the agent keeps what it must remember of a stack. */
+/** Describes what runs of these services (all if empty) before the rollout starts any; empty if not known. */
+export function describeUnchanged({ containers }: StackState, services: string[]): string {
+  if (!containers) return '';
+  const isMeant = (service: string) => services.length === 0 || services.includes(service);
+  return containers.some(({ service, running }) => running && isMeant(service))
+    ? 'The old version still runs.'
+    : 'Nothing was started.';
+}
+
+/** Returns the folder of the agent's records of a stack. */
 export function stackMemoryFolder(site: HostSite, stack: string): string {
   return `${site.memory}/${stack}`;
 }
 
-/** Where the content of a released file lies. */
+/** Returns the path of the kept content of a released file. */
 export function releasedContentPath(site: HostSite, stack: string, file: ReleasedFile): string {
   return `${stackMemoryFolder(site, stack)}/files/${file.sha256}`;
 }
@@ -59,13 +74,12 @@ export async function readStackState(
   stack: string,
   target: ComposeTarget,
   site: HostSite,
-  look: HostReader,
+  host: HostReader,
 ): Promise<StackState> {
-  const label = [`com.docker.compose.project.working_dir=${target.dir}`, 'com.docker.compose.oneoff=False'];
   const [listed, text, images] = await Promise.all([
-    look.engine(`/containers/json?all=1&filters=${encodeURIComponent(JSON.stringify({ label }))}`),
-    look.read(`${stackMemoryFolder(site, stack)}/releases.json`),
-    look.engine(
+    host.engine(composeContainersPath({ dir: target.dir })),
+    host.read(`${stackMemoryFolder(site, stack)}/releases.json`),
+    host.engine(
       `/images/json?filters=${encodeURIComponent(JSON.stringify({ reference: [`${keptImageName(stack)}:*`] }))}`,
     ),
   ]);
@@ -75,7 +89,7 @@ export async function readStackState(
       .map((tag): [string, string] => [tag, Id]),
   );
   return {
-    containers: await readContainers(listed as ReadResult<ContainerListing[]>, look),
+    containers: await readContainers(listed as ReadResult<ContainerListing[]>, host),
     leftovers: ((listed ?? []) as ContainerListing[]).some(
       ({ State, Names }) => State === 'created' && TEMPORARY.test(Names[0] ?? ''),
     ),
@@ -84,28 +98,22 @@ export async function readStackState(
   };
 }
 
-/** How compose calls the container that is to take another's place until it does. */
+/** Temporary name that compose gives a container before it replaces another one. */
 const TEMPORARY = /^\/[0-9a-f]{12}_/;
-
-interface ContainerListing {
-  Id: string;
-  State: string;
-  Names: string[];
-}
 
 async function readContainers(
   listed: ReadResult<ContainerListing[]>,
-  look: HostReader,
+  host: HostReader,
 ): Promise<StackContainer[] | undefined> {
   if (listed === undefined) return undefined;
-  const all = await Promise.all((listed ?? []).map(({ Id }) => look.engine(`/containers/${Id}/json`)));
+  const all = await Promise.all((listed ?? []).map(({ Id }) => host.engine(`/containers/${Id}/json`)));
   return (all as ReadResult<ContainerDetails>[]).flatMap(one =>
     one && one.State.Status !== 'created'
       ? [
           {
             id: one.Id,
-            service: one.Config.Labels['com.docker.compose.service'] ?? '',
-            project: one.Config.Labels['com.docker.compose.project'] ?? '',
+            service: composeLabel(one.Config, 'service'),
+            project: composeLabel(one.Config, 'project'),
             reference: one.Config.Image,
             image: one.Image,
             running: one.State.Running,
@@ -115,14 +123,7 @@ async function readContainers(
   );
 }
 
-interface ContainerDetails {
-  Id: string;
-  Image: string;
-  Config: { Image: string; Labels: Record<string, string> };
-  State: { Status: string; Running: boolean };
-}
-
-/** A record that can't be read is as good as none: the next release begins a new one. */
+/** Reads the releases. An unreadable record counts as none: the next release starts a new one. */
 function readReleases(text: ReadResult<string>): Release[] {
   if (!text) return [];
   try {
@@ -132,16 +133,16 @@ function readReleases(text: ReadResult<string>): Release[] {
   }
 }
 
-/** Where to go back to by itself, or by `previous`: before a release that was brought back comes what was before its original. */
+/** Returns the release before the newest one. If the newest one was brought back by a rollback, that is the one before its original. */
 export function findPreviousRelease(releases: Release[]): Release | undefined {
   const newest = releases.at(-1);
   if (!newest) return undefined;
-  const { of } = newest;
-  const original = of === undefined ? -1 : releases.findIndex(({ runs }) => runs.includes(of));
+  const { of: originalRun } = newest;
+  const original = originalRun === undefined ? -1 : releases.findIndex(({ runs }) => runs.includes(originalRun));
   return original < 0 ? releases.at(-2) : releases[original - 1];
 }
 
-/** The name under which images of a stack are kept: lower case, as docker wants it. */
+/** Returns the image name under which a stack's images are kept: lower case, as docker requires. */
 function keptImageName(stack: string): string {
   return `chatops-kept/${stack
     .toLowerCase()
@@ -149,11 +150,11 @@ function keptImageName(stack: string): string {
     .replaceAll(/^-|-$/g, '')}`;
 }
 
-/** Tags the images that run now, so that nobody's "docker image prune" takes away what a rollback needs. */
-export function planKeepImages(stack: string, now: StackState, site: HostSite): StartStep[] {
-  const held = new Set(now.kept.values());
-  const wanted = new Set((now.containers ?? []).map(({ image }) => image).filter(image => !held.has(image)));
-  return [...wanted].map(image => {
+/** Plans a tag for each image that runs now: "docker image prune" must not remove the images that a rollback needs. */
+export function planKeepImages(stack: string, state: StackState, site: HostSite): StartStep[] {
+  const keptIds = new Set(state.kept.values());
+  const unkept = new Set((state.containers ?? []).map(({ image }) => image).filter(image => !keptIds.has(image)));
+  return [...unkept].map(image => {
     const short = image.replace('sha256:', '').slice(0, 12);
     return planDockerCall(`keep image ${short}`, [
       site.docker,
@@ -165,34 +166,36 @@ export function planKeepImages(stack: string, now: StackState, site: HostSite): 
   });
 }
 
-/** Lets go of the kept images that no release names any more. */
-export function planForgetImages(stack: string, now: StackState, site: HostSite): StartStep[] {
-  // One release more is about to be made: the oldest goes.
-  const named = new Set(now.releases.slice(-(KEEP_RELEASES - 1)).flatMap(({ images }) => images.map(one => one.image)));
-  for (const { image } of now.containers ?? []) named.add(image);
-  const tags = [...now.kept].filter(([, image]) => !named.has(image)).map(([tag]) => tag);
+/** Plans the removal of the kept images that no release names any more. */
+export function planForgetImages(stack: string, state: StackState, site: HostSite): StartStep[] {
+  // The rollout adds a release, so the oldest one is dropped.
+  const neededImages = new Set(
+    state.releases.slice(-(KEEP_RELEASES - 1)).flatMap(({ images }) => images.map(one => one.image)),
+  );
+  for (const { image } of state.containers ?? []) neededImages.add(image);
+  const tags = [...state.kept].filter(([, image]) => !neededImages.has(image)).map(([tag]) => tag);
   if (tags.length === 0) return [];
-  // 1: somebody removed one already.
+  // Exit code 1: an image was removed already.
   return [planDockerCall(`forget images of ${stack}`, [site.docker, 'image', 'rm', ...tags], { okCodes: [0, 1] })];
 }
 
-/** Adds to the stack's releases what runs after this. */
+/** Plans the record of the release that runs at that time. */
 export function planRemember(
   name: string,
   stack: string,
   target: ComposeTarget,
   site: HostSite,
-  of: { files: ReleasedFile[] | null; compose?: ReleasedFile[] | undefined } & Pick<
+  release: { files: ReleasedFile[] | null; compose?: ReleasedFile[] | undefined } & Pick<
     Partial<RememberStep>,
     'as' | 'of' | 'points'
   >,
 ): RememberStep {
-  const isShipped = of.files?.some(({ path }) => `${target.dir}/${path}` === target.file);
+  const isShipped = release.files?.some(({ path }) => `${target.dir}/${path}` === target.file);
   const dir = target.file?.slice(0, target.file.lastIndexOf('/'));
-  // What compose reads on its own beside its file.
+  // Compose reads these by itself, in addition to its file.
   const overrides = ['compose.override.yaml', 'compose.override.yml', 'docker-compose.override.yml'];
   const files = target.file === undefined || isShipped ? [] : [target.file, ...overrides.map(one => `${dir}/${one}`)];
-  const { compose = files, ...rest } = of;
+  const { compose = files, ...rest } = release;
   return {
     do: 'remember',
     name,

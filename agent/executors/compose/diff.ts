@@ -1,10 +1,16 @@
+import {
+  type ContainerDetails,
+  type ContainerListing,
+  composeContainersPath,
+  composeLabel,
+} from '../../plan/containers.ts';
 import { Failure } from '../../plan/failure.ts';
 import type { HostReader, ReadResult } from '../../plan/plan.ts';
 import type { Change, HostSite } from '../executor.ts';
 import type { Shipment } from './ship-files.ts';
 import { type ComposeTarget, composeFile, type StackIntent } from './target.ts';
 
-/** What of `docker compose config --format json` is compared. */
+/** The compared fields of `docker compose config --format json`. */
 interface ComparedService {
   image?: string;
   scale?: number;
@@ -20,26 +26,15 @@ interface ComparedConfig {
   services: Record<string, ComparedService>;
 }
 
-/** What of a container is compared. */
-interface ComparedContainer {
-  Id: string;
-  Name: string;
-  Image: string;
-  State: { Running: boolean };
-  Config: { Image: string; Env?: string[]; Labels: Record<string, string> };
-  HostConfig: { PortBindings?: Record<string, { HostIp: string; HostPort: string }[] | null> };
-  Mounts?: { Type: string; Name?: string; Source: string; Destination: string; RW: boolean }[];
-}
+const UNKNOWN: Change = { subject: 'every service', change: 'unknown', details: ['the host was not read'] };
 
-const UNKNOWN: Change = { subject: 'every service', change: 'unknown', details: ['nothing was looked at'] };
-
-/** What a rollout would change, service by service, and which files. Environment is told by name, never by value. */
+/** Returns the changes of a rollout, by file and by service. Variables are named, but their values are never shown. */
 export async function compareStack(
   intent: Extract<StackIntent, { action: 'rollout' }>,
   target: ComposeTarget,
   shipment: Shipment,
   site: HostSite,
-  look: HostReader,
+  host: HostReader,
 ): Promise<Change[]> {
   const files: Change[] = [
     ...shipment.writes.map(
@@ -59,7 +54,7 @@ export async function compareStack(
       },
     ];
   }
-  const state = await readStack(target, look);
+  const state = await readStack(target, host);
   if (!state) return [...files, UNKNOWN];
   const { rendered, recreated, containers } = state;
   if (intent.service !== undefined && !rendered.services[intent.service])
@@ -67,24 +62,24 @@ export async function compareStack(
   const changes: Change[] = [...files];
   for (const [name, service] of Object.entries(rendered.services)) {
     if (intent.service !== undefined && intent.service !== name) continue;
-    const mine = containers.filter(container => readLabel(container, 'service') === name);
-    changes.push(await compareService(name, service, recreated, mine, look));
+    const ownContainers = containers.filter(container => composeLabel(container.Config, 'service') === name);
+    changes.push(await compareService(name, service, recreated, ownContainers, host));
   }
   const orphans = new Set(
-    containers.map(container => readLabel(container, 'service')).filter(name => !(name in rendered.services)),
+    containers.map(container => composeLabel(container.Config, 'service')).filter(name => !(name in rendered.services)),
   );
   for (const name of orphans)
     changes.push({ subject: name, change: 'remove', details: ['no longer in the compose file'] });
   return changes;
 }
 
-/** What a scale would change. Throws Failure: `service-unknown`, `scale-impossible`. */
+/** Returns the changes of a scale. Throws Failure: `service-unknown`, `scale-impossible`. */
 export async function compareScale(
   intent: Extract<StackIntent, { action: 'scale' }>,
   target: ComposeTarget,
-  look: HostReader,
+  host: HostReader,
 ): Promise<Change[]> {
-  const state = await readStack(target, look);
+  const state = await readStack(target, host);
   if (!state) return [{ ...UNKNOWN, subject: intent.service }];
   const service = state.rendered.services[intent.service];
   if (!service) throw unknownService(intent.service, state.rendered);
@@ -97,21 +92,23 @@ export async function compareScale(
           ? `its port ${fixed?.published} is fixed`
           : `its container_name ${service.container_name} is fixed`
       }.`,
-      'Take container_name and the fixed published port out of the compose file, or scale to 1.',
+      'Remove container_name and the fixed published port from the compose file, or scale to 1.',
     );
   }
-  const now = state.containers.filter(one => readLabel(one, 'service') === intent.service && one.State.Running).length;
-  const details = [`containers ${now} → ${intent.replicas}`];
+  const running = state.containers.filter(
+    one => composeLabel(one.Config, 'service') === intent.service && one.State.Running,
+  ).length;
+  const details = [`containers ${running} → ${intent.replicas}`];
   return [
     {
       subject: intent.service,
-      change: now === intent.replicas ? 'none' : 'scale',
-      details: now === intent.replicas ? [] : details,
+      change: running === intent.replicas ? 'none' : 'scale',
+      details: running === intent.replicas ? [] : details,
     },
   ];
 }
 
-/** One line over all changes. */
+/** Returns one line for all changes. */
 export function summarize(changes: Change[]): string {
   const counts = new Map<string, number>();
   for (const { change } of changes) if (change !== 'none') counts.set(change, (counts.get(change) ?? 0) + 1);
@@ -124,14 +121,14 @@ export function summarize(changes: Change[]): string {
 
 async function readStack(
   target: ComposeTarget,
-  look: HostReader,
-): Promise<{ rendered: ComparedConfig; recreated: Set<string>; containers: ComparedContainer[] } | undefined> {
-  // Compose's own rehearsal is the truth about what is recreated: its hashes of configurations with env_file are not stable.
-  const [config, rehearsal] = await Promise.all([
-    look.ask(target.compose(['config', '--format', 'json']), { cwd: target.dir }),
-    look.ask(target.compose(['--dry-run', 'up', '--detach', '--no-build', '--remove-orphans']), { cwd: target.dir }),
+  host: HostReader,
+): Promise<{ rendered: ComparedConfig; recreated: Set<string>; containers: ContainerDetails[] } | undefined> {
+  // Only compose's own dry run tells what it recreates: its hashes of configurations with env_file are not stable.
+  const [config, dryRun] = await Promise.all([
+    host.ask(target.compose(['config', '--format', 'json']), { cwd: target.dir }),
+    host.ask(target.compose(['--dry-run', 'up', '--detach', '--no-build', '--remove-orphans']), { cwd: target.dir }),
   ]);
-  if (!config || !rehearsal) return undefined;
+  if (!config || !dryRun) return undefined;
   if (config.code !== 0) {
     throw new Failure(
       'compose-invalid',
@@ -139,18 +136,13 @@ async function readStack(
       'Correct the compose file.',
     );
   }
-  const filters = {
-    label: [`com.docker.compose.project.working_dir=${target.dir}`, 'com.docker.compose.oneoff=False'],
-  };
-  const listed = (await look.engine(
-    `/containers/json?all=1&filters=${encodeURIComponent(JSON.stringify(filters))}`,
-  )) as ReadResult<{ Id: string }[]>;
+  const listed = (await host.engine(composeContainersPath({ dir: target.dir }))) as ReadResult<ContainerListing[]>;
   const containers = await Promise.all(
-    (listed ?? []).map(({ Id }) => look.engine(`/containers/${Id}/json`) as Promise<ReadResult<ComparedContainer>>),
+    (listed ?? []).map(({ Id }) => host.engine(`/containers/${Id}/json`) as Promise<ReadResult<ContainerDetails>>),
   );
   return {
     rendered: JSON.parse(config.stdout) as ComparedConfig,
-    recreated: new Set([...rehearsal.stderr.matchAll(/Container (\S+) +Recreate\s*$/gm)].map(([, name = '']) => name)),
+    recreated: new Set([...dryRun.stderr.matchAll(/Container (\S+) +Recreate\s*$/gm)].map(([, name = '']) => name)),
     containers: containers.filter(container => container !== null && container !== undefined),
   };
 }
@@ -159,8 +151,8 @@ async function compareService(
   name: string,
   service: ComparedService,
   recreated: Set<string>,
-  containers: ComparedContainer[],
-  look: HostReader,
+  containers: ContainerDetails[],
+  host: HostReader,
 ): Promise<Change> {
   const wanted = service.scale ?? service.deploy?.replicas ?? 1;
   const [first] = containers;
@@ -174,7 +166,7 @@ async function compareService(
         };
   }
   const details = [
-    ...(await compareImage(service, first, look)),
+    ...(await compareImage(service, first, host)),
     ...comparePorts(service, first),
     ...compareVolumes(service, first),
     ...compareEnvironment(service, first),
@@ -193,17 +185,17 @@ async function compareService(
 
 async function compareImage(
   service: ComparedService,
-  container: ComparedContainer,
-  look: HostReader,
+  container: ContainerDetails,
+  host: HostReader,
 ): Promise<string[]> {
   if (service.image === undefined) return [];
   if (service.image !== container.Config.Image) return [`image ${container.Config.Image} → ${service.image}`];
-  const image = (await look.engine(`/images/${encodeURIComponent(service.image)}/json`)) as ReadResult<{ Id: string }>;
+  const image = (await host.engine(`/images/${encodeURIComponent(service.image)}/json`)) as ReadResult<{ Id: string }>;
   if (image === null) return [`image ${service.image} is not on the host yet`];
   return image && image.Id !== container.Image ? [`image ${service.image} is a newer one on the host`] : [];
 }
 
-function comparePorts(service: ComparedService, container: ComparedContainer): string[] {
+function comparePorts(service: ComparedService, container: ContainerDetails): string[] {
   const wanted = (service.ports ?? []).map(
     port => `${port.published ?? 'any'}:${port.target}/${port.protocol ?? 'tcp'}`,
   );
@@ -213,10 +205,10 @@ function comparePorts(service: ComparedService, container: ComparedContainer): s
   return difference('ports', found, wanted);
 }
 
-function compareVolumes(service: ComparedService, container: ComparedContainer): string[] {
+function compareVolumes(service: ComparedService, container: ContainerDetails): string[] {
   const wanted = (service.volumes ?? []).filter(volume => volume.type !== 'tmpfs').map(volume => volume.target);
   const found = (container.Mounts ?? []).filter(mount => mount.Type !== 'tmpfs').map(mount => mount.Destination);
-  // A volume that the image declares is mounted without being asked for.
+  // A volume that the image declares is mounted even if the compose file does not name it.
   return difference(
     'volumes',
     found.filter(
@@ -228,11 +220,11 @@ function compareVolumes(service: ComparedService, container: ComparedContainer):
   );
 }
 
-function compareEnvironment(service: ComparedService, container: ComparedContainer): string[] {
+function compareEnvironment(service: ComparedService, container: ContainerDetails): string[] {
   const found = new Map(
     (container.Config.Env ?? []).map(line => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
   );
-  // config writes a literal "$" as "$$".
+  // "config" writes a literal "$" as "$$".
   const changed = Object.entries(service.environment ?? {}).filter(
     ([name, value]) => value !== null && found.get(name) !== value.replaceAll('$$', '$'),
   );
@@ -243,10 +235,6 @@ function difference(what: string, found: string[], wanted: string[]): string[] {
   const from = found.toSorted().join(', ');
   const to = wanted.toSorted().join(', ');
   return from === to ? [] : [`${what} ${from || 'none'} → ${to || 'none'}`];
-}
-
-function readLabel(container: ComparedContainer, label: string): string {
-  return container.Config.Labels[`com.docker.compose.${label}`] ?? '';
 }
 
 function unknownService(service: string, rendered: ComparedConfig): Failure {

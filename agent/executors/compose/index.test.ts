@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Failure } from '../../plan/failure.ts';
 import type { HostReader, Plan, Step } from '../../plan/plan.ts';
+import { blindHostReader } from '../../system/host-reader.ts';
 import { testExecutorContract } from '../exam.ts';
 import type { Executor, Intent, PlanContext, ShippedFileRef } from '../executor.ts';
 import { compose } from './index.ts';
@@ -16,16 +17,17 @@ const site: PlanContext['site'] = {
 };
 const DIR = '/opt/stacks/stack-media';
 const RECORD = '/var/lib/chatops/stacks/stack-media/shipped.json';
-const rollout = (changes: object = {}): Intent => ({ action: 'rollout', stack: 'stack-media', ...changes }) as Intent;
+const rollout = (changesOf: object = {}): Intent =>
+  ({ action: 'rollout', stack: 'stack-media', ...changesOf }) as Intent;
 const scale = (changes: object = {}): Intent =>
   ({ action: 'scale', stack: 'stack-media', service: 'plex', replicas: 2, ...changes }) as Intent;
-const context = (intent: Intent, files: ShippedFileRef[] = [], compare = false): PlanContext => ({
+const context = (intent: Intent, files: ShippedFileRef[] = [], wantsDiff = false): PlanContext => ({
   document: { name: 'test', document: 1, documents: 1, intent },
   run: 'run-00001',
   at: '2026-11-21T06:00:00.000Z',
   site,
   files,
-  compare,
+  wantsDiff,
 });
 const file = (path: string, sha256 = 'a'): ShippedFileRef => ({
   path,
@@ -38,16 +40,16 @@ interface Host {
   folders?: Record<string, string[]>;
   files?: Record<string, string>;
   version?: string;
-  containers?: { service: string; reference: string; image: string; project?: string }[];
-  /** Ids of images that are there, and tags that keep some. */
+  containers?: { service: string; reference: string; image: string; project?: string; running?: boolean }[];
+  /** Ids of images on the host, and tags that keep some of them. */
   images?: string[];
   kept?: Record<string, string>;
-  /** What `config --format json` says. */
+  /** Output of `config --format json`. */
   config?: object;
 }
 
-/** A host that is a table. */
-function look({
+/** Creates a host that answers from a table. */
+function hostWith({
   folders = { [DIR]: ['docker-compose.yml'] },
   files = {},
   version = '2.26.1',
@@ -88,14 +90,16 @@ function look({
             Id: `c${number}`,
             Image: one.image,
             Config: { Image: one.reference, Labels: labelsOf(one) },
-            State: { Status: 'running', Running: true },
+            State: { Status: 'running', Running: one.running ?? true },
           }
         : null;
     },
   };
 }
 const plan = (intent: Intent, host: Host = {}, files: ShippedFileRef[] = []) =>
-  (compose as unknown as Executor).plan(intent, context(intent, files), look(host));
+  (compose as unknown as Executor).plan(intent, context(intent, files), hostWith(host));
+const planBlind = (intent: Intent) => (compose as unknown as Executor).plan(intent, context(intent), blindHostReader);
+const plex = { service: 'plex', reference: 'plex:1', image: 'sha256:aaa' };
 async function codeOf(work: Promise<unknown>): Promise<string> {
   try {
     await work;
@@ -105,32 +109,32 @@ async function codeOf(work: Promise<unknown>): Promise<string> {
   }
   return 'planned';
 }
-const argvs = ({ steps }: Plan) =>
+const composeArgsOf = ({ steps }: Plan) =>
   steps.flatMap(step => (step.do === 'start' ? [step.argv.slice(step.argv.indexOf(DIR) + 1).join(' ')] : []));
 const changes = (step: Step | undefined) =>
   step?.do === 'write' ? step.changes.map(change => `${'remove' in change ? '-' : '+'}${change.path}`) : [];
-const manifest = (files: ShippedFileRef[]) => JSON.stringify({ version: 1, files });
+const recordOf = (files: ShippedFileRef[]) => JSON.stringify({ version: 1, files });
 
 testExecutorContract(compose as unknown as Executor, [
-  { name: 'a rollout', intent: rollout(), context: context(rollout()), look: look() },
+  { name: 'a rollout', intent: rollout(), context: context(rollout()), look: hostWith() },
   {
     name: 'a rollout of one service',
     intent: rollout({ service: 'plex', timeout: '90s' }),
     context: context(rollout({ service: 'plex' })),
-    look: look(),
+    look: hostWith(),
   },
   {
     name: 'a rollout that ships files',
     intent: rollout({ source_dir: 's' }),
     context: context(rollout({ source_dir: 's' }), [file('a'), file('b/c')]),
-    look: look(),
+    look: hostWith(),
   },
-  { name: 'a scale', intent: scale(), context: context(scale()), look: look() },
+  { name: 'a scale', intent: scale(), context: context(scale()), look: hostWith() },
 ]);
 
-describe('a rollout', () => {
-  it('checks and pulls before anything is stopped', async () => {
-    expect(argvs(await plan(rollout()))).toEqual([
+describe('the plan of a rollout', () => {
+  it('checks the config and pulls before anything is stopped', async () => {
+    expect(composeArgsOf(await plan(rollout()))).toEqual([
       'pull --ignore-buildable',
       'up --detach --no-build --remove-orphans',
     ]);
@@ -145,7 +149,7 @@ describe('a rollout', () => {
     ]);
   });
 
-  it('is of one service where one is named, and of the compose file that is named', async () => {
+  it('names the service and the compose file of the intent', async () => {
     const { steps } = await plan(rollout({ service: 'plex', compose: '/opt/stacks/stack-media/docker-compose.yml' }));
     const up = steps.find(({ name }) => name === 'up');
     expect(up).toMatchObject({
@@ -173,41 +177,76 @@ describe('a rollout', () => {
     });
   });
 
-  it('bounds each long step by the intent’s timeout', async () => {
+  it.each<[string, Host | undefined, string]>([
+    ['nothing about what runs in a dry run', undefined, ''],
+    ['that nothing was started in a first rollout', {}, ' Nothing was started.'],
+    [
+      'that nothing was started if the old containers are stopped',
+      { containers: [{ ...plex, running: false }] },
+      ' Nothing was started.',
+    ],
+    ['that the old version still runs if it does', { containers: [plex] }, ' The old version still runs.'],
+  ])('says of a failed pull %s', async (_, host, claim) => {
+    const { steps } = host === undefined ? await planBlind(rollout()) : await plan(rollout(), host);
+    expect(steps.find(({ name }) => name === 'pull')).toMatchObject({
+      failure: {
+        code: 'pull-failed',
+        remedy: `Check the image’s name and tag, and the host’s login at the registry.${claim}`,
+      },
+    });
+  });
+
+  it('says of a failed canary that the old containers still run only if it has seen them', async () => {
+    const canary = rollout({ strategy: 'canary', service: 'plex' });
+    const config = { name: 'stack-media', services: { plex: { image: 'plex:2' } } };
+    const remedyOf = ({ steps }: Plan) =>
+      steps.flatMap(step => (step.do === 'start' && step.name === 'canary' ? [step.failure.remedy] : []));
+    expect(remedyOf(await plan(canary, { containers: [plex], config }))).toEqual([
+      'Read the step’s output. The old containers still run.',
+    ]);
+    expect(remedyOf(await planBlind(canary))).toEqual(['Read the step’s output.']);
+  });
+
+  it('limits each long step by the intent’s timeout', async () => {
     const { steps } = await plan(rollout({ timeout: '90s' }));
     for (const name of ['pull', 'up', 'wait until healthy'])
       expect(steps.find(step => step.name === name)).toMatchObject({ timeout: 90_000 });
   });
 
   it.each<[string, Intent, Host, string]>([
-    ['without a folder', rollout(), { folders: {} }, 'stack-missing'],
-    ['without a compose file', rollout(), { folders: { [DIR]: ['README.md'] } }, 'compose-file-missing'],
-    ['without the compose file that is named', rollout({ compose: 'prod.yaml' }), {}, 'compose-file-missing'],
+    ['is refused without a folder', rollout(), { folders: {} }, 'stack-missing'],
+    ['is refused without a compose file', rollout(), { folders: { [DIR]: ['README.md'] } }, 'compose-file-missing'],
     [
-      'with a compose file that .env names',
+      'is refused without the compose file that the intent names',
+      rollout({ compose: 'prod.yaml' }),
+      {},
+      'compose-file-missing',
+    ],
+    [
+      'accepts a compose file that .env names',
       rollout(),
       { folders: { [DIR]: ['.env', 'prod.yaml'] }, files: { [`${DIR}/.env`]: 'A=1\nCOMPOSE_FILE=prod.yaml\n' } },
       'planned',
     ],
-    ['with an old compose', rollout(), { version: '2.20.3' }, 'compose-too-old'],
-    ['with the oldest compose that will do', rollout(), { version: 'v2.21.0' }, 'planned'],
-    ['with a newer one', rollout(), { version: '5.5.0-rc1' }, 'planned'],
+    ['is refused with an old compose', rollout(), { version: '2.20.3' }, 'compose-too-old'],
+    ['accepts the oldest supported compose', rollout(), { version: 'v2.21.0' }, 'planned'],
+    ['accepts a newer compose', rollout(), { version: '5.5.0-rc1' }, 'planned'],
   ])('%s', async (_, intent, host, code) => {
     expect(await codeOf(plan(intent, host))).toBe(code);
   });
 });
 
-describe('shipping', () => {
+describe('the plan of a rollout that ships files', () => {
   const ships = rollout({ source_dir: 'stacks/media' });
 
-  it('may bring the compose file', async () => {
+  it('accepts a compose file among the shipped files', async () => {
     expect(await codeOf(plan(ships, { folders: { [DIR]: [] } }, [file('compose.yaml')]))).toBe('planned');
     expect(await codeOf(plan(ships, { folders: { [DIR]: [] } }, [file('other.txt')]))).toBe('compose-file-missing');
   });
 
-  it('records what it will own, writes, removes what it no longer ships, and records again', async () => {
+  it('records all names, writes files, removes those that are no longer shipped, and records the new names', async () => {
     const host = {
-      files: { [RECORD]: manifest([file('compose.yaml'), file('old/file')]) },
+      files: { [RECORD]: recordOf([file('compose.yaml'), file('old/file')]) },
       containers: [{ service: 'plex', reference: 'plex:1', image: 'sha256:aaa' }],
     };
     const { steps, undo } = await plan(ships, host, [file('compose.yaml', 'b'), file('new')]);
@@ -230,40 +269,43 @@ describe('shipping', () => {
       ['compose.yaml', 'new'],
     ]);
     expect(steps.indexOf(write as Step)).toBeLessThan(steps.findIndex(({ name }) => name === 'check config'));
-    expect(undo.map(({ name, ifBegan }) => [name, ifBegan])).toEqual([
-      ['put files back', 'write files'],
-      ['put back plex:1', 'pull'],
-      ['tidy up', 'up'],
-      ['up again', 'up'],
-      ['wait until healthy again', 'up'],
-      ['images after undo', 'up'],
+    expect(undo.map(({ name, ifBegan }) => ({ name, ifBegan }))).toEqual([
+      { name: 'put files back', ifBegan: 'write files' },
+      { name: 'put back plex:1', ifBegan: 'pull' },
+      { name: 'tidy up', ifBegan: 'up' },
+      { name: 'up again', ifBegan: 'up' },
+      { name: 'wait until healthy again', ifBegan: 'up' },
+      { name: 'images after undo', ifBegan: 'up' },
     ]);
   });
 
-  it('leaves the new files beside what they describe where a first rollout fails late', async () => {
+  it('keeps the new files next to their containers if a first rollout fails after "up"', async () => {
     const { undo } = await plan(ships, { folders: { [DIR]: [] } }, [file('compose.yaml')]);
     expect(undo).toEqual([expect.objectContaining({ do: 'restore', ifBegan: 'write files', unlessBegan: 'up' })]);
   });
 
-  it.each(['.env', 'app/.env', 'db.env', '.env.production'])('never overwrites %s of the host', async path => {
-    const folder = path.includes('/') ? `${DIR}/app` : DIR;
-    const folders = { [DIR]: ['compose.yaml'], [folder]: ['compose.yaml', path.split('/').at(-1) ?? ''] };
-    expect(await codeOf(plan(ships, { folders }, [file(path)]))).toBe('env-file-not-ours');
-    expect(await codeOf(plan(ships, { folders, files: { [RECORD]: manifest([file(path)]) } }, [file(path)]))).toBe(
-      'planned',
-    );
-    expect(await codeOf(plan(ships, {}, [file(path)]))).toBe('planned');
-  });
+  it.each(['.env', 'app/.env', 'db.env', '.env.production'])(
+    'does not overwrite the host’s %s unless a rollout shipped it',
+    async path => {
+      const folder = path.includes('/') ? `${DIR}/app` : DIR;
+      const folders = { [DIR]: ['compose.yaml'], [folder]: ['compose.yaml', path.split('/').at(-1) ?? ''] };
+      expect(await codeOf(plan(ships, { folders }, [file(path)]))).toBe('env-file-not-ours');
+      expect(await codeOf(plan(ships, { folders, files: { [RECORD]: recordOf([file(path)]) } }, [file(path)]))).toBe(
+        'planned',
+      );
+      expect(await codeOf(plan(ships, {}, [file(path)]))).toBe('planned');
+    },
+  );
 
-  it('does nothing with a record that it can’t read', async () => {
+  it('is refused if the record of shipped files is unreadable', async () => {
     expect(await codeOf(plan(ships, { files: { [RECORD]: '{' } }, [file('a')]))).toBe('record-unreadable');
   });
 });
 
-describe('a scale', () => {
-  it('touches one service and waits for its number', async () => {
+describe('the plan of a scale', () => {
+  it('changes one service and waits for its number of containers', async () => {
     const made = await plan(scale({ replicas: 0 }));
-    expect(argvs(made)).toEqual(['up --detach --no-build --no-recreate --no-deps --scale plex=0 plex']);
+    expect(composeArgsOf(made)).toEqual(['up --detach --no-build --no-recreate --no-deps --scale plex=0 plex']);
     expect(made.steps.find(step => step.do === 'await-healthy')).toMatchObject({ replicas: { plex: 0 } });
   });
 });

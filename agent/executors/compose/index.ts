@@ -9,18 +9,18 @@ const STACK_ACTIONS: readonly string[] = ['rollout', 'scale', 'rollback'];
 /** Docker Compose stacks: rollout, scale and rollback. */
 export const compose = defineExecutor<StackIntent>({
   kind: 'compose',
-  takes: (intent): intent is StackIntent => STACK_ACTIONS.includes(intent.action),
-  subjects: intent => [`stack ${intent.stack}`],
-  claims: listStackClaims,
-  asks: intent => (intent.verify ? listVerifyHosts(intent.verify) : []),
-  plan: (intent, context, look) => {
+  supports: (intent): intent is StackIntent => STACK_ACTIONS.includes(intent.action),
+  lockSubjects: intent => [`stack ${intent.stack}`],
+  claimPaths: listStackClaims,
+  listHosts: intent => (intent.verify ? listVerifyHosts(intent.verify) : []),
+  plan: (intent, context, host) => {
     switch (intent.action) {
       case 'rollout':
-        return planRollout(intent, context, look);
+        return planRollout(intent, context, host);
       case 'scale':
-        return planScale(intent, context, look);
+        return planScale(intent, context, host);
       case 'rollback':
-        return planRollback(intent, context, look);
+        return planRollback(intent, context, host);
     }
   },
 });

@@ -2,7 +2,7 @@ import { Failure } from '../../plan/failure.ts';
 import type { StrategyContext } from './strategy.ts';
 import { shippedComposeFile } from './target.ts';
 
-/** What of `docker compose config --format json` a strategy must know of a service. */
+/** The fields of a service in `docker compose config --format json` that a strategy needs. */
 export interface RenderedService {
   container_name?: string;
   network_mode?: string;
@@ -18,17 +18,17 @@ export interface RenderedConfig {
   volumes?: Record<string, { name?: string; external?: boolean } | null>;
 }
 
-/** What the compose file of this rollout says, also where it is only about to be written; undefined in a dry run. Throws Failure `compose-invalid`. */
+/** Renders the compose file of this rollout, also if it is not written yet; undefined in a dry run. Throws Failure `compose-invalid`. */
 export async function renderConfig({
   intent,
   target,
   site,
   files,
-  look,
+  host,
 }: StrategyContext): Promise<RenderedConfig | undefined> {
   const shipped = shippedComposeFile(intent, site, files);
   const argv = target.compose(['config', '--format', 'json'], shipped ? { files: [shipped.at] } : {});
-  const answer = await look.ask(argv, { cwd: target.dir });
+  const answer = await host.ask(argv, { cwd: target.dir });
   if (!answer) return undefined;
   if (answer.code === 0) return JSON.parse(answer.stdout) as RenderedConfig;
   throw new Failure(
@@ -38,7 +38,7 @@ export async function renderConfig({
   );
 }
 
-/** Throws Failure `service-unknown`. */
+/** Returns a service of the config. Throws Failure `service-unknown`. */
 export function requireService(rendered: RenderedConfig, name: string): RenderedService {
   const service = rendered.services[name];
   if (service) return service;
@@ -49,7 +49,7 @@ export function requireService(rendered: RenderedConfig, name: string): Rendered
   );
 }
 
-/** Why there can't be two containers of a service side by side; undefined where there can. */
+/** Returns the reason why a service can't have two containers side by side; undefined if it can. */
 export function explainSingle(name: string, service: RenderedService): string | undefined {
   if (service.container_name !== undefined) return `the container_name ${service.container_name} of ${name} is fixed`;
   const port = (service.ports ?? []).find(({ published }) => published !== undefined && /^[1-9]\d*$/.test(published));
@@ -58,6 +58,6 @@ export function explainSingle(name: string, service: RenderedService): string | 
   return undefined;
 }
 
-export function strategyImpossible(strategy: string, why: string, remedy: string): Failure {
-  return new Failure('strategy-impossible', `This can't be rolled out by strategy: ${strategy}: ${why}.`, remedy);
+export function strategyImpossible(strategy: string, obstacle: string, remedy: string): Failure {
+  return new Failure('strategy-impossible', `The strategy ${strategy} can't be used here: ${obstacle}.`, remedy);
 }

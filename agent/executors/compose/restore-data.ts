@@ -1,51 +1,57 @@
 import { parseManifest } from '../../plan/backup-manifest.ts';
 import { Failure } from '../../plan/failure.ts';
+import { isUnder } from '../../plan/paths.ts';
 import type { HostReader, Release, RestorePoint, Step, SwapStep } from '../../plan/plan.ts';
-import { findSource, timestampOf } from '../backup/group.ts';
+import { findSource } from '../backup/group.ts';
+import { planSwap, SQLITE_SIDE_FILES } from '../backup/swap.ts';
 import type { PlanContext } from '../executor.ts';
 import { planChange, type StepLimits } from './steps.ts';
 import type { ComposeTarget } from './target.ts';
 
-/** Data that come back with a rollback: steps before and after the stack is stopped, and the way back from them. */
+/** Restore of data as part of a rollback: steps before and after the stack is stopped, and their undo. */
 export interface DataRestore {
-  /** The step from which on the stack may be down. */
+  /** Name of the first step after which the stack may be down. */
   since: string;
   steps: Step[];
   undo: Step[];
   cleanup: Step[];
 }
 
-/** What runs copies at most: a day. */
+/** Limits of a copy. */
 const COPYING = { timeout: 24 * 3_600_000, stallTimeout: 15 * 60_000 };
-const SIDES = ['-wal', '-shm', '-journal'];
 
 /**
- * The backups on which the newest release stands, put back while the stack is stopped. Throws Failure:
+ * Plans the restore of the newest release's backups while the stack is stopped. Throws Failure:
  * `restore-point-missing`, `restore-unsupported`.
  */
 export async function planDataRestore(
   newest: Release | undefined,
   target: ComposeTarget,
-  time: StepLimits,
+  limits: StepLimits,
   { site, run, at }: PlanContext,
-  look: HostReader,
+  host: HostReader,
 ): Promise<DataRestore> {
   const points = newest?.points ?? [];
   if (points.length === 0) {
     throw new Failure(
       'restore-point-missing',
-      'No backup was tied to the rollout that is to be left behind, so there are no data to bring back. Nothing was changed.',
-      'Leave restore_data out, or restore a backup by action: restore. "needs" and "backup_before" tie backups to a rollout.',
+      'The newest rollout has no backup, so there are no data to restore. Nothing was changed.',
+      'Remove restore_data, or restore a backup by action: restore. "needs" and "backup_before" tie backups to a rollout.',
     );
   }
-  const made = await Promise.all(points.map((point, index) => planPointRestore(point, index, { site, run, at }, look)));
+  const restores = await Promise.all(
+    points.map((point, index) => planPointRestore(point, index, { site, run, at }, host)),
+  );
   const stop = 'stop the stack';
-  const halt = (name: string) => planChange(name, target, ['stop'], time.up);
+  const planStop = (name: string) => planChange(name, target, ['stop'], limits.up);
   return {
     since: stop,
-    steps: [...made.flatMap(one => one.before), halt(stop), ...made.map(one => one.swap)],
-    undo: [{ ...halt('stop the stack again'), ifBegan: made[0]?.swap.name ?? stop }, ...made.map(one => one.back)],
-    cleanup: made.map(one => one.clear),
+    steps: [...restores.flatMap(one => one.before), planStop(stop), ...restores.map(one => one.swap)],
+    undo: [
+      { ...planStop('stop the stack again'), ifBegan: restores[0]?.swap.name ?? stop },
+      ...restores.map(one => one.rollback),
+    ],
+    cleanup: restores.map(one => one.cleanup),
   };
 }
 
@@ -53,14 +59,14 @@ async function planPointRestore(
   point: RestorePoint,
   index: number,
   { site, run, at }: Pick<PlanContext, 'site' | 'run' | 'at'>,
-  look: HostReader,
-): Promise<{ before: Step[]; swap: SwapStep; back: SwapStep; clear: SwapStep }> {
+  host: HostReader,
+): Promise<{ before: Step[]; swap: SwapStep; rollback: SwapStep; cleanup: SwapStep }> {
   const { kind, name, archive } = point;
-  const text = await look.read(`${archive}.json`);
+  const text = await host.read(`${archive}.json`);
   if ((kind !== 'docker_volumes' && kind !== 'sqlite') || typeof text !== 'string') {
     throw new Failure(
       'restore-unsupported',
-      `The backup ${name} (${kind}, ${archive}) can't be brought back within a rollback. Nothing was changed.`,
+      `The backup ${name} (${kind}, ${archive}) can't be restored as part of a rollback. Nothing was changed.`,
       'Restore it by action: restore, and roll back without restore_data.',
     );
   }
@@ -69,45 +75,39 @@ async function planPointRestore(
     throw new Failure(
       'backup-broken',
       `The manifest of the backup ${name} (${archive}.json) can't be used. Nothing was changed.`,
-      'Look at it on the host. Roll back without restore_data, or restore another backup.',
+      'Inspect it on the host. Roll back without restore_data, or restore another backup.',
     );
   }
-  const [, container, inside] = /^([A-Za-z0-9][\w.-]*):(\/.*)$/.exec(manifest.source) ?? [];
-  const where =
-    container === undefined ? { source: manifest.source } : { source_container: container, source_path: inside };
-  const { path } = await findSource(where, look);
-  // A manifest does not decide where the agent writes.
-  if (!site.backups.sources.some(root => path === root || path.startsWith(`${root}/`))) {
+  const [, container, containerPath] = /^([A-Za-z0-9][\w.-]*):(\/.*)$/.exec(manifest.source) ?? [];
+  const source =
+    container === undefined ? { source: manifest.source } : { source_container: container, source_path: containerPath };
+  const { path } = await findSource(source, host);
+  // A manifest must not decide where the agent writes.
+  if (!site.backups.sources.some(root => isUnder(path, root))) {
     throw new Failure(
       'path-outside',
-      `The backup ${name} says that it is of ${path}, which is not under backups.sources. Nothing was changed.`,
+      `The source ${path} of the backup ${name} is not under backups.sources. Nothing was changed.`,
       'Correct backups.sources in agent.yaml, or roll back without restore_data.',
     );
   }
-  const next = `${path}.restoring-${run}`;
-  const told = `${name}${index === 0 ? '' : ` (${index + 1})`}`;
-  const swap: Omit<SwapStep, 'name'> = {
-    do: 'swap',
-    ...{ path, next, aside: `${path}.before-${timestampOf(at)}`, roots: site.backups.sources },
-    ...(kind === 'sqlite' ? { sides: SIDES } : {}),
-  };
+  const label = `${name}${index === 0 ? '' : ` (${index + 1})`}`;
+  const copyStep = `copy ${label}`;
+  const sides = kind === 'sqlite' ? { sides: SQLITE_SIDE_FILES } : {};
+  const { next, swap, rollback, cleanup } = planSwap(path, { copyStep, label, ...sides }, { site, run, at });
   const folder = archive.slice(0, archive.lastIndexOf('/'));
   const from = kind === 'sqlite' ? `${archive}/${manifest.file}` : `${archive}/.`;
-  const copying = `copy ${told}`;
   return {
     before: [
-      { do: 'check-backup', name: `check ${told}`, folder, backup: archive.slice(folder.length + 1) },
+      { do: 'check-backup', name: `check ${label}`, folder, backup: archive.slice(folder.length + 1) },
       {
         do: 'start',
-        name: copying,
+        name: copyStep,
         argv: ['cp', '--archive', '--no-target-directory', '--', from, next],
         ...COPYING,
         repeatable: true,
-        failure: { code: 'copy-failed', remedy: 'Read the step’s output. Nothing was changed.' },
+        failure: { code: 'copy-failed', remedy: 'Read the step’s output. The data were not changed.' },
       },
     ],
-    swap: { ...swap, name: `swap ${told}` },
-    back: { ...swap, name: `swap ${told} back`, back: true, ifBegan: `swap ${told}` },
-    clear: { ...swap, name: `clear ${told} away`, back: true, ifBegan: copying, unlessBegan: `swap ${told}` },
+    ...{ swap, rollback: { ...rollback, ifBegan: swap.name }, cleanup },
   };
 }

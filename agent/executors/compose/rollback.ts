@@ -24,43 +24,43 @@ type RollbackIntent = Extract<Intent, { action: 'rollback' }>;
 
 const UNKNOWN: Release = { runs: ['(not known)'], at: '', images: [], files: null, compose: [] };
 
-/** Files, tags and compose files of an earlier release come back, and up brings the stack to them. Nothing is pulled. */
-export async function planRollback(intent: RollbackIntent, context: PlanContext, look: HostReader): Promise<Plan> {
+/** Plans a rollback: the files, image tags and compose files of an earlier release come back, and "up" applies them. Nothing is pulled. */
+export async function planRollback(intent: RollbackIntent, context: PlanContext, host: HostReader): Promise<Plan> {
   const { site } = context;
   const { stack } = intent;
-  const target = await findTarget(intent, site, look);
-  const now = await readStackState(stack, target, site, look);
-  const release = now.containers === undefined ? UNKNOWN : await findRelease(intent, now, site, look);
+  const target = await findTarget(intent, site, host);
+  const state = await readStackState(stack, target, site, host);
+  const release = state.containers === undefined ? UNKNOWN : await findRelease(intent, state, site, host);
   const run = release.runs.at(-1) ?? '';
   const wanted = (release.files ?? []).map(file => ({ ...file, kept: releasedContentPath(site, stack, file) }));
-  const shipment = await planShipment(target.dir, stack, wanted, site, look);
+  const shipment = await planShipment(target.dir, stack, wanted, site, host);
   const ships = wanted.some(({ path }) => `${target.dir}/${path}` === target.file);
-  const files = ships ? undefined : await changedCompose(release, stack, site, look);
-  const time = parseLimits(intent.timeout);
+  const files = ships ? undefined : await changedCompose(release, stack, site, host);
+  const limits = parseLimits(intent.timeout);
   const tags = planTags(release.images, site, 'use');
   const up = ['--detach', '--no-build', '--remove-orphans'];
-  const bringUp = planChange('up', target, ['up', '--pull', 'never', ...up], time.up, undefined, { files });
-  const isKnown = now.containers !== undefined;
+  const bringUp = planChange('up', target, ['up', '--pull', 'never', ...up], limits.up, undefined, { files });
+  const isKnown = state.containers !== undefined;
   const data =
     intent.restore_data === true && isKnown
-      ? await planDataRestore(now.releases.at(-1), target, time, context, look)
+      ? await planDataRestore(state.releases.at(-1), target, limits, context, host)
       : { since: 'up', steps: [], undo: [], cleanup: [] };
-  const changes = listReleaseChanges(release, now, [...shipment.writes.map(({ path }) => path)], shipment.removes);
+  const changes = listReleaseChanges(release, state, [...shipment.writes.map(({ path }) => path)], shipment.removes);
   return {
     title: `rollback of ${stack} to ${intent.to ?? 'previous'}${release === UNKNOWN ? '' : ` (run ${run}, ${release.at})`}`,
-    summary: now.containers === undefined ? 'Not compared: a dry run looks at nothing.' : summarize(changes),
+    summary: state.containers === undefined ? 'Not compared: a dry run does not read the host.' : summarize(changes),
     changes,
     steps: [
       planMeasure('before', target.project),
       ...(shipment.step ? [shipment.step] : []),
       planConfigCheck(stack, target, site, { files }),
-      ...planKeepImages(stack, now, site),
+      ...planKeepImages(stack, state, site),
       ...tags,
-      ...(now.leftovers ? [planTidy('tidy', target, site)] : []),
+      ...(state.leftovers ? [planTidy('tidy', target, site)] : []),
       ...data.steps,
       bringUp,
-      planHealthCheck('wait until healthy', target.project, time.healthy, reviveOptions(bringUp, now)),
-      ...planVerify(intent.verify, target.whole, { allow: site.verify, healthy: time.healthy }),
+      planHealthCheck('wait until healthy', target.project, limits.healthy, reviveOptions(bringUp, state)),
+      ...planVerify(intent.verify, target.whole, { allow: site.verify, healthy: limits.healthy }),
       planMeasure('after', target.project),
       planRemember('remember the release', stack, target, site, {
         files: release.files,
@@ -71,63 +71,65 @@ export async function planRollback(intent: RollbackIntent, context: PlanContext,
     undo: [
       ...data.undo,
       ...(await planUndo(
-        { intent, target, site, now, shipment, time, look },
+        { intent, target, site, state, shipment, limits, host },
         { tagsSince: tags[0]?.name ?? 'up', upSince: data.since, up },
       )),
     ],
-    cleanup: [...data.cleanup, ...planForgetImages(stack, now, site)],
-    late: planLateUndo({ intent, target, site, now, shipment, time }),
+    cleanup: [...data.cleanup, ...planForgetImages(stack, state, site)],
+    late: planLateUndo({ intent, target, site, state, shipment, limits }),
   };
 }
 
-/** The release that is meant, with everything that it takes. Throws Failure: `release-unknown`, `release-incomplete`, `image-gone`. */
+/** Returns the wanted release, after a check that all its parts exist. Throws Failure: `release-unknown`, `release-incomplete`, `image-gone`. */
 async function findRelease(
   intent: RollbackIntent,
-  now: StackState,
+  state: StackState,
   site: HostSite,
-  look: HostReader,
+  host: HostReader,
 ): Promise<Release> {
   const { stack, to = 'previous' } = intent;
   const release =
-    to === 'previous' ? findPreviousRelease(now.releases) : now.releases.find(({ runs }) => runs.includes(to));
+    to === 'previous' ? findPreviousRelease(state.releases) : state.releases.find(({ runs }) => runs.includes(to));
   if (!release) {
-    const known = now.releases.map(({ runs, at }) => `${runs.at(-1)} (${at})`).join(', ');
+    const known = state.releases.map(({ runs, at }) => `${runs.at(-1)} (${at})`).join(', ');
     throw new Failure(
       'release-unknown',
       to === 'previous'
-        ? `There is no release of ${stack} before the one that runs.`
-        : `No release of ${stack} was left by the run ${to}.`,
-      known === '' ? 'A stack has a release from its first rollout on.' : `Those that can come back: ${known}.`,
+        ? `There is no release of ${stack} before the current one.`
+        : `The run ${to} left no release of ${stack}.`,
+      known === '' ? 'Roll out the stack first: a rollout records a release.' : `Choose one of: ${known}.`,
     );
   }
   for (const { service, reference, image } of release.images) {
-    if ((await look.engine(`/images/${encodeURIComponent(image)}/json`)) !== null) continue;
+    if ((await host.engine(`/images/${encodeURIComponent(image)}/json`)) !== null) continue;
     throw new Failure(
       'image-gone',
-      `The image ${image.slice(0, 19)} that ${service} ran (${reference}) is not on the host any more. Nothing was changed.`,
-      'Choose another release, or roll out a version that the registry has.',
+      `The image ${image.slice(0, 19)} of ${service} (${reference}) is not on the host any more. Nothing was changed.`,
+      'Choose another release, or roll out a version that is in the registry.',
     );
   }
-  const kept = (await look.list(`${stackMemoryFolder(site, stack)}/files`)) ?? [];
+  const kept = (await host.list(`${stackMemoryFolder(site, stack)}/files`)) ?? [];
   const missing = (release.files ?? []).find(({ sha256 }) => !kept.includes(sha256));
   if (!missing) return release;
   throw new Failure(
     'release-incomplete',
-    `The content of ${missing.path} as it was then is not kept. Nothing was changed.`,
-    'Revert the change in the repository, and roll that out.',
+    `The content of ${missing.path} in that release is not kept. Nothing was changed.`,
+    'Revert the change in the repository, and roll out the result.',
   );
 }
 
-function listReleaseChanges(release: Release, now: StackState, writes: string[], removes: string[]): Change[] {
+function listReleaseChanges(release: Release, state: StackState, writes: string[], removes: string[]): Change[] {
   return [
     ...writes.map((path): Change => ({ subject: path, change: 'write', details: [] })),
     ...removes.map((path): Change => ({ subject: path, change: 'remove', details: ['not part of that release'] })),
     ...release.images.map(({ service, reference, image }): Change => {
-      const is = now.containers?.find(one => one.service === service);
+      const current = state.containers?.find(one => one.service === service);
       const details =
-        is?.image === image
+        current?.image === image
           ? []
-          : [`image ${is ? `${is.reference} ${is.image.slice(7, 19)}` : 'none'} → ${reference} ${image.slice(7, 19)}`];
+          : [
+              `image ${current ? `${current.reference} ${current.image.slice(7, 19)}` : 'none'} → ${reference} ${image.slice(7, 19)}`,
+            ];
       return { subject: service, change: details.length === 0 ? 'none' : 'recreate', details };
     }),
   ];

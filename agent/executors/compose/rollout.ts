@@ -2,7 +2,14 @@ import type { HostReader, Plan } from '../../plan/plan.ts';
 import type { PlanContext } from '../executor.ts';
 import { planBlueGreen } from './blue-green.ts';
 import { planCanary } from './canary.ts';
-import { FIRST_RELEASE, planForgetImages, planKeepImages, planRemember, readStackState } from './current-state.ts';
+import {
+  describeUnchanged,
+  FIRST_RELEASE,
+  planForgetImages,
+  planKeepImages,
+  planRemember,
+  readStackState,
+} from './current-state.ts';
 import { compareStack, summarize } from './diff.ts';
 import { findRestorePoints } from './required-backups.ts';
 import { planShipment } from './ship-files.ts';
@@ -11,32 +18,32 @@ import { planRecreate, type RolloutIntent, type Strategy, type StrategyContext }
 import { findTarget } from './target.ts';
 import { planLateUndo } from './undo.ts';
 
-export async function planRollout(intent: RolloutIntent, context: PlanContext, look: HostReader): Promise<Plan> {
-  const { site, files, compare } = context;
+export async function planRollout(intent: RolloutIntent, context: PlanContext, host: HostReader): Promise<Plan> {
+  const { site, files, wantsDiff } = context;
   const points = findRestorePoints(intent, context);
-  const tied = points.length === 0 ? {} : { points };
-  const target = await findTarget(intent, site, look, files);
-  const [shipment, now] = await Promise.all([
-    planShipment(target.dir, intent.stack, files, site, look),
-    readStackState(intent.stack, target, site, look),
+  const restorePoints = points.length === 0 ? {} : { points };
+  const target = await findTarget(intent, site, host, files);
+  const [shipment, state] = await Promise.all([
+    planShipment(target.dir, intent.stack, files, site, host),
+    readStackState(intent.stack, target, site, host),
   ]);
-  const ground: StrategyContext = {
+  const strategyContext: StrategyContext = {
     ...context,
     intent,
     target,
-    now,
+    state,
     shipment,
-    time: parseLimits(intent.timeout),
-    look,
+    limits: parseLimits(intent.timeout),
+    host,
   };
-  const strategy = await strategyOf(ground);
-  const after = strategy.after ?? target;
+  const strategy = await planStrategy(strategyContext);
+  const newTarget = strategy.after ?? target;
   const shipped = shipment.step ? files.map(({ path, mode, sha256 }) => ({ path, mode, sha256 })) : shipment.earlier;
-  const changes = compare ? await compareStack(intent, target, shipment, site, look) : [];
-  const isFirst = now.releases.length === 0 && (now.containers ?? []).length > 0;
+  const changes = wantsDiff ? await compareStack(intent, target, shipment, site, host) : [];
+  const isFirst = state.releases.length === 0 && (state.containers ?? []).length > 0;
   return {
     title: `rollout${intent.service === undefined ? '' : ` ${intent.service}`} on ${intent.stack}`,
-    summary: compare ? summarize(changes) : 'Not compared: a run finds out by doing it.',
+    summary: wantsDiff ? summarize(changes) : 'Not compared: the run applies what differs.',
     changes,
     steps: [
       planMeasure('before', target.project),
@@ -50,27 +57,27 @@ export async function planRollout(intent: RolloutIntent, context: PlanContext, l
         : []),
       ...(shipment.step ? [shipment.step] : []),
       planConfigCheck(intent.stack, target, site),
-      ...planKeepImages(intent.stack, now, site),
-      planPull(target, strategy.pulls, ground.time.pull),
-      ...(now.leftovers ? [planTidy('tidy', target, site)] : []),
+      ...planKeepImages(intent.stack, state, site),
+      planPull(target, strategy.pulls, strategyContext.limits.pull, describeUnchanged(state, strategy.pulls)),
+      ...(state.leftovers ? [planTidy('tidy', target, site)] : []),
       ...strategy.steps,
-      planMeasure('after', after.project),
-      planRemember('remember the release', intent.stack, after, site, { files: shipped, ...tied }),
+      planMeasure('after', newTarget.project),
+      planRemember('remember the release', intent.stack, newTarget, site, { files: shipped, ...restorePoints }),
     ],
     undo: strategy.undo,
-    cleanup: planForgetImages(intent.stack, now, site),
-    late: planLateUndo(ground),
+    cleanup: planForgetImages(intent.stack, state, site),
+    late: planLateUndo(strategyContext),
     ...(points.length === 0 ? {} : { restorePoints: points }),
   };
 }
 
-function strategyOf(ground: StrategyContext): Promise<Strategy> {
-  switch (ground.intent.strategy) {
+function planStrategy(strategyContext: StrategyContext): Promise<Strategy> {
+  switch (strategyContext.intent.strategy) {
     case 'canary':
-      return planCanary(ground);
+      return planCanary(strategyContext);
     case 'blue-green':
-      return planBlueGreen(ground);
+      return planBlueGreen(strategyContext);
     default:
-      return planRecreate(ground);
+      return planRecreate(strategyContext);
   }
 }

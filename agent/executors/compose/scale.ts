@@ -8,59 +8,63 @@ import { findTarget } from './target.ts';
 
 type ScaleIntent = Extract<Intent, { action: 'scale' }>;
 
-/** One service gets as many containers as asked for; `--no-deps` and `--no-recreate` leave everything else alone. */
-export async function planScale(intent: ScaleIntent, { site, compare }: PlanContext, look: HostReader): Promise<Plan> {
-  const target = await findTarget(intent, site, look);
+/** Plans a new number of containers for one service; `--no-deps` and `--no-recreate` leave all others as they are. */
+export async function planScale(
+  intent: ScaleIntent,
+  { site, wantsDiff }: PlanContext,
+  host: HostReader,
+): Promise<Plan> {
+  const target = await findTarget(intent, site, host);
   const { service, replicas, stack, verify } = intent;
-  const now = await readStackState(stack, target, site, look);
-  const before = now.containers?.filter(one => one.service === service && one.running).length;
-  const time = parseLimits(intent.timeout);
-  const changes = compare ? await compareScale(intent, target, look) : [];
-  const scaled = (name: string, to: number) =>
+  const state = await readStackState(stack, target, site, host);
+  const runningBefore = state.containers?.filter(one => one.service === service && one.running).length;
+  const limits = parseLimits(intent.timeout);
+  const changes = wantsDiff ? await compareScale(intent, target, host) : [];
+  const planScaleTo = (name: string, to: number) =>
     planChange(
       name,
       target,
       ['up', '--detach', '--no-build', '--no-recreate', '--no-deps', '--scale', `${service}=${to}`, service],
-      time.up,
+      limits.up,
       {
         code: 'scale-failed',
         remedy:
-          'Read the step’s output. A service with a container_name or a fixed published port can have one container only.',
+          'Read the step’s output. A service with a container_name or a fixed published port can have only one container.',
       },
     );
-  const healthy = (name: string, to: number) =>
-    planHealthCheck(name, target.project, time.healthy, {
+  const planHealthy = (name: string, to: number) =>
+    planHealthCheck(name, target.project, limits.healthy, {
       replicas: { [service]: to },
-      ...reviveOptions(scaled('scale again', to), now),
+      ...reviveOptions(planScaleTo('scale again', to), state),
     });
-  const back = before ?? 1;
-  const checks = (again: boolean) =>
-    planVerify(verify, target.whole, { allow: site.verify, healthy: time.healthy, again }).map(step =>
+  const previousReplicas = runningBefore ?? 1;
+  const planChecks = (again: boolean) =>
+    planVerify(verify, target.whole, { allow: site.verify, healthy: limits.healthy, again }).map(step =>
       again ? { ...step, ifBegan: 'scale' } : step,
     );
   return {
     title: `scale ${service} on ${stack} to ${replicas}`,
-    summary: compare ? summarize(changes) : 'Not compared: a run finds out by doing it.',
+    summary: wantsDiff ? summarize(changes) : 'Not compared: the run applies what differs.',
     changes,
     steps: [
       planMeasure('before', target.project),
       planConfigCheck(intent.stack, target, site),
-      scaled('scale', replicas),
-      healthy('wait until healthy', replicas),
-      ...checks(false),
+      planScaleTo('scale', replicas),
+      planHealthy('wait until healthy', replicas),
+      ...planChecks(false),
       planMeasure('after', target.project),
     ],
     undo:
       intent.on_failure === 'stop'
         ? [
             { ...planTidy('tidy up', target, site), ifCut: 'scale' },
-            { ...scaled('scale once more', replicas), ifCut: 'scale' },
+            { ...planScaleTo('scale once more', replicas), ifCut: 'scale' },
           ]
         : [
             { ...planTidy('tidy up', target, site), ifBegan: 'scale' },
-            { ...scaled('scale back', back), ifBegan: 'scale' },
-            { ...healthy('wait until healthy again', back), ifBegan: 'scale' },
-            ...checks(true),
+            { ...planScaleTo('scale back', previousReplicas), ifBegan: 'scale' },
+            { ...planHealthy('wait until healthy again', previousReplicas), ifBegan: 'scale' },
+            ...planChecks(true),
             { ...planMeasure('after', target.project, 'images after undo'), ifBegan: 'scale' },
           ],
     cleanup: [],

@@ -2,63 +2,63 @@ import { Failure } from '../../plan/failure.ts';
 import type { FileChange, HostReader, ReadResult, ReleasedFile, WriteStep } from '../../plan/plan.ts';
 import type { HostSite } from '../executor.ts';
 
-/** The record of what rollouts have shipped to a stack's folder. */
+/** The record of the files that rollouts have shipped to a stack's folder. */
 interface ShipmentRecord {
   version: 1;
   files: { path: string; sha256: string; mode: number }[];
 }
 
-/** What the files of a stack are meant to be. */
+/** A file that the stack's folder must contain. */
 export interface FileToShip {
   path: string;
   mode: number;
   sha256: string;
-  /** Where a rollback takes the content from; a rollout's is the command's. */
+  /** Path of the content for a rollback; the content for a rollout is in the command. */
   kept?: string;
 }
 
 export interface Shipment {
-  /** Undefined where nothing is shipped. */
+  /** Undefined if nothing is shipped. */
   step: WriteStep | undefined;
   writes: FileToShip[];
   removes: string[];
-  /** What lay there by earlier rollouts; null where none had shipped anything. */
+  /** Files of earlier rollouts; null if none has shipped any. */
   earlier: ReleasedFile[] | null;
 }
 
 export const WRITE_STEP = 'write files';
 
 /**
- * What shipping does to the stack's folder: the command's files are written, those that an earlier rollout shipped and
- * this one does not are removed, and nothing else is touched. The record comes first (old and new names) and last (new
- * names), so that a crash in between forgets no file. Throws Failure `env-file-not-ours`.
+ * Plans the changes of the stack's folder: the command's files are written, files that only an earlier rollout shipped are
+ * removed, and no other file is touched. The record is written first (old and new names) and last (new names), so that a
+ * crash in between loses no name. Throws Failure `env-file-not-ours`.
  */
 export async function planShipment(
   dir: string,
   stack: string,
   files: FileToShip[],
   site: HostSite,
-  look: HostReader,
+  host: HostReader,
 ): Promise<Shipment> {
-  const record = `${site.memory}/${stack}/shipped.json`;
-  const text = await look.read(record);
-  const earlier = readRecord(text, record);
-  const known = text ? earlier.files : null;
-  if (files.length === 0) return { step: undefined, writes: [], removes: [], earlier: known };
-  const now = new Set(files.map(file => file.path));
-  const removed = earlier.files.filter(file => !now.has(file.path));
-  for (const file of files) await checkEnvFile(dir, file, earlier, look);
+  const recordFile = `${site.memory}/${stack}/shipped.json`;
+  const text = await host.read(recordFile);
+  const earlier = readRecord(text, recordFile);
+  const earlierFiles = text ? earlier.files : null;
+  if (files.length === 0) return { step: undefined, writes: [], removes: [], earlier: earlierFiles };
+  const shippedPaths = new Set(files.map(file => file.path));
+  const removed = earlier.files.filter(file => !shippedPaths.has(file.path));
+  for (const file of files) await checkEnvFile(dir, file, earlier, host);
 
   const manifest = (listed: ShipmentRecord['files']): FileChange => ({
-    path: record,
+    path: recordFile,
     root: site.memory,
     own: true,
     mode: 0o600,
     content: { text: `${JSON.stringify({ version: 1, files: listed } satisfies ShipmentRecord, null, 1)}\n` },
   });
-  const mine = files.map(({ path, sha256, mode }) => ({ path, sha256, mode }));
+  const shipped = files.map(({ path, sha256, mode }) => ({ path, sha256, mode }));
   const changes: FileChange[] = [
-    manifest([...mine, ...removed]),
+    manifest([...shipped, ...removed]),
     ...files.map(
       ({ path, sha256, mode, kept }): FileChange => ({
         path: `${dir}/${path}`,
@@ -69,40 +69,40 @@ export async function planShipment(
     ),
     ...removed.map(({ path }): FileChange => ({ path: `${dir}/${path}`, root: site.stacksRoot, remove: true })),
   ];
-  if (removed.length > 0) changes.push(manifest(mine));
-  const before = new Map(earlier.files.map(file => [file.path, file]));
+  if (removed.length > 0) changes.push(manifest(shipped));
+  const earlierByPath = new Map(earlier.files.map(file => [file.path, file]));
   return {
     step: { do: 'write', name: WRITE_STEP, changes },
     writes: files.filter(
-      file => before.get(file.path)?.sha256 !== file.sha256 || before.get(file.path)?.mode !== file.mode,
+      file => earlierByPath.get(file.path)?.sha256 !== file.sha256 || earlierByPath.get(file.path)?.mode !== file.mode,
     ),
     removes: removed.map(file => file.path),
-    earlier: known,
+    earlier: earlierFiles,
   };
 }
 
-/** Secrets on the host live in such files: one that no rollout shipped is never overwritten. */
-async function checkEnvFile(dir: string, file: FileToShip, earlier: ShipmentRecord, look: HostReader): Promise<void> {
+/** Such files hold the host's secrets: one that no rollout shipped is never overwritten. */
+async function checkEnvFile(dir: string, file: FileToShip, earlier: ShipmentRecord, host: HostReader): Promise<void> {
   const name = file.path.split('/').at(-1) ?? '';
   if (!/(^|\.)env(\.|$)/i.test(name) || earlier.files.some(known => known.path === file.path)) return;
   const folder = `${dir}/${file.path}`.slice(0, -name.length - 1);
-  if (!(await look.list(folder))?.includes(name)) return;
+  if (!(await host.list(folder))?.includes(name)) return;
   throw new Failure(
     'env-file-not-ours',
     `${folder}/${name} exists on the host and was not shipped by a rollout.`,
-    `Leave ${file.path} out of source_dir, or move the file on the host away.`,
+    `Remove ${file.path} from source_dir, or move the file on the host away.`,
   );
 }
 
-function readRecord(text: ReadResult<string>, record: string): ShipmentRecord {
+function readRecord(text: ReadResult<string>, recordFile: string): ShipmentRecord {
   if (!text) return { version: 1, files: [] };
   try {
     return JSON.parse(text) as ShipmentRecord;
   } catch {
     throw new Failure(
       'record-unreadable',
-      `${record} can't be read.`,
-      'Remove it on the host; files shipped earlier then stay where they are.',
+      `${recordFile} can't be read.`,
+      'Remove it on the host. Files that were shipped earlier then stay there.',
     );
   }
 }

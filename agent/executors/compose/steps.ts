@@ -10,10 +10,10 @@ import { type HostSite, parseDuration } from '../executor.ts';
 import type { ComposeTarget, ComposeVariant } from './target.ts';
 
 const MINUTE = 60_000;
-/** A pull that has said nothing and moved nothing for so long hangs. */
+/** A pull without output and without progress for this long hangs. */
 const PULL_STALL = 5 * MINUTE;
 
-/** The engine is being started again. */
+/** Texts of failures while the engine restarts. */
 const NO_ENGINE = {
   on: [
     'Cannot connect to the Docker daemon',
@@ -25,7 +25,7 @@ const NO_ENGINE = {
   times: 30,
   pause: 2_000,
 };
-/** What a killed or a second compose leaves behind for a while: the engine still works on it. */
+/** Texts of failures after a killed or a second compose: the engine still works on its containers. */
 const IN_BETWEEN = {
   on: ['is already in use by container', 'is already in progress', 'No such container', 'is marked for removal'],
   times: 5,
@@ -38,14 +38,14 @@ export interface StepLimits {
   healthy: Milliseconds;
 }
 
-/** How long each long step may take; an intent's `timeout` bounds them all. */
+/** Returns the timeout of each long step; an intent's `timeout` limits them all. */
 export function parseLimits(timeout: string | undefined): StepLimits {
   if (timeout === undefined) return { pull: 20 * MINUTE, up: 10 * MINUTE, healthy: 5 * MINUTE };
-  const given = parseDuration(timeout);
-  return { pull: given, up: given, healthy: given };
+  const limit = parseDuration(timeout);
+  return { pull: limit, up: limit, healthy: limit };
 }
 
-/** `stack`: whose grants count. */
+/** Plans the check of the rendered config. The grants of `stack` apply. */
 export function planConfigCheck(
   stack: string,
   target: ComposeTarget,
@@ -64,7 +64,13 @@ export function planConfigCheck(
   };
 }
 
-export function planPull(target: ComposeTarget, services: string[], timeout: Milliseconds): StartStep {
+/** Plans the pull. `unchanged` says what is true of the stack if it fails. */
+export function planPull(
+  target: ComposeTarget,
+  services: string[],
+  timeout: Milliseconds,
+  unchanged: string,
+): StartStep {
   return {
     do: 'start',
     name: 'pull',
@@ -77,12 +83,12 @@ export function planPull(target: ComposeTarget, services: string[], timeout: Mil
     retry: [{ ...NO_ENGINE, on: NO_ENGINE.on.slice(0, 2) }],
     failure: {
       code: 'pull-failed',
-      remedy: 'Check the image’s name and tag, and the host’s login at the registry. The old version still runs.',
+      remedy: `Check the image’s name and tag, and the host’s login at the registry. ${unchanged}`.trim(),
     },
   };
 }
 
-/** A compose command that changes what runs. Twice is as good as once: compose brings the stack to what its file says. */
+/** Plans a compose command that changes what runs. It is repeatable: compose converges to the file. */
 export function planChange(
   name: string,
   target: ComposeTarget,
@@ -90,7 +96,7 @@ export function planChange(
   timeout: Milliseconds,
   failure: StartStep['failure'] = {
     code: 'up-failed',
-    remedy: 'Read the step’s output; "docker compose ps -a" on the host tells what runs.',
+    remedy: 'Read the step’s output. Run "docker compose ps -a" on the host to see what runs.',
   },
   variant: ComposeVariant = {},
 ): StartStep {
@@ -107,7 +113,7 @@ export function planChange(
   };
 }
 
-/** A docker command on containers or images by id. */
+/** Plans a docker command on containers or images by id. */
 export function planDockerCall(name: string, argv: [string, ...string[]], more: Partial<StartStep> = {}): StartStep {
   return {
     do: 'start',
@@ -121,7 +127,7 @@ export function planDockerCall(name: string, argv: [string, ...string[]], more: 
   };
 }
 
-/** What a killed compose left half made goes before compose is asked again: it would take the leftover for the service. */
+/** Plans the removal of half-created containers of a killed compose: the next compose would take them for the service. */
 export function planTidy(name: string, target: ComposeTarget, site: HostSite): TidyStep {
   return { do: 'tidy', name, project: target.whole, docker: site.docker, timeout: 2 * MINUTE };
 }

@@ -4,38 +4,38 @@ import { planHealthCheck, planVerify } from '../verify-steps.ts';
 import { reviveOptions } from './current-state.ts';
 import { planChange } from './steps.ts';
 import type { ComposeTarget } from './target.ts';
-import { planUndo, type UndoContext as WayBack } from './undo.ts';
+import { planUndo, type UndoContext } from './undo.ts';
 
 export type RolloutIntent = Extract<Intent, { action: 'rollout' }>;
 
-/** What every strategy is planned from. */
-export interface StrategyContext extends PlanContext, WayBack {
+/** Input of every strategy. */
+export interface StrategyContext extends PlanContext, UndoContext {
   intent: RolloutIntent;
 }
 
-/** What a strategy puts between the images' arrival and the last look at them, and its way back. */
+/** The steps of a strategy between the pull and the last measurement, and their undo. */
 export interface Strategy {
-  /** What is pulled: services, or all. */
+  /** Services to pull; all if empty. */
   pulls: string[];
   steps: Step[];
   undo: Step[];
-  /** What is measured and remembered at the end, where it is not the target's project. */
+  /** The stack to measure and record at the end, if it is not the target. */
   after?: ComposeTarget;
 }
 
-/** Compose replaces what differs. */
-export async function planRecreate(ground: StrategyContext): Promise<Strategy> {
-  const { intent, target, site, now, time } = ground;
-  const who = intent.service === undefined ? [] : [intent.service];
-  const up = ['--detach', '--no-build', '--remove-orphans', ...who];
-  const bringUp = planChange('up', target, ['up', ...up], time.up);
+/** Plans the strategy `recreate`: compose replaces the containers that differ. */
+export async function planRecreate(context: StrategyContext): Promise<Strategy> {
+  const { intent, target, site, state, limits } = context;
+  const services = intent.service === undefined ? [] : [intent.service];
+  const up = ['--detach', '--no-build', '--remove-orphans', ...services];
+  const bringUp = planChange('up', target, ['up', ...up], limits.up);
   return {
-    pulls: who,
+    pulls: services,
     steps: [
       bringUp,
-      planHealthCheck('wait until healthy', target.project, time.healthy, reviveOptions(bringUp, now)),
-      ...planVerify(intent.verify, target.whole, { allow: site.verify, healthy: time.healthy }),
+      planHealthCheck('wait until healthy', target.project, limits.healthy, reviveOptions(bringUp, state)),
+      ...planVerify(intent.verify, target.whole, { allow: site.verify, healthy: limits.healthy }),
     ],
-    undo: await planUndo(ground, { tagsSince: 'pull', upSince: 'up', up }),
+    undo: await planUndo(context, { tagsSince: 'pull', upSince: 'up', up }),
   };
 }

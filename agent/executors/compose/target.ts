@@ -1,37 +1,38 @@
+import { type ContainerListing, composeContainersPath, composeLabel } from '../../plan/containers.ts';
 import { Failure } from '../../plan/failure.ts';
 import type { ComposeProject, HostReader, ReadResult } from '../../plan/plan.ts';
 import type { HostSite, Intent, PathClaim, ShippedFileRef } from '../executor.ts';
 
 export type StackIntent = Extract<Intent, { action: 'rollout' | 'scale' | 'rollback' }>;
 
-/** In compose's own order of search. */
+/** In compose's search order. */
 const COMPOSE_FILES = ['compose.yaml', 'compose.yml', 'docker-compose.yml', 'docker-compose.yaml'];
 
-/** `config --format json`, `--progress` and `ps` as they are today. */
+/** The first version whose `config --format json`, `--progress` and `ps` work as the agent needs them. */
 const MINIMUM = [2, 21] as const;
 const VERSION_FOR = 600_000;
 
-/** The project that blue-green takes turns with. */
+/** Suffix of the second project name of blue-green. */
 export const GREEN = '-green';
 
-/** Which compose files and project a compose command is about, where they are not the ones that compose finds itself. */
+/** Compose files and project of a command, if they are not the ones that compose finds by itself. */
 export interface ComposeVariant {
   files?: string[] | undefined;
   project?: string | undefined;
 }
 
-/** The stack on this host: where it is, and how compose is called for it. */
+/** A stack on this host: its folder, and how compose is called for it. */
 export interface ComposeTarget {
   dir: string;
-  /** Whether the folder had a compose file before; undefined: not known. */
+  /** True if the folder had a compose file before; undefined if not known. */
   hadComposeFile: boolean | undefined;
-  /** The intent's services. */
+  /** The services of the intent. */
   project: ComposeProject;
   /** Every service of the stack. */
   whole: ComposeProject;
-  /** The compose file that lies on the host, absolute; undefined where there is none or it is not known which. */
+  /** Absolute path of the compose file on the host; undefined if there is none or it is not known. */
   file: string | undefined;
-  /** argv of a compose command for this stack. */
+  /** Returns the argv of a compose command for this stack. */
   compose(args: string[], variant?: ComposeVariant): [string, ...string[]];
 }
 
@@ -39,56 +40,67 @@ export function stackDir(intent: StackIntent, site: HostSite): string {
   return `${site.stacksRoot}/${intent.stack}`;
 }
 
-/** The intent's compose file as an absolute path, or undefined where compose looks for one itself. */
+/** Returns the absolute path of the intent's compose file; undefined if compose finds it by itself. */
 export function composeFile(intent: StackIntent, site: HostSite): string | undefined {
   if (intent.compose === undefined) return undefined;
   return intent.compose.startsWith('/') ? intent.compose : `${stackDir(intent, site)}/${intent.compose}`;
 }
 
-/** Both the stack's folder and a compose file that is named must stay in their place. */
+/** Claims the stack's folder, and the compose file and the switch file that the intent names. */
 export function listStackClaims(intent: StackIntent, site: HostSite): PathClaim[] {
   const dir = stackDir(intent, site);
   const file = composeFile(intent, site);
-  const to = intent.action === 'rollout' ? intent.switch : undefined;
-  const read =
-    to && 'file' in to
-      ? [{ path: to.file.startsWith('/') ? to.file : `${dir}/${to.file}`, root: site.stacksRoot }]
+  const switchOver = intent.action === 'rollout' ? intent.switch : undefined;
+  const switchClaims =
+    switchOver && 'file' in switchOver
+      ? [
+          {
+            path: switchOver.file.startsWith('/') ? switchOver.file : `${dir}/${switchOver.file}`,
+            root: site.stacksRoot,
+          },
+        ]
       : [];
-  return [{ path: dir, root: site.stacksRoot }, ...(file === undefined ? [] : [{ path: file, root: dir }]), ...read];
+  return [
+    { path: dir, root: site.stacksRoot },
+    ...(file === undefined ? [] : [{ path: file, root: dir }]),
+    ...switchClaims,
+  ];
 }
 
 /**
- * Finds the stack and its compose file. `ships` are the files that the rollout brings along: one of them may be the
- * compose file. Throws Failure: `stack-missing`, `compose-file-missing`, `compose-too-old`, `program-missing`.
+ * Finds the stack and its compose file. `files` are the files that the rollout ships: one of them may be the compose
+ * file. Throws Failure: `stack-missing`, `compose-file-missing`, `compose-too-old`, `program-missing`.
  */
 export async function findTarget(
   intent: StackIntent,
   site: HostSite,
-  look: HostReader,
+  host: HostReader,
   files: ShippedFileRef[] = [],
 ): Promise<ComposeTarget> {
   const dir = stackDir(intent, site);
   const ships = files.map(file => file.path);
   const named = composeFile(intent, site);
-  const names = await look.list(dir);
+  const names = await host.list(dir);
   if (names === null) {
     throw new Failure(
       'stack-missing',
       `There is no folder ${dir} on the host.`,
-      'Make the folder, or correct the stack’s name.',
+      'Create the folder, or correct the name of the stack.',
     );
   }
-  const hadComposeFile = await hasComposeFile(dir, named, names, look);
-  const brings = ships.some(path => (named === undefined ? COMPOSE_FILES.includes(path) : `${dir}/${path}` === named));
-  if (hadComposeFile === false && !brings) {
+  const hadComposeFile = await hasComposeFile(dir, named, names, host);
+  const shipsComposeFile = ships.some(path =>
+    named === undefined ? COMPOSE_FILES.includes(path) : `${dir}/${path}` === named,
+  );
+  if (hadComposeFile === false && !shipsComposeFile) {
     throw new Failure(
       'compose-file-missing',
-      named === undefined ? `${dir} holds no compose file.` : `${named} is not there.`,
+      named === undefined ? `${dir} holds no compose file.` : `The compose file ${named} does not exist.`,
       `Put ${named ?? `${dir}/compose.yaml`} there, or ship it with "source_dir".`,
     );
   }
-  await checkVersion(site, look);
-  const green = await greenProject(dir, look);
+  await checkVersion(site, host);
+  const green = await greenProject(dir, host);
   const found = names && COMPOSE_FILES.find(name => names.includes(name));
   const whole: ComposeProject = { dir, ...(green === undefined ? {} : { name: green }) };
   const service = 'service' in intent ? intent.service : undefined;
@@ -98,7 +110,7 @@ export async function findTarget(
     project: { ...whole, ...(service === undefined ? {} : { services: [service] }) },
     whole,
     file: hadComposeFile ? (named ?? (found ? `${dir}/${found}` : undefined)) : undefined,
-    compose: (args, { files: other, project = green } = {}) => [
+    compose: (args, { files: variantFiles, project = green } = {}) => [
       site.docker,
       'compose',
       '--ansi',
@@ -108,13 +120,13 @@ export async function findTarget(
       '--project-directory',
       dir,
       ...(project === undefined ? [] : ['--project-name', project]),
-      ...(other ?? (named === undefined ? [] : [named])).flatMap(file => ['--file', file]),
+      ...(variantFiles ?? (named === undefined ? [] : [named])).flatMap(file => ['--file', file]),
       ...args,
     ],
   };
 }
 
-/** The compose file that a rollout brings along, where it brings one. */
+/** Returns the compose file among the shipped files; undefined if there is none. */
 export function shippedComposeFile(
   intent: StackIntent,
   site: HostSite,
@@ -130,13 +142,10 @@ export function shippedComposeFile(
   return undefined;
 }
 
-/** After a blue-green rollout the stack may live in the project that bears the second name. */
-async function greenProject(dir: string, look: HostReader): Promise<string | undefined> {
-  const label = [`com.docker.compose.project.working_dir=${dir}`, 'com.docker.compose.oneoff=False'];
-  const listed = (await look.engine(
-    `/containers/json?all=1&filters=${encodeURIComponent(JSON.stringify({ label }))}`,
-  )) as ReadResult<{ Labels: Record<string, string> }[]>;
-  const names = new Set((listed ?? []).map(({ Labels }) => Labels['com.docker.compose.project'] ?? ''));
+/** Returns the second project name if the stack runs under it after a blue-green rollout. */
+async function greenProject(dir: string, host: HostReader): Promise<string | undefined> {
+  const listed = (await host.engine(composeContainersPath({ dir }))) as ReadResult<ContainerListing[]>;
+  const names = new Set((listed ?? []).map(container => composeLabel(container, 'project')));
   const [only] = names;
   return names.size === 1 && only?.endsWith(GREEN) ? only : undefined;
 }
@@ -145,21 +154,21 @@ async function hasComposeFile(
   dir: string,
   named: string | undefined,
   names: ReadResult<string[]>,
-  look: HostReader,
+  host: HostReader,
 ): Promise<boolean | undefined> {
   if (!names) return undefined;
   if (named === undefined) {
     if (names.some(name => COMPOSE_FILES.includes(name))) return true;
-    // compose reads the files' names from here too.
-    return names.includes('.env') && /^\s*COMPOSE_FILE=/m.test((await look.read(`${dir}/.env`)) ?? '');
+    // Compose reads the names of its files from here too.
+    return names.includes('.env') && /^\s*COMPOSE_FILE=/m.test((await host.read(`${dir}/.env`)) ?? '');
   }
   const slash = named.lastIndexOf('/');
-  const beside = named.slice(0, slash) === dir ? names : await look.list(named.slice(0, slash));
-  return beside?.includes(named.slice(slash + 1)) ?? false;
+  const siblings = named.slice(0, slash) === dir ? names : await host.list(named.slice(0, slash));
+  return siblings?.includes(named.slice(slash + 1)) ?? false;
 }
 
-async function checkVersion(site: HostSite, look: HostReader): Promise<void> {
-  const answer = await look.ask([site.docker, 'compose', 'version', '--short'], { keepFor: VERSION_FOR });
+async function checkVersion(site: HostSite, host: HostReader): Promise<void> {
+  const answer = await host.ask([site.docker, 'compose', 'version', '--short'], { keepFor: VERSION_FOR });
   if (!answer) return;
   const [, major, minor] = /^v?(\d+)\.(\d+)/.exec(answer.stdout.trim()) ?? [];
   if (answer.code !== 0 || major === undefined || minor === undefined) {

@@ -6,93 +6,94 @@ import { type Shipment, WRITE_STEP } from './ship-files.ts';
 import { planChange, planDockerCall, planMeasure, planTidy, type StepLimits } from './steps.ts';
 import type { ComposeTarget } from './target.ts';
 
-/** What a way back is planned from. */
+/** Input of an undo. */
 export interface UndoContext {
   intent: { stack: string; verify?: Verify | undefined; on_failure?: Intent['on_failure'] };
   target: ComposeTarget;
   site: HostSite;
-  now: StackState;
+  state: StackState;
   shipment: Shipment;
-  time: StepLimits;
-  look: HostReader;
+  limits: StepLimits;
+  host: HostReader;
 }
 
-/** What it is the way back from. */
+/** The change that is to be undone. */
 export interface UndoOptions {
-  /** The step from which on images may have got other tags. */
+  /** Name of the first step after which images may have other tags. */
   tagsSince: string;
-  /** The step from which on containers may have been changed, and the arguments of `up` for the way back. */
+  /** Name of the first step after which containers may be changed. */
   upSince: string;
+  /** Arguments of `up` for the undo. */
   up: string[];
   replicas?: Record<string, number>;
-  /** Containers that run on beside the new ones, until the step of that name: up to there nothing else has to be done than to take the new ones away. */
-  beside?: { step: string; ids: string[] };
+  /** Old containers that keep running next to the new ones until the step of that name: up to there the undo only removes the new ones. */
+  additional?: { step: string; ids: string[] };
 }
 
 /**
- * The way back: files as they were, tags on the images that ran, and up with what the compose file said when it last
- * worked; then the same checks. Where nothing ran before, there is nothing to bring back: files go back unless containers
- * of the new ones may be there.
+ * Plans the undo: restores the files, tags the images that ran, and runs "up" with the compose file that worked last; then
+ * the same checks. If nothing ran before, there is nothing to bring back: only the files are restored, unless new
+ * containers may exist.
  */
-export async function planUndo(ground: UndoContext, undoing: UndoOptions): Promise<Step[]> {
-  const { target, shipment, time, now, site } = ground;
-  const { upSince } = undoing;
+export async function planUndo(context: UndoContext, options: UndoOptions): Promise<Step[]> {
+  const { target, shipment, limits, state, site } = context;
+  const { upSince } = options;
   const restore: Step = { do: 'restore', name: 'put files back', of: WRITE_STEP, ifBegan: WRITE_STEP };
-  if (ground.intent.on_failure === 'stop') return planRepair(ground, undoing);
-  const ranBefore = now.containers === undefined || now.containers.length > 0;
+  if (context.intent.on_failure === 'stop') return planRepair(context, options);
+  const ranBefore = state.containers === undefined || state.containers.length > 0;
   if (!ranBefore) return shipment.step ? [{ ...restore, unlessBegan: upSince }] : [];
-  const compose = await earlierCompose(ground);
-  const up = planChange('up again', target, ['up', '--pull', 'never', ...undoing.up], time.up, undefined, {
+  const compose = await earlierCompose(context);
+  const up = planChange('up again', target, ['up', '--pull', 'never', ...options.up], limits.up, undefined, {
     files: compose,
   });
-  const since = { ifBegan: upSince };
-  const beside = undoing.beside;
-  const bringBack: Step[] = beside
+  const ifChanged = { ifBegan: upSince };
+  const additional = options.additional;
+  const bringBack: Step[] = additional
     ? [
         {
           ...planTidy('remove the new', target, site),
           project: target.project,
-          keep: beside.ids,
+          keep: additional.ids,
           changes: true,
-          ...since,
-          unlessBegan: beside.step,
+          ...ifChanged,
+          unlessBegan: additional.step,
         },
-        ...[planTidy('tidy up', target, site), up].map(step => ({ ...step, ifBegan: beside.step })),
+        ...[planTidy('tidy up', target, site), up].map(step => ({ ...step, ifBegan: additional.step })),
       ]
-    : [planTidy('tidy up', target, site), up].map(step => ({ ...step, ...since }));
-  const healthy = planHealthCheck('wait until healthy again', target.project, time.healthy, {
-    ...(undoing.replicas ? { replicas: undoing.replicas } : {}),
-    ...reviveOptions(up, now),
+    : [planTidy('tidy up', target, site), up].map(step => ({ ...step, ...ifChanged }));
+  const healthy = planHealthCheck('wait until healthy again', target.project, limits.healthy, {
+    ...(options.replicas ? { replicas: options.replicas } : {}),
+    ...reviveOptions(up, state),
   });
-  const checks = planVerify(ground.intent.verify, target.whole, {
+  const checks = planVerify(context.intent.verify, target.whole, {
     allow: site.verify,
-    healthy: time.healthy,
+    healthy: limits.healthy,
     again: true,
   });
   return [
     ...(shipment.step ? [restore] : []),
-    ...planImageTags(now, site).map(step => ({ ...step, ifBegan: undoing.tagsSince })),
+    ...planImageTags(state, site).map(step => ({ ...step, ifBegan: options.tagsSince })),
     ...bringBack,
     ...[healthy, ...checks, planMeasure('after', target.project, 'images after undo')].map(step => ({
       ...step,
-      ...since,
+      ...ifChanged,
     })),
   ];
 }
 
 /**
- * What belongs to undoing a change of a stack that had succeeded, beside its way back: what runs again is the newest release.
- * Where nothing had run before, the containers go; volumes stay.
+ * Plans the steps that follow the undo of a change that had succeeded: the restored version is recorded as the newest
+ * release. If nothing had run before, the containers are removed; volumes stay.
  */
-export function planLateUndo({ intent, target, site, now, shipment, time }: Omit<UndoContext, 'look'>): Step[] {
+export function planLateUndo({ intent, target, site, state, shipment, limits }: Omit<UndoContext, 'host'>): Step[] {
   if (intent.on_failure === 'stop') return [];
-  if (now.containers?.length === 0) {
-    const down = planChange('down', target, ['down', '--remove-orphans'], time.up);
+  if (state.containers?.length === 0) {
+    const down = planChange('down', target, ['down', '--remove-orphans'], limits.up);
     return shipment.step
       ? [down, { do: 'restore', name: 'put files back', of: WRITE_STEP, ifBegan: WRITE_STEP }]
       : [down];
   }
-  const newest = now.releases.at(-1);
+  const newest = state.releases.at(-1);
   return [
     planRemember('remember what was put back', intent.stack, target, site, {
       files: newest ? newest.files : shipment.earlier,
@@ -102,15 +103,15 @@ export function planLateUndo({ intent, target, site, now, shipment, time }: Omit
   ];
 }
 
-/** What was stopped half-way is brought to an end, where nothing is to be brought back: a service must not stay down. */
-function planRepair({ target, site, time }: UndoContext, { up, upSince }: UndoOptions): Step[] {
+/** Completes an interrupted change if `on_failure: stop` forbids an undo: a service must not stay down. */
+function planRepair({ target, site, limits }: UndoContext, { up, upSince }: UndoOptions): Step[] {
   return [
     { ...planTidy('tidy up', target, site), ifCut: upSince },
-    { ...planChange('up once more', target, ['up', ...up], time.up), ifCut: upSince },
+    { ...planChange('up once more', target, ['up', ...up], limits.up), ifCut: upSince },
   ];
 }
 
-/** Tags back on the images that ran, for references that are tags. */
+/** Plans the tags of the images that ran, for references that are tags. */
 export function planImageTags({ containers = [] }: Pick<StackState, 'containers'>, site: HostSite): StartStep[] {
   const images = new Map(containers.map(({ reference, image }) => [reference, image]));
   return planTags(
@@ -120,11 +121,11 @@ export function planImageTags({ containers = [] }: Pick<StackState, 'containers'
   );
 }
 
-/** One step for each reference that can be given to an image. */
+/** Plans one step for each reference that an image can be tagged with. */
 export function planTags(images: { reference: string; image: string }[], site: HostSite, verb: string): StartStep[] {
   const taggable = images.filter(({ reference }) => !reference.includes('@') && !reference.startsWith('sha256:'));
-  const once = new Map(taggable.map(({ reference, image }) => [reference, image]));
-  return [...once].map(([reference, image]) =>
+  const imageByReference = new Map(taggable.map(({ reference, image }) => [reference, image]));
+  return [...imageByReference].map(([reference, image]) =>
     planDockerCall(`${verb} ${reference}`, [site.docker, 'image', 'tag', image, reference], {
       failure: {
         code: 'image-gone',
@@ -134,24 +135,24 @@ export function planTags(images: { reference: string; image: string }[], site: H
   );
 }
 
-/** The compose files of the newest release, where those on the host have been changed since by hand. */
-async function earlierCompose({ intent, site, now, shipment, look }: UndoContext): Promise<string[] | undefined> {
-  const newest = now.releases.at(-1);
-  return newest && !shipment.step ? changedCompose(newest, intent.stack, site, look) : undefined;
+/** Returns the compose files of the newest release if those on the host were changed by hand since. */
+async function earlierCompose({ intent, site, state, shipment, host }: UndoContext): Promise<string[] | undefined> {
+  const newest = state.releases.at(-1);
+  return newest && !shipment.step ? changedCompose(newest, intent.stack, site, host) : undefined;
 }
 
-/** The kept compose files of a release, where those on the host differ; undefined where they are the same. */
+/** Returns the kept compose files of a release if those on the host differ; undefined if they are the same. */
 export async function changedCompose(
   release: Release,
   stack: string,
   site: HostSite,
-  look: HostReader,
+  host: HostReader,
 ): Promise<string[] | undefined> {
   const kept = release.compose.map(file => releasedContentPath(site, stack, file));
   const texts = await Promise.all(
-    release.compose.map(async (file, index) => [await look.read(file.path), await look.read(kept[index] ?? '')]),
+    release.compose.map(async (file, index) => [await host.read(file.path), await host.read(kept[index] ?? '')]),
   );
-  // One that was not kept can't be brought back.
+  // A file that was not kept can't be restored.
   if (texts.length === 0 || texts.some(([, text]) => typeof text !== 'string')) return undefined;
-  return texts.some(([is, was]) => is !== was) ? kept : undefined;
+  return texts.some(([current, released]) => current !== released) ? kept : undefined;
 }

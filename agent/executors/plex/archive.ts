@@ -1,6 +1,7 @@
+import type { ContainerDetails } from '../../plan/containers.ts';
 import type { ClearStep, HostReader, StartStep } from '../../plan/plan.ts';
 import { UNKNOWN_IMAGE } from '../backup/drill.ts';
-import { type EarlierBackup, type SourceContainer, type StepTimeouts, trimSlashes } from '../backup/group.ts';
+import { type EarlierBackup, type StepTimeouts, trimSlashes } from '../backup/group.ts';
 import type { HostSite } from '../executor.ts';
 
 /** Plex's own build of sqlite3: other builds lack its collations and tokenizers. */
@@ -29,7 +30,7 @@ export interface PlexInstall {
 
 /** Looks into the container. If it is stopped, the paths of the usual images are assumed. Returns null if it has no library. */
 export async function findPlex(
-  container: SourceContainer | undefined,
+  container: ContainerDetails | undefined,
   name: string,
   path: string | undefined,
   site: HostSite,

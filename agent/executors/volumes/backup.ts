@@ -14,35 +14,37 @@ import {
 } from '../backup/group.ts';
 import { planQuiesce } from '../backup/quiesce.ts';
 import type { PlanContext } from '../executor.ts';
-import { copyOptions, PROGRESS, planSourceCheck, type VolumesBackupIntent } from './copy.ts';
+import { copyOptions, describeEarlier, PROGRESS, planSourceCheck, type VolumesBackupIntent } from './copy.ts';
 import { findRemote, planRemote } from './remote.ts';
 import { planRestic } from './restic.ts';
 import { rsync } from './rsync.ts';
 
-/** The one copy of a mirror. */
+/** Name of the only copy in a mirror. */
 const MIRROR = 'mirror';
-/** How many files a mirror may lose at once. */
-const MANY_FILES = 10_000;
+/** Number of files that one run may delete from a mirror. */
+const MAX_DELETIONS = 10_000;
 
-export async function planBackup(intent: VolumesBackupIntent, context: PlanContext, look: HostReader): Promise<Plan> {
+export async function planBackup(intent: VolumesBackupIntent, context: PlanContext, host: HostReader): Promise<Plan> {
   const { site, at } = context;
   const remote = findRemote(intent.destination, site);
-  if (remote) return planRemote(intent, remote, context, look);
-  if (intent.method === 'restic') return planRestic(intent, context, look);
+  if (remote) return planRemote(intent, remote, context, host);
+  if (intent.method === 'restic') return planRestic(intent, context, host);
   const isMirror = intent.method === 'mirror';
   const options = copyOptions(intent);
-  const source = await findSource(intent, look);
-  const shelf = await findBackupGroup(intent, context, look, isMirror ? () => MIRROR : undefined);
-  const partial = isMirror ? MIRROR : shelf.partial;
-  const { folder, last } = shelf;
-  const still = await planQuiesce(intent, source, site, look);
+  const source = await findSource(intent, host);
+  const group = await findBackupGroup(intent, context, host, isMirror ? () => MIRROR : undefined);
+  const partial = isMirror ? MIRROR : group.partial;
+  const { folder, last } = group;
+  const services = await planQuiesce(intent, source, site, host);
   const times = parseTimeouts(intent);
   const to = `${folder}/${partial}/`;
+  // A mirror is changed in place.
+  const state = isMirror ? 'The mirror may be incomplete until a backup succeeds.' : describeEarlier(group);
   const copy = rsync(
     'copy',
     [
       ...options,
-      ...(isMirror ? ['--delete-delay', ...(intent.accept_shrink ? [] : [`--max-delete=${MANY_FILES}`])] : []),
+      ...(isMirror ? ['--delete-delay', ...(intent.accept_shrink ? [] : [`--max-delete=${MAX_DELETIONS}`])] : []),
       ...(last && !isMirror ? [`--link-dest=../${last.name}`] : []),
       ...PROGRESS,
       '--',
@@ -50,51 +52,55 @@ export async function planBackup(intent: VolumesBackupIntent, context: PlanConte
       to,
     ],
     times,
-    'Read the step’s output. The earlier backups are untouched.',
+    { remedy: 'Read the step’s output.', state },
   );
-  const comparing = intent.verify_level === 'compare' ? [planComparison(source, options, to, times)] : [];
-  const version = await readVersion(['rsync'], look);
+  const comparing = intent.verify_level === 'compare' ? [planComparison(source, options, to, times, state)] : [];
+  const version = await readVersion(['rsync'], host);
   return {
     title: `backup of ${source.label} to ${folder}`,
-    summary: summarizeGroup(shelf),
+    summary: summarizeGroup(group),
     changes: isMirror
       ? [{ subject: folder, change: 'write', details: [MIRROR] }]
-      : listBackupChanges(shelf, intent, at),
+      : listBackupChanges(group, intent, at),
     steps: [
       {
-        ...planTargetCheck(shelf, (last?.bytes ?? 0) * (isMirror ? 0.1 : 1.1)),
+        ...planTargetCheck(group, (last?.bytes ?? 0) * (isMirror ? 0.1 : 1.1)),
         ...((intent.ownership ?? 'keep') === 'keep' ? { owners: true as const } : {}),
       },
-      planSourceCheck(source, site, shelf, intent),
-      ...still.quiesce,
+      planSourceCheck(source, site, group, intent),
+      ...services.quiesce,
       copy,
       ...comparing,
-      // What was held still goes on before the copy is read back: that takes long.
-      ...still.resume,
-      planReadBack({ ...shelf, partial }, context, intent, {
+      // The services resume before the copy is read back: that takes long.
+      ...services.resume,
+      planReadBack({ ...group, partial }, context, intent, {
         kind: 'docker_volumes',
         source: source.label,
         checks: ['sha256 of every file', ...comparing.map(() => 'rsync --checksum against the source')],
         versions: { rsync: version },
         ...(last && !isMirror ? { parent: last.name } : {}),
       }),
-      ...(isMirror ? [] : [planPrune(shelf, intent)]),
+      ...(isMirror ? [] : [planPrune(group, intent)]),
     ],
     undo: [],
-    cleanup: [...still.cleanup, ...(isMirror ? [] : [planPartialCleanup(shelf, 'check the destination')])],
+    cleanup: [...services.cleanup, ...(isMirror ? [] : [planPartialCleanup(group, 'check the destination')])],
   };
 }
 
-/** Every byte of source and copy, while nothing changes: nothing may differ. */
+/** Plans the comparison of every byte of source and copy while nothing changes. */
 function planComparison(
   source: BackupSource,
   options: string[],
   to: string,
   times: ReturnType<typeof parseTimeouts>,
+  state: string,
 ): Step {
   const argv = ['--dry-run', '--checksum', '--delete', '--itemize-changes', ...options, '--', `${source.path}/`, to];
-  const step: StartStep = rsync('compare', argv, times, 'Look at both disks: the copy is not what the source is.');
-  // Folders may differ in their times; a line for each file that does.
+  const step: StartStep = rsync('compare', argv, times, {
+    remedy: 'Check both disks: the copy differs from the source.',
+    state,
+  });
+  // Folders may differ in their times. rsync prints a line for each file that differs.
   const differs = ['>f', '<f', 'cL', '*deleting'].map(begins => ({ begins, ends: [] }));
   return { ...step, fatal: differs, failure: { ...step.failure, code: 'backup-broken' } };
 }

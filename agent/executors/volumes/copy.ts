@@ -5,18 +5,23 @@ import { checkOptions, excludeRules } from './options.ts';
 
 export type VolumesBackupIntent = Extract<Intent, { action: 'backup'; backup_type: 'docker_volumes' }>;
 
-/** A percentage that only grows wants the whole list first. */
+/** rsync needs the whole file list first for a percentage that only grows. */
 export const PROGRESS = ['--stats', '--info=progress2,name0', '--no-inc-recursive', '--outbuf=L'];
 
-/** Options of the copy itself. Throws Failure: `option-not-allowed`, `exclude-not-allowed`. */
+/** Returns rsync's options for the copy. Throws Failure: `option-not-allowed`, `exclude-not-allowed`. */
 export function copyOptions(intent: VolumesBackupIntent): string[] {
   return [
-    // -1: times count to the nanosecond, or what changes twice in a second is taken for the same.
+    // -1: compares times to the nanosecond. Otherwise a file that changes twice in a second counts as unchanged.
     ...['--archive', '--hard-links', '--numeric-ids', '--one-file-system', '--modify-window=-1'],
     ...ownership(intent.ownership),
     ...checkOptions(intent.options ?? []),
     ...excludeRules(intent.exclude ?? []),
   ];
+}
+
+/** Describes the earlier backups for the remedy of a failed step; empty if the plan knows of none. */
+export function describeEarlier({ earlier }: Pick<BackupGroup, 'earlier'>): string {
+  return earlier.length === 0 ? '' : 'The earlier backups are untouched.';
 }
 
 export function planSourceCheck(
@@ -36,7 +41,7 @@ export function planSourceCheck(
   };
 }
 
-function ownership(how: VolumesBackupIntent['ownership']): string[] {
-  if (how === 'drop') return ['--no-owner', '--no-group'];
-  return how === 'fake_super' ? ['--fake-super'] : [];
+function ownership(mode: VolumesBackupIntent['ownership']): string[] {
+  if (mode === 'drop') return ['--no-owner', '--no-group'];
+  return mode === 'fake_super' ? ['--fake-super'] : [];
 }

@@ -14,32 +14,35 @@ interface FetchFields {
   stall_timeout?: string | undefined;
 }
 
-/** A backup of docker_volumes, wherever it lies: how it is checked against its manifest, and copied into `next`. */
+/** A backup of docker_volumes on any destination: the steps that check it against its manifest, and copy it into `next`. */
 export interface FetchedBackup {
   backup: EarlierBackup;
   check: Step[];
   copy: StartStep;
-  /** Of the manifest. */
+  /** Folder of the manifest. */
   folder: string;
 }
 
-/** Throws Failure: `backup-unknown`, `destination-not-allowed`, `remote-unreachable`. */
+/** Plans the check and the copy of a backup. Throws Failure: `backup-unknown`, `destination-not-allowed`, `remote-unreachable`. */
 export async function planFetch(
-  wish: FetchFields,
+  fields: FetchFields,
   name: string,
   next: string,
   { site, run }: PlanContext,
-  look: HostReader,
+  host: HostReader,
 ): Promise<FetchedBackup> {
-  const times = parseTimeouts(wish);
-  const remote = findRemote(wish.from, site);
+  const times = parseTimeouts(fields);
+  const remote = findRemote(fields.from, site);
   if (remote) {
     const folder = recordsFolder(remote, name, site);
-    const { earlier } = await listRemoteBackups(remote, name, site, look);
-    const backup = selectBackup(earlier, wish.at, `${remote.path}/${name}`);
+    const { earlier } = await listRemoteBackups(remote, name, site, host);
+    const backup = selectBackup(earlier, fields.at, `${remote.path}/${name}`);
     const list = `${folder}/.${backup.name}.list.${run}`;
-    const away = `${remote.path}/${name}/${backup.name}`;
-    const [check, manifest] = [planListing(remote, `${name}/${backup.name}`, list, site, times), `${away}.json`];
+    const remoteFolder = `${remote.path}/${name}/${backup.name}`;
+    const [check, manifest] = [
+      planListing(remote, `${name}/${backup.name}`, list, site, times, UNCHANGED),
+      `${remoteFolder}.json`,
+    ];
     return {
       backup,
       folder,
@@ -50,23 +53,23 @@ export async function planFetch(
           times,
         ),
         { ...check, name: 'list the backup' },
-        { do: 'tally', name: 'check the backup', list, folder, as: backup.name, archive: away },
+        { do: 'tally', name: 'check the backup', list, folder, as: backup.name, archive: remoteFolder },
       ],
-      copy: rsyncCall('copy', [...rsyncConnectionArgs(remote), ...COPY, '--', `${away}/`, `${next}/`], times),
+      copy: rsyncCall('copy', [...rsyncConnectionArgs(remote), ...COPY, '--', `${remoteFolder}/`, `${next}/`], times),
     };
   }
-  const folder = `${wish.from.replace(/\/+$/, '')}/${name}`;
-  const backup = await findBackup({ name, at: wish.at }, folder, ['docker_volumes'], look);
+  const folder = `${fields.from.replace(/\/+$/, '')}/${name}`;
+  const backup = await findBackup({ name, at: fields.at }, folder, ['docker_volumes'], host);
   if (backup.snapshot !== undefined) {
     return {
       backup,
       folder,
       check: [],
-      // restic checks each piece by its digest while it restores, and then the files.
+      // restic checks each blob by its digest during the restore, and then the files.
       copy: restic('copy', folder, ['restore', backup.snapshot, '--target', next, '--verify'], site, times, {
         failure: {
           code: 'backup-broken',
-          remedy: 'Nothing was changed. See "restic check", and restore another one ("at").',
+          remedy: `See "restic check", and restore another backup ("at"). ${UNCHANGED}`,
         },
       }),
     };
@@ -79,8 +82,12 @@ export async function planFetch(
   };
 }
 
+const UNCHANGED = 'Nothing was changed.';
 const COPY = ['--archive', '--hard-links', '--numeric-ids', ...PROGRESS];
 
 function rsyncCall(name: string, args: string[], times: ReturnType<typeof parseTimeouts>): StartStep {
-  return { ...rsync(name, args, times, 'Read the step’s output. Nothing was changed.'), okAtLast: [] };
+  return {
+    ...rsync(name, args, times, { remedy: 'Read the step’s output.', state: UNCHANGED }),
+    okAtLast: [],
+  };
 }

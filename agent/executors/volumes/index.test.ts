@@ -34,10 +34,10 @@ const context = (intent: Intent): PlanContext => ({
   at: '2026-11-21T06:00:00.123Z',
   site,
   files: [],
-  compare: false,
+  wantsDiff: false,
 });
 const FOLDER = '/mnt/backup/data/nightly';
-const look = (backups: string[] = []): HostReader => ({
+const hostWith = (backups: string[] = []): HostReader => ({
   list: async folder => (folder === FOLDER ? backups.flatMap(name => [name, `${name}.json`]) : null),
   read: async () =>
     JSON.stringify({
@@ -65,10 +65,10 @@ const look = (backups: string[] = []): HostReader => ({
           ]
         : null,
 });
-const plan = (intent: Intent, with_: HostReader = look()) =>
-  (volumes as unknown as Executor).plan(intent, context(intent), with_);
-const copyOf = async (intent: Intent, with_?: HostReader) =>
-  (await plan(intent, with_)).steps.find(({ name }) => name === 'copy') as StartStep;
+const plan = (intent: Intent, host: HostReader = hostWith()) =>
+  (volumes as unknown as Executor).plan(intent, context(intent), host);
+const copyOf = async (intent: Intent, host?: HostReader) =>
+  (await plan(intent, host)).steps.find(({ name }) => name === 'copy') as StartStep;
 async function codeOf(intent: Intent): Promise<string> {
   try {
     await plan(intent);
@@ -80,18 +80,18 @@ async function codeOf(intent: Intent): Promise<string> {
 }
 
 testExecutorContract(volumes as unknown as Executor, [
-  { name: 'a first backup', intent: backup(), context: context(backup()), look: look() },
+  { name: 'a first backup', intent: backup(), context: context(backup()), look: hostWith() },
   {
-    name: 'a backup of a container that is stopped meanwhile',
+    name: 'a backup of a container that is stopped during the copy',
     intent: backup({ source: undefined, source_container: 'plex', source_path: '/config/db', consistency: 'stop' }),
     context: context(backup()),
-    look: look(['20261120T060000Z']),
+    look: hostWith(['20261120T060000Z']),
   },
 ]);
 
-describe('a backup of volumes', () => {
-  it('checks first, copies beside the last one, reads back, then prunes', async () => {
-    const { steps } = await plan(backup({ keep: { daily: 7 } }), look(['20261119T060000Z', '20261120T060000Z']));
+describe('the plan of a backup of volumes', () => {
+  it('checks, copies with links to the last backup, reads back, then prunes', async () => {
+    const { steps } = await plan(backup({ keep: { daily: 7 } }), hostWith(['20261119T060000Z', '20261120T060000Z']));
     expect(steps.map(step => step.do)).toEqual(['check-target', 'check-source', 'start', 'seal', 'prune']);
     const [target, source, copy, seal, prune] = steps;
     expect(target).toMatchObject({ path: '/mnt/backup', folder: FOLDER, needs: 6500 });
@@ -111,18 +111,38 @@ describe('a backup of volumes', () => {
     expect(prune).toMatchObject({ rules: { daily: 7 }, minKeep: 3 });
   });
 
-  it('keeps days that have backups where only retention_days is said', async () => {
+  it.each<[string, object, string[], string]>([
+    ['nothing about earlier backups if there is none', {}, [], ''],
+    [
+      'that the earlier backups are untouched if there are some',
+      {},
+      ['20261120T060000Z'],
+      ' The earlier backups are untouched.',
+    ],
+    [
+      'that a mirror may be incomplete',
+      { method: 'mirror' },
+      ['20261120T060000Z'],
+      ' The mirror may be incomplete until a backup succeeds.',
+    ],
+  ])('says of a failed copy %s', async (_, changes, backups, claim) => {
+    const { failure, reasons } = await copyOf(backup(changes), hostWith(backups));
+    expect(failure).toEqual({ code: 'copy-failed', remedy: `Read the step’s output.${claim}` });
+    for (const { remedy } of reasons ?? []) expect(remedy).toMatch(new RegExp(`[a-z_]\\.${claim}$`));
+  });
+
+  it('keeps days that have backups if the intent has only retention_days', async () => {
     const { steps } = await plan(backup({ retention_days: 14 }));
     expect(steps.at(-1)).toMatchObject({ do: 'prune', rules: { last: 1, daily: 14 } });
   });
 
-  it('may be a mirror, which has one copy and is never pruned', async () => {
+  it('makes a mirror with one copy, which is never pruned', async () => {
     const { steps } = await plan(backup({ method: 'mirror' }));
     expect(steps.map(step => step.do)).toEqual(['check-target', 'check-source', 'start', 'seal']);
     expect((steps[2] as StartStep).argv).toContain('--delete-delay');
   });
 
-  it('stops what runs and is named, starts only that again, also where the copy fails', async () => {
+  it('stops the named services that run, and starts only them again, also if the copy fails', async () => {
     const { steps, cleanup } = await plan(backup({ stack: 'web', stop_services: ['app'] }));
     expect(steps.map(({ name }) => name)).toEqual([
       'check the destination',
@@ -141,14 +161,14 @@ describe('a backup of volumes', () => {
     ]);
   });
 
-  it('finds the host’s folder of a path inside a container', async () => {
+  it('finds the folder on the host of a path inside a container', async () => {
     const inside = { source: undefined, source_container: 'plex', source_path: '/config/Library' };
     expect((await copyOf(backup(inside))).argv.at(-2)).toBe('/var/lib/docker/volumes/plex/_data/Library/');
     expect(await codeOf(backup({ ...inside, source_path: '/etc' }))).toBe('container-path-unknown');
     expect(await codeOf(backup({ ...inside, source_container: 'nobody' }))).toBe('container-missing');
   });
 
-  it('passes patterns as what they are', async () => {
+  it('passes exclude patterns literally', async () => {
     const { argv } = await copyOf(backup({ exclude: ['!', '+ secret', 'cache/'] }));
     expect(argv.filter(word => word.startsWith('--filter'))).toEqual([
       '--filter=- !',
@@ -170,18 +190,18 @@ describe('a backup of volumes', () => {
     '--bwlimit=1;id',
     '--inplace',
     '-L',
-  ])('takes no option %s', async option => {
+  ])('refuses the rsync option %s', async option => {
     expect(await codeOf(backup({ options: [option] }))).toBe('option-not-allowed');
   });
 
-  it('takes options from the list', async () => {
+  it('accepts allowed rsync options', async () => {
     expect((await copyOf(backup({ options: ['--checksum', '--bwlimit=500'], ownership: 'drop' }))).argv).toEqual(
       expect.arrayContaining(['--checksum', '--bwlimit=500', '--no-owner', '--no-group']),
     );
   });
 
   it.each(['/mnt/other', 'backup@nas:/srv', 'rsync://nas/x', '/mnt/backupx'])(
-    'does not write to %s',
+    'refuses the destination %s',
     async destination => {
       expect(await codeOf(backup({ destination }))).toBe('destination-not-allowed');
     },

@@ -8,16 +8,16 @@ import { planRestore, type VolumesRestore } from './restore.ts';
 
 type VolumesIntent = VolumesBackupIntent | VolumesRestore | VolumesDrill;
 
-/** Copies of volumes and folders: by rsync into a folder of this host (which may be a mounted share) or to another host, by restic, and back. */
+/** Backups of volumes and folders, and their restores: by rsync into a folder of this host (maybe a mounted share) or to another host, or by restic. */
 export const volumes = defineExecutor<VolumesIntent>({
   kind: 'volumes',
-  takes: (intent): intent is VolumesIntent =>
+  supports: (intent): intent is VolumesIntent =>
     intent.action === 'restore' || intent.action === 'drill'
       ? typeof intent.of === 'string' || ('kind' in intent.of && intent.of.kind === 'docker_volumes')
       : intent.action === 'backup' && 'backup_type' in intent && intent.backup_type === 'docker_volumes',
-  subjects(intent, document) {
+  lockSubjects(intent, document) {
     if (intent.action === 'drill') return backupGroupLocks(intent.from, parseBackupSubject(intent.of).name);
-    // A stack whose services are stopped is locked as by a rollout.
+    // A stack whose services are stopped is locked like by a rollout.
     const stack = intent.stack === undefined ? [] : [`stack ${intent.stack}`];
     if (intent.action === 'restore')
       return [
@@ -32,15 +32,15 @@ export const volumes = defineExecutor<VolumesIntent>({
       ...stack,
     ];
   },
-  claims(intent, site) {
+  claimPaths(intent, site) {
     if (intent.action === 'backup') return listBackupClaims(intent, site);
     const to = intent.action === 'restore' ? intent.to : undefined;
     const claims = listBackupClaims({ destination: intent.from }, site);
     return to === undefined ? claims : [...claims, { path: to, root: findRoot(to, site.backups.sources) }];
   },
-  asks: intent => (intent.action === 'restore' && intent.verify ? listVerifyHosts(intent.verify) : []),
-  plan(intent, context, look) {
-    if (intent.action === 'restore') return planRestore(intent, context, look);
-    return intent.action === 'drill' ? planDrill(intent, context, look) : planBackup(intent, context, look);
+  listHosts: intent => (intent.action === 'restore' && intent.verify ? listVerifyHosts(intent.verify) : []),
+  plan(intent, context, host) {
+    if (intent.action === 'restore') return planRestore(intent, context, host);
+    return intent.action === 'drill' ? planDrill(intent, context, host) : planBackup(intent, context, host);
   },
 });

@@ -1,6 +1,6 @@
 import { Failure } from '../../plan/failure.ts';
 
-/** rsync's options that an intent may name, each for itself. What runs programs, reads or writes elsewhere, or deletes is not among them. */
+/** rsync's options that an intent may name, one per entry. None of them runs a program, reads or writes elsewhere, or deletes. */
 const ALLOWED = new Set([
   ...[
     '-a',
@@ -47,27 +47,27 @@ const ALLOWED = new Set([
 ]);
 const NUMBERED = /^--(bwlimit|timeout|modify-window)=\d{1,9}$/;
 
-/** Throws Failure `option-not-allowed`. */
+/** Checks options of an intent. Throws Failure `option-not-allowed`. */
 export function checkOptions(options: string[]): string[] {
   for (const option of options) {
     if (ALLOWED.has(option) || NUMBERED.test(option)) continue;
     throw new Failure(
       'option-not-allowed',
       `The rsync option ${JSON.stringify(option)} is not on the list.`,
-      'Take it out, write each option for itself, or see the list in docs/backups.md.',
+      'Remove it, write each option as an entry of its own, or see the list in docs/backups.md.',
     );
   }
   return options;
 }
 
-/** Patterns as literal exclude rules: a pattern can neither include, nor clear the list, nor read a file. Throws Failure `exclude-not-allowed`. */
+/** Turns patterns into literal exclude rules: a pattern can't include, clear the list or read a file. Throws Failure `exclude-not-allowed`. */
 export function excludeRules(patterns: string[]): string[] {
   return patterns.map(pattern => {
     if (![...pattern].some(char => char < ' ' || char === '\u007f')) return `--filter=- ${pattern}`;
     throw new Failure(
       'exclude-not-allowed',
       `The pattern ${JSON.stringify(pattern)} holds a control character.`,
-      'Take it out.',
+      'Remove it.',
     );
   });
 }

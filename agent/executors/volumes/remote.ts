@@ -14,7 +14,7 @@ import {
 } from '../backup/group.ts';
 import { planQuiesce } from '../backup/quiesce.ts';
 import type { BackupRemote, HostSite, PlanContext } from '../executor.ts';
-import { copyOptions, PROGRESS, planSourceCheck, type VolumesBackupIntent } from './copy.ts';
+import { copyOptions, describeEarlier, PROGRESS, planSourceCheck, type VolumesBackupIntent } from './copy.ts';
 import { rsync } from './rsync.ts';
 
 const MINUTE = 60_000;
@@ -22,17 +22,17 @@ const REMOTE_TIMEOUT = { timeout: 10 * MINUTE, stallTimeout: 5 * MINUTE };
 const MANIFEST = /(\d{8}T\d{6}\.\d{3}Z)\.json$/;
 const FOLDER = /^d.* (\d{8}T\d{6}\.\d{3}Z)$/;
 
-/** What was left unfinished longer ago is taken away. */
+/** Age after which an unfinished copy is deleted, in milliseconds. */
 const ABANDONED = 48 * 60 * MINUTE;
 
-/** A folder of another host that takes backups, and how rsync reaches it. */
+/** A folder for backups on another host, and how rsync connects to it. */
 export interface RsyncRemote {
   remote: BackupRemote;
-  /** As the intent names it, without a slash at its end. */
+  /** The destination of the intent, without a slash at its end. */
   path: string;
 }
 
-/** The host's remote that holds the destination; undefined for a folder of this host. */
+/** Returns the remote that contains the destination; undefined for a folder of this host. Throws Failure `destination-not-allowed`. */
 export function findRemote(destination: string | undefined, site: HostSite): RsyncRemote | undefined {
   if (destination === undefined || destination.startsWith('/')) return undefined;
   const path = destination.replace(/\/+$/, '');
@@ -40,12 +40,12 @@ export function findRemote(destination: string | undefined, site: HostSite): Rsy
   if (remote && !path.split('/').includes('..')) return { remote, path };
   throw new Failure(
     'destination-not-allowed',
-    `This host does not let backups be written to ${destination}.`,
+    `This host does not allow backups to ${destination}.`,
     'Name one of backups.remotes in agent.yaml, or a folder below it.',
   );
 }
 
-/** rsync's options for getting there. Whose key and whose known hosts is said in agent.yaml only. */
+/** Returns rsync's options for the connection. Only agent.yaml names the key and the known hosts. */
 export function rsyncConnectionArgs({ remote }: RsyncRemote): string[] {
   const daemon = remote.target.startsWith('rsync://');
   const { key_file, known_hosts, port } = remote.ssh ?? {};
@@ -59,17 +59,17 @@ export function rsyncConnectionArgs({ remote }: RsyncRemote): string[] {
   return ['--timeout=300', ...(daemon ? ['--contimeout=20', ...password] : [`--rsh=${ssh.join(' ')}`])];
 }
 
-/** Where the agent keeps what it knows of the backups in a folder of another host. */
+/** Returns the folder of the manifests of backups in a folder on another host. */
 export function recordsFolder({ path }: RsyncRemote, name: string, site: HostSite): string {
   return `${site.backups.records}/${path.replaceAll(/[^A-Za-z0-9_.-]+/g, '-').replace(/^[.-]+/, '')}/${name}`;
 }
 
-/** What is at the other end: backups (with a manifest), the oldest first, and what was left unfinished. What they held is told as far as it is known here. */
+/** Lists the backups on the other host (those with a manifest), the oldest first, and the unfinished copies. Sizes are known only for manifests on this host. */
 export async function listRemoteBackups(
   remote: RsyncRemote,
   name: string,
   site: HostSite,
-  look: HostReader,
+  host: HostReader,
 ): Promise<{ earlier: EarlierBackup[]; unfinished: string[] }> {
   const argv: [string, ...string[]] = [
     'rsync',
@@ -78,33 +78,34 @@ export async function listRemoteBackups(
     '--',
     `${remote.path}/${name}/`,
   ];
-  const answer = await look.ask(argv);
+  const answer = await host.ask(argv);
   if (!answer) return { earlier: [], unfinished: [] };
   const missing = answer.code === 23 && answer.stderr.includes('No such file');
   if (answer.code !== 0 && !missing) {
     throw new Failure(
       'remote-unreachable',
       `${remote.path} does not answer: ${answer.stderr.trim().split('\n').slice(0, 3).join(' / ').slice(0, 300)}`,
-      'Look at the network, and at backups.remotes in agent.yaml: the key, the known hosts, the password, the module.',
+      'Check the network, and backups.remotes in agent.yaml: the key, the known hosts, the password, the module.',
     );
   }
-  const known = await findEarlier(recordsFolder(remote, name, site), look);
+  const known = await findEarlier(recordsFolder(remote, name, site), host);
   const lines = answer.stdout.split('\n');
   const names = lines.flatMap(line => MANIFEST.exec(line)?.[1] ?? []).sort();
   const unfinished = lines.flatMap(line => FOLDER.exec(line)?.[1] ?? []).filter(stamp => !names.includes(stamp));
   const unknown = (stamp: string): EarlierBackup => ({
-    ...{ name: stamp, of: name, kind: 'docker_volumes', run: '', at: isoOf(stamp), bytes: 0, files: 0 },
+    ...{ name: stamp, of: name, kind: 'docker_volumes', run: '', at: toIso(stamp), bytes: 0, files: 0 },
   });
   return { earlier: names.map(stamp => known.find(one => one.name === stamp) ?? unknown(stamp)), unfinished };
 }
 
-/** rsync lists every file with its MD5, read at the other end. */
+/** Plans a list of every file with its MD5, which rsync reads on the other host. */
 export function planListing(
   remote: RsyncRemote,
   backup: string,
   list: string,
   site: HostSite,
   times: ReturnType<typeof parseTimeouts>,
+  state: string,
 ): StartStep {
   const step = rsync(
     'read back',
@@ -114,7 +115,7 @@ export function planListing(
       ...['--', `${remote.path}/${backup}/`, `${site.backups.records}/none/`],
     ],
     times,
-    'The backup can’t be read at the other end: look at its disk.',
+    { remedy: 'The backup can’t be read at the other end. Check its disk.', state },
   );
   return { ...step, stdoutTo: list };
 }
@@ -123,49 +124,51 @@ export async function planRemote(
   intent: VolumesBackupIntent,
   remote: RsyncRemote,
   context: PlanContext,
-  look: HostReader,
+  host: HostReader,
 ): Promise<Plan> {
   const { site, run, at, document } = context;
   if (intent.method !== undefined && intent.method !== 'snapshots') {
     throw new Failure(
       'method-unsupported',
       `method: ${intent.method} writes to a folder of this host.`,
-      'Leave "method" out, or mount the share and name its folder.',
+      'Remove "method", or mount the share and name its folder.',
     );
   }
   const options = copyOptions(intent);
-  const source = await findSource(intent, look);
+  const source = await findSource(intent, host);
   const name = intent.id ?? document.name;
-  const { earlier, unfinished } = await listRemoteBackups(remote, name, site, look);
+  const { earlier, unfinished } = await listRemoteBackups(remote, name, site, host);
   const last = earlier.findLast(one => !one.broken);
   const as = timestampOf(at);
   const folder = recordsFolder(remote, name, site);
   const list = `${folder}/.${as}.list.${run}`;
-  const shelf: BackupGroup = {
+  const group: BackupGroup = {
     ...{ destination: { path: remote.path, minFree: 0 }, folder, name, earlier, last, newName: as },
     partial: '',
   };
-  const still = await planQuiesce(intent, source, site, look);
+  const services = await planQuiesce(intent, source, site, host);
   const times = parseTimeouts(intent);
-  const away = `${remote.path}/${name}`;
-  const call: RsyncCall = (step: string, args: string[], remedy: string) =>
-    rsync(step, [...rsyncConnectionArgs(remote), ...args], REMOTE_TIMEOUT, remedy);
+  const remoteFolder = `${remote.path}/${name}`;
+  const state = describeEarlier(group);
+  const call: RsyncCall = (step, args, remedy, stateThen = state) =>
+    rsync(step, [...rsyncConnectionArgs(remote), ...args], REMOTE_TIMEOUT, { remedy, state: stateThen });
   const fetch = call(
     'fetch manifests',
-    ['--recursive', '--times', '--delete', '--include=/*.json', '--exclude=*', '--', `${away}/`, `${folder}/`],
+    ['--recursive', '--times', '--delete', '--include=/*.json', '--exclude=*', '--', `${remoteFolder}/`, `${folder}/`],
     'Read the step’s output.',
+    PUBLISHED,
   );
-  const away_ = listBackupChanges({ ...shelf, folder: away }, intent, at);
-  const version = await readVersion(['rsync'], look);
+  const changes = listBackupChanges({ ...group, folder: remoteFolder }, intent, at);
+  const version = await readVersion(['rsync'], host);
   return {
-    title: `backup of ${source.label} to ${away}`,
-    summary: summarizeGroup(shelf),
-    changes: away_,
+    title: `backup of ${source.label} to ${remoteFolder}`,
+    summary: summarizeGroup(group),
+    changes,
     steps: [
       planRemoteCheck(remote, call),
-      // Only a source that is known to have been whole can be seen to have shrunk.
+      // Only a backup with a known size shows that the source has shrunk.
       planSourceCheck(source, site, { last: last && last.files > 0 ? last : undefined }, intent),
-      ...still.quiesce,
+      ...services.quiesce,
       rsync(
         'copy',
         [
@@ -176,17 +179,17 @@ export async function planRemote(
           '--filter=- .rsync-partial/',
           ...(last ? [`--link-dest=../${last.name}`] : []),
           ...PROGRESS,
-          ...['--', `${source.path}/`, `${away}/${as}/`],
+          ...['--', `${source.path}/`, `${remoteFolder}/${as}/`],
         ],
         times,
-        'Read the step’s output. The earlier backups are untouched; what has no manifest is no backup.',
+        { remedy: 'Read the step’s output. A copy without a manifest is not a backup.', state },
       ),
-      ...still.resume,
-      planListing(remote, `${name}/${as}`, list, site, times),
+      ...services.resume,
+      planListing(remote, `${name}/${as}`, list, site, times, state),
       {
         do: 'tally',
         name: 'write the manifest',
-        ...{ list, folder, as, archive: `${away}/${as}` },
+        ...{ list, folder, as, archive: `${remoteFolder}/${as}` },
         manifest: {
           kind: 'docker_volumes',
           ...{ name, run, at, source: source.label },
@@ -196,43 +199,50 @@ export async function planRemote(
           ...(intent.notes === undefined ? {} : { notes: intent.notes }),
         },
       },
-      // There from now on: what has no manifest at the other end is no backup.
+      // From here on it is a backup: a copy without a manifest on the other host is not one.
       call(
         'publish',
-        ['--times', '--fsync', '--', `${folder}/${as}.json`, `${folder}/RESTORE.md`, `${away}/`],
-        'The copy is there, its manifest is not: it will not count. Run the intent again.',
+        ['--times', '--fsync', '--', `${folder}/${as}.json`, `${folder}/RESTORE.md`, `${remoteFolder}/`],
+        'The copy exists, but its manifest does not: it is not a backup. Run the intent again.',
       ),
       fetch,
       {
-        ...planPrune(shelf, intent),
+        ...planPrune(group, intent),
         forget: {
-          step: call('take away', ['--recursive', '--delete', '--force', '--verbose'], 'The new backup is there.'),
+          step: call(
+            'take away',
+            ['--recursive', '--delete', '--force', '--verbose'],
+            'Read the step’s output.',
+            PUBLISHED,
+          ),
           each: ['--include=/{name}.json', '--include=/{name}/', '--include=/{name}/***'],
-          last: ['--exclude=*', '--', `${site.backups.records}/none/`, `${away}/`],
+          last: ['--exclude=*', '--', `${site.backups.records}/none/`, `${remoteFolder}/`],
           empty: `${site.backups.records}/none`,
-          also: unfinished.filter(stamp => Date.parse(isoOf(stamp)) < Date.parse(at) - ABANDONED),
+          also: unfinished.filter(stamp => Date.parse(toIso(stamp)) < Date.parse(at) - ABANDONED),
         },
       },
     ],
     undo: [],
-    cleanup: still.cleanup,
+    cleanup: services.cleanup,
   };
 }
 
-type RsyncCall = (step: string, args: string[], remedy: string) => StartStep;
+const PUBLISHED = 'The new backup is published.';
 
-/** The other host answers, has the place, and the file in it that shows that it is the right one. */
+type RsyncCall = (step: string, args: string[], remedy: string, state?: string) => StartStep;
+
+/** Plans the check that the other host answers and has the folder, with the marker file that proves the right disk is mounted. */
 function planRemoteCheck({ remote: { target, marker } }: RsyncRemote, call: RsyncCall): StartStep {
   const remedy =
     marker === undefined
-      ? 'See backups.remotes in agent.yaml: the folder must be there.'
-      : `The file ${marker} is not there: is the right disk mounted at the other end? If it is, make that file.`;
+      ? 'Create the folder, or correct backups.remotes in agent.yaml.'
+      : `Check the file ${marker}: is the right disk mounted at the other end? If it is, create that file.`;
   const step = call('check the destination', ['--list-only', '--', `${target}/${marker ?? ''}`], remedy);
   const code = marker === undefined ? 'destination-missing' : 'destination-unmarked';
   return { ...step, reasons: [{ exit: [23], code, remedy }, ...(step.reasons ?? [])] };
 }
 
-/** `20261121T061200.123Z` → `2026-11-21T06:12:00.123Z`. */
-function isoOf(stamp: string): string {
+/** Converts `20261121T061200.123Z` to `2026-11-21T06:12:00.123Z`. */
+function toIso(stamp: string): string {
   return stamp.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)/, '$1-$2-$3T$4:$5:');
 }

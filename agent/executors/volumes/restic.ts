@@ -12,14 +12,14 @@ import {
 } from '../backup/group.ts';
 import { planQuiesce } from '../backup/quiesce.ts';
 import type { HostSite, PlanContext } from '../executor.ts';
-import { planSourceCheck, type VolumesBackupIntent } from './copy.ts';
+import { describeEarlier, planSourceCheck, type VolumesBackupIntent } from './copy.ts';
 
 const MINUTE = 60_000;
 
-/** In so many runs all data of the repository are read once. */
+/** Number of runs in which all data of the repository is read once. */
 const PARTS = 7;
 
-/** A call of restic for the repository in that folder. Throws Failure `restic-password-missing`. */
+/** Plans a call of restic for the repository in `folder`. Throws Failure `restic-password-missing`. */
 export function restic(
   name: string,
   folder: string,
@@ -31,8 +31,8 @@ export function restic(
   if (site.backups.resticPassword === undefined) {
     throw new Failure(
       'restic-password-missing',
-      'restic encrypts its repository, and this host has no password for that.',
-      'Make a file with a password (mode 0600), keep a copy elsewhere, and name it as backups.restic.password_file in agent.yaml.',
+      'This host has no password for the repository, and restic requires one.',
+      'Create a file with a password (mode 0600), keep a copy elsewhere, and set backups.restic.password_file in agent.yaml to its path.',
     );
   }
   return {
@@ -46,58 +46,65 @@ export function restic(
       HOME: '/nonexistent',
     },
     ...times,
-    // restic takes a lock: its own processes that were killed leave it, and it is removed below where its process is gone.
+    // A killed restic leaves its lock. The step "unlock" removes locks whose process is gone.
     repeatable: true,
-    failure: { code: 'restic-failed', remedy: 'Read the step’s output. The earlier backups are untouched.' },
+    failure: { code: 'restic-failed', remedy: 'Read the step’s output.' },
     reasons: [
       {
         says: 'wrong password',
         code: 'restic-password-wrong',
-        remedy: 'The password file of backups.restic in agent.yaml is not the one that this repository was made with.',
+        remedy: 'Set backups.restic.password_file in agent.yaml to the password that this repository was created with.',
       },
       {
         says: 'already locked',
         code: 'restic-locked',
         remedy:
-          'Another restic works on this repository. If none does on any host, run "restic unlock" with this repository.',
+          'Wait for the other restic that uses this repository. If there is none on any host, run "restic unlock" with this repository.',
       },
-      { says: 'no space left', code: 'destination-full', remedy: 'Make room at the destination, then run it again.' },
+      {
+        says: 'no space left',
+        code: 'destination-full',
+        remedy: 'Free space at the destination, then run the intent again.',
+      },
     ],
     ...more,
   };
 }
 
-export async function planRestic(intent: VolumesBackupIntent, context: PlanContext, look: HostReader): Promise<Plan> {
+export async function planRestic(intent: VolumesBackupIntent, context: PlanContext, host: HostReader): Promise<Plan> {
   const { site, run, at } = context;
   if (intent.options?.length || intent.ownership !== undefined) {
     throw new Failure(
       'option-not-allowed',
-      '"options" and "ownership" are rsync’s; restic keeps everything.',
-      'Take them out.',
+      'restic does not know "options" and "ownership": it keeps all attributes.',
+      'Remove them.',
     );
   }
-  const source = await findSource(intent, look);
-  const shelf = await findBackupGroup(intent, context, look);
-  const { folder, name, last, newName: as, partial } = shelf;
-  const still = await planQuiesce(intent, source, site, look);
+  const source = await findSource(intent, host);
+  const group = await findBackupGroup(intent, context, host);
+  const { folder, name, last, newName: as, partial } = group;
+  const services = await planQuiesce(intent, source, site, host);
   const times = parseTimeouts(intent);
   const call = (step: string, args: string[], more?: Partial<StartStep>) =>
-    restic(step, folder, args, site, times, more);
-  const isThere = (await look.list(`${folder}/repository`))?.includes('config') === true;
-  const part = (shelf.earlier.length % PARTS) + 1;
-  const whole = intent.verify_level === 'full' || shelf.earlier.length === 0;
+    restic(step, folder, args, site, times, {
+      failure: { code: 'restic-failed', remedy: `Read the step’s output. ${describeEarlier(group)}`.trim() },
+      ...more,
+    });
+  const hasRepository = (await host.list(`${folder}/repository`))?.includes('config') === true;
+  const part = (group.earlier.length % PARTS) + 1;
+  const readsAll = intent.verify_level === 'full' || group.earlier.length === 0;
   const tag = `run:${run}`;
-  const told = (file: string) => ({ stdoutTo: `${folder}/${partial}/${file}`, timeout: 10 * MINUTE });
-  const version = (await look.ask(['restic', 'version'], { keepFor: 60 * MINUTE }))?.stdout.trim() ?? '';
+  const writeTo = (file: string) => ({ stdoutTo: `${folder}/${partial}/${file}`, timeout: 10 * MINUTE });
+  const version = (await host.ask(['restic', 'version'], { keepFor: 60 * MINUTE }))?.stdout.trim() ?? '';
   return {
     title: `backup of ${source.label} to ${folder} (restic)`,
-    summary: summarizeGroup(shelf),
-    changes: listBackupChanges(shelf, intent, at),
+    summary: summarizeGroup(group),
+    changes: listBackupChanges(group, intent, at),
     steps: [
-      planTargetCheck(shelf, (last?.bytes ?? 0) * 0.1, `/${partial}`),
-      planSourceCheck(source, site, shelf, intent),
-      ...(isThere ? [call('unlock', ['unlock'])] : [call('init', ['init'])]),
-      ...still.quiesce,
+      planTargetCheck(group, (last?.bytes ?? 0) * 0.1, `/${partial}`),
+      planSourceCheck(source, site, group, intent),
+      ...(hasRepository ? [call('unlock', ['unlock'])] : [call('init', ['init'])]),
+      ...services.quiesce,
       call(
         'copy',
         [
@@ -106,19 +113,19 @@ export async function planRestic(intent: VolumesBackupIntent, context: PlanConte
           ...(intent.exclude ?? []).map(pattern => `--exclude=${escapeExclude(pattern)}`),
           ...['--', '.'],
         ],
-        // From inside: the snapshot holds the folder's content, wherever the folder is.
+        // Started in the folder: the snapshot holds its content without its path.
         { cwd: source.path },
       ),
-      ...still.resume,
-      call('check', ['check', ...(whole ? ['--read-data'] : [`--read-data-subset=${part}/${PARTS}`])], {
+      ...services.resume,
+      call('check', ['check', ...(readsAll ? ['--read-data'] : [`--read-data-subset=${part}/${PARTS}`])], {
         failure: {
           code: 'backup-broken',
           remedy:
-            'The repository is damaged: see "restic check" in restic’s documentation, and make a new one beside it.',
+            'The repository is damaged. See "restic check" in restic’s documentation, and create a new one next to it.',
         },
       }),
-      call('ask for the snapshot', ['snapshots', '--json', '--tag', tag], told('snapshots.json')),
-      call('ask for its size', ['stats', '--json', '--tag', tag], told('stats.json')),
+      call('ask for the snapshot', ['snapshots', '--json', '--tag', tag], writeTo('snapshots.json')),
+      call('ask for its size', ['stats', '--json', '--tag', tag], writeTo('stats.json')),
       {
         do: 'note-snapshot',
         name: 'write the manifest',
@@ -126,31 +133,34 @@ export async function planRestic(intent: VolumesBackupIntent, context: PlanConte
         manifest: {
           kind: 'docker_volumes',
           ...{ name, run, at, source: source.label },
-          checks: [whole ? 'restic check, all data read' : `restic check, ${part}/${PARTS} of the data read`],
+          checks: [readsAll ? 'restic check, all data read' : `restic check, ${part}/${PARTS} of the data read`],
           versions: { restic: version },
           ...(intent.notes === undefined ? {} : { notes: intent.notes }),
         },
       },
       {
-        ...planPrune(shelf, intent),
+        ...planPrune(group, intent),
         forget: {
-          step: call('forget', ['forget', '--prune'], { okCodes: [0, 1] }),
+          step: call('forget', ['forget', '--prune'], {
+            okCodes: [0, 1],
+            failure: { code: 'restic-failed', remedy: 'Read the step’s output. The new backup is there.' },
+          }),
           each: ['{snapshot}'],
           last: [],
         },
       },
     ],
     undo: [],
-    cleanup: [...still.cleanup, planPartialCleanup(shelf, 'check the destination')],
+    cleanup: [...services.cleanup, planPartialCleanup(group, 'check the destination')],
   };
 }
 
-/** restic reads a `!` in front as "include again". Throws Failure `exclude-not-allowed`. */
+/** Checks a pattern: restic reads a leading `!` as "include again". Throws Failure `exclude-not-allowed`. */
 function escapeExclude(pattern: string): string {
   if (!pattern.startsWith('!') && ![...pattern].some(char => char < ' ' || char === '\u007f')) return pattern;
   throw new Failure(
     'exclude-not-allowed',
     `The pattern ${JSON.stringify(pattern)} begins with "!" or holds a control character.`,
-    'Take it out.',
+    'Remove it.',
   );
 }

@@ -1,58 +1,45 @@
-import { Failure } from '../../plan/failure.ts';
-import type { HostReader, Plan, Step } from '../../plan/plan.ts';
-import { findSource, timestampOf } from '../backup/group.ts';
-import { planQuiesce, planRestartChecks } from '../backup/quiesce.ts';
+import type { HostReader, Plan } from '../../plan/plan.ts';
+import { findSource } from '../backup/group.ts';
+import { assembleRestore, requireConfirmation } from '../backup/restore.ts';
+import { planSwap } from '../backup/swap.ts';
 import { type Intent, type PlanContext, parseBackupSubject } from '../executor.ts';
 import { planFetch } from './fetch.ts';
 
 export type VolumesRestore = Extract<Intent, { action: 'restore'; of: string | { kind: 'docker_volumes' } }>;
 
 /**
- * The backup is read again, copied beside what is to be restored, and takes its place; what was there is kept beside. Throws
- * Failure: `backup-unknown`, `overwrite-unconfirmed`, `container-missing`, `container-path-unknown`.
+ * Plans a restore: the backup is checked, copied next to the target, and swapped with it; the old content is kept next to
+ * it. Throws Failure: `backup-unknown`, `overwrite-unconfirmed`, `container-missing`, `container-path-unknown`.
  */
-export async function planRestore(intent: VolumesRestore, context: PlanContext, look: HostReader): Promise<Plan> {
-  const { site, run, at } = context;
+export async function planRestore(intent: VolumesRestore, context: PlanContext, host: HostReader): Promise<Plan> {
   const { name } = parseBackupSubject(intent.of);
-  const {
-    path,
-    label: told,
-    container,
-  } = await findSource({ source: intent.to, source_container: intent.to_container, source_path: intent.to_path }, look);
-  const next = `${path}.restoring-${run}`;
-  const { backup, check, copy } = await planFetch(intent, name, next, context, look);
-  const there = await look.list(path);
-  if (there && there.length > 0 && intent.confirm_overwrite !== true) {
-    throw new Failure(
-      'overwrite-unconfirmed',
-      `${told} holds something. Nothing was changed.`,
-      'Say confirm_overwrite: true in the intent (what is there is kept beside), or restore to another folder.',
-    );
-  }
-  const aside = `${path}.before-${timestampOf(at)}`;
-  const still = await planQuiesce(
-    { ...intent, consistency: 'stop' },
-    container === undefined ? {} : { container },
-    site,
-    look,
+  const { path, label, container } = await findSource(
+    { source: intent.to, source_container: intent.to_container, source_path: intent.to_path },
+    host,
   );
-  const checks = planRestartChecks(intent, still, site);
-  const swap = { path, next, aside, roots: site.backups.sources };
-  const undo: Step[] = [
-    ...still.quiesce.map(step => ({ ...step, name: `${step.name} again` })),
-    { do: 'swap', name: 'swap back', ...swap, back: true },
-    ...still.resume.map(step => ({ ...step, name: `${step.name} again` })),
-    ...checks(true),
-  ];
-  return {
-    title: `restore of ${name} (${backup.name}) to ${told}`,
-    summary: `${backup.files} files of ${backup.at}${there && there.length > 0 ? `; what is there now is kept as ${aside}` : ''}.`,
-    changes: [{ subject: told, change: 'write', details: [backup.name] }],
-    steps: [...check, copy, ...still.quiesce, { do: 'swap', name: 'swap', ...swap }, ...still.resume, ...checks(false)],
-    undo: intent.on_failure === 'stop' ? [] : undo.map(step => ({ ...step, ifBegan: 'swap' })),
-    cleanup: [
-      { do: 'swap', name: 'clear away', ...swap, back: true, ifBegan: 'copy', unlessBegan: 'swap' },
-      ...still.cleanup.map(step => ({ ...step, unlessBegan: still.resume[0]?.name ?? '' })),
-    ],
-  };
+  const { next, aside, swap, rollback, cleanup } = planSwap(path, { copyStep: 'copy' }, context);
+  const { backup, check, copy } = await planFetch(intent, name, next, context, host);
+  const hasContent = ((await host.list(path)) ?? []).length > 0;
+  const overwrites = hasContent
+    ? {
+        message: `${label} is not empty. Nothing was changed.`,
+        remedy:
+          'Set confirm_overwrite: true in the intent (the present content is kept next to it), or restore to another folder.',
+      }
+    : undefined;
+  requireConfirmation(intent, { overwrites });
+  return assembleRestore(
+    intent,
+    context,
+    host,
+    { container },
+    {
+      title: `${name} (${backup.name})`,
+      ...{ target: label, subject: label, backup: backup.name },
+      summary: `${backup.files} files of ${backup.at}`,
+      kept: hasContent ? `the present content is kept as ${aside}` : '',
+      prepare: [...check, copy],
+      ...{ swap: [swap], changesFrom: swap.name, rollback: [rollback], cleanup: [cleanup] },
+    },
+  );
 }

@@ -1,16 +1,19 @@
 import type { Milliseconds, StartStep } from '../../plan/plan.ts';
 
-/** Files whose loss in the middle of a copy makes the copy worthless: a database was at work. */
+/** Endings of files that must not vanish during a copy: a database was at work, so the copy is useless. */
 const DATABASES = ['.db"', '.db-wal"', '.sqlite"', '.sqlite3"', '.ibd"', '-wal"', '.frm"', '.wt"'];
 
-/** What every call of rsync shares: no user's ~/.popt may add an option, and no variable a program. */
+/**
+ * Plans a call of rsync. A clean environment keeps a user's ~/.popt from adding an option, and variables from adding a
+ * program. `state` describes the backups if the call fails.
+ */
 export function rsync(
   name: string,
   args: string[],
   times: { timeout: Milliseconds; stallTimeout: Milliseconds },
-  remedy: string,
+  { remedy, state }: { remedy: string; state: string },
 ): StartStep {
-  const untouched = 'The earlier backups are untouched.';
+  const advise = (advice: string) => `${advice} ${state}`.trim();
   return {
     do: 'start',
     name,
@@ -20,46 +23,52 @@ export function rsync(
     repeatable: true,
     redraws: true,
     retry: [
-      // 24: files that vanished meanwhile; once more finds the rest.
+      // Exit code 24: files vanished during the copy. A second run copies the rest.
       { on: ['(code 24)'], times: 1, pause: 2_000 },
       { on: ['(code 10)', '(code 12)', '(code 30)', '(code 35)', '(code 255)'], times: 3, pause: 5_000 },
     ],
     okAtLast: [24],
     fatal: [{ begins: 'file has vanished:', ends: DATABASES }],
     warnings: ['file has vanished:'],
-    failure: { code: 'copy-failed', remedy },
+    failure: { code: 'copy-failed', remedy: advise(remedy) },
     reasons: [
       {
         says: 'No space left on device',
         code: 'destination-full',
-        remedy: `Make room at the destination. ${untouched}`,
+        remedy: advise('Free space at the destination.'),
       },
       {
         exit: [23],
         says: 'Operation not permitted',
         code: 'copy-failed',
-        remedy: `The share does not let owners be set (it squashes root): say ownership: drop or ownership: fake_super, or export it with no_root_squash. ${untouched}`,
+        remedy: advise(
+          'The share does not let the agent set owners (it squashes root). Set ownership: drop or ownership: fake_super, or export the share with no_root_squash.',
+        ),
       },
       {
         exit: [23],
         says: 'Permission denied',
         code: 'copy-failed',
-        remedy: `Let the agent's user read what the output names. ${untouched}`,
+        remedy: advise('Let the agent’s user read the files that the output names.'),
       },
       {
         exit: [25],
         code: 'mass-deletion',
-        remedy: `The mirror would lose more files than are let go at once. Look whether the source is whole; if it is meant, say accept_shrink: true. ${untouched}`,
+        remedy: advise(
+          'The source has lost more files than one run may delete from the mirror. Check that the source is complete; if it is, set accept_shrink: true.',
+        ),
       },
       {
         exit: [10, 12, 30, 35, 255],
         code: 'remote-unreachable',
-        remedy: `The other host did not answer, or broke off, also when tried again. Look at the network, at its rsync or ssh, and at its room. ${untouched}`,
+        remedy: advise(
+          'The other host did not answer or closed the connection, also on retries. Check the network, its rsync or ssh, and its free space.',
+        ),
       },
       {
         exit: [5],
         code: 'remote-refused',
-        remedy: `The other host does not let the agent in, or has no such module. See backups.remotes in agent.yaml. ${untouched}`,
+        remedy: advise('The other host refuses the agent, or has no such module. Check backups.remotes in agent.yaml.'),
       },
     ],
   };

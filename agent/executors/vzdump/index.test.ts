@@ -20,15 +20,15 @@ const context = (intent: Intent): PlanContext => ({
     backups: { sources: [], destinations: [], remotes: [], databases: [], records: '/var/lib/chatops/backups' },
   },
   files: [],
-  compare: false,
+  wantsDiff: false,
 });
-/** A node that is a table; `config` is what qm or pct says. */
-const look = (type: string, config = ''): HostReader => ({
+/** Creates a node that answers from a table; `config` is the output of qm or pct. */
+const hostWith = (type: string, config = ''): HostReader => ({
   list: async () => null,
   read: async () => null,
   engine: async () => null,
   ask: async ([program, , path]) => {
-    const said =
+    const stdout =
       program === 'pvesh'
         ? JSON.stringify(
             path === '/cluster/status'
@@ -38,33 +38,33 @@ const look = (type: string, config = ''): HostReader => ({
         : program === 'pvesm'
           ? 'Name Type Status\nnfs nfs active 1 1 1'
           : config;
-    return { code: 0, stdout: said, stderr: '' };
+    return { code: 0, stdout, stderr: '' };
   },
 });
-const stepsOf = async (intent: Intent, with_: HostReader) =>
-  (await (vzdump as unknown as Executor).plan(intent, context(intent), with_)).steps as StartStep[];
+const stepsOf = async (intent: Intent, host: HostReader) =>
+  (await (vzdump as unknown as Executor).plan(intent, context(intent), host)).steps as StartStep[];
 
 testExecutorContract(vzdump as unknown as Executor, [
-  { name: 'a VM', intent: backup(), context: context(backup()), look: look('qemu', 'scsi0: a:b,size=1G\n') },
-  { name: 'a container', intent: backup({ retention_days: 3 }), context: context(backup()), look: look('lxc') },
+  { name: 'a VM', intent: backup(), context: context(backup()), look: hostWith('qemu', 'scsi0: a:b,size=1G\n') },
+  { name: 'a container', intent: backup({ retention_days: 3 }), context: context(backup()), look: hostWith('lxc') },
 ]);
 
-describe('a backup of a guest', () => {
-  it('must name each disk that is part of it, and those only', async () => {
+describe('the plan of a backup of a guest', () => {
+  it('expects vzdump to name each disk of the backup, and no other', async () => {
     const config =
       'efidisk0: l:d0,size=4M\nide2: iso:x.iso,media=cdrom\nscsi0: l:d1,backup=1\nscsi1: l:d2,backup=0\nvirtio10: l:d3\nscsihw: virtio-scsi-single\n';
-    const [step] = await stepsOf(backup(), look('qemu', config));
+    const [step] = await stepsOf(backup(), hostWith('qemu', config));
     expect(step?.mustSay?.slice(2)).toEqual([
       "include disk 'efidisk0'",
       "include disk 'scsi0'",
       "include disk 'virtio10'",
     ]);
-    const [container] = await stepsOf(backup(), look('lxc', 'rootfs: l:d1\n'));
+    const [container] = await stepsOf(backup(), hostWith('lxc', 'rootfs: l:d1\n'));
     expect(container?.mustSay?.slice(2)).toEqual(["including mount point rootfs ('/') in backup"]);
   });
 
-  it('passes notes as one line without variables', async () => {
-    const [step] = await stepsOf(backup({ notes: 'a\nb {{x}} \\c' }), look('qemu'));
+  it('passes notes as one line without template variables', async () => {
+    const [step] = await stepsOf(backup({ notes: 'a\nb {{x}} \\c' }), hostWith('qemu'));
     expect(step?.argv.at(-1)).toBe('--notes-template=a\\nb { {x}} \\\\c');
   });
 
@@ -73,19 +73,22 @@ describe('a backup of a guest', () => {
     [{ retention_days: 14 }, ['--keep-last', '1', '--keep-daily', '14']],
     [{ keep: { last: 1, weekly: 4 } }, ['--keep-last', '3', '--keep-weekly', '4']],
     [{ keep: { last: 9 }, min_keep: 2 }, ['--keep-last', '9']],
-  ])('prunes by %o', async (changes, keeps) => {
-    const prune = (await stepsOf(backup(changes), look('qemu'))).find(({ name }) => name === 'prune');
+  ])('translates %o to the keep rules %o', async (changes, keeps) => {
+    const prune = (await stepsOf(backup(changes), hostWith('qemu'))).find(({ name }) => name === 'prune');
     expect(prune?.argv.slice(-(keeps?.length ?? 0))).toEqual(keeps);
   });
 
-  it('does not end as stalled while it waits for another backup', async () => {
-    const [step] = await stepsOf(backup({ lock_wait: '2h', stall_timeout: '5m' }), look('qemu'));
-    expect([step?.stallTimeout, step?.argv.includes('120')]).toEqual([7_200_000, true]);
+  it('does not count the wait for another backup as a stall', async () => {
+    const [step] = await stepsOf(backup({ lock_wait: '2h', stall_timeout: '5m' }), hostWith('qemu'));
+    expect({ stallTimeout: step?.stallTimeout, waits120Minutes: step?.argv.includes('120') }).toEqual({
+      stallTimeout: 7_200_000,
+      waits120Minutes: true,
+    });
   });
 });
 
-describe('a restore of a container', () => {
-  it('is made by pct, as a new and unprivileged one', async () => {
+describe('the plan of a restore of a container', () => {
+  it('creates a new unprivileged container by pct', async () => {
     const restore = {
       action: 'restore',
       of: { kind: 'vm_proxmox', vm_id: 110 },
@@ -94,7 +97,7 @@ describe('a restore of a container', () => {
       storage: 'nfs',
     } as Intent;
     const listing: HostReader = {
-      ...look('lxc'),
+      ...hostWith('lxc'),
       ask: async argv =>
         argv.includes('--content')
           ? {
@@ -102,13 +105,13 @@ describe('a restore of a container', () => {
               stdout: '[{"volid":"nfs:backup/vzdump-lxc-110-2026_01_01-00_00_00.tar.zst","size":1,"ctime":5}]',
               stderr: '',
             }
-          : look('lxc').ask(argv),
+          : hostWith('lxc').ask(argv),
     };
-    const [step, see] = await stepsOf(restore, listing);
+    const [step, check] = await stepsOf(restore, listing);
     expect(step?.argv).toEqual([
       ...['pct', 'restore', '901', 'nfs:backup/vzdump-lxc-110-2026_01_01-00_00_00.tar.zst'],
       ...['--storage', 'nfs', '--unprivileged', '1'],
     ]);
-    expect(see?.argv).toEqual(['pct', 'config', '901']);
+    expect(check?.argv).toEqual(['pct', 'config', '901']);
   });
 });

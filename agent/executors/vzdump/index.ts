@@ -16,32 +16,32 @@ const MINUTE = 60_000;
 const DAY = 1440 * MINUTE;
 const DEFAULT_LOCK_WAIT = 180;
 const DEFAULT_STALL = 30 * MINUTE;
-/** vzdump puts the guest right when it is told to end: killing it leaves the guest locked. */
+/** Time for vzdump to unlock the guest after SIGTERM, in milliseconds: a killed vzdump leaves the guest locked. */
 const GRACE = 10 * MINUTE;
 
-/** Guests of a Proxmox node, by its own programs. */
+/** Backups and restores of the guests of a Proxmox node, by Proxmox's programs. */
 export const vzdump = defineExecutor<VmBackupIntent | VmRestore>({
   kind: 'vzdump',
-  takes: (intent): intent is VmBackupIntent | VmRestore =>
+  supports: (intent): intent is VmBackupIntent | VmRestore =>
     intent.action === 'restore'
       ? typeof intent.of === 'object' && intent.of.kind === 'vm_proxmox'
       : intent.action === 'backup' && 'backup_type' in intent && intent.backup_type === 'vm_proxmox',
-  subjects: intent =>
+  lockSubjects: intent =>
     intent.action === 'restore' ? [`vm ${intent.of.vm_id}`, `vm ${intent.to_vm_id}`] : [`vm ${intent.vm_id}`],
-  claims: () => [],
-  asks: () => [],
-  plan: (intent, context, look) =>
-    intent.action === 'restore' ? planRestore(intent, context, look) : planBackup(intent, context, look),
+  claimPaths: () => [],
+  listHosts: () => [],
+  plan: (intent, context, host) =>
+    intent.action === 'restore' ? planRestore(intent, context, host) : planBackup(intent, context, host),
 });
 
 async function planBackup(
   intent: VmBackupIntent,
-  { site, at, document, compare }: PlanContext,
-  look: HostReader,
+  { site, at, document, wantsDiff }: PlanContext,
+  host: HostReader,
 ): Promise<Plan> {
   const { vm_id: id, storage } = intent;
-  const guest = await findGuest(intent, site, look);
-  await checkStorage(storage, site, look);
+  const guest = await findGuest(intent, site, host);
+  await checkStorage(storage, site, host);
   const name = intent.id ?? document.name;
   const keep = pruneRulesOf(intent);
   const wait = minutes(intent.lock_wait) ?? DEFAULT_LOCK_WAIT;
@@ -55,7 +55,7 @@ async function planBackup(
       : 'All of its disks.',
     changes: [
       { subject: `VM ${id}`, change: 'write', details: [`a backup on ${storage}`] },
-      ...(compare && prune ? await listWouldPrune(prune, look) : []),
+      ...(wantsDiff && prune ? await listWouldPrune(prune, host) : []),
     ],
     steps: [
       {
@@ -65,7 +65,7 @@ async function planBackup(
           `${site.proxmox}vzdump`,
           String(id),
           ...['--storage', storage, '--mode', intent.mode ?? 'snapshot', '--compress', intent.compress ?? 'zstd'],
-          // Pruned later, once the new one is proved.
+          // Pruned later, after the new backup is verified.
           ...['--prune-backups', 'keep-all=1', '--lockwait', String(wait)],
           ...(intent.notes === undefined ? [] : [`--notes-template=${notesTemplate(intent.notes)}`]),
         ],
@@ -78,7 +78,7 @@ async function planBackup(
         warnings: ['WARN:', 'WARNING:'],
         failure: {
           code: 'vzdump-failed',
-          remedy: `Read the step's output. "got timeout" on a lock: another backup runs. "VM is locked": see that no backup runs ("qm list"), then "qm unlock ${id}". The earlier backups are untouched.`,
+          remedy: `Read the step's output. "got timeout" on a lock: wait for the other backup. "VM is locked": check that no backup runs ("qm list"), then run "qm unlock ${id}". vzdump deletes no earlier backup.`,
         },
       },
       {
@@ -108,7 +108,7 @@ async function planBackup(
               repeatable: true as const,
               failure: {
                 code: 'prune-failed',
-                remedy: 'The new backup is there. Read the step’s output: the storage may want more rights.',
+                remedy: 'Read the step’s output: the agent may need more rights on the storage. The new backup exists.',
               },
             },
           ]),
@@ -131,9 +131,9 @@ function pruneArgv(
   ];
 }
 
-/** What Proxmox itself would take away now: a line each, `<volume> <guest> remove`. */
-async function listWouldPrune(prune: [string, ...string[]], look: HostReader): Promise<Change[]> {
-  const answer = await look.ask([...prune, '--dry-run', '1']);
+/** Lists the backups that Proxmox would delete now; it prints lines such as `<volume> <guest> remove`. */
+async function listWouldPrune(prune: [string, ...string[]], host: HostReader): Promise<Change[]> {
+  const answer = await host.ask([...prune, '--dry-run', '1']);
   const lines = answer?.stdout.split('\n').filter(line => /\sremove\s*$/.test(line)) ?? [];
   return lines.map(line => ({
     subject: line.trim().split(/\s+/)[0] ?? '',
@@ -142,7 +142,7 @@ async function listWouldPrune(prune: [string, ...string[]], look: HostReader): P
   }));
 }
 
-/** Proxmox's own rules; `min_keep` is its keep-last. Undefined where nothing is pruned. */
+/** Returns the rules in Proxmox's terms: `min_keep` is its keep-last. Undefined if nothing is pruned. */
 function pruneRulesOf({
   keep,
   retention_days: days,
@@ -160,7 +160,7 @@ function pruneRulesOf({
   };
 }
 
-/** The disks that vzdump must name, or a backup of half a guest would pass. */
+/** Returns the lines in which vzdump names each disk: without them a backup of half a guest would pass. */
 function requiredDisks(guest: Guest | undefined): string[] {
   if (!guest) return [];
   return guest.type === 'qemu'
@@ -168,7 +168,7 @@ function requiredDisks(guest: Guest | undefined): string[] {
     : ["including mount point rootfs ('/') in backup"];
 }
 
-/** One line, as vzdump wants it: what it would take for a variable is taken apart. */
+/** Returns the notes as one line for vzdump, with its template variables broken up. */
 function notesTemplate(notes: string): string {
   return notes.replaceAll('\\', '\\\\').replaceAll(/\r?\n/g, '\\n').replaceAll('{{', '{ {');
 }

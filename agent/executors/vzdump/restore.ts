@@ -16,47 +16,47 @@ interface ListedVmBackup {
 }
 
 /**
- * A new guest out of a backup: never over one that is there. Throws Failure: `vm-exists`, `backup-unknown`,
+ * Plans a new guest from a backup; it never replaces an existing one. Throws Failure: `vm-exists`, `backup-unknown`,
  * `storage-inactive`, `proxmox-unreadable`.
  */
-export async function planRestore(intent: VmRestore, { site }: PlanContext, look: HostReader): Promise<Plan> {
+export async function planRestore(intent: VmRestore, { site }: PlanContext, host: HostReader): Promise<Plan> {
   const { to_vm_id: id, storage, from, of } = intent;
-  await checkStorage(from, site, look);
-  await checkStorage(storage, site, look);
+  await checkStorage(from, site, host);
+  await checkStorage(storage, site, host);
   const guests = await queryProxmox<{ vmid?: number; node?: string }[]>(
     ['/cluster/resources', '--type', 'vm'],
     site,
-    look,
+    host,
   );
   if (guests?.some(({ vmid }) => vmid === id)) {
     throw new Failure(
       'vm-exists',
-      `There is a guest ${id} already; a restore never replaces one.`,
-      'Name a free number as to_vm_id, look at the new guest, and take the old one away by hand.',
+      `The guest ${id} exists already, and a restore never replaces one.`,
+      'Set to_vm_id to a free number, check the new guest, and remove the old one by hand.',
     );
   }
-  const nodes = await queryProxmox<{ type: string; name: string; local?: number }[]>(['/cluster/status'], site, look);
+  const nodes = await queryProxmox<{ type: string; name: string; local?: number }[]>(['/cluster/status'], site, host);
   const node = nodes?.find(({ type, local }) => type === 'node' && local === 1)?.name ?? 'localhost';
   const content = [`/nodes/${node}/storage/${from}/content`, '--content', 'backup', '--vmid', String(of.vm_id)];
-  const backup = selectVmBackup((await queryProxmox<ListedVmBackup[]>(content, site, look)) ?? undefined, intent);
+  const backup = selectVmBackup((await queryProxmox<ListedVmBackup[]>(content, site, host)) ?? undefined, intent);
   const isContainer = /vzdump-lxc-|\/ct\//.test(backup.volid);
   const argv: [string, ...string[]] = isContainer
     ? [`${site.proxmox}pct`, 'restore', String(id), backup.volid, '--storage', storage, '--unprivileged', '1']
     : [`${site.proxmox}qmrestore`, backup.volid, String(id), '--storage', storage, '--unique', '1'];
-  const start = (name: string, line: [string, ...string[]], more: Partial<StartStep>): StartStep => ({
+  const start = (name: string, command: [string, ...string[]], more: Partial<StartStep>): StartStep => ({
     do: 'start',
     name,
-    argv: line,
+    argv: command,
     timeout: 5 * MINUTE,
     failure: {
       code: 'vm-restore-failed',
-      remedy: `Read the step's output. The backup and every other guest are untouched; see whether ${id} was left half made: "${isContainer ? 'pct' : 'qm'} config ${id}".`,
+      remedy: `Read the step's output. Run "${isContainer ? 'pct' : 'qm'} config ${id}" to see if an incomplete guest is left. The backup and all other guests are untouched.`,
     },
     ...more,
   });
   return {
     title: `restore of VM ${of.vm_id} to the new VM ${id} on ${storage}`,
-    summary: `From ${backup.volid}. It is not started, and has MAC addresses of its own.`,
+    summary: `From ${backup.volid}. It is not started, and gets new MAC addresses.`,
     changes: [{ subject: `VM ${id}`, change: 'create', details: [backup.volid] }],
     steps: [
       start('restore', argv, {
@@ -73,7 +73,7 @@ export async function planRestore(intent: VmRestore, { site }: PlanContext, look
   };
 }
 
-/** The newest, the newest by a time, or one whose volume's name holds the text. */
+/** Returns the newest backup, the newest up to a time, or one whose volume name contains the text. Throws Failure `backup-unknown`. */
 function selectVmBackup(all: ListedVmBackup[] | undefined, { at = 'latest', of, from }: VmRestore): ListedVmBackup {
   if (!all) return { volid: `(${at})`, size: 0, ctime: 0 };
   const oldestFirst = all.toSorted((a, b) => a.ctime - b.ctime);
@@ -85,6 +85,8 @@ function selectVmBackup(all: ListedVmBackup[] | undefined, { at = 'latest', of, 
   throw new Failure(
     'backup-unknown',
     `${from} has no backup of the guest ${of.vm_id}${at === 'latest' ? '' : `: ${at}`} (or the agent may not see it).`,
-    all.length === 0 ? 'Correct "from" and "of".' : `There are: ${oldestFirst.map(({ volid }) => volid).join(', ')}.`,
+    all.length === 0
+      ? 'Correct "from" and "of".'
+      : `Choose one of: ${oldestFirst.map(({ volid }) => volid).join(', ')}.`,
   );
 }
