@@ -18,3 +18,8 @@ export class Refused extends Error {
     return this.refusal.code;
   }
 }
+
+/** Returns the text of anything thrown: an error's message, or the value itself as text. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

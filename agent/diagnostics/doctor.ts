@@ -1,5 +1,6 @@
 import { accessSync, constants, existsSync, readdirSync, statfsSync, statSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
+import { messageOf } from '../../protocol/refusal.ts';
 import { type Config, ConfigError, parseListen, readConfig } from '../config/load.ts';
 import { DockerEngine } from '../outbound/docker.ts';
 import { Failure } from '../plan/failure.ts';
@@ -108,11 +109,7 @@ function checkSecrets(config: Config): CheckResult[] {
     } catch (error) {
       if (file.startsWith('credential:') && !existsSync(secretPath(file)))
         return skipped(`secret ${file}`, 'only the unit has it (LoadCredential=)');
-      return failed(
-        `secret ${file}`,
-        error instanceof Error ? error.message : String(error),
-        'Write it, mode 0600, owned by the agent’s user.',
-      );
+      return failed(`secret ${file}`, messageOf(error), 'Write it, mode 0600, owned by the agent’s user.');
     }
   });
 }
@@ -217,7 +214,7 @@ async function checkIssuer({ trust, oidc }: Config): Promise<CheckResult> {
       );
     return passed('GitHub’s keys', `${url}; the clock is right`);
   } catch (error) {
-    return failed('GitHub’s keys', `${url}: ${error instanceof Error ? error.message : error}`, remedy);
+    return failed('GitHub’s keys', `${url}: ${messageOf(error)}`, remedy);
   }
 }
 

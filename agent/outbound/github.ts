@@ -1,4 +1,4 @@
-import { Refused } from '../../protocol/refusal.ts';
+import { messageOf, Refused } from '../../protocol/refusal.ts';
 import { refusals } from '../refusals.ts';
 
 const TIMEOUT_MS = 15_000;
@@ -32,7 +32,7 @@ export class GitHubReader {
         signal: AbortSignal.timeout(TIMEOUT_MS),
       });
     } catch (error) {
-      throw new Refused(refusals.githubUnreachable(`${path}: ${error instanceof Error ? error.message : error}`));
+      throw new Refused(refusals.githubUnreachable(`${path}: ${messageOf(error)}`));
     }
     if (response.status === 404 || response.status === 422) return undefined;
     if (!response.ok) throw new Refused(refusals.githubUnreachable(`${path}: it answered ${response.status}`));

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '../../protocol/refusal.ts';
 import type { ApiFile } from './proxmox.ts';
 import { ProxmoxApi, ProxmoxError } from './proxmox.ts';
 
@@ -31,7 +32,7 @@ export async function proxmoxCommand([program = '', file = '', ...args]: string[
       `"${program} ${args[0] ?? ''}" is not done by the API: a restore makes a guest, which this token may not. Run the agent as root on the node for that.`,
     );
   } catch (error) {
-    process.stderr.write(`${error instanceof Error ? error.message : error}\n`);
+    process.stderr.write(`${messageOf(error)}\n`);
     return FAILED;
   }
 }

@@ -2,6 +2,7 @@ import { stackOf } from '../../intents/intent.ts';
 import type { Outcome } from '../../protocol/event.ts';
 import type { SecretKey } from '../../protocol/keys.ts';
 import type { Receipt, ReceiptDocument } from '../../protocol/receipt.ts';
+import { messageOf } from '../../protocol/refusal.ts';
 import { PAYLOAD_TYPES, signPayload } from '../../protocol/signature.ts';
 import type { AdmittedCommand } from '../admission/admitted.ts';
 import type { DocumentResult } from '../plan/progress.ts';
@@ -107,7 +108,7 @@ export function faultResult(error: unknown): DocumentResult {
   return {
     outcome: 'interrupted',
     code: 'fault',
-    message: `The agent made a mistake of its own: ${error instanceof Error ? error.message : String(error)}`,
+    message: `The agent made a mistake of its own: ${messageOf(error)}`,
     remedy: 'Look at the host’s state and the agent’s log, and report this with the log.',
     changed: true,
   };

@@ -4,7 +4,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describeIntent } from '../../intents/intent.ts';
 import type { Frame } from '../../protocol/event.ts';
-import { Refused } from '../../protocol/refusal.ts';
+import { messageOf, Refused } from '../../protocol/refusal.ts';
 import { readmit } from '../admission/admit.ts';
 import type { AdmittedCommand } from '../admission/admitted.ts';
 import type { Executor } from '../executors/executor.ts';
@@ -103,7 +103,7 @@ export class RunRegistry {
     try {
       this.#record(admitted, digest);
     } catch (error) {
-      throw new Refused(refusals.stateUnwritable(error instanceof Error ? error.message : String(error)));
+      throw new Refused(refusals.stateUnwritable(messageOf(error)));
     }
     this.#start(admitted);
     return { run: command.id, joined: false };
@@ -243,7 +243,7 @@ export class RunRegistry {
     try {
       work();
     } catch (error) {
-      throw new Refused(refusals.stateUnwritable(error instanceof Error ? error.message : String(error)));
+      throw new Refused(refusals.stateUnwritable(messageOf(error)));
     }
   }
 

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { chown, mkdir, readFile, realpath, rm, stat, statfs } from 'node:fs/promises';
 import { join, sep } from 'node:path';
+import { messageOf } from '../../protocol/refusal.ts';
 import type { CheckSourceStep, CheckTargetStep } from '../plan/plan.ts';
 import { writeDurably } from '../system/durable-files.ts';
-import { failStep, formatMib, messageOf, type StepExecution, walkFiles } from './backup-files.ts';
+import { failStep, formatMib, type StepExecution, walkFiles } from './backup-files.ts';
 
 /** In a destination's folder: proof that it is the share that is meant. */
 export const MARKER = '.chatops-backup-target';

@@ -1,5 +1,6 @@
 import { readFile, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { messageOf } from '../../protocol/refusal.ts';
 import {
   type CircuitBreakers,
   circuitOpenRefusal,
@@ -297,7 +298,7 @@ async function readSecret(of: SecretSource, engine: DockerEngine): Promise<strin
     } catch (error) {
       throw new Failure(
         'secret-unreadable',
-        `A password can't be read: ${error instanceof Error ? error.message : String(error)}`,
+        `A password can't be read: ${messageOf(error)}`,
         'Correct password_file in agent.yaml, or let the agent’s user read it.',
       );
     }

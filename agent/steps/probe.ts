@@ -3,6 +3,7 @@ import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { type BlockList, connect, isIP } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '../../protocol/refusal.ts';
 import { type DockerEngine, inspectAll, serviceLabelOf } from '../outbound/docker.ts';
 import { Failure } from '../plan/failure.ts';
 import type { HttpStep, TcpStep } from '../plan/plan.ts';
@@ -65,7 +66,7 @@ async function attemptProbe(
     return undefined;
   } catch (error) {
     if (error instanceof Failure && error.code !== 'docker-unreachable') return error;
-    return error instanceof Error ? error.message : String(error);
+    return messageOf(error);
   }
 }
 

@@ -4,6 +4,7 @@ import { chmod, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { finished } from 'node:stream/promises';
+import { messageOf } from '../../protocol/refusal.ts';
 import type {
   CheckBackupStep,
   ExpectEndingStep,
@@ -17,7 +18,6 @@ import {
   type BackupManifest,
   failStep,
   formatMib,
-  messageOf,
   readManifest,
   type StepExecution,
   syncFolder,

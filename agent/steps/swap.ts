@@ -1,7 +1,8 @@
 import { realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, sep } from 'node:path';
+import { messageOf } from '../../protocol/refusal.ts';
 import type { ClearStep, SwapStep } from '../plan/plan.ts';
-import { failStep, messageOf, type StepExecution, syncFolder } from './backup-files.ts';
+import { failStep, type StepExecution, syncFolder } from './backup-files.ts';
 
 /** Each half is a rename, and is done only where it has not been: an earlier agent may have come to the middle. */
 export async function* swapPaths({ path, next, aside, roots, sides = [], back }: SwapStep): StepExecution {

@@ -2,6 +2,7 @@ import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '../../protocol/refusal.ts';
 import { removeEmptyCgroup, startInCgroup } from './cgroup.ts';
 import { writeDurably } from './durable-files.ts';
 import { identify, type ProcessExit, startProcess } from './process.ts';
@@ -59,7 +60,7 @@ async function runProcess(base: string, order: ProcessOrder, secrets: Record<str
     if (cgroup !== undefined) removeEmptyCgroup(cgroup);
     return exit;
   } catch (error) {
-    return { code: null, signal: null, missing: error instanceof Error ? error.message : String(error) };
+    return { code: null, signal: null, missing: messageOf(error) };
   } finally {
     for (const descriptor of new Set(opened)) closeSync(descriptor);
   }

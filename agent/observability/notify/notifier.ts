@@ -1,5 +1,6 @@
 import type { CircuitBreakerPolicy } from 'cockatiel';
 import { parseDuration } from '../../../intents/duration.ts';
+import { messageOf } from '../../../protocol/refusal.ts';
 import { type Channel, type NoticeEvent, SEVERITIES, type Severity } from '../../config/notify.ts';
 import { parseWindow, remainingTime } from '../../config/time-windows.ts';
 import { matchesPattern } from '../../config/trust.ts';
@@ -135,7 +136,7 @@ export class Notifier {
           await this.#test(channel, { event: 'succeeded', severity: 'info', count: 1, ...facts });
           return { channel, problem: null };
         } catch (error) {
-          return { channel, problem: error instanceof Error ? error.message : String(error) };
+          return { channel, problem: messageOf(error) };
         }
       }),
     );
@@ -168,15 +169,12 @@ export class Notifier {
       const isOpen = error instanceof cockatiel.BrokenCircuitError;
       if (isLast && !isOpen) {
         remove('failed');
-        return say(`notice to ${channel.name} given up: ${error instanceof Error ? error.message : error}`);
+        return say(`notice to ${channel.name} given up: ${messageOf(error)}`);
       }
       const asked = error instanceof RetryLater ? error.seconds * 1_000 : 0;
       const pause = isOpen ? HALF_OPEN_AFTER : Math.min(Math.max(FIRST_PAUSE * 2 ** tries, asked), LONGEST_PAUSE);
       for (const { id } of waiting) queue.retry(id, isOpen ? tries : tries + 1, this.#now() + pause);
-      if (!isOpen)
-        say(
-          `notice to ${channel.name}: ${error instanceof Error ? error.message : error}; again in ${Math.round(pause / 1000)} s`,
-        );
+      if (!isOpen) say(`notice to ${channel.name}: ${messageOf(error)}; again in ${Math.round(pause / 1000)} s`);
     }
   }
 
