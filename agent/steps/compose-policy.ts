@@ -1,8 +1,9 @@
 import { readFile, realpath } from 'node:fs/promises';
-import { basename, sep } from 'node:path';
+import { basename } from 'node:path';
 import { isNode, LineCounter, parseDocument } from 'yaml';
 import type { ComposeGrant, JudgeConfigStep } from '../plan/plan.ts';
 import type { StepResult } from '../plan/progress.ts';
+import { isReallyUnder } from '../system/paths.ts';
 
 /** What a rendered compose config has that the host does not grant to its stack. */
 export interface PolicyViolation {
@@ -87,8 +88,7 @@ async function checkBind(
   const real = await realpath(source).catch(() => source);
   if (basename(real) === 'docker.sock' || real === rules.socket)
     return tell('docker-socket', `it gets the Docker socket (${source})`);
-  const roots = await Promise.all(rules.binds.map(root => realpath(root).catch(() => root)));
-  if (!roots.some(root => real === root || real.startsWith(root + sep)))
+  if (!(await isReallyUnder(source, rules.binds)))
     tell('binds', `it binds ${source}, which is not under ${rules.binds.join(', ')}`);
 }
 

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { constants, type FileHandle, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative, sep } from 'node:path';
 import { Failure } from '../plan/failure.ts';
+import { isUnder } from '../plan/paths.ts';
 import type { FileChange } from '../plan/plan.ts';
 
 /** One line of the record of a `write` step: what was at `path` before. `kept` is null where nothing was. */
@@ -107,8 +108,8 @@ class Folder implements Disposable {
  * put in place between check and use leads nowhere. Makes missing folders where `make` says so; else undefined for one.
  */
 async function openFolder(path: string, root: string, make: boolean): Promise<Folder | undefined> {
+  if (!isUnder(dirname(path), root)) throw outsideRoot(path, root);
   const inside = relative(root, dirname(path));
-  if (inside.startsWith('..') || inside.startsWith(sep)) throw outsideRoot(path, root);
   const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
   if (make) await mkdir(root, { recursive: true });
   let handle = await open(root, constants.O_RDONLY | constants.O_DIRECTORY);

@@ -1,5 +1,6 @@
 import { parseManifest } from '../../plan/backup-manifest.ts';
 import { Failure } from '../../plan/failure.ts';
+import { isUnder } from '../../plan/paths.ts';
 import type { HostReader, Release, RestorePoint, Step, SwapStep } from '../../plan/plan.ts';
 import { findSource, timestampOf } from '../backup/group.ts';
 import type { PlanContext } from '../executor.ts';
@@ -77,7 +78,7 @@ async function planPointRestore(
     container === undefined ? { source: manifest.source } : { source_container: container, source_path: inside };
   const { path } = await findSource(where, look);
   // A manifest does not decide where the agent writes.
-  if (!site.backups.sources.some(root => path === root || path.startsWith(`${root}/`))) {
+  if (!site.backups.sources.some(root => isUnder(path, root))) {
     throw new Failure(
       'path-outside',
       `The backup ${name} says that it is of ${path}, which is not under backups.sources. Nothing was changed.`,
