@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { constants, type FileHandle, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
+import { constants, type FileHandle, mkdir, open, readFile, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative, sep } from 'node:path';
 import { Failure } from '../plan/failure.ts';
 import { isUnder } from '../plan/paths.ts';
 import type { FileChange } from '../plan/plan.ts';
+import { writeDurably } from './durable-files.ts';
 
 /** One line of the record of a `write` step: what was at `path` before. `kept` is null where nothing was. */
 interface RecordedFile {
@@ -161,42 +162,20 @@ async function recordFile(
     kept: before ? name : null,
     mode: before?.mode ?? 0o644,
   };
-  if (before) await writeDurably(join(keptDir, name), before.bytes, 0o600);
+  if (before) await writeDurably(join(keptDir, name), before.bytes);
   await record.appendFile(`${JSON.stringify(entry)}\n`);
   await record.sync();
 }
 
 async function replaceFile(folder: Folder, name: string, mode: number, bytes: Buffer): Promise<void> {
-  const temporary = folder.at(`.${name.slice(0, 100)}.${randomBytes(6).toString('hex')}.partial`);
-  try {
-    await writeDurably(temporary, bytes, mode);
-    await rename(temporary, folder.at(name));
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
-  }
+  const partial = folder.at(`.${name.slice(0, 100)}.${randomBytes(6).toString('hex')}.partial`);
+  await writeDurably(folder.at(name), bytes, { mode, partial });
   await folder.sync();
 }
 
 async function removeFile(folder: Folder, name: string): Promise<void> {
   await rm(folder.at(name), { force: true });
   await folder.sync();
-}
-
-async function writeDurably(path: string, bytes: Buffer, mode: number): Promise<void> {
-  const handle = await open(
-    path,
-    constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW,
-    mode,
-  );
-  try {
-    await handle.writeFile(bytes);
-    // The umask took bits from the mode that open() was given.
-    await handle.chmod(mode);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }
 
 async function toFailure<T>(path: string, work: () => Promise<T>): Promise<T> {
