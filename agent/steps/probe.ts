@@ -1,10 +1,9 @@
 import { lookup } from 'node:dns/promises';
-import { request as httpRequest } from 'node:http';
-import { request as httpsRequest } from 'node:https';
 import { type BlockList, connect, isIP } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../protocol/refusal.ts';
 import { type DockerEngine, inspectAll, serviceLabelOf } from '../outbound/docker.ts';
+import { sendLimitedRequest } from '../outbound/http-request.ts';
 import { Failure } from '../plan/failure.ts';
 import type { HttpStep, TcpStep } from '../plan/plan.ts';
 import type { OutputChunk, StepResult } from '../plan/progress.ts';
@@ -110,39 +109,22 @@ function notAllowed(host: string): Failure {
   );
 }
 
-function tryHttp(step: HttpStep, address: string, signal: AbortSignal): Promise<string | undefined> {
+async function tryHttp(step: HttpStep, address: string, signal: AbortSignal): Promise<string | undefined> {
   const url = new URL(step.url);
-  const request = url.protocol === 'https:' ? httpsRequest : httpRequest;
-  return new Promise(done => {
-    const asked = request(
-      url,
-      {
-        signal,
-        agent: false,
-        headers: { 'user-agent': 'chatops-agent', connection: 'close' },
-        lookup: (_host, options, found) =>
-          options.all ? found(null, [{ address, family: isIP(address) }]) : found(null, address, isIP(address)),
-        // An address as the host takes no look-up: the same one stands there.
-        ...(isIP(url.hostname.replace(/^\[|\]$/g, '')) ? { host: address } : {}),
-      },
-      response => {
-        const chunks: Buffer[] = [];
-        let bytes = 0;
-        const judge = () => done(explainMismatch(step, response.statusCode ?? 0, Buffer.concat(chunks).toString()));
-        response.on('data', (chunk: Buffer) => {
-          chunks.push(chunk);
-          bytes += chunk.length;
-          if (bytes < MAX_BODY_BYTES) return;
-          judge();
-          asked.destroy();
-        });
-        response.on('end', judge);
-        response.on('error', error => done(error.message));
-      },
-    );
-    asked.on('error', error => done(signal.aborted ? `no answer within ${step.timeout / 1000} s` : error.message));
-    asked.end();
+  const { status, body } = await sendLimitedRequest({
+    url,
+    signal,
+    timeout: step.timeout,
+    maxBytes: MAX_BODY_BYTES,
+    overflow: 'cut',
+    agent: false,
+    headers: { 'user-agent': 'chatops-agent', connection: 'close' },
+    lookup: (_host, options, found) =>
+      options.all ? found(null, [{ address, family: isIP(address) }]) : found(null, address, isIP(address)),
+    // Node does not look an address up: the URL's own would be used.
+    ...(isIP(url.hostname.replace(/^\[|\]$/g, '')) ? { host: address } : {}),
   });
+  return explainMismatch(step, status, body.toString());
 }
 
 function explainMismatch(step: HttpStep, status: number, body: string): string | undefined {
