@@ -90,7 +90,7 @@ describe('a backup by Proxmox’s API', () => {
   it.each([
     ['lock', 'vzdump-failed', 'got timeout'],
     ['misleading', 'vzdump-failed', 'Backup job finished with errors'],
-    ['disk-missing', 'vzdump-failed', 'did not say "include disk \'virtio1\'"'],
+    ['disk-missing', 'vzdump-failed', 'did not print "include disk \'virtio1\'"'],
     ['nothing-there', 'backup-not-listed', 'lists no new backup'],
   ])('that fails (%s) is none, and nothing is pruned', async (scenario, code, says) => {
     const done = await job(scenario)();

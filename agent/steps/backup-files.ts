@@ -3,10 +3,9 @@ import { lstat, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseManifest } from '../plan/backup-manifest.ts';
 import type { BackupDescription } from '../plan/plan.ts';
-import type { OutputChunk, StepResult } from '../plan/progress.ts';
+import type { StepResult } from '../plan/progress.ts';
 
-/** What all steps of backups share: manifests, walking, and how they fail. */
-export type StepExecution = AsyncGenerator<OutputChunk, StepResult>;
+export type { StepExecution } from './runner.ts';
 
 /** Beside each backup, `<name>.json`. */
 export interface BackupManifest extends BackupDescription {

@@ -122,7 +122,7 @@ function judgeOrders(bench: Bench, run: string, { events }: Record_, { doubled }
   const orders = readdirSync(join(bench.world.host.state, 'runs', run)).filter(name => name.endsWith('.order'));
   const again = orders.filter(name => !name.endsWith('-1.order')).length;
   const told = events.filter(
-    event => event.kind === 'output' && /carried out again|That may pass: again/.test(event.text),
+    event => event.kind === 'output' && /the step runs again|may be temporary; trying again/.test(event.text),
   ).length;
   if (again > told) doubled.push(`${again} processes were started again, ${told} were told of`);
 }
