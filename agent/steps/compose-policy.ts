@@ -66,24 +66,24 @@ async function checkRenderedConfig(text: string, { rules, file }: JudgeConfigSte
 export async function findViolations(config: ComposeNode, rules: ComposeRules): Promise<PolicyViolation[]> {
   const found: PolicyViolation[] = [];
   for (const [name, service] of Object.entries((config.services ?? {}) as Record<string, ComposeNode>)) {
-    const at = (grant: ComposeGrant, key: string, what: string) =>
+    const add = (grant: ComposeGrant, key: string, what: string) =>
       found.push({ grant, path: ['services', name, key], what: `service ${name}: ${what}` });
-    if (service.privileged === true) at('privileged', 'privileged', 'it is privileged');
+    if (service.privileged === true) add('privileged', 'privileged', 'it is privileged');
     for (const capability of toList(service.cap_add))
-      at('capabilities', 'cap_add', `it adds the capability ${capability}`);
-    for (const key of NAMESPACE_KEYS) if (service[key] === 'host') at('host-namespaces', key, `${key} is the host's`);
+      add('capabilities', 'cap_add', `it adds the capability ${capability}`);
+    for (const key of NAMESPACE_KEYS) if (service[key] === 'host') add('host-namespaces', key, `${key} is the host's`);
     for (const option of toList(service.security_opt))
       if (/unconfined|:disable|=disable/.test(String(option)))
-        at('capabilities', 'security_opt', `it disables a protection: ${option}`);
+        add('capabilities', 'security_opt', `it disables a protection: ${option}`);
     for (const device of [...toList(service.devices), ...toList(service.device_cgroup_rules)])
-      at('devices', 'devices', `it gets the device ${typeof device === 'object' ? JSON.stringify(device) : device}`);
+      add('devices', 'devices', `it gets the device ${typeof device === 'object' ? JSON.stringify(device) : device}`);
     for (const from of toList(service.volumes_from))
-      if (String(from).startsWith('container:')) at('binds', 'volumes_from', `it takes the volumes of ${from}`);
+      if (String(from).startsWith('container:')) add('binds', 'volumes_from', `it takes the volumes of ${from}`);
     for (const volume of toList(service.volumes) as ComposeNode[])
       if (volume.type === 'bind')
-        await checkBind(String(volume.source), rules, (grant, what) => at(grant, 'volumes', what));
+        await checkBind(String(volume.source), rules, (grant, what) => add(grant, 'volumes', what));
     for (const port of toList(service.ports) as ComposeNode[])
-      checkPort(port, rules, what => at('ports', 'ports', what));
+      checkPort(port, rules, what => add('ports', 'ports', what));
   }
   // A volume of the local driver can be a folder of the host, and configs and secrets are files of it.
   for (const [name, volume] of Object.entries((config.volumes ?? {}) as Record<string, ComposeNode | null>)) {
