@@ -134,7 +134,7 @@ describe('a backup by Proxmox’s API', () => {
       'chatops/intents/back.yaml': `label_required: ${LABEL}\naction: restore\nof: {kind: vm_proxmox, vm_id: 101}\nfrom: backup-nfs\nstorage: backup-nfs\nto_vm_id: 901\n`,
     });
     const done = await world.deploy(merge, 'back');
-    expect([done.outputs.reason, done.log.includes('not done by the API')], done.log).toEqual([
+    expect([done.outputs.reason, done.log.includes('not supported over the API')], done.log).toEqual([
       'vm-restore-failed',
       true,
     ]);
