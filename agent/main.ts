@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseDuration } from '../intents/duration.ts';
-import { type Refusal, Refused } from '../protocol/refusal.ts';
+import { messageOf, type Refusal, Refused } from '../protocol/refusal.ts';
 import { PAYLOAD_TYPES, signPayload } from '../protocol/signature.ts';
 import { VERSION } from '../protocol/version.ts';
 import { type AuthContext, isStillTrusted, trustedKeys } from './admission/authenticate.ts';
@@ -195,7 +195,7 @@ export async function startAgent(file: string, { say = console.log, keeper, ping
       judges = nextJudges;
     } catch (error) {
       const code = error instanceof ConfigError ? error.code : 'fault';
-      const why = error instanceof Error ? error.message : String(error);
+      const why = messageOf(error);
       writeAudit('reload-refused', { by, code, message: why });
       const message = `configuration refused, the old one stays:\n${why}`;
       say(message);
@@ -324,6 +324,6 @@ async function collectProblem(check: () => Promise<unknown>): Promise<string[]> 
     await check();
     return [];
   } catch (error) {
-    return [error instanceof Error ? error.message : String(error)];
+    return [messageOf(error)];
   }
 }

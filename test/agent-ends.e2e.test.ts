@@ -108,7 +108,7 @@ describe('an agent that ends while a run is in flight', () => {
     await world.host.start();
     const { outputs, log } = await job.finished;
     expect(outputs.status, log).toBe('succeeded');
-    expect(log).not.toContain('carried out again');
+    expect(log).not.toContain('the step runs again');
     expect(running('stack-mid')).toBe(`stack-mid-web-1 ${image('2')}`);
   });
 
@@ -120,7 +120,7 @@ describe('an agent that ends while a run is in flight', () => {
     await world.host.start();
     const { outputs, log } = await job.finished;
     expect(outputs.status, log).toBe('succeeded');
-    expect(log).not.toContain('carried out again');
+    expect(log).not.toContain('the step runs again');
   });
 
   it('together with all that it had started: what was half done is done again, and nothing stays down', async () => {
@@ -134,7 +134,7 @@ describe('an agent that ends while a run is in flight', () => {
     await world.host.start();
     const { outputs, log } = await job.finished;
     expect(outputs.status, log).toBe('succeeded');
-    expect(log).toContain('Nobody saw how this ended; it is carried out again, which does no harm.');
+    expect(log).toContain('The exit code is unknown; the step runs again, which is safe.');
     expect(running('stack-all')).toBe(`stack-all-web-1 ${image('2')}`);
     const left = docker(
       'ps',

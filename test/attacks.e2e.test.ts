@@ -293,7 +293,11 @@ describe('"verify" as a way into the network', () => {
       },
       ...changes,
     };
-    const work = runProbe(new DockerEngine('/nonexistent.sock'), step, new AbortController().signal);
+    const work = runProbe(step, {
+      engine: new DockerEngine('/nonexistent.sock'),
+      signal: new AbortController().signal,
+      circuits: undefined,
+    });
     let next = await work.next();
     while (!next.done) next = await work.next();
     return next.value;

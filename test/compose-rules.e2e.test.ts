@@ -28,7 +28,7 @@ describe('what a compose file may do', () => {
   it.each([
     ['privileged', '    privileged: true\n', '', 'it is privileged'],
     ['capabilities', '    cap_add: [NET_ADMIN]\n', '', 'it adds the capability NET_ADMIN'],
-    ['capabilities', '    security_opt: ["seccomp:unconfined"]\n', '', 'it goes without seccomp:unconfined'],
+    ['capabilities', '    security_opt: ["seccomp:unconfined"]\n', '', 'it disables a protection: seccomp:unconfined'],
     ['host-namespaces', '    network_mode: host\n', '', "network_mode is the host's"],
     ['host-namespaces', '    pid: host\n', '', "pid is the host's"],
     ['devices', '    devices: ["/dev/null:/dev/x"]\n', '', 'it gets the device'],

@@ -54,8 +54,8 @@ describe('a disk that is full', () => {
       await waits;
       const ballast = join(host.state, 'ballast');
       fill(ballast);
-      for (let tries = 0; tries < 100 && !host.log.includes('is held up'); tries++) await sleep(200);
-      expect(host.log).toContain("is held up: the state can't be written");
+      for (let tries = 0; tries < 100 && !host.log.includes('its state is not writable'); tries++) await sleep(200);
+      expect(host.log).toContain('waits, its state is not writable');
       const refused = await world.deploy(world.merge(intent('disk-full')), 'it');
       expect([refused.outputs.status, refused.outputs.reason], refused.log).toEqual(['refused', 'state-unwritable']);
       rmSync(ballast);

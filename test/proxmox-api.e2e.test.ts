@@ -90,7 +90,7 @@ describe('a backup by Proxmox’s API', () => {
   it.each([
     ['lock', 'vzdump-failed', 'got timeout'],
     ['misleading', 'vzdump-failed', 'Backup job finished with errors'],
-    ['disk-missing', 'vzdump-failed', 'did not say "include disk \'virtio1\'"'],
+    ['disk-missing', 'vzdump-failed', 'did not print "include disk \'virtio1\'"'],
     ['nothing-there', 'backup-not-listed', 'lists no new backup'],
   ])('that fails (%s) is none, and nothing is pruned', async (scenario, code, says) => {
     const done = await job(scenario)();
@@ -134,7 +134,7 @@ describe('a backup by Proxmox’s API', () => {
       'chatops/intents/back.yaml': `label_required: ${LABEL}\naction: restore\nof: {kind: vm_proxmox, vm_id: 101}\nfrom: backup-nfs\nstorage: backup-nfs\nto_vm_id: 901\n`,
     });
     const done = await world.deploy(merge, 'back');
-    expect([done.outputs.reason, done.log.includes('not done by the API')], done.log).toEqual([
+    expect([done.outputs.reason, done.log.includes('not supported over the API')], done.log).toEqual([
       'vm-restore-failed',
       true,
     ]);

@@ -116,10 +116,10 @@ describe('verify', () => {
       `verify:\n  settle: 1s\n  tcp: {address: "127.0.0.1:${port}"}\n  http:\n    - {url: "http://127.0.0.1:${port}/", body: "${body}", retries: 2}\n    - {url: "http://web/", status: [200, 204]}\n`;
     const first = await ship('undo-http', webStack(image('1'), port), check('1'));
     expect(outcome(first), first.log).toEqual(['succeeded', '']);
-    expect(first.log).toContain(`http://127.0.0.1:${port}/: as it should be`);
+    expect(first.log).toContain(`http://127.0.0.1:${port}/: as expected`);
     const second = await ship('undo-http', webStack(image('2'), port), check('1'));
     expect(outcome(second), second.log).toEqual(['rolled-back', 'verify-failed']);
-    expect(second.log).toMatch(/its answer does not hold "1": "2\\n" \(3 tries\)/);
+    expect(second.log).toMatch(/its answer does not contain "1": "2\\n" \(3 tries\)/);
     expect(await says(port)).toBe('1');
   });
 

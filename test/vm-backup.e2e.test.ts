@@ -81,9 +81,9 @@ describe('a backup of a Proxmox guest', () => {
       'says nothing and ends well (the guest is elsewhere)',
       'elsewhere',
       'vzdump-failed',
-      'did not say "Finished Backup of VM 101"',
+      'did not print "Finished Backup of VM 101"',
     ],
-    ['has left out a disk', 'disk-missing', 'vzdump-failed', 'did not say "include disk \'virtio1\'"'],
+    ['has left out a disk', 'disk-missing', 'vzdump-failed', 'did not print "include disk \'virtio1\'"'],
     ['says that a guest is done and the job is not', 'misleading', 'vzdump-failed', 'exit code 255'],
     ['says that all is done, and nothing is there', 'nothing-there', 'backup-not-listed', 'lists no new backup'],
     ['has been cut off at the storage', 'cut', 'backup-broken', 'premature'],
@@ -125,7 +125,7 @@ describe('a backup of a Proxmox guest', () => {
   it('that hangs is ended, and named', async () => {
     const done = await backup('hangs', 'timeout: 2s\n');
     expect(outcome(done), done.log).toEqual(['failed', 'step-timeout']);
-    expect(done.log).toMatch(/vzdump 101 .*\(pid \d+\) had not ended after 2 s/);
+    expect(done.log).toMatch(/vzdump 101 .*\(pid \d+\) did not end within 2 s/);
   });
 
   it('goes on when the agent is killed, and is proved by the next one', async () => {

@@ -12,7 +12,7 @@ import {
   type ReviewEntry,
   type TimelineEntry,
 } from '../../protocol/evidence.ts';
-import { Refused } from '../../protocol/refusal.ts';
+import { messageOf, Refused } from '../../protocol/refusal.ts';
 import type { Config } from '../config/load.ts';
 import { type CircuitBreakers, CircuitOpen, circuitOpenRefusal } from '../outbound/circuit-breaker.ts';
 import { GitHubReader } from '../outbound/github.ts';
@@ -62,7 +62,7 @@ export async function confirmWithGitHub(
   try {
     token = readSecretFile(github.token_file);
   } catch (error) {
-    throw new Refused(refusals.githubUnreachable(error instanceof Error ? error.message : String(error)));
+    throw new Refused(refusals.githubUnreachable(messageOf(error)));
   }
   const reader = new GitHubReader(github.api_url, command.origin.repository, token);
   try {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import type { JSONWebKeySet, JWTPayload, JWTVerifyGetKey } from 'jose';
-import { Refused } from '../../protocol/refusal.ts';
+import { messageOf, Refused } from '../../protocol/refusal.ts';
 import { type Config, ConfigError } from '../config/load.ts';
 import { CircuitBreakers, CircuitOpen } from '../outbound/circuit-breaker.ts';
 import { refusals } from '../refusals.ts';
@@ -174,8 +174,4 @@ function toTokenRefusal(error: unknown, { errors }: Jose): unknown {
   if (error instanceof errors.JWTExpired) return new Refused(refusals.tokenExpired(messageOf(error)));
   if (error instanceof errors.JOSEError) return new Refused(refusals.tokenInvalid(messageOf(error)));
   return error;
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -3,6 +3,7 @@ import { hostname, networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { generateKey } from '../../protocol/keys.ts';
+import { messageOf } from '../../protocol/refusal.ts';
 import { DEFAULT_PORT } from '../../protocol/wire.ts';
 import { parseConfig } from '../config/load.ts';
 import { parseAddressRanges } from '../system/address-ranges.ts';
@@ -148,7 +149,7 @@ async function fetchIds(api: string, repository: string): Promise<RepositoryIds>
       signal: AbortSignal.timeout(TIMEOUT_MS),
     });
   } catch (error) {
-    throw cliRefusals.numbersUnknown(error instanceof Error ? error.message : String(error), repository);
+    throw cliRefusals.numbersUnknown(messageOf(error), repository);
   }
   if (!response.ok)
     throw cliRefusals.numbersUnknown(`it answered ${response.status}, and shows private ones to nobody`, repository);

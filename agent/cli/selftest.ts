@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { generateKey, readSecretKey } from '../../protocol/keys.ts';
+import { messageOf } from '../../protocol/refusal.ts';
 import { VERSION } from '../../protocol/version.ts';
 import { parseListen, readConfig } from '../config/load.ts';
 import type { AttackTarget } from '../diagnostics/attacker.ts';
@@ -75,6 +76,6 @@ export async function selftestCommand(args: string[]): Promise<number> {
 }
 
 async function runAttack({ name, right, run }: Attack, ground: AttackTarget): Promise<AttackResult> {
-  const got = await run(ground).catch((error: unknown) => `fault: ${error instanceof Error ? error.message : error}`);
+  const got = await run(ground).catch((error: unknown) => `fault: ${messageOf(error)}`);
   return { name, right, got, passed: right.includes(got) };
 }

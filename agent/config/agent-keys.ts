@@ -1,6 +1,7 @@
 import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { generateKey, readSecretKey, type SecretKey } from '../../protocol/keys.ts';
+import { messageOf } from '../../protocol/refusal.ts';
 import { ConfigError } from './load.ts';
 
 /** The agent's own key in `state_dir`, and while it is being changed the one that is to follow it. */
@@ -67,7 +68,7 @@ function readKeyFile(file: string): string {
     }
   } catch (error) {
     throw new ConfigError(
-      `${file}: ${error instanceof Error ? error.message : error} Put the agent's key back, or take the file away if it is ${NEXT_KEY_FILE}.`,
+      `${file}: ${messageOf(error)} Put the agent's key back, or take the file away if it is ${NEXT_KEY_FILE}.`,
     );
   }
   throw new ConfigError(`${file}: others can read the agent’s key. Run: chmod 600 ${file}`);

@@ -3,6 +3,7 @@ import { isNode, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { suggestNearest } from '../../intents/suggest.ts';
 import { yamlValue } from '../../intents/yaml-value.ts';
+import { messageOf } from '../../protocol/refusal.ts';
 import { Config } from './schema.ts';
 
 export { Config, parseListen } from './schema.ts';
@@ -60,7 +61,7 @@ export function parseConfig(text: string, file: string): Config {
     value = yamlValue(document, 20) ?? {};
   } catch (error) {
     // An alias of nothing, or too many.
-    throw new ConfigError(`${file}: ${error instanceof Error ? error.message : String(error)}. Write it out.`);
+    throw new ConfigError(`${file}: ${messageOf(error)}. Write it out.`);
   }
   const result = Config.safeParse(value);
   if (result.success) return result.data;

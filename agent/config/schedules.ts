@@ -1,4 +1,5 @@
 import { Cron } from 'croner';
+import { messageOf } from '../../protocol/refusal.ts';
 
 /** A schedule as agent.yaml has it. */
 export interface Schedule {
@@ -20,6 +21,6 @@ export function explainInvalidCron(cron: string, timezone: string): string | und
   try {
     return cronOf({ cron, timezone }).nextRun() ? undefined : 'it never comes';
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return messageOf(error);
   }
 }

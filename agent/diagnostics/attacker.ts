@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { request as httpRequest } from 'node:http';
-import { request as httpsRequest } from 'node:https';
+import { Agent } from 'node:https';
 import { connect } from 'node:net';
 import WebSocket from 'ws';
 import type { SecretKey } from '../../protocol/keys.ts';
 import { PAYLOAD_TYPES, type PayloadType, signPayload } from '../../protocol/signature.ts';
 import { SUBPROTOCOL, WIRE_PATH } from '../../protocol/wire.ts';
+import { openRequest } from '../outbound/http-request.ts';
 
 /** The agent that is attacked, and who attacks. */
 export interface AttackTarget {
@@ -37,8 +37,7 @@ export class Attacker {
     protocol: string[] = [SUBPROTOCOL],
     path = WIRE_PATH,
   ) {
-    const at = host.includes(':') ? `[${host}]` : host;
-    this.socket = new WebSocket(`${tls ? 'wss' : 'ws'}://${at}:${port}${path}`, protocol, {
+    this.socket = new WebSocket(`${tls ? 'wss' : 'ws'}://${formatHost(host)}:${port}${path}`, protocol, {
       perMessageDeflate: false,
       // It is this host's own agent, asked by its address.
       rejectUnauthorized: false,
@@ -148,24 +147,30 @@ export async function sendUnsigned(ground: AttackTarget, say: (socket: WebSocket
   return attacker.answer();
 }
 
-/** The status of a plain request; `closed` where the connection ends instead. */
-export function sendHttpRequest(
+/** Returns the status of a plain request, or `closed` if the agent closes the connection instead. */
+export async function sendHttpRequest(
   { host, port, tls }: AttackTarget,
   path: string,
   options: { method?: string; headers?: Record<string, string> } = {},
 ): Promise<string> {
-  return new Promise(done => {
-    const asked = (tls ? httpsRequest : httpRequest)(
-      { host, port, path, rejectUnauthorized: false, timeout: PATIENCE, ...options },
-      response => {
-        response.resume();
-        done(`status ${response.statusCode}`);
+  try {
+    const response = await openRequest({
+      ...{
+        url: `${tls ? 'https' : 'http'}://${formatHost(host)}:${port}${path}`,
+        signal: AbortSignal.timeout(PATIENCE),
       },
-    );
-    asked.on('error', () => done('closed'));
-    asked.on('timeout', () => asked.destroy());
-    asked.end();
-  });
+      ...(tls ? { agent: new Agent({ rejectUnauthorized: false }) } : {}),
+      ...options,
+    });
+    response.resume();
+    return `status ${response.statusCode}`;
+  } catch {
+    return 'closed';
+  }
+}
+
+function formatHost(host: string): string {
+  return host.includes(':') ? `[${host}]` : host;
 }
 
 /** A request whose head never ends: `closed` where the agent ends it in time. */

@@ -1,6 +1,8 @@
 import { accessSync, constants, existsSync, readdirSync, statfsSync, statSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
+import { messageOf } from '../../protocol/refusal.ts';
 import { type Config, ConfigError, parseListen, readConfig } from '../config/load.ts';
+import { COMPOSE_MINIMUM } from '../executors/compose/target.ts';
 import { DockerEngine } from '../outbound/docker.ts';
 import { Failure } from '../plan/failure.ts';
 import { createHostReader } from '../system/host-reader.ts';
@@ -16,7 +18,6 @@ export interface CheckResult {
 }
 
 const LEAST_FREE = 2 ** 30;
-const COMPOSE_MINIMUM = [2, 21];
 
 /** Clocks may differ by that much before tokens are too old or too new, in seconds. */
 const MOST_SKEW = 60;
@@ -108,11 +109,7 @@ function checkSecrets(config: Config): CheckResult[] {
     } catch (error) {
       if (file.startsWith('credential:') && !existsSync(secretPath(file)))
         return skipped(`secret ${file}`, 'only the unit has it (LoadCredential=)');
-      return failed(
-        `secret ${file}`,
-        error instanceof Error ? error.message : String(error),
-        'Write it, mode 0600, owned by the agent’s user.',
-      );
+      return failed(`secret ${file}`, messageOf(error), 'Write it, mode 0600, owned by the agent’s user.');
     }
   });
 }
@@ -148,7 +145,7 @@ async function checkDocker({ docker: named }: Config): Promise<CheckResult[]> {
       stderr: '',
     };
     const [major = 0, minor = 0] = stdout.trim().replace(/^v/, '').split('.').map(Number);
-    const [least = 0, next = 0] = COMPOSE_MINIMUM;
+    const [least, next] = COMPOSE_MINIMUM;
     const isNew = code === 0 && (major > least || (major === least && minor >= next));
     found.push(
       checkResult(
@@ -217,7 +214,7 @@ async function checkIssuer({ trust, oidc }: Config): Promise<CheckResult> {
       );
     return passed('GitHub’s keys', `${url}; the clock is right`);
   } catch (error) {
-    return failed('GitHub’s keys', `${url}: ${error instanceof Error ? error.message : error}`, remedy);
+    return failed('GitHub’s keys', `${url}: ${messageOf(error)}`, remedy);
   }
 }
 

@@ -10,12 +10,12 @@ const fails = (circuits: CircuitBreakers, error: unknown = broken) =>
     .execute(
       'github',
       () => Promise.reject(error),
-      one => one === broken,
+      thrown => thrown === broken,
     )
-    .catch((one: unknown) => one);
+    .catch((thrown: unknown) => thrown);
 
-describe('a circuit', () => {
-  it('opens after five failures in a row, and lets one through after a minute', async () => {
+describe('CircuitBreakers', () => {
+  it('opens a circuit after five failures in a row, and lets a request through after a minute', async () => {
     const circuits = new CircuitBreakers();
     for (let n = 0; n < 5; n++) expect(await fails(circuits)).toBe(broken);
     const open = await fails(circuits);
@@ -41,7 +41,7 @@ describe('a circuit', () => {
     expect(circuits.states()).toEqual([]);
   });
 
-  it('stays closed for what is no fault of the other side, and after a success begins to count again', async () => {
+  it("does not count errors that are not the service's fault, and counts from zero after a success", async () => {
     const circuits = new CircuitBreakers();
     for (let n = 0; n < 9; n++) await fails(circuits, new Error('not found'));
     expect(circuits.states()).toEqual([]);
@@ -55,16 +55,16 @@ describe('a circuit', () => {
     expect(circuits.states()).toEqual([{ name: 'github', state: 0 }]);
   });
 
-  it('is one of its own for each name, and there are not endlessly many', async () => {
+  it('keeps one circuit for each name, and at most 500', async () => {
     const circuits = new CircuitBreakers();
-    for (let n = 0; n < 600; n++) await circuits.failed(`registry ${n}`);
+    for (let n = 0; n < 600; n++) circuits.failed(`registry ${n}`);
     expect(circuits.states()).toHaveLength(500);
     expect(circuits.open('registry 1')).toBeUndefined();
   });
 });
 
-describe('what a circuit is for', () => {
-  it('is a registry, by the images that are pulled', () => {
+describe('the names of circuits', () => {
+  it('come from the registries of the images that are pulled', () => {
     expect(listRegistries(['nginx', 'library/nginx:1', 'ghcr.io/a/b@sha256:1', 'localhost/x', 'r:5000/x'])).toEqual([
       'docker.io',
       'ghcr.io',
@@ -73,7 +73,7 @@ describe('what a circuit is for', () => {
     ]);
   });
 
-  it('is an address outside of this host', () => {
+  it('come from external hosts only, not from loopback or services', () => {
     expect(['127.0.0.1', '::1', 'web', 'localhost', '10.0.0.5', 'example.org', 'fd7a::1'].map(isExternalHost)).toEqual([
       ...[false, false, false, false],
       ...[true, true, true],
@@ -86,7 +86,7 @@ describe('what a circuit is for', () => {
     ['toomanyrequests: You have reached your pull rate limit', true],
     ['manifest for nginx:9.9 not found: manifest unknown', false],
     ['pull access denied for secret, repository does not exist or may require "docker login"', false],
-  ])('is open by what does not work, not by what is not there: %s', (output, down) => {
+  ])('tells a registry that fails from an image that is missing: %s', (output, down) => {
     expect(isRegistryDown(output)).toBe(down);
   });
 });

@@ -1,25 +1,26 @@
-import { request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '../../protocol/refusal.ts';
 import type { ContainerDetails, ContainerListing } from '../plan/containers.ts';
 import { Failure } from '../plan/failure.ts';
+import { sendLimitedRequest } from './http-request.ts';
 
 const TIMEOUT_MS = 15_000;
 
-/** The engine tells its time in whole seconds. */
+/** The engine's Date header has whole seconds, and an answer takes its time. */
 const CLOCK_TOLERANCE_MS = 5_000;
 const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
 
-/** The Docker Engine API, for looking only: GET over the unix socket. */
+/** The Docker Engine API, read only: GET over the unix socket. */
 export class DockerEngine {
   readonly socket: string;
-  /** How far the engine's clock is ahead of ours, in milliseconds, as far as that can't be the way. */
-  #ahead = 0;
+  /** Milliseconds by which the engine's clock is ahead of this process's; 0 within the tolerance. */
+  #clockSkew = 0;
 
   constructor(socket: string) {
     this.socket = socket;
   }
 
-  /** Parsed JSON, or null for 404. Throws {@link Failure} `docker-unreachable`. */
+  /** Returns the parsed JSON, or null for 404. Throws {@link Failure} `docker-unreachable`. */
   async get(path: string): Promise<unknown> {
     const { status, body } = await this.#ask(path);
     if (status === 404) return null;
@@ -28,7 +29,7 @@ export class DockerEngine {
     return JSON.parse(body.toString());
   }
 
-  /** The last lines that a container has printed; none where it is gone or its log can't be read. */
+  /** Returns the last lines that a container printed; none if it is gone or its log is not readable. */
   async lastLines(container: string, count: number): Promise<string[]> {
     const { status, body } = await this.#ask(
       `/containers/${encodeURIComponent(container)}/logs?stdout=1&stderr=1&tail=${count}`,
@@ -37,15 +38,15 @@ export class DockerEngine {
     return stripFrameHeaders(body).split('\n').filter(Boolean);
   }
 
-  /** Whether the engine answers. Throws {@link Failure} `docker-unreachable`. */
+  /** Returns if the engine answers. Throws {@link Failure} `docker-unreachable`. */
   async ping(): Promise<void> {
     const { status } = await this.#ask('/_ping');
     if (status !== 200) throw this.#unreachable(`it answered ${status} to a ping`);
   }
 
-  /** Whether it answers within that time (milliseconds). */
-  async waitUntilReady(patience: number, signal: AbortSignal): Promise<boolean> {
-    const deadline = performance.now() + patience;
+  /** Waits for an engine that does not answer. Returns false if it still does not after `timeout` milliseconds. */
+  async waitUntilReady(timeout: number, signal: AbortSignal): Promise<boolean> {
+    const deadline = performance.now() + timeout;
     while (performance.now() < deadline && !signal.aborted) {
       try {
         await this.ping();
@@ -58,57 +59,49 @@ export class DockerEngine {
     return false;
   }
 
-  /** The time by the engine's own clock, in which its containers' times are told. */
+  /** Returns the time of the engine's clock, by which it dates its containers' states. */
   now(): number {
-    return Date.now() + this.#ahead;
+    return Date.now() + this.#clockSkew;
   }
 
-  #ask(path: string): Promise<{ status: number; body: Buffer }> {
-    return new Promise((done, fail) => {
-      const asked = request(
-        { socketPath: this.socket, path, method: 'GET', headers: { host: 'docker' }, timeout: TIMEOUT_MS },
-        response => {
-          const ahead = Date.parse(response.headers.date ?? '') - Date.now();
-          this.#ahead = Math.abs(ahead) > CLOCK_TOLERANCE_MS ? ahead : 0;
-          const chunks: Buffer[] = [];
-          let bytes = 0;
-          response.on('data', (chunk: Buffer) => {
-            chunks.push(chunk);
-            bytes += chunk.length;
-            if (bytes > MAX_ANSWER_BYTES) asked.destroy(new Error('its answer is too large'));
-          });
-          response.on('end', () => done({ status: response.statusCode ?? 0, body: Buffer.concat(chunks) }));
-          response.on('error', error => fail(this.#unreachable(error.message)));
-        },
-      );
-      asked.on('timeout', () => asked.destroy(new Error(`no answer within ${TIMEOUT_MS / 1000} s`)));
-      asked.on('error', error => fail(this.#unreachable(error.message)));
-      asked.end();
-    });
+  async #ask(path: string): Promise<{ status: number; body: Buffer }> {
+    try {
+      const { status, body, headers, receivedAt } = await sendLimitedRequest({
+        url: `http://docker${path}`,
+        socketPath: this.socket,
+        timeout: TIMEOUT_MS,
+        maxBytes: MAX_ANSWER_BYTES,
+      });
+      const skew = Date.parse(headers.date ?? '') - receivedAt;
+      this.#clockSkew = Math.abs(skew) > CLOCK_TOLERANCE_MS ? skew : 0;
+      return { status, body };
+    } catch (error) {
+      throw this.#unreachable(messageOf(error));
+    }
   }
 
   #unreachable(why: string): Failure {
     return new Failure(
       'docker-unreachable',
-      `The Docker engine can't be asked at ${this.socket}: ${why}.`,
+      `The Docker engine at ${this.socket} is not available: ${why}.`,
       'Start Docker on the host, let the agent’s user read and write the socket, or correct docker.socket in agent.yaml.',
     );
   }
 }
 
-/** What containers without a terminal print comes in pieces with a head of 8 bytes: stream, three zeros, length (big-endian). */
+/** Removes the 8-byte headers (stream, three zeros, big-endian length) from the output of containers without a terminal. */
 function stripFrameHeaders(body: Buffer): string {
-  const pieces: Buffer[] = [];
-  let at = 0;
-  while (at + 8 <= body.length && (body[at] ?? 9) <= 2 && body.readUIntBE(at + 1, 3) === 0) {
-    const length = body.readUInt32BE(at + 4);
-    pieces.push(body.subarray(at + 8, at + 8 + length));
-    at += 8 + length;
+  const payloads: Buffer[] = [];
+  let offset = 0;
+  while (offset + 8 <= body.length && (body[offset] ?? 9) <= 2 && body.readUIntBE(offset + 1, 3) === 0) {
+    const length = body.readUInt32BE(offset + 4);
+    payloads.push(body.subarray(offset + 8, offset + 8 + length));
+    offset += 8 + length;
   }
-  return Buffer.concat([...pieces, body.subarray(at)]).toString();
+  return Buffer.concat([...payloads, body.subarray(offset)]).toString();
 }
 
-/** Looks at each container; one that is gone meanwhile is left out. */
+/** Inspects each container; omits one that is gone meanwhile. */
 export async function inspectAll(
   engine: DockerEngine,
   containers: ContainerListing[],

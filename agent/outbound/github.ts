@@ -1,13 +1,13 @@
-import { Refused } from '../../protocol/refusal.ts';
+import { messageOf, Refused } from '../../protocol/refusal.ts';
 import { refusals } from '../refusals.ts';
 
 const TIMEOUT_MS = 15_000;
 const PAGE = 100;
-/** More pages than anybody's pull request has. */
-const MOST_PAGES = 50;
+/** More pages than any pull request has. */
+const MAX_PAGES = 50;
 const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
 
-/** GitHub's REST API for one repository, for reading. What can't be read throws `Refused` `github-unconfirmed`. */
+/** GitHub's REST API for one repository, read only. Throws `Refused` `github-unconfirmed` if an answer is not usable. */
 export class GitHubReader {
   readonly #base: string;
   readonly #token: string;
@@ -17,7 +17,7 @@ export class GitHubReader {
     this.#token = token;
   }
 
-  /** Undefined for what GitHub does not have, or does not show to this token. */
+  /** Returns undefined for an object that GitHub does not have, or does not show to this token. */
   async get<T>(path: string): Promise<T | undefined> {
     let response: Response;
     try {
@@ -32,7 +32,7 @@ export class GitHubReader {
         signal: AbortSignal.timeout(TIMEOUT_MS),
       });
     } catch (error) {
-      throw new Refused(refusals.githubUnreachable(`${path}: ${error instanceof Error ? error.message : error}`));
+      throw new Refused(refusals.githubUnreachable(`${path}: ${messageOf(error)}`));
     }
     if (response.status === 404 || response.status === 422) return undefined;
     if (!response.ok) throw new Refused(refusals.githubUnreachable(`${path}: it answered ${response.status}`));
@@ -45,14 +45,14 @@ export class GitHubReader {
     }
   }
 
-  /** All pages of a list. */
+  /** Returns all pages of a list. */
   async all<T>(path: string): Promise<T[]> {
-    const found: T[] = [];
-    for (let page = 1; page <= MOST_PAGES; page++) {
+    const items: T[] = [];
+    for (let page = 1; page <= MAX_PAGES; page++) {
       const part = (await this.get<T[]>(`${path}?per_page=${PAGE}&page=${page}`)) ?? [];
-      found.push(...part);
-      if (part.length < PAGE) return found;
+      items.push(...part);
+      if (part.length < PAGE) return items;
     }
-    throw new Refused(refusals.githubUnreachable(`${path}: it has more than ${MOST_PAGES} pages`));
+    throw new Refused(refusals.githubUnreachable(`${path}: it has more than ${MAX_PAGES} pages`));
   }
 }

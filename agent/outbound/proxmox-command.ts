@@ -1,17 +1,17 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ApiFile } from './proxmox.ts';
-import { ProxmoxApi, ProxmoxError } from './proxmox.ts';
+import { messageOf } from '../../protocol/refusal.ts';
+import { type ApiFile, ProxmoxApi, ProxmoxError } from './proxmox.ts';
 
-/** What vzdump ends with where it fails. */
+/** The exit code of a vzdump that fails. */
 const FAILED = 255;
 const POLL_MS = 1_000;
 const LOG_PAGE = 500;
 
-/** So many polls in a row may go wrong: Proxmox's API is started again on updates. */
-const MOST_MISSED = 60;
+/** So many polls in a row may fail: an update restarts Proxmox's API. */
+const MAX_MISSED_POLLS = 60;
 
-/** One of Proxmox's programs by its API: `chatops proxmox PROGRAM API-FILE ARGUMENT…`. As far as the agent calls it. */
+/** Runs one of Proxmox's programs over its API, as far as the agent uses it: `chatops proxmox PROGRAM API-FILE ARGUMENT…`. */
 export async function proxmoxCommand([program = '', file = '', ...args]: string[]): Promise<number> {
   try {
     const api = new ProxmoxApi(JSON.parse(readFileSync(file, 'utf8')) as ApiFile);
@@ -25,28 +25,28 @@ export async function proxmoxCommand([program = '', file = '', ...args]: string[
         return await runPvesm(api, args, options);
       case 'qm':
       case 'pct':
-        if (args[0] === 'config') return await guestConfig(api, program === 'qm' ? 'qemu' : 'lxc', args[1] ?? '');
+        if (args[0] === 'config') return await runConfig(api, program === 'qm' ? 'qemu' : 'lxc', args[1] ?? '');
     }
     throw new ProxmoxError(
-      `"${program} ${args[0] ?? ''}" is not done by the API: a restore makes a guest, which this token may not. Run the agent as root on the node for that.`,
+      `"${program} ${args[0] ?? ''}" is not supported over the API: a restore creates a guest, which this token may not do. Run the agent as root on the node.`,
     );
   } catch (error) {
-    process.stderr.write(`${error instanceof Error ? error.message : error}\n`);
+    process.stderr.write(`${messageOf(error)}\n`);
     return FAILED;
   }
 }
 
-/** `--name value` and `--name=value`. */
+/** Reads `--name value` and `--name=value`. */
 function parseOptions(args: string[]): Map<string, string> {
   const found = new Map<string, string>();
-  for (let at = 0; at < args.length; at++) {
-    const [, name, value] = /^--([\w-]+)(?:=(.*))?$/s.exec(args[at] ?? '') ?? [];
-    if (name !== undefined) found.set(name, value ?? args[++at] ?? '');
+  for (let index = 0; index < args.length; index++) {
+    const [, name, value] = /^--([\w-]+)(?:=(.*))?$/s.exec(args[index] ?? '') ?? [];
+    if (name !== undefined) found.set(name, value ?? args[++index] ?? '');
   }
   return found;
 }
 
-/** Begins the task, tells its log as it goes on, and has it stopped where this process is. */
+/** Starts the task, prints its log as it grows, and stops it when this process is stopped. */
 async function runVzdump(api: ProxmoxApi, id: string, options: Map<string, string>): Promise<number> {
   const task = await api.call<string>('POST', `/nodes/${api.node}/vzdump`, {
     vmid: id,
@@ -60,7 +60,7 @@ async function runVzdump(api: ProxmoxApi, id: string, options: Map<string, strin
   let missed = 0;
   for (;;) {
     try {
-      // Asked first: what is logged after it has stopped is there then.
+      // The status first: once the task has stopped, its log is complete.
       const { status, exitstatus = '' } = await api.call<{ status: string; exitstatus?: string }>(
         'GET',
         `${path}/status`,
@@ -71,10 +71,10 @@ async function runVzdump(api: ProxmoxApi, id: string, options: Map<string, strin
           limit: String(LOG_PAGE),
         });
         page = lines.length;
-        const fresh = lines.filter(({ n }) => n > line);
-        for (const { t } of fresh) if (t !== 'no content') process.stderr.write(`${t}\n`);
-        line = Math.max(line, ...fresh.map(({ n }) => n));
-        if (fresh.length === 0) break;
+        const added = lines.filter(({ n }) => n > line);
+        for (const { t } of added) if (t !== 'no content') process.stderr.write(`${t}\n`);
+        line = Math.max(line, ...added.map(({ n }) => n));
+        if (added.length === 0) break;
       }
       missed = 0;
       if (status === 'stopped') {
@@ -83,16 +83,16 @@ async function runVzdump(api: ProxmoxApi, id: string, options: Map<string, strin
         return FAILED;
       }
     } catch (error) {
-      if (!(error instanceof ProxmoxError) || ++missed > MOST_MISSED) throw error;
+      if (!(error instanceof ProxmoxError) || ++missed > MAX_MISSED_POLLS) throw error;
     }
     await sleep(POLL_MS);
   }
 }
 
 async function runPvesh(api: ProxmoxApi, [verb, path = '']: string[], options: Map<string, string>): Promise<number> {
-  if (verb !== 'get') throw new ProxmoxError('Only "pvesh get" is done by the API.');
+  if (verb !== 'get') throw new ProxmoxError('Only "pvesh get" is supported over the API.');
   const { 'output-format': _format, ...params } = Object.fromEntries(options);
-  // Asking the cluster wants more rights than a backup; which node this is, agent.yaml says.
+  // Asking the cluster needs more rights than a backup. agent.yaml names this node.
   const data =
     path === '/cluster/status' ? [{ type: 'node', name: api.node, local: 1 }] : await api.call('GET', path, params);
   process.stdout.write(`${JSON.stringify(data)}\n`);
@@ -123,10 +123,10 @@ async function runPvesm(api: ProxmoxApi, [verb, second = '']: string[], options:
     await api.call('DELETE', path, params);
     return 0;
   }
-  throw new ProxmoxError(`"pvesm ${verb}" is not done by the API: it has no files.`);
+  throw new ProxmoxError(`"pvesm ${verb}" is not supported over the API, which has no files.`);
 }
 
-async function guestConfig(api: ProxmoxApi, type: string, id: string): Promise<number> {
+async function runConfig(api: ProxmoxApi, type: string, id: string): Promise<number> {
   const config = await api.call<Record<string, unknown>>(
     'GET',
     `/nodes/${api.node}/${type}/${encodeURIComponent(id)}/config`,

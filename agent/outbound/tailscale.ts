@@ -1,23 +1,23 @@
-import { request } from 'node:http';
 import { z } from 'zod';
-import { Refused } from '../../protocol/refusal.ts';
+import { messageOf, Refused } from '../../protocol/refusal.ts';
 import { refusals } from '../refusals.ts';
+import { sendLimitedRequest } from './http-request.ts';
 
-/** What the tailnet says of the sender. */
+/** The sender of a connection, as the tailnet knows it. */
 export interface TailscalePeer {
   /** The node's name. */
   node: string;
-  /** What a grant lets it do here; absent where the entry asks for no capability. */
+  /** The values of its grant; absent if the trust entry requires no capability. */
   capabilities?: Capability[] | undefined;
 }
 
-/** Where a connection comes from, as the kernel says. */
+/** The remote address of a connection, from the kernel. */
 export interface PeerAddress {
   address: string;
   port: number;
 }
 
-/** The peer that a trust entry accepts. Every rule that is present must hold. */
+/** The peers that a trust entry accepts. Every rule that is present must match. */
 export interface PeerRules {
   tags?: readonly string[] | undefined;
   users?: readonly string[] | undefined;
@@ -27,7 +27,7 @@ export interface PeerRules {
 const TIMEOUT_MS = 2_000;
 const MAX_ANSWER_BYTES = 1024 * 1024;
 
-/** What is read of tailscaled's answer: https://pkg.go.dev/tailscale.com/client/tailscale/apitype#WhoIsResponse */
+/** The fields of tailscaled's answer that the agent reads: https://pkg.go.dev/tailscale.com/client/tailscale/apitype#WhoIsResponse */
 const WhoIs = z.looseObject({
   Node: z.looseObject({ Name: z.string(), Tags: z.array(z.string()).nullish() }),
   UserProfile: z.looseObject({ LoginName: z.string() }).nullish(),
@@ -41,19 +41,19 @@ const CapabilityValue = z.strictObject({
 });
 
 /**
- * The sender by the tailnet, where it is whom the entry wants. Asked anew for each connection. Throws `Refused`:
- * `tailnet-unreachable`, `peer-unknown`, `peer-not-allowed`.
+ * Returns the peer of a connection if the trust entry accepts it. Asks tailscaled again for each connection. Throws
+ * `Refused`: `tailnet-unreachable`, `peer-unknown`, `peer-not-allowed`.
  */
 export async function identifyPeer(socket: string, from: PeerAddress, rules: PeerRules): Promise<TailscalePeer> {
   const found = await fetchWhoIs(socket, from);
   const node = found.Node.Name.replace(/\.$/, '');
   const tags = found.Node.Tags ?? [];
-  // A tagged node belongs to nobody: its profile is a stand-in.
+  // A tagged node has no owner: its profile is a placeholder.
   const user = tags.length > 0 ? undefined : found.UserProfile?.LoginName;
   const { tags: wantedTags, users, capability } = rules;
   if (wantedTags || users) {
-    const isKnown = wantedTags?.some(tag => tags.includes(tag)) || users?.some(one => one === user);
-    if (!isKnown) throw new Refused(refusals.peerNotAllowed(node, user ?? (tags.join(', ') || 'nobody')));
+    const isKnown = wantedTags?.some(tag => tags.includes(tag)) || users?.some(allowed => allowed === user);
+    if (!isKnown) throw new Refused(refusals.peerNotAllowed(node, user ?? (tags.join(', ') || 'no user')));
   }
   if (capability === undefined) return { node };
   const values = found.CapMap?.[capability];
@@ -61,11 +61,11 @@ export async function identifyPeer(socket: string, from: PeerAddress, rules: Pee
   return { node, capabilities: values.map(value => readCapability(value, node, capability)) };
 }
 
-/** The tailnet's owner writes these by hand: what can't be read gives nothing. */
+/** The tailnet's owner writes these by hand: a value that is not understood grants nothing. */
 function readCapability(value: unknown, node: string, name: string): Capability {
-  const read = CapabilityValue.safeParse(value);
-  if (read.success) return read.data;
-  throw new Refused(refusals.peerNotAllowed(node, `with values of ${name} that can't be read`));
+  const parsed = CapabilityValue.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new Refused(refusals.peerNotAllowed(node, `with invalid values of ${name}`));
 }
 
 async function fetchWhoIs(socket: string, { address, port }: PeerAddress): Promise<WhoIs> {
@@ -79,37 +79,27 @@ async function fetchWhoIs(socket: string, { address, port }: PeerAddress): Promi
   try {
     return WhoIs.parse(JSON.parse(body));
   } catch {
-    throw new Refused(refusals.tailnetUnreachable(socket, 'its answer can’t be read'));
+    throw new Refused(refusals.tailnetUnreachable(socket, 'its answer is not understood'));
   }
 }
 
-function requestTailscale(socket: string, path: string): Promise<{ status: number; body: string }> {
-  return new Promise((done, fail) => {
-    const complain = (error: NodeJS.ErrnoException) => {
-      const why = error.code === 'EACCES' ? 'the agent’s user may not open the socket' : error.message;
-      fail(new Refused(refusals.tailnetUnreachable(socket, why)));
-    };
-    const signal = AbortSignal.timeout(TIMEOUT_MS);
-    const asked = request(
-      { socketPath: socket, path, headers: { host: 'local-tailscaled.sock' }, signal },
-      response => {
-        const chunks: Buffer[] = [];
-        let bytes = 0;
-        response.on('data', (chunk: Buffer) => {
-          chunks.push(chunk);
-          bytes += chunk.length;
-          if (bytes > MAX_ANSWER_BYTES) asked.destroy(new Error('its answer is too large'));
-        });
-        response.on('end', () => done({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString() }));
-        response.on('error', complain);
-      },
-    );
-    asked.on('error', complain);
-    asked.end();
-  });
+async function requestTailscale(socket: string, path: string): Promise<{ status: number; body: string }> {
+  try {
+    const { status, body } = await sendLimitedRequest({
+      url: `http://local-tailscaled.sock${path}`,
+      socketPath: socket,
+      timeout: TIMEOUT_MS,
+      maxBytes: MAX_ANSWER_BYTES,
+    });
+    return { status, body: body.toString() };
+  } catch (error) {
+    const isForbidden = (error as NodeJS.ErrnoException).code === 'EACCES';
+    const why = isForbidden ? 'the agent’s user may not open the socket' : messageOf(error);
+    throw new Refused(refusals.tailnetUnreachable(socket, why));
+  }
 }
 
-/** A value of the tailnet's capability. What is not named is not narrowed. */
+/** A value of the tailnet's capability. A field that is absent restricts nothing. */
 export interface Capability {
   stacks?: string[] | undefined;
   actions?: string[] | undefined;

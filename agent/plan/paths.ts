@@ -1,10 +1,24 @@
-import { sep } from 'node:path';
-
+/**
+ * Returns true if the absolute path is `root` or below it, once `.` and `..` are resolved. Reads nothing of the host: links
+ * are resolved by `requireUnder` and `isReallyUnder` of system/paths.ts.
+ */
 export function isUnder(path: string, root: string): boolean {
-  return path === root || path.startsWith(root.endsWith(sep) ? root : root + sep);
+  // A relative path may climb above its unknown start.
+  if (!path.startsWith('/') || !root.startsWith('/')) return false;
+  const segments = segmentsOf(path);
+  return segmentsOf(root).every((segment, index) => segment === segments[index]);
 }
 
-/** The root of a list that holds the path; where none does, one that the guard will refuse it by. */
+/** Returns the root that holds the path. If none does, returns one that {@link isUnder} refuses for it. */
 export function findRoot(path: string, roots: string[]): string {
-  return roots.find(root => path === root || path.startsWith(`${root}/`)) ?? roots[0] ?? '/nowhere';
+  return roots.find(root => isUnder(path, root)) ?? roots[0] ?? '/nowhere';
+}
+
+function segmentsOf(path: string): string[] {
+  const segments: string[] = [];
+  for (const segment of path.split('/')) {
+    if (segment === '..') segments.pop();
+    else if (segment !== '' && segment !== '.') segments.push(segment);
+  }
+  return segments;
 }

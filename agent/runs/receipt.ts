@@ -2,6 +2,7 @@ import { stackOf } from '../../intents/intent.ts';
 import type { Outcome } from '../../protocol/event.ts';
 import type { SecretKey } from '../../protocol/keys.ts';
 import type { Receipt, ReceiptDocument } from '../../protocol/receipt.ts';
+import { messageOf } from '../../protocol/refusal.ts';
 import { PAYLOAD_TYPES, signPayload } from '../../protocol/signature.ts';
 import type { AdmittedCommand } from '../admission/admitted.ts';
 import type { DocumentResult } from '../plan/progress.ts';
@@ -117,7 +118,7 @@ export function faultResult(error: unknown): DocumentResult {
   return {
     outcome: 'interrupted',
     code: 'fault',
-    message: `Internal error in the agent: ${error instanceof Error ? error.message : String(error)}`,
+    message: `Internal error in the agent: ${messageOf(error)}`,
     remedy: 'Check the host’s state and the agent’s log, and report this with the log.',
     changed: true,
   };

@@ -4,7 +4,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describeIntent } from '../../intents/intent.ts';
 import type { Frame } from '../../protocol/event.ts';
-import { Refused } from '../../protocol/refusal.ts';
+import { messageOf, Refused } from '../../protocol/refusal.ts';
 import { readmit } from '../admission/admit.ts';
 import type { AdmittedCommand } from '../admission/admitted.ts';
 import type { Executor } from '../executors/executor.ts';
@@ -232,7 +232,7 @@ function storeOrRefuse(work: () => void): void {
   try {
     work();
   } catch (error) {
-    throw new Refused(refusals.stateUnwritable(error instanceof Error ? error.message : String(error)));
+    throw new Refused(refusals.stateUnwritable(messageOf(error)));
   }
 }
 

@@ -84,7 +84,9 @@ export class RunDocuments {
       : NOTHING_TO_UNDO;
     const finished = await log.appendResult(index, undone);
     if (finished.outcome === 'rolled-back')
-      await detachment.retryUntilStored(() => this.#store.replaceResult(run, numberOf(index), { ...result, ...finished }));
+      await detachment.retryUntilStored(() =>
+        this.#store.replaceResult(run, numberOf(index), { ...result, ...finished }),
+      );
     return finished;
   }
 

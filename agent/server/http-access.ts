@@ -2,7 +2,7 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
 import { hostname } from 'node:os';
-import { type Refusal, Refused } from '../../protocol/refusal.ts';
+import { messageOf, type Refusal, Refused } from '../../protocol/refusal.ts';
 import type { Config } from '../config/load.ts';
 import { identifyPeer, type PeerAddress } from '../outbound/tailscale.ts';
 import { refusals } from '../refusals.ts';
@@ -50,7 +50,7 @@ function hasBearerToken(header: string | undefined, file: string): boolean {
   try {
     return timingSafeEqual(digest(token), digest(readSecretFile(file)));
   } catch (error) {
-    console.error('doors:', error instanceof Error ? error.message : error);
+    console.error('doors:', messageOf(error));
     return false;
   }
 }

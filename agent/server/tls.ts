@@ -1,5 +1,6 @@
 import { readFileSync, statSync } from 'node:fs';
 import type { Server } from 'node:https';
+import { messageOf } from '../../protocol/refusal.ts';
 import { ConfigError } from '../config/load.ts';
 
 /** Files as `tailscale cert` writes them. */
@@ -16,7 +17,7 @@ export function readTls({ cert_file, key_file }: TlsFiles): { cert: Buffer; key:
     return { cert: readFileSync(cert_file), key: readFileSync(key_file) };
   } catch (error) {
     throw new ConfigError(
-      `tls: ${error instanceof Error ? error.message : error}. Run "tailscale cert" as the agent's user, or correct tls in agent.yaml.`,
+      `tls: ${messageOf(error)}. Run "tailscale cert" as the agent's user, or correct tls in agent.yaml.`,
     );
   }
 }
@@ -36,9 +37,7 @@ export function watchCertificate(
       server.setSecureContext(readTls(files));
       say('tls: the certificate was renewed');
     } catch (error) {
-      say(
-        `tls: the new certificate can't be used, the old one stays: ${error instanceof Error ? error.message : error}`,
-      );
+      say(`tls: the new certificate can't be used, the old one stays: ${messageOf(error)}`);
     }
   };
   const timer = setInterval(look, LOOK_EVERY_MS);

@@ -7,11 +7,9 @@ import {
   type BackupManifest,
   parseManifest,
 } from '../plan/backup-manifest.ts';
-import type { BackupFacts, OutputChunk, StepResult } from '../plan/progress.ts';
+import type { BackupFacts, StepResult } from '../plan/progress.ts';
 import { writeDurably } from '../system/durable-files.ts';
 import { renderRestoreReadme } from './restore-readme.ts';
-
-export type StepExecution = AsyncGenerator<OutputChunk, StepResult>;
 
 export function failStep(code: string, message: string, remedy: string): StepResult {
   return { outcome: 'failed', code, message, remedy };

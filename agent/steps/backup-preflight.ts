@@ -5,7 +5,8 @@ import { messageOf } from '../../protocol/refusal.ts';
 import { isUnder } from '../plan/paths.ts';
 import type { CheckSourceStep, CheckTargetStep } from '../plan/plan.ts';
 import { writeDurably } from '../system/durable-files.ts';
-import { failStep, formatMib, type StepExecution, walkFiles } from './backup-files.ts';
+import { failStep, formatMib, walkFiles } from './backup-files.ts';
+import type { StepExecution } from './runner.ts';
 
 /** The file in a destination that proves that the right share is mounted. */
 export const MARKER = '.chatops-backup-target';

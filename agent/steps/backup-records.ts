@@ -12,9 +12,9 @@ import {
   formatMib,
   readManifest,
   replaceManifest,
-  type StepExecution,
   writeManifest,
 } from './backup-files.ts';
+import type { StepExecution } from './runner.ts';
 
 export async function* recordSnapshot({ folder, partial, as, manifest }: NoteSnapshotStep): StepExecution {
   const read = <T>(file: string) => readJson<T>(join(folder, partial, file));

@@ -3,15 +3,8 @@ import { join } from 'node:path';
 import { messageOf } from '../../protocol/refusal.ts';
 import type { CheckBackupStep, ExpectEndingStep } from '../plan/plan.ts';
 import { readBackup } from './backup-digest.ts';
-import {
-  brokenBackupResult,
-  cancelledResult,
-  failStep,
-  formatMib,
-  markBroken,
-  readManifest,
-  type StepExecution,
-} from './backup-files.ts';
+import { brokenBackupResult, cancelledResult, failStep, formatMib, markBroken, readManifest } from './backup-files.ts';
+import type { StepExecution } from './runner.ts';
 
 export async function* verifyBackup(step: CheckBackupStep, signal: AbortSignal): StepExecution {
   const path = join(step.folder, step.backup);

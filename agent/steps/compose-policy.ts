@@ -1,13 +1,18 @@
-import { readFile, realpath } from 'node:fs/promises';
-import { basename, sep } from 'node:path';
+import { readFile, realpath, rm } from 'node:fs/promises';
+import { basename } from 'node:path';
 import { isNode, LineCounter, parseDocument } from 'yaml';
-import type { ComposeGrant, JudgeConfigStep } from '../plan/plan.ts';
+import { listRegistries } from '../outbound/circuit-breaker.ts';
+import type { ComposeGrant, JudgeConfigStep, StartStep } from '../plan/plan.ts';
 import type { StepResult } from '../plan/progress.ts';
+import { listRenderedSecrets } from '../secrets/stack-secrets.ts';
+import { isReallyUnder } from '../system/paths.ts';
+import { type StepContext, type StepExecution, SUCCEEDED } from './runner.ts';
+import { runStart } from './start.ts';
 
-/** What a rendered compose config has that the host does not grant to its stack. */
+/** A part of a rendered compose config that the host does not grant to its stack. */
 export interface PolicyViolation {
   grant: ComposeGrant;
-  /** Keys below the compose file's root, to find the line. */
+  /** Keys from the compose file's root, to find the line. */
   path: string[];
   what: string;
 }
@@ -15,16 +20,36 @@ export interface PolicyViolation {
 type ComposeRules = JudgeConfigStep['rules'];
 type ComposeNode = Record<string, unknown>;
 
-const HOST_SPACES = ['network_mode', 'pid', 'ipc', 'uts', 'userns_mode', 'cgroup'];
+const NAMESPACE_KEYS = ['network_mode', 'pid', 'ipc', 'uts', 'userns_mode', 'cgroup'];
 
 const MAX_REPORTED = 5;
 
-/** The step's ending for a rendered config. */
-export async function checkRenderedConfig(text: string, { rules, file }: JudgeConfigStep): Promise<StepResult> {
+/** Renders the compose config, checks it, and learns its secrets and registries. */
+export async function* runJudgeConfig(step: JudgeConfigStep, context: StepContext): StepExecution {
+  const stdoutTo = `${context.base}.json`;
+  const failure = { code: 'compose-invalid', remedy: 'Correct the compose file. Nothing was started.' };
+  const { name, argv, cwd, timeout } = step;
+  const render: StartStep = { do: 'start', name, argv, cwd, timeout, stdoutTo, repeatable: true, failure };
+  try {
+    const result = yield* runStart(render, context);
+    if (result.outcome !== 'succeeded') return result;
+    const rendered = await readFile(stdoutTo, 'utf8');
+    const config = JSON.parse(rendered) as { services?: Record<string, { image?: string }> };
+    for (const value of listRenderedSecrets(config)) context.redactor.add(value);
+    const images = Object.values(config.services ?? {}).flatMap(({ image }) => image ?? []);
+    context.registries.set(context.document, listRegistries(images));
+    return await checkRenderedConfig(rendered, step);
+  } finally {
+    // It holds the values of env files.
+    await rm(stdoutTo, { force: true });
+  }
+}
+
+async function checkRenderedConfig(text: string, { rules, file }: JudgeConfigStep): Promise<StepResult> {
   const found = await findViolations(JSON.parse(text) as ComposeNode, rules);
-  if (found.length === 0) return { outcome: 'succeeded' };
+  if (found.length === 0) return SUCCEEDED;
   const source = file === undefined ? undefined : await readFile(file, 'utf8').catch(() => undefined);
-  const told = found.slice(0, MAX_REPORTED).map(({ path, what }) => {
+  const reported = found.slice(0, MAX_REPORTED).map(({ path, what }) => {
     const line = source === undefined ? undefined : findLine(source, path);
     return line === undefined ? what : `${file}:${line}: ${what}`;
   });
@@ -32,35 +57,35 @@ export async function checkRenderedConfig(text: string, { rules, file }: JudgeCo
   return {
     outcome: 'failed',
     code: 'compose-not-allowed',
-    message: `This host does not let the stack do that. ${told.join('; ')}${found.length > MAX_REPORTED ? `; and ${found.length - MAX_REPORTED} more` : ''}.`,
-    remedy: `Nothing was started. If it is meant, grant it to the stack by name in agent.yaml: compose.grants (${grants})${grants.includes('binds') ? ', or name the folder in compose.binds' : ''}.`,
+    message: `This host does not allow the stack's compose config. ${reported.join('; ')}${found.length > MAX_REPORTED ? `; and ${found.length - MAX_REPORTED} more` : ''}.`,
+    remedy: `Nothing was started. If it is intended, grant it to the stack by name in agent.yaml: compose.grants (${grants})${grants.includes('binds') ? ', or name the folder in compose.binds' : ''}.`,
   };
 }
 
-/** Judges what `docker compose config --format json` says. */
+/** Returns the violations in the output of `docker compose config --format json`. */
 export async function findViolations(config: ComposeNode, rules: ComposeRules): Promise<PolicyViolation[]> {
   const found: PolicyViolation[] = [];
   for (const [name, service] of Object.entries((config.services ?? {}) as Record<string, ComposeNode>)) {
-    const at = (grant: ComposeGrant, key: string, what: string) =>
+    const add = (grant: ComposeGrant, key: string, what: string) =>
       found.push({ grant, path: ['services', name, key], what: `service ${name}: ${what}` });
-    if (service.privileged === true) at('privileged', 'privileged', 'it is privileged');
+    if (service.privileged === true) add('privileged', 'privileged', 'it is privileged');
     for (const capability of toList(service.cap_add))
-      at('capabilities', 'cap_add', `it adds the capability ${capability}`);
-    for (const key of HOST_SPACES) if (service[key] === 'host') at('host-namespaces', key, `${key} is the host's`);
+      add('capabilities', 'cap_add', `it adds the capability ${capability}`);
+    for (const key of NAMESPACE_KEYS) if (service[key] === 'host') add('host-namespaces', key, `${key} is the host's`);
     for (const option of toList(service.security_opt))
       if (/unconfined|:disable|=disable/.test(String(option)))
-        at('capabilities', 'security_opt', `it goes without ${option}`);
+        add('capabilities', 'security_opt', `it disables a protection: ${option}`);
     for (const device of [...toList(service.devices), ...toList(service.device_cgroup_rules)])
-      at('devices', 'devices', `it gets the device ${typeof device === 'object' ? JSON.stringify(device) : device}`);
+      add('devices', 'devices', `it gets the device ${typeof device === 'object' ? JSON.stringify(device) : device}`);
     for (const from of toList(service.volumes_from))
-      if (String(from).startsWith('container:')) at('binds', 'volumes_from', `it takes the volumes of ${from}`);
+      if (String(from).startsWith('container:')) add('binds', 'volumes_from', `it takes the volumes of ${from}`);
     for (const volume of toList(service.volumes) as ComposeNode[])
       if (volume.type === 'bind')
-        await checkBind(String(volume.source), rules, (grant, what) => at(grant, 'volumes', what));
+        await checkBind(String(volume.source), rules, (grant, what) => add(grant, 'volumes', what));
     for (const port of toList(service.ports) as ComposeNode[])
-      checkPort(port, rules, what => at('ports', 'ports', what));
+      checkPort(port, rules, what => add('ports', 'ports', what));
   }
-  // Volumes that the local driver makes of a folder, and files that are mounted by another name.
+  // A volume of the local driver can be a folder of the host, and configs and secrets are files of it.
   for (const [name, volume] of Object.entries((config.volumes ?? {}) as Record<string, ComposeNode | null>)) {
     const { device, o } = (volume?.driver_opts ?? {}) as { device?: string; o?: string };
     if (device?.startsWith('/') && /(^|,)r?bind(,|$)/.test(o ?? ''))
@@ -82,29 +107,32 @@ export async function findViolations(config: ComposeNode, rules: ComposeRules): 
 async function checkBind(
   source: string,
   rules: ComposeRules,
-  tell: (grant: ComposeGrant, what: string) => void,
+  report: (grant: ComposeGrant, what: string) => void,
 ): Promise<void> {
   const real = await realpath(source).catch(() => source);
   if (basename(real) === 'docker.sock' || real === rules.socket)
-    return tell('docker-socket', `it gets the Docker socket (${source})`);
-  const roots = await Promise.all(rules.binds.map(root => realpath(root).catch(() => root)));
-  if (!roots.some(root => real === root || real.startsWith(root + sep)))
-    tell('binds', `it binds ${source}, which is not under ${rules.binds.join(', ')}`);
+    return report('docker-socket', `it gets the Docker socket (${source})`);
+  if (!(await isReallyUnder(source, rules.binds)))
+    report('binds', `it binds ${source}, which is not under ${rules.binds.join(', ')}`);
 }
 
-function checkPort(port: ComposeNode, { ports: [lowest, highest] }: ComposeRules, tell: (what: string) => void): void {
+function checkPort(
+  port: ComposeNode,
+  { ports: [lowest, highest] }: ComposeRules,
+  report: (what: string) => void,
+): void {
   const [from, to = from] = String(port.published ?? '')
     .split('-')
     .map(Number);
   if (!from || !to || (from >= lowest && to <= highest)) return;
-  tell(`it publishes the port ${port.published}, which is not between ${lowest} and ${highest}`);
+  report(`it publishes the port ${port.published}, which is not between ${lowest} and ${highest}`);
 }
 
 function toList(value: unknown): unknown[] {
   return Array.isArray(value) ? value : [];
 }
 
-/** The line of a compose file on which that stands, as near as can be had; undefined where it is in another file. */
+/** Returns the line of a compose file that has the path or its nearest parent; undefined if the file has neither. */
 export function findLine(text: string, path: string[]): number | undefined {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });

@@ -11,9 +11,9 @@ import type { AwaitHealthyStep, ComposeProject, Milliseconds, SettleStep } from 
 
 const POLL_MS = 250;
 
-/** How many lines of how many containers are told where they are not well. */
+/** The last lines that are logged of so many unhealthy containers. */
 const LAST_LINES = 15;
-const MOST_TOLD = 4;
+const MAX_LOGGED_CONTAINERS = 4;
 
 type ContainerHealth = { state: 'good' | 'waiting' | 'bad'; text: string; code?: string };
 
@@ -24,16 +24,16 @@ export interface HealthResult {
   remedy?: string;
 }
 
-/** Containers of the project, only those of the named services where some are named. */
+/** Returns the project's containers; only those of its named services if it names some. */
 export async function listContainers(engine: DockerEngine, project: ComposeProject): Promise<ContainerListing[]> {
   const all = ((await engine.get(composeContainersPath(project))) ?? []) as ContainerListing[];
   return all.filter(container => !project.services || project.services.includes(composeLabel(container, 'service')));
 }
 
 /**
- * Yields a line whenever a container's state changes; returns the verdict. An engine that does not answer may be starting
- * again: it is asked until the deadline. Aborting ends it with code `cancelled`; with `mayRevive` a container that somebody
- * stopped ends it with code `service-stopped`.
+ * Yields a line whenever a container's state changes. Asks an engine that does not answer until the deadline: it may be
+ * restarting. An abort returns the code `cancelled`; with `mayRevive`, a container that was stopped from outside returns the
+ * code `service-stopped`.
  */
 export async function* awaitHealthy(
   engine: DockerEngine,
@@ -42,14 +42,14 @@ export async function* awaitHealthy(
   mayRevive = false,
 ): AsyncGenerator<string, HealthResult> {
   const deadline = performance.now() + step.timeout;
-  const told = new Map<string, string>();
+  const reported = new Map<string, string>();
   for (;;) {
     const verdicts = await checkAllNow(engine, step, (container, settle, now) =>
       mayRevive && wasStopped(container, step.revive?.ran ?? [])
         ? { state: 'bad', text: `was stopped (exit code ${container.State.ExitCode})`, code: 'service-stopped' }
         : checkContainer(container, settle, now),
     );
-    yield* reportChanges(verdicts, told);
+    yield* reportChanges(verdicts, reported);
     const bad = [...verdicts].find(([, verdict]) => verdict.state === 'bad');
     if (bad) {
       if (bad[1].code !== 'service-stopped') yield* tailContainerLogs(engine, [bad[0]]);
@@ -75,25 +75,25 @@ export async function* awaitHealthy(
   }
 }
 
-/** As {@link awaitHealthy}, for as long as `step.for`: whatever stops being good, or was started again, ends it. */
+/** Watches for `step.for` that every container stays good and is not restarted. Yields as {@link awaitHealthy} does. */
 export async function* settle(
   engine: DockerEngine,
   step: SettleStep,
   signal: AbortSignal,
 ): AsyncGenerator<string, HealthResult> {
   const deadline = performance.now() + step.for;
-  const told = new Map<string, string>();
+  const reported = new Map<string, string>();
   const starts = new Map<string, string>();
   yield `watching for ${step.for / 1000} s\n`;
   for (;;) {
-    const verdicts = await checkAllNow(engine, { ...step, settle: 0 }, (container, patience, now) => {
+    const verdicts = await checkAllNow(engine, { ...step, settle: 0 }, (container, settleTime, now) => {
       const start = `${container.State.StartedAt} ${container.RestartCount}`;
       const before = starts.get(container.Id) ?? start;
       starts.set(container.Id, before);
-      if (before !== start) return { state: 'bad', text: 'was started again', code: 'service-exited' };
-      return checkContainer(container, patience, now);
+      if (before !== start) return { state: 'bad', text: 'was restarted', code: 'service-exited' };
+      return checkContainer(container, settleTime, now);
     });
-    yield* reportChanges(verdicts, told);
+    yield* reportChanges(verdicts, reported);
     const bad = [...verdicts].find(([name, { state }]) => state === 'bad' || (state === 'waiting' && name !== ENGINE));
     if (bad) {
       yield* tailContainerLogs(engine, [bad[0]]);
@@ -107,19 +107,19 @@ export async function* settle(
 
 const CANCELLED_HEALTH: HealthResult = { ok: false, code: 'cancelled', message: 'Cancelled while waiting for health.' };
 
-/** In the place of a container's name: the engine itself. */
+/** Stands for the engine itself in place of a container's name. */
 const ENGINE = 'docker';
 
-function* reportChanges(verdicts: Map<string, ContainerHealth>, told: Map<string, string>): Generator<string> {
+function* reportChanges(verdicts: Map<string, ContainerHealth>, reported: Map<string, string>): Generator<string> {
   for (const [name, verdict] of verdicts) {
-    if (told.get(name) !== verdict.text) yield `${name}: ${verdict.text}\n`;
-    told.set(name, verdict.text);
+    if (reported.get(name) !== verdict.text) yield `${name}: ${verdict.text}\n`;
+    reported.set(name, verdict.text);
   }
 }
 
-/** What containers printed last: mostly it tells why they are not well. */
+/** Yields the last log lines of containers: they usually say why they are unhealthy. */
 async function* tailContainerLogs(engine: DockerEngine, containers: string[]): AsyncGenerator<string> {
-  for (const name of containers.slice(0, MOST_TOLD)) {
+  for (const name of containers.slice(0, MAX_LOGGED_CONTAINERS)) {
     for (const line of await engine.lastLines(name, LAST_LINES).catch(() => [])) yield `${name} | ${line}\n`;
   }
 }
@@ -129,22 +129,22 @@ function toFailedHealth([name, verdict]: [string, ContainerHealth]): HealthResul
     ok: false,
     code: verdict.code ?? 'service-unhealthy',
     message: `${name}: ${verdict.text}`,
-    remedy: `See what it printed above, or "docker logs ${name}" on the host.`,
+    remedy: `Read its output above, or run "docker logs ${name}" on the host.`,
   };
 }
 
 type WatchedProject = Pick<AwaitHealthyStep, 'project' | 'replicas' | 'checked' | 'settle'>;
 
-/** `now`: by the engine's clock. */
+/** `now` is the time of the engine's clock. */
 type HealthCheck = (container: ContainerDetails, settle: Milliseconds, now: number) => ContainerHealth;
 
 async function checkAllNow(
   engine: DockerEngine,
   step: WatchedProject,
-  judging: HealthCheck,
+  check: HealthCheck,
 ): Promise<Map<string, ContainerHealth>> {
   try {
-    return await checkAll(engine, step, judging);
+    return await checkAll(engine, step, check);
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     return new Map([[ENGINE, { state: 'waiting', text: error.message }]]);
@@ -154,15 +154,15 @@ async function checkAllNow(
 async function checkAll(
   engine: DockerEngine,
   step: WatchedProject,
-  judging: HealthCheck,
+  check: HealthCheck,
 ): Promise<Map<string, ContainerHealth>> {
   const verdicts = new Map<string, ContainerHealth>();
   const counts = new Map<string, number>();
   const listed = await listContainers(engine, step.project);
   const found = await inspectAll(engine, listed);
-  // Gone between the list and the look: the next round sees what took its place.
+  // Gone between the list and the inspection: the next round finds its replacement.
   for (const { Id } of listed) {
-    if (!found.some(({ listed: one }) => one.Id === Id))
+    if (!found.some(({ inspected }) => inspected.Id === Id))
       verdicts.set(Id.slice(0, 12), { state: 'waiting', text: 'being replaced' });
   }
   for (const { listed: container, inspected } of found) {
@@ -173,7 +173,7 @@ async function checkAll(
       inspected.Name.slice(1),
       unchecked
         ? { state: 'bad', text: 'has no health check', code: 'health-check-missing' }
-        : judging(inspected, step.settle, engine.now()),
+        : check(inspected, step.settle, engine.now()),
     );
   }
   for (const [service, wanted] of Object.entries(step.replicas ?? {})) {
@@ -212,14 +212,14 @@ function checkContainer(container: ContainerDetails, settle: Milliseconds, now: 
     if (state.Health.Status !== 'unhealthy')
       return { state: 'waiting', text: 'running, health check has not passed yet' };
     const last = state.Health.Log?.at(-1);
-    const said = last ? ` (exit code ${last.ExitCode}: ${last.Output.trim().slice(-200) || 'no output'})` : '';
-    return { state: 'bad', text: `unhealthy${said}`, code: 'service-unhealthy' };
+    const output = last ? ` (exit code ${last.ExitCode}: ${last.Output.trim().slice(-200) || 'no output'})` : '';
+    return { state: 'bad', text: `unhealthy${output}`, code: 'service-unhealthy' };
   }
   if (runningFor(state.StartedAt, now) >= settle) return { state: 'good', text: 'running' };
   return { state: 'waiting', text: 'running, settling' };
 }
 
-/** Ended by a stop, not by itself: by a signal, though it is to run always, or though it ran all the time before. */
+/** Returns true for a container that was stopped, not one that ended by itself: a signal, a restart policy or its past shows it. */
 function wasStopped({ Id, State: state, HostConfig }: ContainerDetails, ran: string[]): boolean {
   if (state.Status !== 'exited' || state.OOMKilled) return false;
   const restarts = HostConfig?.RestartPolicy?.Name ?? 'no';

@@ -1,68 +1,74 @@
 import { lookup } from 'node:dns/promises';
-import { request as httpRequest } from 'node:http';
-import { request as httpsRequest } from 'node:https';
 import { type BlockList, connect, isIP } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../protocol/refusal.ts';
+import { isExternalHost } from '../outbound/circuit-breaker.ts';
 import { type DockerEngine, inspectAll } from '../outbound/docker.ts';
+import { sendLimitedRequest } from '../outbound/http-request.ts';
 import { composeLabel } from '../plan/containers.ts';
 import { Failure } from '../plan/failure.ts';
 import type { HttpStep, TcpStep } from '../plan/plan.ts';
-import type { OutputChunk, StepResult } from '../plan/progress.ts';
 import { parseAddressRanges } from '../system/address-ranges.ts';
 import { listContainers } from './health.ts';
+import { cancelledResult, failedResult, type StepContext, type StepExecution, SUCCEEDED } from './runner.ts';
 
-/** How much of an answer is read, in bytes. */
 const MAX_BODY_BYTES = 1024 * 1024;
 
-/** In place of an address: the containers of the stack that is verified. */
+/** Stands in `verify.allow` for the containers of the stack that is verified. */
 const STACK = 'stack';
 
+type ProbeStep = HttpStep | TcpStep;
+type ProbeContext = Pick<StepContext, 'engine' | 'signal' | 'circuits'>;
+
 /**
- * Asks until the answer is as wanted, at most `retries` times more. Which addresses a host means is found out anew each
- * time, and only those that the policy allows are connected to: by address, so that no name can lead elsewhere meanwhile.
+ * Asks until the answer is as expected, at most `retries` times more. Resolves the host again for each try, and connects by
+ * address and only to addresses that the policy allows, so that no name can lead elsewhere in between.
  */
-export async function* runProbe(
-  engine: DockerEngine,
-  step: HttpStep | TcpStep,
-  signal: AbortSignal,
-): AsyncGenerator<OutputChunk, StepResult> {
-  const what = step.do === 'http' ? step.url : `${step.host}:${step.port}`;
+export async function* runProbe(step: ProbeStep, context: ProbeContext): StepExecution {
+  const host = step.do === 'tcp' ? step.host : hostOf(new URL(step.url));
+  const result = yield* probe(step, context);
+  if (isExternalHost(host)) {
+    if (result.outcome === 'succeeded') context.circuits?.succeeded(`verify ${host}`);
+    else if (result.code === 'verify-failed') context.circuits?.failed(`verify ${host}`);
+  }
+  return result;
+}
+
+async function* probe(step: ProbeStep, { engine, signal }: ProbeContext): StepExecution {
+  const target = step.do === 'http' ? step.url : `${step.host}:${step.port}`;
   for (let tries = 0; ; tries++) {
-    if (signal.aborted) return { outcome: 'cancelled', code: 'cancelled', message: `"${step.name}" was cancelled.` };
-    const why = await attemptProbe(engine, step, signal);
-    if (why === undefined) {
-      yield { text: `${what}: as it should be\n` };
-      return { outcome: 'succeeded' };
+    if (signal.aborted) return cancelledResult(step.name);
+    const problem = await attemptProbe(engine, step, signal);
+    if (problem === undefined) {
+      yield { text: `${target}: as expected\n` };
+      return SUCCEEDED;
     }
-    if (why instanceof Failure) return { outcome: 'failed', code: why.code, message: why.message, remedy: why.remedy };
-    yield { text: `${what}: ${why}\n` };
+    if (problem instanceof Failure) return failedResult(problem);
+    yield { text: `${target}: ${problem}\n` };
     if (tries >= step.retries) {
-      return {
-        outcome: 'failed',
+      return failedResult({
         code: 'verify-failed',
-        message: `${what}: ${why} (${tries + 1} ${tries === 0 ? 'try' : 'tries'})`,
+        message: `${target}: ${problem} (${tries + 1} ${tries === 0 ? 'try' : 'tries'})`,
         remedy: 'Look at the service’s log on the host, or correct "verify" in the intent.',
-      };
+      });
     }
     await sleep(step.pause, undefined, { signal }).catch(() => undefined);
   }
 }
 
-/** Undefined where all is as it should be; a text why it is not yet; Failure where trying again is no use. */
+/** Returns undefined if the answer is as expected, a text if another try may help, and a Failure if none can. */
 async function attemptProbe(
   engine: DockerEngine,
-  step: HttpStep | TcpStep,
+  step: ProbeStep,
   signal: AbortSignal,
 ): Promise<string | Failure | undefined> {
   try {
-    const host = step.do === 'http' ? new URL(step.url).hostname.replace(/^\[|\]$/g, '') : step.host;
+    const host = step.do === 'http' ? hostOf(new URL(step.url)) : step.host;
     const addresses = await resolveAddresses(host, step, engine);
-    if (addresses.length === 0) return `no container of the service "${host}" runs`;
+    if (addresses.length === 0) return `no container of the service "${host}" is running`;
     for (const address of addresses) {
-      const limit = AbortSignal.any([signal, AbortSignal.timeout(step.timeout)]);
-      const why = step.do === 'http' ? await tryHttp(step, address, limit) : await tryTcp(step.port, address, limit);
-      if (why !== undefined) return addresses.length > 1 ? `${address}: ${why}` : why;
+      const problem = step.do === 'http' ? await tryHttp(step, address, signal) : await tryTcp(step, address, signal);
+      if (problem !== undefined) return addresses.length > 1 ? `${address}: ${problem}` : problem;
     }
     return undefined;
   } catch (error) {
@@ -71,34 +77,39 @@ async function attemptProbe(
   }
 }
 
-/** The addresses that a host means. Throws Failure `verify-address-not-allowed` where one may not be asked. */
-async function resolveAddresses(host: string, step: HttpStep | TcpStep, engine: DockerEngine): Promise<string[]> {
-  const own = step.allow.includes(STACK) ? await ownAddresses(step, engine) : [];
-  const service = own.filter(one => one.service === host).map(one => one.address);
-  if (own.some(one => one.service === host)) return service.filter(address => address !== '');
+function hostOf(url: URL): string {
+  return url.hostname.replace(/^\[|\]$/g, '');
+}
+
+/** Returns the addresses of a host. Throws Failure `verify-address-not-allowed` if the policy forbids one of them. */
+async function resolveAddresses(host: string, step: ProbeStep, engine: DockerEngine): Promise<string[]> {
+  const own = step.allow.includes(STACK) ? await listStackAddresses(step, engine) : [];
+  const ofService = own.filter(({ service }) => service === host);
+  if (ofService.length > 0) return ofService.map(({ address }) => address).filter(address => address !== '');
   const addresses = isIP(host) ? [host] : (await lookup(host, { all: true })).map(({ address }) => address);
   const allowed = createAllowList(step.allow);
-  const not = addresses.find(
+  const forbidden = addresses.find(
     address =>
       !own.some(one => one.address === address) && !allowed.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4'),
   );
-  if (not !== undefined) throw notAllowed(not === host ? host : `${host} (${not})`);
+  if (forbidden !== undefined) throw notAllowed(forbidden === host ? host : `${host} (${forbidden})`);
   return addresses;
 }
 
-async function ownAddresses(
-  step: HttpStep | TcpStep,
+/** Returns the address of each of the stack's containers; '' for one that is not running. */
+async function listStackAddresses(
+  step: ProbeStep,
   engine: DockerEngine,
 ): Promise<{ service: string; address: string }[]> {
   const all = await inspectAll(engine, await listContainers(engine, step.project));
-  return all.flatMap(({ listed, inspected }) => {
+  return all.map(({ listed, inspected }) => {
     const networks = Object.values(inspected.NetworkSettings.Networks ?? {});
     const [first = ''] = networks.map(({ IPAddress }) => IPAddress).filter(Boolean);
-    return [{ service: composeLabel(listed, 'service'), address: inspected.State.Status === 'running' ? first : '' }];
+    return { service: composeLabel(listed, 'service'), address: inspected.State.Status === 'running' ? first : '' };
   });
 }
 
-/** The ranges of a policy; the word for the stack's own is none. */
+/** Returns the address ranges of `verify.allow`, without the word for the stack's own addresses. */
 export function createAllowList(allow: string[]): BlockList {
   return parseAddressRanges(allow.filter(range => range !== STACK));
 }
@@ -111,55 +122,39 @@ function notAllowed(host: string): Failure {
   );
 }
 
-function tryHttp(step: HttpStep, address: string, signal: AbortSignal): Promise<string | undefined> {
+async function tryHttp(step: HttpStep, address: string, signal: AbortSignal): Promise<string | undefined> {
   const url = new URL(step.url);
-  const request = url.protocol === 'https:' ? httpsRequest : httpRequest;
-  return new Promise(done => {
-    const asked = request(
-      url,
-      {
-        signal,
-        agent: false,
-        headers: { 'user-agent': 'chatops-agent', connection: 'close' },
-        lookup: (_host, options, found) =>
-          options.all ? found(null, [{ address, family: isIP(address) }]) : found(null, address, isIP(address)),
-        // An address as the host takes no look-up: the same one stands there.
-        ...(isIP(url.hostname.replace(/^\[|\]$/g, '')) ? { host: address } : {}),
-      },
-      response => {
-        const chunks: Buffer[] = [];
-        let bytes = 0;
-        const judge = () => done(explainMismatch(step, response.statusCode ?? 0, Buffer.concat(chunks).toString()));
-        response.on('data', (chunk: Buffer) => {
-          chunks.push(chunk);
-          bytes += chunk.length;
-          if (bytes < MAX_BODY_BYTES) return;
-          judge();
-          asked.destroy();
-        });
-        response.on('end', judge);
-        response.on('error', error => done(error.message));
-      },
-    );
-    asked.on('error', error => done(signal.aborted ? `no answer within ${step.timeout / 1000} s` : error.message));
-    asked.end();
+  const { status, body } = await sendLimitedRequest({
+    url,
+    signal,
+    timeout: step.timeout,
+    maxBytes: MAX_BODY_BYTES,
+    overflow: 'cut',
+    agent: false,
+    headers: { 'user-agent': 'chatops-agent', connection: 'close' },
+    lookup: (_host, options, found) =>
+      options.all ? found(null, [{ address, family: isIP(address) }]) : found(null, address, isIP(address)),
+    // Node does not look an address up: the URL's own would be used.
+    ...(isIP(hostOf(url)) ? { host: address } : {}),
   });
+  return explainMismatch(step, status, body.toString());
 }
 
 function explainMismatch(step: HttpStep, status: number, body: string): string | undefined {
   if (!step.status.includes(status)) return `it answered ${status}, not ${step.status.join(' or ')}`;
   if (step.body !== undefined && !body.includes(step.body))
-    return `its answer does not hold ${JSON.stringify(step.body)}: ${JSON.stringify(body.slice(0, 100))}`;
+    return `its answer does not contain ${JSON.stringify(step.body)}: ${JSON.stringify(body.slice(0, 100))}`;
   return undefined;
 }
 
-function tryTcp(port: number, address: string, signal: AbortSignal): Promise<string | undefined> {
-  return new Promise(done => {
-    const socket = connect({ host: address, port, signal });
+function tryTcp({ port, timeout }: TcpStep, address: string, signal: AbortSignal): Promise<string | undefined> {
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(timeout)]);
+  return new Promise(resolve => {
+    const socket = connect({ host: address, port, signal: limit });
     socket.once('connect', () => {
       socket.destroy();
-      done(undefined);
+      resolve(undefined);
     });
-    socket.once('error', error => done(signal.aborted ? 'it did not answer in time' : error.message));
+    socket.once('error', error => resolve(limit.aborted ? `no answer within ${timeout / 1000} s` : error.message));
   });
 }

@@ -1,6 +1,6 @@
 import type { LogSlice } from '../plan/progress.ts';
 
-/** UTF-8, and where it stands. */
+/** UTF-8 text, and its position in the log. */
 interface OutputSlice {
   bytes: Buffer;
   source: LogSlice;
@@ -9,66 +9,66 @@ interface OutputSlice {
 const CR = 0x0d;
 const LF = 0x0a;
 
-/** One redrawn line in so many milliseconds is told. */
-const EVERY_MS = 1_000;
+/** One redrawn line is kept in so many milliseconds. */
+const INTERVAL_MS = 1_000;
 
 /**
- * Thins what a program draws over and over on one line, ending each with a carriage return (rsync does for each file): of
- * these one a second is told, and the last. Lines that end with a newline are all told.
+ * Thins out a line that a program draws again and again, each time with a carriage return (rsync does for each file): keeps
+ * one a second and the last one. Keeps every line that ends with a newline.
  */
 export class ProgressLineFilter {
   readonly #now: () => number;
-  #told = Number.NEGATIVE_INFINITY;
-  /** The newest redrawn line that has not been told. */
+  #lastEmitted = Number.NEGATIVE_INFINITY;
+  /** The newest redrawn line that was held back. */
   #pending: OutputSlice | undefined;
-  /** What has not come to its end yet. */
-  #open: OutputSlice | undefined;
+  /** The start of a line that has not ended yet. */
+  #line: OutputSlice | undefined;
 
   constructor(now: () => number = () => performance.now()) {
     this.#now = now;
   }
 
-  take(piece: OutputSlice): OutputSlice[] {
-    const told: OutputSlice[] = [];
-    const whole = this.#open ? joinOutput(this.#open, piece) : piece;
-    this.#open = undefined;
+  add(chunk: OutputSlice): OutputSlice[] {
+    const kept: OutputSlice[] = [];
+    const whole = this.#line ? joinOutput(this.#line, chunk) : chunk;
+    this.#line = undefined;
     const { bytes } = whole;
     let from = 0;
-    // Neighbouring lines stay one piece.
+    // Neighboring lines stay one chunk, which starts here; -1 for none.
     let lines = -1;
-    const flush = (to: number) => {
-      if (lines >= 0) told.push(sliceOutput(whole, lines, to));
+    const keepLines = (to: number) => {
+      if (lines >= 0) kept.push(sliceOutput(whole, lines, to));
       lines = -1;
     };
-    for (let at = 0; at < bytes.length; at++) {
-      if (bytes[at] === LF) {
+    for (let index = 0; index < bytes.length; index++) {
+      if (bytes[index] === LF) {
         if (this.#pending) {
-          flush(from);
-          told.push(this.#pending);
+          keepLines(from);
+          kept.push(this.#pending);
           this.#pending = undefined;
         }
         if (lines < 0) lines = from;
-        from = at + 1;
-      } else if (bytes[at] === CR && bytes[at + 1] !== LF) {
-        flush(from);
-        this.#pending = sliceOutput(whole, from, at + 1);
-        from = at + 1;
-        if (this.#now() - this.#told < EVERY_MS) continue;
-        told.push(this.#pending);
+        from = index + 1;
+      } else if (bytes[index] === CR && bytes[index + 1] !== LF) {
+        keepLines(from);
+        this.#pending = sliceOutput(whole, from, index + 1);
+        from = index + 1;
+        if (this.#now() - this.#lastEmitted < INTERVAL_MS) continue;
+        kept.push(this.#pending);
         this.#pending = undefined;
-        this.#told = this.#now();
+        this.#lastEmitted = this.#now();
       }
     }
-    flush(from);
-    if (from < bytes.length) this.#open = sliceOutput(whole, from, bytes.length);
-    return told;
+    keepLines(from);
+    if (from < bytes.length) this.#line = sliceOutput(whole, from, bytes.length);
+    return kept;
   }
 
-  /** At the end: what was held back. */
-  rest(): OutputSlice[] {
-    const rest = [this.#pending, this.#open].filter(one => one !== undefined);
+  /** Returns what is held back, once the output has ended. */
+  flush(): OutputSlice[] {
+    const rest = [this.#pending, this.#line].filter(slice => slice !== undefined);
     this.#pending = undefined;
-    this.#open = undefined;
+    this.#line = undefined;
     return rest;
   }
 }
@@ -80,7 +80,7 @@ function sliceOutput({ bytes, source }: OutputSlice, from: number, to: number): 
   };
 }
 
-function joinOutput(one: OutputSlice, next: OutputSlice): OutputSlice {
-  const length = one.source.length + next.source.length;
-  return { bytes: Buffer.concat([one.bytes, next.bytes]), source: { ...one.source, length } };
+function joinOutput(first: OutputSlice, next: OutputSlice): OutputSlice {
+  const length = first.source.length + next.source.length;
+  return { bytes: Buffer.concat([first.bytes, next.bytes]), source: { ...first.source, length } };
 }

@@ -2,7 +2,8 @@ import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { PruneStep, StartStep } from '../plan/plan.ts';
 import { applyRetention, type RetentionCandidate } from '../plan/retention.ts';
-import { readManifest, type StepExecution } from './backup-files.ts';
+import { readManifest } from './backup-files.ts';
+import type { StepExecution } from './runner.ts';
 
 /** The age at which the partial backup of an interrupted run is removed. */
 const ABANDONED_MS = 48 * 3_600_000;

@@ -9,10 +9,10 @@ import {
   failStep,
   formatMib,
   markBroken,
-  type StepExecution,
   syncFolder,
   writeManifest,
 } from './backup-files.ts';
+import type { StepExecution } from './runner.ts';
 
 export async function* publishBackup(step: SealStep, signal: AbortSignal): StepExecution {
   const { folder, manifest } = step;

@@ -1,29 +1,31 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
-import { type DockerEngine, inspectAll } from '../outbound/docker.ts';
+import { basename, join } from 'node:path';
+import { inspectAll } from '../outbound/docker.ts';
 import { composeLabel } from '../plan/containers.ts';
 import type { Release, ReleasedFile, RememberStep } from '../plan/plan.ts';
-import type { OutputChunk, StepResult } from '../plan/progress.ts';
 import { readJson, writeDurably } from '../system/durable-files.ts';
+import { retryWhenEngineAnswers } from './engine-retry.ts';
 import { listContainers } from './health.ts';
+import { shippedPath } from './run-folder.ts';
+import { type StepContext, type StepExecution, SUCCEEDED } from './runner.ts';
 
-/** What lies in a stack's memory: `releases.json`, and each file's content under its SHA-256. */
+/** The content of `releases.json`. Each file's content is stored next to it under its SHA-256. */
 interface ReleaseRecord {
   version: 1;
   releases: Release[];
 }
 
-/** How many runs of one unchanged release are named. */
-const MOST_RUNS = 20;
+/** The runs that are listed for one unchanged release. */
+const MAX_RUNS = 20;
 
-/** Adds what runs now to the stack's releases. The same as the newest one is not a new release: it gets the run's name too. */
-export async function* recordRelease(
-  engine: DockerEngine,
-  step: RememberStep,
-  run: string,
-  shipped: (sha256: string) => string,
-): AsyncGenerator<OutputChunk, StepResult> {
+export function runRemember(step: RememberStep, context: StepContext): StepExecution {
+  return retryWhenEngineAnswers(context, () => recordRelease(step, context));
+}
+
+/** Adds the stack's current state to its releases. If it equals the newest release, that gets the run's name too. */
+async function* recordRelease(step: RememberStep, { engine, runDir }: StepContext): StepExecution {
+  const run = step.as ?? basename(runDir);
   const contents = join(step.folder, 'files');
   await mkdir(contents, { recursive: true, mode: 0o700 });
   const all = await inspectAll(engine, await listContainers(engine, step.project));
@@ -35,11 +37,11 @@ export async function* recordRelease(
         { service: composeLabel(listed, 'service'), reference: inspected.Config.Image, image: inspected.Image },
       ]),
   );
-  // What an earlier rollout shipped is kept already, or was shipped to an agent that kept nothing yet.
+  // The files of an earlier rollout are kept already, or are missing because an agent before this feature got them.
   for (const { sha256 } of step.files ?? [])
-    await keepContent(contents, sha256, () => readFile(shipped(sha256))).catch(() => undefined);
+    await keepContent(contents, sha256, () => readFile(shippedPath(runDir, sha256))).catch(() => undefined);
   const release: Release = {
-    runs: [step.as ?? run],
+    runs: [run],
     at: new Date().toISOString(),
     images: [...images.values()].sort((a, b) => (a.service < b.service ? -1 : 1)),
     files: step.files,
@@ -52,21 +54,18 @@ export async function* recordRelease(
   const newest = before.at(-1);
   const releases =
     newest && releaseContent(newest) === releaseContent(release)
-      ? [
-          ...before.slice(0, -1),
-          { ...release, runs: [...new Set([...newest.runs, ...release.runs])].slice(-MOST_RUNS) },
-        ]
-      : [...before.filter(one => !one.runs.includes(step.as ?? run)), release].slice(-step.keep);
+      ? [...before.slice(0, -1), { ...release, runs: [...new Set([...newest.runs, ...release.runs])].slice(-MAX_RUNS) }]
+      : [...before.filter(one => !one.runs.includes(run)), release].slice(-step.keep);
   await writeDurably(file, `${JSON.stringify({ version: 1, releases } satisfies ReleaseRecord, null, 1)}\n`);
   await removeUnusedContents(contents, releases);
   for (const { service, reference, image } of release.images)
     yield { text: `${service}: ${reference} ${image.slice(0, 19)}\n` };
-  return { outcome: 'succeeded' };
+  return SUCCEEDED;
 }
 
 function releaseContent({ images, files, compose, of }: Release): string {
-  const told = (list: ReleasedFile[]) => list.map(({ path, mode, sha256 }) => `${path} ${mode} ${sha256}`).sort();
-  return JSON.stringify([images, files && told(files), told(compose), of ?? null]);
+  const listFiles = (list: ReleasedFile[]) => list.map(({ path, mode, sha256 }) => `${path} ${mode} ${sha256}`).sort();
+  return JSON.stringify([images, files && listFiles(files), listFiles(compose), of ?? null]);
 }
 
 async function keepCompose(files: RememberStep['compose'], contents: string): Promise<ReleasedFile[]> {
@@ -91,7 +90,7 @@ async function keepContent(contents: string, sha256: string, read: () => Promise
   await writeDurably(file, await read());
 }
 
-/** Takes away the contents that no release names any more. */
+/** Removes the contents that no release refers to any more. */
 async function removeUnusedContents(contents: string, releases: Release[]): Promise<void> {
   const named = new Set(
     releases.flatMap(({ files, compose }) => [...(files ?? []), ...compose].map(one => one.sha256)),

@@ -16,25 +16,25 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
-async function carry(step: StartStep): Promise<PlanResult & { text: string }> {
-  const hands = createStepRunner({
+async function run(step: StartStep): Promise<PlanResult & { text: string }> {
+  const runner = createStepRunner({
     engine: new DockerEngine(join(dir, 'none.sock')),
     environment: { PATH: '/usr/bin:/bin' },
     keeper: KEEPER,
     runDir: dir,
     grace: 300,
   });
-  const work = executePlan(planOf([step]), { document: 1, stepRunner: hands, signal: new AbortController().signal });
+  const work = executePlan(planOf([step]), { document: 1, stepRunner: runner, signal: new AbortController().signal });
   let text = '';
   let next = await work.next();
   for (; !next.done; next = await work.next())
     if (next.value.kind === 'output') text += 'text' in next.value ? next.value.text : String(next.value.bytes);
-  hands.end();
+  runner.end();
   return { ...next.value, text };
 }
-const says = (text: string, code: number) => `console.error(${JSON.stringify(text)}); process.exitCode = ${code}`;
+const prints = (text: string, code: number) => `console.error(${JSON.stringify(text)}); process.exitCode = ${code}`;
 
-describe('what a program says and how it ends', () => {
+describe('the result of a program', () => {
   const rsync: Partial<StartStep> = {
     retry: [{ on: ['(code 24)'], times: 1, pause: 1 }],
     okAtLast: [24],
@@ -42,43 +42,46 @@ describe('what a program says and how it ends', () => {
     fatal: [{ begins: 'file has vanished:', ends: ['.db"'] }],
   };
 
-  it('may count at last, with a warning, where trying again has not helped', async () => {
-    const done = await carry(program(says('file has vanished: "/a/x.txt"\nwarning (code 24)', 24), rsync));
-    expect([done.outcome, done.text.match(/vanished/g)?.length]).toEqual(['succeeded', 2]);
+  it('is a success with a warning for a tolerated exit code, after another try has not helped', async () => {
+    const result = await run(program(prints('file has vanished: "/a/x.txt"\nwarning (code 24)', 24), rsync));
+    expect({ outcome: result.outcome, tries: result.text.match(/vanished/g)?.length }).toEqual({
+      outcome: 'succeeded',
+      tries: 2,
+    });
   });
 
-  it('does not count where it was a database', async () => {
-    const done = await carry(program(says('file has vanished: "/a/x.db"\nwarning (code 24)', 24), rsync));
-    expect([done.outcome, done.code]).toEqual(['failed', 'program-failed']);
+  it('is a failure for a tolerated exit code if the output has a fatal line', async () => {
+    const { outcome, code } = await run(program(prints('file has vanished: "/a/x.db"\nwarning (code 24)', 24), rsync));
+    expect({ outcome, code }).toEqual({ outcome: 'failed', code: 'program-failed' });
   });
 
   it.each([
-    [says('No space left on device', 11), 'full'],
-    [says('something else', 11), 'eleven'],
-    [says('something else', 12), 'program-failed'],
-  ])('is told by the first reason that fits: %s', async (code, reason) => {
+    [prints('No space left on device', 11), 'full'],
+    [prints('something else', 11), 'eleven'],
+    [prints('something else', 12), 'program-failed'],
+  ])('has the code of the first reason that matches exit code and output: %s', async (code, reason) => {
     const reasons = [
       { says: 'No space left', code: 'full', remedy: 'Make room.' },
       { exit: [11], code: 'eleven', remedy: 'Look at it.' },
     ];
-    expect((await carry(program(code, { reasons }))).code).toBe(reason);
+    expect((await run(program(code, { reasons }))).code).toBe(reason);
   });
 });
 
-describe('a process', () => {
-  it('reads a file as its input, and its secret from another, which is in none of the run’s files', async () => {
+describe('the process of a step', () => {
+  it('gets its input from a file and its secret from another', async () => {
     writeFileSync(join(dir, 'in'), 'from the file\n');
     writeFileSync(join(dir, 'secret'), 's3cret-1\nnot this\n');
     const code =
       "process.stdin.on('data', d => console.log(String(d).trim(), process.env.PASS.length, process.env.PASS.endsWith('1')))";
-    const done = await carry(
+    const { outcome, text } = await run(
       program(code, { stdinFrom: join(dir, 'in'), secrets: { PASS: { file: join(dir, 'secret') } } }),
     );
-    expect([done.outcome, done.text]).toEqual(['succeeded', 'from the file 8 true\n']);
+    expect({ outcome, text }).toEqual({ outcome: 'succeeded', text: 'from the file 8 true\n' });
   });
 
-  it('is not started without its secret', async () => {
-    const done = await carry(program('', { secrets: { PASS: { file: join(dir, 'gone') } } }));
-    expect([done.outcome, done.code]).toEqual(['failed', 'secret-unreadable']);
+  it('is not started if its secret is not readable', async () => {
+    const { outcome, code } = await run(program('', { secrets: { PASS: { file: join(dir, 'gone') } } }));
+    expect({ outcome, code }).toEqual({ outcome: 'failed', code: 'secret-unreadable' });
   });
 });

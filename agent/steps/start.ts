@@ -2,195 +2,112 @@ import { mkdir, open, readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure } from '../plan/failure.ts';
-import type { FailureReason, Milliseconds, SecretSource, StartStep } from '../plan/plan.ts';
-import type { OutputChunk, StepResult } from '../plan/progress.ts';
+import type { FailureReason, Milliseconds, StartStep } from '../plan/plan.ts';
+import type { StepResult } from '../plan/progress.ts';
 import { tailLog } from '../system/log-tail.ts';
-import { type ProcessExit, progressOf } from '../system/process.ts';
-import type { Redactor } from '../system/redactor.ts';
-import { countOrders, type SupervisedProcess, type Supervisor } from '../system/supervisor.ts';
+import { measureProgress, type ProcessExit } from '../system/process.ts';
+import { countOrders, type SupervisedProcess } from '../system/supervisor.ts';
+import { OutputChecks } from './output-checks.ts';
 import { summarizeOutput } from './output-summary.ts';
 import { ProgressLineFilter } from './progress-lines.ts';
+import { cancelledResult, failedResult, type StepContext, type StepExecution } from './runner.ts';
+import { readSecret } from './secret-source.ts';
 
-/** How much of the last output is looked at for a failure that passes, and how much of it an error repeats, in bytes. */
+/** Bytes of the last output that are searched for a temporary failure, and that a message repeats. */
 const TAIL_BYTES = 4096;
-const TOLD_OUTPUT = 500;
+const REPEATED_BYTES = 500;
 
-/** What a program says that somebody ended by INT or TERM. */
+/** The exit codes of a program that handles INT or TERM. */
 const INTERRUPTED = new Set([130, 143]);
 
-/** Where agent.yaml says nothing. */
-const MOST_OUTPUT = 2 ** 30;
+/** The default of `limits.output` in agent.yaml. */
+const DEFAULT_OUTPUT_LIMIT = 2 ** 30;
 
-/** How often a step whose end nobody knows is carried out again. */
-const MOST_REPEATS = 3;
-
-export interface StartStepOptions {
-  keeper: Supervisor;
-  environment: Record<string, string>;
-  /** Reads what a step must not carry with it. */
-  secret: (of: SecretSource) => Promise<string | undefined>;
-  /** Path of the step's files without their endings. */
-  base: string;
-  grace: Milliseconds;
-  redactor: Redactor;
-  /** A step that has printed more is stopped. Bytes. */
-  outputLimit?: number | undefined;
-  /** Where a step that an earlier agent began goes on: how many bytes of its output have been told. */
-  resumed?: { offset: number } | undefined;
-}
+/** Repeats of a step whose exit code is unknown. */
+const MAX_REPEATS = 3;
 
 /**
- * Carries out a `start` step, over as many orders as it takes: a failure that passes is tried again, and so is a repeatable
- * step whose process vanished. All orders append to one log.
+ * Runs a `start` step with as many orders as it takes: a temporary failure is tried again, and so is a repeatable step whose
+ * process vanished. All orders append to one log.
  */
-export async function* runStartStep(
-  step: StartStep,
-  options: StartStepOptions,
-  signal: AbortSignal,
-): AsyncGenerator<OutputChunk, StepResult> {
-  const { base, keeper, outputLimit = MOST_OUTPUT } = options;
+export async function* runStart(step: StartStep, context: StepContext): StepExecution {
+  const { base, supervisor, signal, resumed, redactor, outputLimit = DEFAULT_OUTPUT_LIMIT } = context;
   const log = `${base}.log`;
-  let number = options.resumed ? countOrders(base) : 0;
-  let kept: SupervisedProcess | undefined = number > 0 ? keeper.find(`${base}-${number}`) : undefined;
-  let offset = options.resumed?.offset ?? 0;
-  const heard =
-    options.resumed && (step.mustSay || step.mustNotSay || step.fatal)
-      ? await readFile(log, 'utf8').catch(() => '')
-      : '';
+  let orders = resumed ? countOrders(base) : 0;
+  let process: SupervisedProcess | undefined = orders > 0 ? supervisor.find(`${base}-${orders}`) : undefined;
+  let offset = resumed?.offset ?? 0;
+  const isChecked = step.mustSay || step.mustNotSay || step.fatal;
+  const earlierOutput = resumed && isChecked ? await readFile(log, 'utf8').catch(() => '') : '';
   let repeats = 0;
   const tries = new Map<object, number>();
   for (;;) {
-    if (!kept && signal.aborted)
-      return { outcome: 'cancelled', code: 'cancelled', message: `"${step.name}" was cancelled.` };
+    if (!process && signal.aborted) return cancelledResult(step.name);
     try {
-      kept ??= await orderProcess(step, options, `${base}-${++number}`, log);
+      process ??= await orderProcess(step, context, `${base}-${++orders}`, log);
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
-      return { outcome: 'failed', code: error.code, message: error.message, remedy: error.remedy };
+      return failedResult(error);
     }
-    const grace = step.grace ?? options.grace;
-    const limits = watchLimits(kept, step, signal, grace);
-    const said = new OutputChecks(step);
-    const redraws = step.redraws ? new ProgressLineFilter() : undefined;
-    // What an earlier agent has told counts too.
-    said.hear(heard.slice(0, offset));
-    let last = Buffer.alloc(0);
-    for await (const piece of tailLog(log, kept.exited, offset, options.redactor)) {
-      limits.moved();
-      said.hear(piece.bytes.toString());
-      last = Buffer.concat([last, piece.bytes.subarray(-TAIL_BYTES)]).subarray(-TAIL_BYTES);
-      offset = piece.source.offset + piece.source.length;
-      if (offset > outputLimit) limits.flood();
-      if (redraws) yield* redraws.take(piece);
-      else yield piece;
+    const grace = step.grace ?? context.grace;
+    const limits = watchLimits(process, step, signal, grace);
+    const checks = new OutputChecks(step);
+    const filter = step.redraws ? new ProgressLineFilter() : undefined;
+    // The output that an earlier agent logged counts too.
+    checks.add(earlierOutput.slice(0, offset));
+    let tail = Buffer.alloc(0);
+    for await (const chunk of tailLog(log, process.exited, offset, redactor)) {
+      limits.extendStall();
+      checks.add(chunk.bytes.toString());
+      tail = Buffer.concat([tail, chunk.bytes.subarray(-TAIL_BYTES)]).subarray(-TAIL_BYTES);
+      offset = chunk.source.offset + chunk.source.length;
+      if (offset > outputLimit) limits.stop('output-too-large');
+      if (filter) yield* filter.add(chunk);
+      else yield chunk;
     }
-    if (redraws) yield* redraws.rest();
-    const exit = await kept.exited;
-    limits.end();
-    // What the process left behind must not work on while the step is judged, repeated or undone.
-    if (exit.unknown || exit.signal !== null || limits.stopped) await kept.stop(grace);
-    const output = last.toString();
-    if (!limits.stopped && step.repeatable && (exit.unknown || exit.signal !== null) && ++repeats <= MOST_REPEATS) {
-      const how = exit.unknown ? 'Nobody saw how this ended' : `This was ended from outside (${exit.signal})`;
-      yield { text: `${how}; it is carried out again, which does no harm.\n` };
-      kept = undefined;
+    if (filter) yield* filter.flush();
+    const exit = await process.exited;
+    limits.clear();
+    // What the process left running must not work on while the step is checked, repeated or undone.
+    if (exit.unknown || exit.signal !== null || limits.stopped) await process.stop(grace);
+    const output = tail.toString();
+    if (!limits.stopped && step.repeatable && (exit.unknown || exit.signal !== null) && ++repeats <= MAX_REPEATS) {
+      const cause = exit.unknown ? 'The exit code is unknown' : `The process was ended by ${exit.signal} from outside`;
+      yield { text: `${cause}; the step runs again, which is safe.\n` };
+      process = undefined;
       continue;
     }
-    const again = limits.stopped || isDone(step, exit) ? undefined : findRetryRule(step, output, tries);
-    if (!again) return said.judge(resultOf(step, kept, exit, limits.stopped, output), step);
-    yield { text: `That may pass: again in ${again.pause / 1000} s.\n` };
-    await sleep(again.pause, undefined, { signal }).catch(() => undefined);
-    kept = undefined;
-  }
-}
-
-/** How many lines of warnings an ending repeats. */
-const MOST_WARNINGS = 5;
-
-/** Longer than any text that is looked for. */
-const OVERLAP = 512;
-
-/** What a step's output must and must not hold, as it comes. */
-class OutputChecks {
-  readonly #missing: Set<string>;
-  readonly #unwanted: string[];
-  readonly #wanted: string[];
-  readonly #warnings: string[] = [];
-  readonly #prefixes: string[];
-  readonly #fatal: NonNullable<StartStep['fatal']>;
-  #found: string | undefined;
-  #tail = '';
-  #line = '';
-
-  constructor({ mustSay = [], mustNotSay = [], warnings = [], fatal = [] }: StartStep) {
-    this.#wanted = mustSay;
-    this.#missing = new Set(mustSay);
-    this.#unwanted = mustNotSay;
-    this.#prefixes = warnings;
-    this.#fatal = fatal;
-  }
-
-  hear(text: string): void {
-    if (this.#wanted.length + this.#unwanted.length + this.#prefixes.length + this.#fatal.length === 0) return;
-    const heard = this.#tail + text;
-    for (const wanted of this.#missing) if (heard.includes(wanted)) this.#missing.delete(wanted);
-    this.#found ??= this.#unwanted.find(unwanted => heard.includes(unwanted));
-    this.#tail = heard.slice(-OVERLAP);
-    const lines = (this.#line + text).split(/[\r\n]/);
-    this.#line = lines.pop() ?? '';
-    this.#found ??= lines.find(line => this.#isFatal(line));
-    this.#warnings.push(...lines.filter(line => this.#prefixes.some(prefix => line.startsWith(prefix))));
-  }
-
-  #isFatal(line: string): boolean {
-    return this.#fatal.some(
-      ({ begins, ends }) => line.startsWith(begins) && (ends.length === 0 || ends.some(end => line.endsWith(end))),
-    );
-  }
-
-  judge(ending: StepResult, step: StartStep): StepResult {
-    if (ending.outcome !== 'succeeded') return ending;
-    const [missing] = this.#missing;
-    if (missing !== undefined || this.#found !== undefined) {
-      const why = this.#found === undefined ? `did not say "${missing}"` : `said "${this.#found}"`;
-      const { code, remedy } = step.failure;
-      return {
-        ...ending,
-        outcome: 'failed',
-        code,
-        message: `"${step.name}" ended with ${ending.exit}, but ${why}.`,
-        remedy,
-      };
-    }
-    if (this.#warnings.length === 0) return ending;
-    return { ...ending, message: `with warnings: ${this.#warnings.slice(0, MOST_WARNINGS).join(' / ')}` };
+    const retry = limits.stopped || isSuccess(step, exit) ? undefined : findRetryRule(step, output, tries);
+    if (!retry) return checks.apply(resultOf(step, process, exit, limits.stopped, output), step);
+    yield { text: `The failure may be temporary; trying again in ${retry.pause / 1000} s.\n` };
+    await sleep(retry.pause, undefined, { signal }).catch(() => undefined);
+    process = undefined;
   }
 }
 
 async function orderProcess(
   step: StartStep,
-  { keeper, environment, secret, redactor }: StartStepOptions,
+  { supervisor, environment, engine, redactor }: StepContext,
   base: string,
   log: string,
 ): Promise<SupervisedProcess> {
   await mkdir(dirname(log), { recursive: true, mode: 0o700 });
   await (await open(log, 'a', 0o600)).close();
   const secrets: Record<string, string> = {};
-  for (const [name, of] of Object.entries(step.secrets ?? {})) {
-    const value = await secret(of);
+  for (const [name, source] of Object.entries(step.secrets ?? {})) {
+    const value = await readSecret(source, engine);
     if (value === undefined) continue;
     secrets[name] = value;
     redactor.add(value);
   }
   const { stdoutTo = null, stdinFrom = null } = step;
-  return keeper.start(
+  return supervisor.start(
     base,
     { argv: step.argv, cwd: step.cwd ?? null, env: { ...environment, ...step.env }, log, stdoutTo, stdinFrom },
     secrets,
   );
 }
 
-/** The rule under which a failure is tried once more, if there is one that has tries left. */
+/** Returns the rule that allows another try, if one has tries left. */
 function findRetryRule(step: StartStep, output: string, tries: Map<object, number>) {
   const rule = step.retry?.find(({ on }) => on.some(text => output.includes(text)));
   if (!rule) return undefined;
@@ -201,34 +118,33 @@ function findRetryRule(step: StartStep, output: string, tries: Map<object, numbe
 
 type StopReason = 'cancelled' | 'step-timeout' | 'step-stalled' | 'output-too-large';
 
-/** Stops the process at its deadline, when it stalls, or when the run is cancelled, and remembers which it was. */
-function watchLimits(kept: SupervisedProcess, step: StartStep, signal: AbortSignal, grace: Milliseconds) {
+/** Stops the process at its deadline, on a stall or when the run is cancelled, and keeps the first reason. */
+function watchLimits(process: SupervisedProcess, step: StartStep, signal: AbortSignal, grace: Milliseconds) {
   const limits = {
     stopped: undefined as StopReason | undefined,
-    moved: () => stall?.refresh(),
-    flood: () => stop('output-too-large'),
-    end() {
+    stop(reason: StopReason) {
+      limits.stopped ??= reason;
+      void process.stop(grace);
+    },
+    extendStall: () => stall?.refresh(),
+    clear() {
       clearTimeout(deadline);
       clearTimeout(stall);
       signal.removeEventListener('abort', cancel);
     },
   };
-  const stop = (why: StopReason) => {
-    limits.stopped ??= why;
-    void kept.stop(grace);
-  };
-  const cancel = () => stop('cancelled');
+  const cancel = () => limits.stop('cancelled');
   // An order of an earlier agent has used some of its time; a clock that jumped gives it at most the whole of it again.
-  const used = Math.min(Math.max(Date.now() - Date.parse(kept.order.at), 0), step.timeout);
-  const deadline = setTimeout(() => stop('step-timeout'), Math.max(step.timeout - used, 1_000));
-  let progress = -1;
+  const used = Math.min(Math.max(Date.now() - Date.parse(process.order.at), 0), step.timeout);
+  const deadline = setTimeout(() => limits.stop('step-timeout'), Math.max(step.timeout - used, 1_000));
+  let lastProgress = -1;
   const stall =
     step.stallTimeout === undefined
       ? undefined
       : setTimeout(() => {
-          const now = progressOf(kept.pid() ?? 0);
-          if (now === progress) return stop('step-stalled');
-          progress = now;
+          const progress = measureProgress(process.pid() ?? 0);
+          if (progress === lastProgress) return limits.stop('step-stalled');
+          lastProgress = progress;
           stall?.refresh();
         }, step.stallTimeout / 2);
   if (signal.aborted) cancel();
@@ -236,37 +152,37 @@ function watchLimits(kept: SupervisedProcess, step: StartStep, signal: AbortSign
   return limits;
 }
 
-function isDone(step: StartStep, exit: ProcessExit): boolean {
+function isSuccess(step: StartStep, exit: ProcessExit): boolean {
   return exit.code !== null && (step.okCodes ?? [0]).includes(exit.code);
 }
 
 function resultOf(
   step: StartStep,
-  kept: SupervisedProcess,
+  process: SupervisedProcess,
   exit: ProcessExit,
   stopped: StopReason | undefined,
   output: string,
 ): StepResult {
   const line = step.argv.join(' ');
-  const said = output.slice(-TOLD_OUTPUT).trim() || 'none';
+  const lastOutput = output.slice(-REPEATED_BYTES).trim() || 'none';
   if (exit.missing !== undefined) {
-    return {
-      outcome: 'failed',
+    return failedResult({
       code: 'program-missing',
       message: `"${line}" could not be started: ${exit.missing}`,
       remedy: `Install ${step.argv[0]} on the host${step.cwd ? `, and check that ${step.cwd} exists` : ''}.`,
-    };
+    });
   }
   const ended = { exit: exit.code ?? exit.signal ?? 'unknown' };
   switch (stopped) {
     case 'cancelled':
-      return { outcome: 'cancelled', code: 'cancelled', message: `"${step.name}" was cancelled.`, cut: true, ...ended };
+      return { ...cancelledResult(step.name), cut: true, ...ended };
     case 'output-too-large':
       return {
-        outcome: 'failed',
-        code: stopped,
-        message: `"${line}" had printed more than a step may, and was stopped. Its last output: ${said}`,
-        remedy: 'Have it print less, or raise limits.output in agent.yaml.',
+        ...failedResult({
+          code: stopped,
+          message: `"${line}" printed more than a step may print and was stopped. Its last output: ${lastOutput}`,
+          remedy: 'Have it print less, or raise limits.output in agent.yaml.',
+        }),
         cut: true,
         ...ended,
       };
@@ -274,40 +190,40 @@ function resultOf(
     case 'step-stalled': {
       const why =
         stopped === 'step-timeout'
-          ? `had not ended after ${Math.round(step.timeout / 1000)} s`
-          : `had printed nothing and not got on for ${Math.round((step.stallTimeout ?? 0) / 1000)} s`;
+          ? `did not end within ${Math.round(step.timeout / 1000)} s`
+          : `printed nothing and made no progress for ${Math.round((step.stallTimeout ?? 0) / 1000)} s`;
       return {
-        outcome: 'failed',
-        code: stopped,
-        message: `"${line}" (pid ${kept.pid()}) ${why} and was stopped. Its last output: ${said}`,
-        remedy:
-          'Give the intent a longer "timeout" if this can take so long; otherwise run the command on the host to see where it hangs.',
+        ...failedResult({
+          code: stopped,
+          message: `"${line}" (pid ${process.pid()}) ${why} and was stopped. Its last output: ${lastOutput}`,
+          remedy:
+            'Give the intent a longer "timeout" if this may take so long. Otherwise run the command on the host to see where it hangs.',
+        }),
         cut: true,
         ...ended,
       };
     }
   }
-  if (isDone(step, exit)) return { outcome: 'succeeded', ...ended };
+  if (isSuccess(step, exit)) return { outcome: 'succeeded', ...ended };
   if (exit.code !== null && step.okAtLast?.includes(exit.code)) return { outcome: 'succeeded', ...ended };
   if (exit.code === null) {
+    const why = exit.unknown
+      ? 'ended with an unknown exit code'
+      : `was ended by ${exit.signal}, which the agent did not send`;
     return {
-      outcome: 'failed',
-      code: 'step-lost',
-      message: `"${line}" ended ${exit.unknown ? 'and nobody saw how' : `by ${exit.signal}, which the agent did not send`}. Its last output: ${said}`,
-      remedy: 'Look for the kernel’s out-of-memory messages ("dmesg"), look at the stack, and run the intent again.',
+      ...failedResult({
+        code: 'step-lost',
+        message: `"${line}" ${why}. Its last output: ${lastOutput}`,
+        remedy: 'Look for out-of-memory messages of the kernel ("dmesg"), check the stack, and run the intent again.',
+      }),
       cut: true,
       ...ended,
     };
   }
   const { code, remedy } = step.reasons?.find(reason => matchesReason(reason, exit.code, output)) ?? step.failure;
-  return {
-    outcome: 'failed',
-    code,
-    message: `"${step.name}" ended with exit code ${exit.code}: ${summarizeOutput(output)}`,
-    remedy,
-    ...(INTERRUPTED.has(exit.code) ? { cut: true as const } : {}),
-    ...ended,
-  };
+  const message = `"${step.name}" ended with exit code ${exit.code}: ${summarizeOutput(output)}`;
+  const cut = INTERRUPTED.has(exit.code) ? { cut: true as const } : {};
+  return { ...failedResult({ code, message, remedy }), ...cut, ...ended };
 }
 
 function matchesReason({ exit, says }: FailureReason, code: number | null, output: string): boolean {

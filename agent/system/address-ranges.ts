@@ -1,6 +1,6 @@
 import { BlockList, isIP } from 'node:net';
 
-/** A list that answers whether an address is in one of the ranges. */
+/** Returns a list that checks if an address is in one of the ranges. */
 export function parseAddressRanges(ranges: string[]): BlockList {
   const list = new BlockList();
   for (const range of ranges) {

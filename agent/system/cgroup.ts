@@ -3,23 +3,23 @@ import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** The unit says so together with Delegate=yes: below the agent's own control group the agent may make others. */
+/** The systemd unit sets it together with Delegate=yes: the agent may create control groups below its own. */
 export const CGROUP_VARIABLE = 'CHATOPS_CGROUP';
 
-const PATIENCE_MS = 5_000;
+const KILL_TIMEOUT_MS = 5_000;
 
 /**
- * Has `start` start its process in a control group of its own, in which everything that it starts stays, whatever it does.
- * Returns that group's folder too; undefined where there is none to be had, which is no reason not to start.
+ * Calls `start` so that its process gets its own control group, which all descendants stay in, whatever they do. Returns the
+ * group's folder too; without one if the agent may not create groups, because the step runs anyway.
  */
 export function startInCgroup<T>(base: string, start: () => T): { started: T; cgroup?: string } {
-  const home = process.env[CGROUP_VARIABLE] === 'delegated' ? ownGroup() : undefined;
+  const home = process.env[CGROUP_VARIABLE] === 'delegated' ? findOwnCgroup() : undefined;
   if (home === undefined) return { started: start() };
   const cgroup = join(home, `step-${createHash('sha256').update(base).digest('hex').slice(0, 16)}`);
   let isInside = false;
   try {
     mkdirSync(cgroup, { recursive: true });
-    // A process is born where its parent is: this one goes there for that moment. 0 means whoever writes.
+    // A process starts in its parent's group: this process moves there for that moment. 0 means the writing process.
     writeFileSync(join(cgroup, 'cgroup.procs'), '0');
     isInside = true;
     return { started: start(), cgroup };
@@ -31,24 +31,24 @@ export function startInCgroup<T>(base: string, start: () => T): { started: T; cg
   }
 }
 
-/** Ends everything in the group at once, and takes the group away. */
+/** Kills all processes of the group at once, and removes the group. */
 export async function killCgroup(cgroup: string): Promise<void> {
   try {
     writeFileSync(join(cgroup, 'cgroup.kill'), '1');
   } catch {
-    // It is gone, or a kernel before 5.14 has no such file.
+    // The group is gone, or the kernel is older than 5.14 and has no such file.
   }
-  const deadline = performance.now() + PATIENCE_MS;
+  const deadline = performance.now() + KILL_TIMEOUT_MS;
   while (isPopulated(cgroup) && performance.now() < deadline) await sleep(20);
   removeEmptyCgroup(cgroup);
 }
 
-/** Takes the group away where nobody is left in it. */
+/** Removes the group if it has no processes. */
 export function removeEmptyCgroup(cgroup: string): void {
   try {
     rmdirSync(cgroup);
   } catch {
-    // Somebody is left in it, or it is gone.
+    // It still has processes, or it is gone.
   }
 }
 
@@ -60,8 +60,8 @@ function isPopulated(cgroup: string): boolean {
   }
 }
 
-/** The folder of this process's own group in the unified hierarchy. */
-function ownGroup(): string | undefined {
+/** Returns the folder of this process's control group in the unified hierarchy. */
+function findOwnCgroup(): string | undefined {
   try {
     const path = /^0::(\/.*)$/m.exec(readFileSync('/proc/self/cgroup', 'utf8'))?.[1];
     const mount = readFileSync('/proc/self/mounts', 'utf8')

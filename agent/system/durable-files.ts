@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs';
-import { open, rename } from 'node:fs/promises';
+import { constants, open, rename, rm } from 'node:fs/promises';
 
-/** Parsed, or undefined where the file is not there. Files come into being whole. */
+const WRITE_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
+
+/** Returns the parsed file, or undefined if it does not exist. A file of {@link writeDurably} is never half written. */
 export function readJson<T>(file: string): T | undefined {
   try {
     return JSON.parse(readFileSync(file, 'utf8')) as T;
@@ -11,14 +13,25 @@ export function readJson<T>(file: string): T | undefined {
   }
 }
 
-/** A file of mode 0600 that is there whole or not at all. */
-export async function writeDurably(file: string, content: string | Uint8Array): Promise<void> {
-  const handle = await open(`${file}.partial`, 'w', 0o600);
+/** Writes the file so that it exists whole or not at all, also after a crash. Until then it has the name `partial`. */
+export async function writeDurably(
+  file: string,
+  content: string | Uint8Array,
+  { mode = 0o600, partial = `${file}.partial` }: { mode?: number; partial?: string } = {},
+): Promise<void> {
   try {
-    await handle.writeFile(content);
-    await handle.sync();
-  } finally {
-    await handle.close();
+    const handle = await open(partial, WRITE_FLAGS, mode);
+    try {
+      await handle.writeFile(content);
+      // The umask took bits from the mode that open() was given.
+      await handle.chmod(mode);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(partial, file);
+  } catch (error) {
+    await rm(partial, { force: true }).catch(() => undefined);
+    throw error;
   }
-  await rename(`${file}.partial`, file);
 }

@@ -1,10 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { constants, type FileHandle, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
+import { constants, type FileHandle, mkdir, open, readFile, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative, sep } from 'node:path';
 import { Failure } from '../plan/failure.ts';
+import { isUnder } from '../plan/paths.ts';
 import type { FileChange } from '../plan/plan.ts';
+import { writeDurably } from './durable-files.ts';
 
-/** One line of the record of a `write` step: what was at `path` before. `kept` is null where nothing was. */
+/** One line of a `write` step's record: the file that was at `path` before. `kept` is its copy, null if there was none. */
 interface RecordedFile {
   path: string;
   root: string;
@@ -14,26 +16,31 @@ interface RecordedFile {
 
 const RECORD = 'record.jsonl';
 
+export interface ChangedFile {
+  path: string;
+  change: 'written' | 'removed';
+}
+
 /**
- * Carries out changes in order, each atomically. What was there before is copied to `keptFolder` first, and recorded there
- * durably, so that `restoreFiles` can put it back also after a crash. `content` gives a change's bytes.
- * Yields each path that is not as it was, but for the agent's own. Throws {@link Failure}.
+ * Makes the changes in order, each atomically. Copies the replaced file to `keptDir` first and records it there durably, so
+ * that `restoreFiles` can restore it also after a crash. Yields each changed path, except for the agent's own files.
+ * Throws {@link Failure}.
  */
 export async function* changeFiles(
   changes: FileChange[],
   keptDir: string,
-  content: (change: FileChange & { content: unknown }) => Promise<Buffer>,
-): AsyncGenerator<{ path: string; did: 'written' | 'removed' }> {
+  readContent: (change: FileChange) => Promise<Buffer>,
+): AsyncGenerator<ChangedFile> {
   await mkdir(keptDir, { recursive: true, mode: 0o700 });
-  // What an agent that ended meanwhile has done of it already.
-  const before = await readRecord(keptDir);
-  const earlier = new Set(before.kept.map(({ path }) => path));
-  let count = before.kept.length;
+  // The changes that an earlier agent made before it ended.
+  const earlier = await readRecord(keptDir);
+  const changedEarlier = new Set(earlier.kept.map(({ path }) => path));
+  let count = earlier.kept.length;
   const record = await open(join(keptDir, RECORD), 'a', 0o600);
-  await record.truncate(before.bytes);
+  await record.truncate(earlier.bytes);
   try {
     for (const change of changes) {
-      const did = await toFailure(change.path, async () => {
+      const made = await toFailure(change.path, async () => {
         using folder = await openFolder(change.path, change.root, !('remove' in change));
         if (!folder && 'remove' in change) return undefined;
         if (!folder) throw outsideRoot(change.path, change.root);
@@ -45,23 +52,24 @@ export async function* changeFiles(
           await removeFile(folder, name);
           return 'removed';
         }
-        const bytes = await content(change);
+        const bytes = await readContent(change);
         if (before?.bytes.equals(bytes) && before.mode === change.mode) return undefined;
         await recordFile(record, keptDir, `${count++}`, change, before);
         await replaceFile(folder, name, change.mode, bytes);
         return 'written';
       });
       if (change.own) continue;
-      if (did) yield { path: change.path, did };
-      else if (earlier.has(change.path)) yield { path: change.path, did: 'remove' in change ? 'removed' : 'written' };
+      if (made) yield { path: change.path, change: made };
+      else if (changedEarlier.has(change.path))
+        yield { path: change.path, change: 'remove' in change ? 'removed' : 'written' };
     }
   } finally {
     await record.close();
   }
 }
 
-/** Puts back everything that `changeFiles` recorded in `keptFolder`, last change first. Yields each path. Throws {@link Failure}. */
-export async function* restoreFiles(keptDir: string): AsyncGenerator<{ path: string; did: 'written' | 'removed' }> {
+/** Restores every file that `changeFiles` recorded in `keptDir`, the last change first. Yields each path. Throws {@link Failure}. */
+export async function* restoreFiles(keptDir: string): AsyncGenerator<ChangedFile> {
   for (const was of (await readRecord(keptDir)).kept.toReversed()) {
     await toFailure(was.path, async () => {
       using folder = await openFolder(was.path, was.root, was.kept !== null);
@@ -69,11 +77,11 @@ export async function* restoreFiles(keptDir: string): AsyncGenerator<{ path: str
       if (was.kept === null) await removeFile(folder, basename(was.path));
       else await replaceFile(folder, basename(was.path), was.mode, await readFile(join(keptDir, was.kept)));
     });
-    yield { path: was.path, did: was.kept === null ? 'removed' : 'written' };
+    yield { path: was.path, change: was.kept === null ? 'removed' : 'written' };
   }
 }
 
-/** A last line that is not whole was being written when the agent ended: what it speaks of had not been touched. */
+/** Ignores a last line that is not whole: the agent ended while it wrote it, before it changed the file. */
 async function readRecord(keptDir: string): Promise<{ kept: RecordedFile[]; bytes: number }> {
   const text = await readFile(join(keptDir, RECORD), 'utf8').catch(() => '');
   const whole = text.slice(0, text.lastIndexOf('\n') + 1);
@@ -81,7 +89,7 @@ async function readRecord(keptDir: string): Promise<{ kept: RecordedFile[]; byte
   return { kept: lines.map(line => JSON.parse(line) as RecordedFile), bytes: Buffer.byteLength(whole) };
 }
 
-/** A folder that stays the same one whatever is renamed or linked meanwhile: paths go through its descriptor. */
+/** An open folder. Paths go through its descriptor, so that a rename or a link meanwhile cannot replace it. */
 class Folder implements Disposable {
   readonly #handle: FileHandle;
 
@@ -103,12 +111,12 @@ class Folder implements Disposable {
 }
 
 /**
- * Opens the folder of `path`, going down from `root` one name at a time without following a link, so that a link that is
- * put in place between check and use leads nowhere. Makes missing folders where `make` says so; else undefined for one.
+ * Opens the folder of `path`: descends from `root` one name at a time and follows no link, so that a link that appears
+ * between check and use leads nowhere. If a folder is missing, creates it with `make`, and returns undefined without.
  */
 async function openFolder(path: string, root: string, make: boolean): Promise<Folder | undefined> {
+  if (!isUnder(dirname(path), root)) throw outsideRoot(path, root);
   const inside = relative(root, dirname(path));
-  if (inside.startsWith('..') || inside.startsWith(sep)) throw outsideRoot(path, root);
   const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
   if (make) await mkdir(root, { recursive: true });
   let handle = await open(root, constants.O_RDONLY | constants.O_DIRECTORY);
@@ -130,9 +138,9 @@ async function openFolder(path: string, root: string, make: boolean): Promise<Fo
   return new Folder(handle);
 }
 
-/** The file that is there now, or undefined. */
-async function readBefore(path: string, now: string): Promise<{ bytes: Buffer; mode: number } | undefined> {
-  const handle = await open(now, constants.O_RDONLY | constants.O_NOFOLLOW).catch(ignoreCode('ENOENT'));
+/** Returns the file that exists now, if there is one. `safePath` leads to it through its folder's descriptor. */
+async function readBefore(path: string, safePath: string): Promise<{ bytes: Buffer; mode: number } | undefined> {
+  const handle = await open(safePath, constants.O_RDONLY | constants.O_NOFOLLOW).catch(ignoreCode('ENOENT'));
   if (!handle) return undefined;
   try {
     const found = await handle.stat();
@@ -160,42 +168,20 @@ async function recordFile(
     kept: before ? name : null,
     mode: before?.mode ?? 0o644,
   };
-  if (before) await writeDurably(join(keptDir, name), before.bytes, 0o600);
+  if (before) await writeDurably(join(keptDir, name), before.bytes);
   await record.appendFile(`${JSON.stringify(entry)}\n`);
   await record.sync();
 }
 
 async function replaceFile(folder: Folder, name: string, mode: number, bytes: Buffer): Promise<void> {
-  const temporary = folder.at(`.${name.slice(0, 100)}.${randomBytes(6).toString('hex')}.partial`);
-  try {
-    await writeDurably(temporary, bytes, mode);
-    await rename(temporary, folder.at(name));
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
-  }
+  const partial = folder.at(`.${name.slice(0, 100)}.${randomBytes(6).toString('hex')}.partial`);
+  await writeDurably(folder.at(name), bytes, { mode, partial });
   await folder.sync();
 }
 
 async function removeFile(folder: Folder, name: string): Promise<void> {
   await rm(folder.at(name), { force: true });
   await folder.sync();
-}
-
-async function writeDurably(path: string, bytes: Buffer, mode: number): Promise<void> {
-  const handle = await open(
-    path,
-    constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW,
-    mode,
-  );
-  try {
-    await handle.writeFile(bytes);
-    // The umask took bits from the mode that open() was given.
-    await handle.chmod(mode);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }
 
 async function toFailure<T>(path: string, work: () => Promise<T>): Promise<T> {
@@ -208,11 +194,11 @@ async function toFailure<T>(path: string, work: () => Promise<T>): Promise<T> {
       throw new Failure(
         'disk-full',
         `No space is left for ${path}.`,
-        'Make room on that file system, then run it again.',
+        'Free space on that file system, then run it again.',
       );
     }
     if (code === 'ELOOP') {
-      throw new Failure('path-outside', `${path} is a link.`, 'Replace the link by a file or folder on the host.');
+      throw new Failure('path-outside', `${path} is a link.`, 'Replace the link with a file or folder on the host.');
     }
     if (code !== undefined) {
       throw new Failure(
@@ -229,7 +215,7 @@ function outsideRoot(path: string, root: string): Failure {
   return new Failure(
     'path-outside',
     `${path} does not stay under ${root} once links are resolved.`,
-    'Replace the link by a folder on the host, or correct the path.',
+    'Replace the link with a folder on the host, or correct the path.',
   );
 }
 
@@ -240,10 +226,10 @@ function ignoreCode(code: string): (error: NodeJS.ErrnoException) => undefined {
   };
 }
 
-/** Whether a folder is there. */
+/** Returns true if the path is a folder. */
 export async function isFolder(path: string): Promise<boolean> {
   return stat(path).then(
-    found => found.isDirectory(),
+    stats => stats.isDirectory(),
     () => false,
   );
 }

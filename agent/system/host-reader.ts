@@ -4,10 +4,10 @@ import { Failure } from '../plan/failure.ts';
 import type { HostReader, ReadResult } from '../plan/plan.ts';
 
 const MAX_READ_BYTES = 4 * 1024 * 1024;
-const MAX_ASK_BYTES = 16 * 1024 * 1024;
-const ASK_TIMEOUT_MS = 60_000;
+const MAX_OUTPUT_BYTES = 16 * 1024 * 1024;
+const PROGRAM_TIMEOUT_MS = 60_000;
 
-/** The window of a dry run: nothing is known, no process is started and no file is opened. */
+/** The host reader of a dry run on another host: knows nothing, starts no process and opens no file. */
 export const blindHostReader: HostReader = {
   list: async () => undefined,
   read: async () => undefined,
@@ -15,12 +15,12 @@ export const blindHostReader: HostReader = {
   engine: async () => undefined,
 };
 
-/** A read-only window on this host. `environment` is what the asked programs get. */
+/** Returns a reader of this host. `environment` is the environment of the programs that it runs. */
 export function createHostReader(
   engine: { get(path: string): Promise<ReadResult<unknown>> },
   environment: Record<string, string>,
 ): HostReader {
-  const kept = new Map<string, { at: number; answer: { code: number; stdout: string; stderr: string } }>();
+  const cache = new Map<string, { at: number; answer: { code: number; stdout: string; stderr: string } }>();
   return {
     list: folder => absentAsNull(readdir(folder)),
     async read(file) {
@@ -29,7 +29,7 @@ export function createHostReader(
       if (size > MAX_READ_BYTES) {
         throw new Failure(
           'file-too-large',
-          `${file} has ${size} bytes; at most ${MAX_READ_BYTES} are read.`,
+          `${file} has ${size} bytes, more than the limit of ${MAX_READ_BYTES}.`,
           'Make the file smaller.',
         );
       }
@@ -37,19 +37,19 @@ export function createHostReader(
     },
     async ask(argv, options = {}) {
       const key = JSON.stringify([argv, options.cwd]);
-      const found = kept.get(key);
+      const found = cache.get(key);
       if (found && options.keepFor !== undefined && Date.now() - found.at <= options.keepFor) return found.answer;
       const answer = await runQuery(argv, options.cwd, environment);
-      if (options.keepFor !== undefined && answer.code === 0) kept.set(key, { at: Date.now(), answer });
+      if (options.keepFor !== undefined && answer.code === 0) cache.set(key, { at: Date.now(), answer });
       return answer;
     },
     engine: path => engine.get(path),
   };
 }
 
-async function absentAsNull<T>(reading: Promise<T>): Promise<ReadResult<T>> {
+async function absentAsNull<T>(read: Promise<T>): Promise<ReadResult<T>> {
   try {
-    return await reading;
+    return await read;
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     if (code === 'ENOENT' || code === 'ENOTDIR') return null;
@@ -62,19 +62,19 @@ function runQuery(
   cwd: string | undefined,
   env: Record<string, string>,
 ): Promise<{ code: number; stdout: string; stderr: string }> {
-  return new Promise((done, fail) => {
+  return new Promise((resolve, reject) => {
     execFile(
       argv[0],
       argv.slice(1),
-      { cwd, env, timeout: ASK_TIMEOUT_MS, maxBuffer: MAX_ASK_BYTES, shell: false },
+      { cwd, env, timeout: PROGRAM_TIMEOUT_MS, maxBuffer: MAX_OUTPUT_BYTES, shell: false },
       (error, stdout, stderr) => {
         const code = error?.code;
         if (!error || typeof code === 'number')
-          return done({ code: typeof code === 'number' ? code : 0, stdout, stderr });
-        fail(
+          return resolve({ code: typeof code === 'number' ? code : 0, stdout, stderr });
+        reject(
           new Failure(
             code === 'ENOENT' ? 'program-missing' : 'look-failed',
-            `"${argv.join(' ')}" could not be asked: ${error.message}`,
+            `"${argv.join(' ')}" could not be run: ${error.message}`,
             code === 'ENOENT' ? `Install ${argv[0]} on the host.` : 'Run the command on the host to see why.',
           ),
         );

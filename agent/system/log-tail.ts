@@ -3,14 +3,14 @@ import { open } from 'node:fs/promises';
 import type { LogSlice } from '../plan/progress.ts';
 import { EMPTY_REDACTOR, type Redactor } from './redactor.ts';
 
-/** Largest piece in bytes. */
+/** The largest chunk. */
 export const CHUNK_BYTES = 64 * 1024;
 const POLL_MS = 20;
 
 /**
- * Reads a file as it grows, in pieces that end at UTF-8 character borders, until `ended` is settled and the file is read
- * to its end. `from` is the offset to begin at. Secrets become stars, in the file too, so that its pieces can be read again
- * from there; what may be the beginning of one waits for what follows.
+ * Reads a file as it grows, from the offset `from`, until `ended` is settled and the file is read to its end. Each chunk ends
+ * at a UTF-8 character. Redacts secrets, in the file too, so that its chunks can be read again from there. Holds back a
+ * possible start of a secret until more output follows.
  */
 export async function* tailLog(
   file: string,
@@ -19,56 +19,56 @@ export async function* tailLog(
   redactor: Redactor = EMPTY_REDACTOR,
 ): AsyncGenerator<{ bytes: Buffer; source: LogSlice }> {
   const handle = await open(file, 'r+');
-  let over = false;
+  let isOver = false;
   let wake = () => {};
   const end = () => {
-    over = true;
+    isOver = true;
     wake();
   };
   ended.then(end, end);
-  // Not a race against `ended`: for hours of waiting that would keep a callback for each turn.
+  // Not a race against `ended`: in hours of waiting each turn would leave a callback there.
   const pause = () =>
-    new Promise<void>(done => {
-      const timer = setTimeout(done, POLL_MS);
+    new Promise<void>(resolve => {
+      const timer = setTimeout(resolve, POLL_MS);
       wake = () => {
         clearTimeout(timer);
-        done();
+        resolve();
       };
     });
   let offset = from;
-  let room: Buffer | undefined;
+  let spare: Buffer | undefined;
   try {
     for (;;) {
-      const wasOver = over;
-      const { buffer, bytesRead } = await handle.read(room ?? Buffer.allocUnsafe(CHUNK_BYTES), 0, CHUNK_BYTES, offset);
+      const wasOver = isOver;
+      const { buffer, bytesRead } = await handle.read(spare ?? Buffer.allocUnsafe(CHUNK_BYTES), 0, CHUNK_BYTES, offset);
       const isRest = wasOver && bytesRead < CHUNK_BYTES;
       const whole = isRest ? bytesRead : countWholeCharacters(buffer, bytesRead);
       const { length, covered } = redactor.cover(buffer.subarray(0, whole), isRest);
       for (const [start, end] of covered) await handle.write(buffer, start, end - start, offset + start);
       if (length > 0) {
-        // Little output, as it comes line by line, must not hold a whole chunk each.
+        // A single line must not keep a whole buffer in memory.
         const isLittle = length * 4 < CHUNK_BYTES;
-        const piece = isLittle ? Buffer.from(buffer.subarray(0, length)) : buffer.subarray(0, length);
-        yield { bytes: toUtf8(piece), source: { file, offset, length } };
+        const chunk = isLittle ? Buffer.from(buffer.subarray(0, length)) : buffer.subarray(0, length);
+        yield { bytes: toUtf8(chunk), source: { file, offset, length } };
         offset += length;
-        room = isLittle ? buffer : undefined;
+        spare = isLittle ? buffer : undefined;
       } else {
-        room = buffer;
+        spare = buffer;
         if (wasOver) return;
       }
-      if (bytesRead < CHUNK_BYTES && !over) await pause();
+      if (bytesRead < CHUNK_BYTES && !isOver) await pause();
     }
   } finally {
     await handle.close();
   }
 }
 
-/** The bytes, with U+FFFD for what is not UTF-8: the same bytes always give the same. */
+/** Replaces invalid UTF-8 with U+FFFD. The same bytes always give the same result. */
 export function toUtf8(bytes: Buffer): Buffer {
   return isUtf8(bytes) ? bytes : Buffer.from(bytes.toString('utf8'));
 }
 
-/** How many of the first `length` bytes don't end inside a UTF-8 character. Bytes that can't be UTF-8 count as whole. */
+/** Returns how many of the first `length` bytes are whole UTF-8 characters. Invalid bytes count as whole. */
 export function countWholeCharacters(bytes: Uint8Array, length: number): number {
   for (let back = 1; back <= 3 && back <= length; back++) {
     const byte = bytes[length - back] ?? 0;

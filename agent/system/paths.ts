@@ -1,24 +1,31 @@
 import { realpath } from 'node:fs/promises';
-import { dirname, join, normalize } from 'node:path';
+import { basename, dirname, join, normalize } from 'node:path';
 import { Refused } from '../../protocol/refusal.ts';
 import { isUnder } from '../plan/paths.ts';
 import { refusals } from '../refusals.ts';
 
-/** Resolves links as far as the path exists, and holds the result under `root`. Throws `Refused`. */
+/** Throws `Refused` unless the path is under `root`, both as it is written and after links are resolved. */
 export async function requireUnder(path: string, root: string): Promise<void> {
-  const realRoot = await realpath(root).catch(() => root);
-  if (!isUnder(normalize(path), root) && !isUnder(normalize(path), realRoot))
-    throw new Refused(refusals.pathOutside(path, root));
+  const isWrittenUnder = isUnder(path, root) || isUnder(path, await resolveLinks(root));
+  if (!isWrittenUnder || !(await isReallyUnder(path, [root]))) throw new Refused(refusals.pathOutside(path, root));
+}
+
+/** Returns true if the path is one of the roots or below it, after the links of both are resolved. */
+export async function isReallyUnder(path: string, roots: readonly string[]): Promise<boolean> {
+  const real = await resolveLinks(path);
+  const realRoots = await Promise.all(roots.map(resolveLinks));
+  return realRoots.some(root => isUnder(real, root));
+}
+
+/** Resolves links in the part of the path that exists, and appends the rest. */
+async function resolveLinks(path: string): Promise<string> {
   let existing = normalize(path);
   let rest = '';
   for (;;) {
     const real = await realpath(existing).catch(() => undefined);
-    if (real !== undefined) {
-      if (!isUnder(join(real, rest), realRoot)) throw new Refused(refusals.pathOutside(path, root));
-      return;
-    }
-    if (existing === dirname(existing)) return;
-    rest = join(existing.slice(dirname(existing).length), rest);
+    if (real !== undefined) return join(real, rest);
+    if (existing === dirname(existing)) return normalize(path);
+    rest = join(basename(existing), rest);
     existing = dirname(existing);
   }
 }

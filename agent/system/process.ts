@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Milliseconds } from '../plan/plan.ts';
 import { CGROUP_VARIABLE } from './cgroup.ts';
 
-/** How a process ended: `code` or `signal`; `missing` where the program is not there; `unknown` where nobody saw its end. */
+/** The end of a process: `code` or `signal`, `missing` if the program could not be started, `unknown` if its supervisor died. */
 export interface ProcessExit {
   code: number | null;
   signal: NodeJS.Signals | null;
@@ -13,7 +13,7 @@ export interface ProcessExit {
   unknown?: true;
 }
 
-/** What names a process for good: pids are used again, a pid with its start time (ticks since boot) is not. */
+/** Names a process for good: a pid is reused, a pid with its start time (ticks since boot) is not. */
 export interface ProcessIdentity {
   pid: number;
   started: string;
@@ -22,13 +22,13 @@ export interface ProcessIdentity {
 export interface ProcessOptions {
   cwd?: string | undefined;
   env: Record<string, string>;
-  /** File descriptors: a child never gets a pipe, so that no reader can block or end it. */
+  /** File descriptors, never pipes: a reader cannot block or end the process. */
   stdin: number | 'ignore';
   stdout: number;
   stderr: number;
 }
 
-/** The only place that starts a process which changes something. `argv` goes to the kernel as it is. */
+/** Starts a process. Only this function starts processes that change the host. `argv` goes to the kernel as it is. */
 export function startProcess(
   argv: readonly [string, ...string[]],
   options: ProcessOptions,
@@ -39,15 +39,15 @@ export function startProcess(
     stdio: [options.stdin, options.stdout, options.stderr],
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   });
-  const exited = new Promise<ProcessExit>(done => {
-    // 'exit', never 'close': 'close' waits for everyone who holds the output.
-    child.once('exit', (code, signal) => done({ code, signal }));
-    child.once('error', error => done({ code: null, signal: null, missing: error.message }));
+  const exited = new Promise<ProcessExit>(resolve => {
+    // 'exit', not 'close': 'close' waits for every process that holds the output.
+    child.once('exit', (code, signal) => resolve({ code, signal }));
+    child.once('error', error => resolve({ code: null, signal: null, missing: error.message }));
   });
   return { pid: child.pid, exited };
 }
 
-/** Starts the keeper of a run: a process of its own that outlives the agent, with a line in and a line out. */
+/** Starts the supervisor of a run: a process that outlives the agent, with a pipe in and a pipe out. */
 export function startSupervisor(argv: readonly [string, ...string[]]): {
   pid: number | undefined;
   input: Writable;
@@ -63,33 +63,33 @@ export function startSupervisor(argv: readonly [string, ...string[]]): {
     },
     stdio: ['pipe', 'pipe', 'ignore'],
   });
-  const gone = new Promise(done => {
-    child.once('exit', done);
-    child.once('error', done);
+  const gone = new Promise(resolve => {
+    child.once('exit', resolve);
+    child.once('error', resolve);
   });
-  if (!child.stdin || !child.stdout) throw new Error('The keeper has no pipes');
-  // A keeper that is gone is seen by `gone`, not here.
+  if (!child.stdin || !child.stdout) throw new Error('The supervisor has no pipes');
+  // `gone` reports a supervisor that died.
   child.stdin.on('error', () => undefined);
   return { pid: child.pid, input: child.stdin, output: child.stdout, gone };
 }
 
-/** A group of its own: it can be stopped as a whole, and the agent's own signals don't reach it. No shell. */
+/** A process group of its own: it can be stopped as a whole, and the agent's signals do not reach it. No shell. */
 const DETACHED = { shell: false, detached: true } as const satisfies SpawnOptions;
 
-/** Who has that pid now; undefined where nobody lives under it (a zombie has ended). */
-export function identify(pid: number | undefined): ProcessIdentity | undefined {
-  const fields = pid === undefined ? undefined : statOf(pid);
+/** Returns the identity of the process with that pid; undefined if it has ended (a zombie has). */
+export function readIdentity(pid: number | undefined): ProcessIdentity | undefined {
+  const fields = pid === undefined ? undefined : readStat(pid);
   return fields && pid !== undefined && fields[0] !== 'Z' ? { pid, started: fields[19] ?? '' } : undefined;
 }
 
 export function isAlive({ pid, started }: ProcessIdentity): boolean {
-  return identify(pid)?.started === started;
+  return readIdentity(pid)?.started === started;
 }
 
-/** Living processes that were started with that line in their environment. */
+/** Returns the living processes that were started with that line in their environment. */
 export function findProcessesWith(line: string): number[] {
   return allPids().filter(pid => {
-    if (!identify(pid)) return false;
+    if (!readIdentity(pid)) return false;
     try {
       return readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0').includes(line);
     } catch {
@@ -98,43 +98,43 @@ export function findProcessesWith(line: string): number[] {
   });
 }
 
-/** Bytes that the group's processes have read and written and time that they have used: it grows while they get on. */
-export function progressOf(group: number): number {
+/** Returns the bytes read and written and the CPU time used by a process group: a number that grows while it works. */
+export function measureProgress(group: number): number {
   let sum = 0;
   for (const pid of allPids()) {
-    const fields = statOf(pid);
+    const fields = readStat(pid);
     if (!fields || Number(fields[2]) !== group) continue;
     sum += Number(fields[11]) + Number(fields[12]);
     try {
       for (const [, count] of readFileSync(`/proc/${pid}/io`, 'utf8').matchAll(/^[rw]char: (\d+)$/gm))
         sum += Number(count);
     } catch {
-      // It ended, or is another user's.
+      // It ended, or belongs to another user.
     }
   }
   return sum;
 }
 
-/** TERM to the process group (or to that process alone), then KILL after `grace` to what is left. Returns when nobody is. */
-export async function stopGroup(id: number, grace: Milliseconds, whom: 'group' | 'alone' = 'group'): Promise<void> {
-  const isThere = () => (whom === 'group' ? isGroupAlive(id) : identify(id) !== undefined);
-  const target = whom === 'group' ? -id : id;
+/** Sends TERM to the process group or process, and KILL after `grace`. Returns when none of its processes is left. */
+export async function stopGroup(id: number, grace: Milliseconds, scope: 'group' | 'process' = 'group'): Promise<void> {
+  const isRunning = () => (scope === 'group' ? isGroupAlive(id) : readIdentity(id) !== undefined);
+  const target = scope === 'group' ? -id : id;
   const deadline = performance.now() + grace;
-  signalTo(target, 'SIGTERM');
-  while (isThere()) {
-    if (performance.now() >= deadline) signalTo(target, 'SIGKILL');
+  sendSignal(target, 'SIGTERM');
+  while (isRunning()) {
+    if (performance.now() >= deadline) sendSignal(target, 'SIGKILL');
     await sleep(20);
   }
 }
 
 function isGroupAlive(group: number): boolean {
   return allPids().some(pid => {
-    const fields = statOf(pid);
+    const fields = readStat(pid);
     return fields !== undefined && fields[0] !== 'Z' && Number(fields[2]) === group;
   });
 }
 
-function signalTo(target: number, signal: NodeJS.Signals): void {
+function sendSignal(target: number, signal: NodeJS.Signals): void {
   try {
     process.kill(target, signal);
   } catch (error) {
@@ -148,8 +148,8 @@ function allPids(): number[] {
     .map(Number);
 }
 
-/** Fields of /proc/PID/stat from the third (the state) on: the name before may hold anything. */
-function statOf(pid: number): string[] | undefined {
+/** Returns the fields of /proc/PID/stat from the third (the state) on: the name before them may contain anything. */
+function readStat(pid: number): string[] | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
     return text.slice(text.lastIndexOf(')') + 2).split(' ');
@@ -158,7 +158,7 @@ function statOf(pid: number): string[] | undefined {
   }
 }
 
-/** What every child gets, and nothing else of the agent's own environment. */
+/** Returns the environment of every child process. It inherits nothing else from the agent. */
 export function createCleanEnvironment(docker: {
   socket: string;
   config_dir?: string | undefined;

@@ -15,33 +15,33 @@ function redactor(...values: string[]): Redactor {
   return made;
 }
 
-/** What is told of bytes that come in these pieces. */
-function streamed(made: Redactor, pieces: Buffer[]): Buffer {
+/** Returns the output for bytes that come in these chunks. */
+function streamed(made: Redactor, chunks: Buffer[]): Buffer {
   let rest = Buffer.alloc(0);
-  const told: Buffer[] = [];
-  for (const [index, piece] of [...pieces, Buffer.alloc(0)].entries()) {
-    const bytes = Buffer.concat([rest, piece]);
-    const { length } = made.cover(bytes, index === pieces.length);
-    told.push(bytes.subarray(0, length));
+  const output: Buffer[] = [];
+  for (const [index, chunk] of [...chunks, Buffer.alloc(0)].entries()) {
+    const bytes = Buffer.concat([rest, chunk]);
+    const { length } = made.cover(bytes, index === chunks.length);
+    output.push(bytes.subarray(0, length));
     rest = bytes.subarray(length);
   }
-  return Buffer.concat(told);
+  return Buffer.concat(output);
 }
 
-describe('a redactor', () => {
+describe('Redactor', () => {
   it.each([
     ['as it is', SECRET],
     ['in JSON', JSON.stringify(SECRET)],
     ['in a URL', encodeURIComponent(SECRET)],
     ['in a form', new URLSearchParams({ p: SECRET }).toString()],
-  ])('finds a secret %s', (_, written) => {
-    const told = redactor(SECRET).text(`before ${written} after`);
-    expect(told).toMatch(/^before .*\*{16,}.* after$/);
-    expect(told).not.toContain('hunter2');
-    expect(Buffer.byteLength(told)).toBe(Buffer.byteLength(`before ${written} after`));
+  ])('redacts a secret %s and keeps the length', (_, written) => {
+    const text = redactor(SECRET).text(`before ${written} after`);
+    expect(text).toMatch(/^before .*\*{16,}.* after$/);
+    expect(text).not.toContain('hunter2');
+    expect(Buffer.byteLength(text)).toBe(Buffer.byteLength(`before ${written} after`));
   });
 
-  it.each(['', 'u', 'us', 'user', 'user:'])('finds it in base64, after %j', before => {
+  it.each(['', 'u', 'us', 'user', 'user:'])('redacts a secret in base64 after %j', before => {
     for (const encoding of ['base64', 'base64url'] as const) {
       const written = Buffer.from(`${before}${SECRET}:rest`).toString(encoding);
       const left = Buffer.from(redactor(SECRET).text(written).replaceAll('*', ''), encoding).toString('latin1');
@@ -49,19 +49,19 @@ describe('a redactor', () => {
     }
   });
 
-  it('lets short values and everything else be', () => {
+  it('does not change short values and texts without a secret', () => {
     const made = redactor('short', 'a');
     expect(made.isIdle).toBe(true);
     expect(made.text('a short text')).toBe('a short text');
     expect(redactor(SECRET).text('hunter1 hunter')).toBe('hunter1 hunter');
   });
 
-  it('finds the lines of a key by themselves', () => {
+  it('redacts a single line of a key', () => {
     const key = '-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQ\nEFAASCBKcwggSjAgEAAoIBAQ\n-----END KEY-----';
     expect(redactor(key).text('web  | MIIEvQIBADANBgkqhkiG9w0BAQ')).toBe(`web  | ${'*'.repeat(26)}`);
   });
 
-  it('shows one thing, however the bytes come', () => {
+  it('never shows a secret, however the bytes are cut into chunks', () => {
     const letters = fc.string({ unit: fc.constantFrom('a', 'b', 'c'), minLength: 6, maxLength: 9 });
     const text = fc.array(fc.oneof(fc.constantFrom('a', 'b', 'c', 'ab', ' '), letters), { maxLength: 30 });
     fc.assert(
@@ -70,54 +70,54 @@ describe('a redactor', () => {
         text,
         fc.array(fc.nat(60)),
         (secrets, parts, cuts) => {
-          // The secret itself is sure to be there.
+          // The text contains at least one of the secrets.
           const bytes = Buffer.from([...parts, secrets[0]].join(''));
-          const places = [0, ...[...cuts].sort((a, b) => a - b).filter(at => at < bytes.length), bytes.length];
-          const pieces = places.slice(1).map((to, index) => Buffer.from(bytes.subarray(places[index], to)));
+          const offsets = [0, ...[...cuts].sort((a, b) => a - b).filter(cut => cut < bytes.length), bytes.length];
+          const chunks = offsets.slice(1).map((to, index) => Buffer.from(bytes.subarray(offsets[index], to)));
           const made = redactor(...secrets);
-          const told = streamed(made, pieces).toString();
-          for (const secret of secrets) expect(told).not.toContain(secret);
-          expect(told).toHaveLength(bytes.length);
+          const output = streamed(made, chunks).toString();
+          for (const secret of secrets) expect(output).not.toContain(secret);
+          expect(output).toHaveLength(bytes.length);
         },
       ),
       { numRuns: 3000 },
     );
   });
 
-  it('puts nothing but stars in the place of letters', () => {
+  it('changes bytes only to stars', () => {
     fc.assert(
       fc.property(fc.string({ minLength: 6, unit: 'binary' }), fc.string({ unit: 'binary' }), (secret, text) => {
         const bytes = Buffer.from(text);
-        const told = Buffer.from(bytes);
-        redactor(secret).cover(told, true);
-        return bytes.every((byte, at) => told[at] === byte || told[at] === 0x2a);
+        const covered = Buffer.from(bytes);
+        redactor(secret).cover(covered, true);
+        return bytes.every((byte, index) => covered[index] === byte || covered[index] === 0x2a);
       }),
     );
   });
 });
 
-describe('a step’s output', () => {
-  it('is redacted as it comes, and in its file', async () => {
+describe('tailLog with a redactor', () => {
+  it('redacts output as it arrives, also in the log file', async () => {
     const dir = mkdtempSync(join(tmpdir(), 'chatops-redact-'));
     try {
       const file = join(dir, 'step.log');
       writeFileSync(file, 'password is hunt');
-      let done = () => {};
+      let end = () => {};
       const ended = new Promise<void>(resolve => {
-        done = resolve;
+        end = resolve;
       });
-      const pieces: string[] = [];
+      const chunks: string[] = [];
       const reading = (async () => {
-        for await (const { bytes } of tailLog(file, ended, 0, redactor('hunter2'))) pieces.push(bytes.toString());
+        for await (const { bytes } of tailLog(file, ended, 0, redactor('hunter2'))) chunks.push(bytes.toString());
       })();
       await sleep(100);
-      expect(pieces.join('')).toBe('password is ');
+      expect(chunks.join('')).toBe('password is ');
       writeFileSync(file, 'er2\nand hunt', { flag: 'a' });
       await sleep(100);
-      done();
+      end();
       await reading;
-      expect(pieces.join('')).toBe('password is *******\nand hunt');
-      expect(readFileSync(file, 'utf8')).toBe(pieces.join(''));
+      expect(chunks.join('')).toBe('password is *******\nand hunt');
+      expect(readFileSync(file, 'utf8')).toBe(chunks.join(''));
     } finally {
       rmSync(dir, { recursive: true });
     }

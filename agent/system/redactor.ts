@@ -1,38 +1,38 @@
-/** Shorter values would be found everywhere. */
+/** Characters; shorter values would be found everywhere. */
 export const SHORTEST_SECRET = 6;
-/** A longer one is looked for by its beginning. In bytes. */
+/** Bytes; of a longer value only the start is searched for. */
 const LONGEST_NEEDLE = 8 * 1024;
-/** Lines of a secret of several lines that are looked for by themselves: programs print it line by line. */
+/** Characters; longer lines of a secret are searched for on their own, because programs print it line by line. */
 const SHORTEST_LINE = 16;
 
 const STAR = 0x2a;
 
-/** From a byte of a text up to, but not including, another. */
+/** Byte offsets; `to` is not included. */
 export type Range = [from: number, to: number];
 
 /**
- * Finds secrets in what is told: as they are, JSON-escaped, URL-encoded, and in base64 at each of its three alignments. What is
- * found becomes stars, byte for byte, so that places in files stay what they are.
+ * Redacts secrets in output and events: as they are, JSON-escaped, URL-encoded, and in base64 at each of its three
+ * alignments. Each byte of a secret becomes a star, so that offsets in files stay valid.
  */
 export class Redactor {
   /** Needles by their first two bytes. */
   readonly #needles = new Map<number, Buffer[]>();
-  /** Whether a needle begins with these two bytes, and with this one. */
+  /** 1 if a needle starts with these two bytes, or with this byte. */
   readonly #pairs = new Uint8Array(65_536);
   readonly #firsts = new Uint8Array(256);
   readonly #known = new Set<string>();
 
-  /** Whether there is anything to look for. */
+  /** True if there are no secrets to search for. */
   get isIdle(): boolean {
     return this.#known.size === 0;
   }
 
-  /** A value that nobody is told from now on. Too short ones are not taken. */
+  /** Adds a secret. Ignores one that is too short. */
   add(value: string): void {
     for (const form of encodingsOf(value)) this.#addNeedle(form);
   }
 
-  /** The text with stars where secrets stand. */
+  /** Returns the text with its secrets redacted. */
   text(text: string): string {
     if (this.isIdle) return text;
     const bytes = Buffer.from(text);
@@ -40,36 +40,36 @@ export class Redactor {
     return bytes.toString();
   }
 
-  /** A value with every text in it redacted, but for the keys of objects. */
+  /** Returns the value with every text in it redacted, except for the keys of objects. */
   all<T>(value: T): T {
     if (this.isIdle) return value;
     if (typeof value === 'string') return this.text(value) as T;
-    if (Array.isArray(value)) return value.map(one => this.all(one)) as T;
+    if (Array.isArray(value)) return value.map(element => this.all(element)) as T;
     if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return value;
-    return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, this.all(one)])) as T;
+    return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, this.all(member)])) as T;
   }
 
   /**
-   * Puts stars over the secrets in `bytes`. Where more may follow, `length` ends before what may be the beginning of a
-   * secret; what lies behind it is untouched, and to be shown again with what follows.
+   * Overwrites the secrets in `bytes`. Unless this is the end, `length` stops before a possible start of a secret; the bytes
+   * from there on are untouched, and must come again with the bytes that follow.
    */
   cover(bytes: Buffer, isEnd: boolean): { length: number; covered: Range[] } {
     const covered: Range[] = [];
     if (this.isIdle) return { length: bytes.length, covered };
     let length = bytes.length;
-    for (let at = 0; at < bytes.length; at++) {
-      const first = bytes[at] ?? 0;
+    for (let offset = 0; offset < bytes.length; offset++) {
+      const first = bytes[offset] ?? 0;
       if (this.#firsts[first] === 0) continue;
-      if (at + 1 < bytes.length && this.#pairs[(first << 8) | (bytes[at + 1] ?? 0)] === 0) continue;
-      const found = this.#at(bytes, at, isEnd);
+      if (offset + 1 < bytes.length && this.#pairs[(first << 8) | (bytes[offset + 1] ?? 0)] === 0) continue;
+      const found = this.#matchAt(bytes, offset, isEnd);
       if (found === 'open') {
-        length = at;
+        length = offset;
         break;
       }
-      if (found > 0) join(covered, [at, at + found]);
+      if (found > 0) addRange(covered, [offset, offset + found]);
     }
     const last = covered.at(-1);
-    // A secret that overlaps the beginning of another is shown again as a whole, if there is anything to tell before it.
+    // A secret that overlaps the start of another comes again as a whole, unless it would hold back everything.
     if (last && last[1] > length && last[0] > 0) {
       length = last[0];
       covered.pop();
@@ -78,22 +78,22 @@ export class Redactor {
     return { length, covered };
   }
 
-  /** How long the longest secret is that begins there; 0 for none; `open` where that can't be said yet. */
-  #at(bytes: Buffer, at: number, isEnd: boolean): number | 'open' {
-    const left = bytes.length - at;
-    const key = ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
-    const candidates = left > 1 ? (this.#needles.get(key) ?? []) : this.#beginningWith(bytes[at] ?? 0);
+  /** Returns the length of the longest secret at an offset, 0 for none, `open` if that depends on bytes to come. */
+  #matchAt(bytes: Buffer, offset: number, isEnd: boolean): number | 'open' {
+    const left = bytes.length - offset;
+    const key = ((bytes[offset] ?? 0) << 8) | (bytes[offset + 1] ?? 0);
+    const candidates = left > 1 ? (this.#needles.get(key) ?? []) : this.#startingWith(bytes[offset] ?? 0);
     let longest = 0;
     for (const needle of candidates) {
-      const seen = Math.min(needle.length, left);
-      if (bytes.compare(needle, 0, seen, at, at + seen) !== 0) continue;
-      if (seen === needle.length) longest = Math.max(longest, seen);
+      const compared = Math.min(needle.length, left);
+      if (bytes.compare(needle, 0, compared, offset, offset + compared) !== 0) continue;
+      if (compared === needle.length) longest = Math.max(longest, compared);
       else if (!isEnd) return 'open';
     }
     return longest;
   }
 
-  #beginningWith(first: number): Buffer[] {
+  #startingWith(first: number): Buffer[] {
     return [...this.#needles].flatMap(([key, needles]) => (key >> 8 === first ? needles : []));
   }
 
@@ -113,34 +113,34 @@ export class Redactor {
 /** Redacts nothing. */
 export const EMPTY_REDACTOR = new Redactor();
 
-function join(ranges: Range[], next: Range): void {
+function addRange(ranges: Range[], next: Range): void {
   const last = ranges.at(-1);
   if (last && next[0] <= last[1]) last[1] = Math.max(last[1], next[1]);
   else ranges.push(next);
 }
 
-/** The ways in which a value is written. */
+/** Returns the ways in which a value is written. */
 function encodingsOf(value: string): string[] {
   if ([...value].length < SHORTEST_SECRET) return [];
   const lines = value.split(/[\r\n]+/).map(line => line.trim());
-  const pieces = lines.length > 1 ? lines.filter(line => line.length >= SHORTEST_LINE) : [];
-  return [value, ...pieces]
-    .map(one => one.toWellFormed())
-    .flatMap(one => [
-      one,
-      JSON.stringify(one).slice(1, -1),
-      encodeURIComponent(one),
-      encodeURIComponent(one).replaceAll('%20', '+'),
-      new URLSearchParams({ '': one }).toString().slice(1),
-      ...inBase64(Buffer.from(one)),
+  const longLines = lines.length > 1 ? lines.filter(line => line.length >= SHORTEST_LINE) : [];
+  return [value, ...longLines]
+    .map(text => text.toWellFormed())
+    .flatMap(text => [
+      text,
+      JSON.stringify(text).slice(1, -1),
+      encodeURIComponent(text),
+      encodeURIComponent(text).replaceAll('%20', '+'),
+      new URLSearchParams({ '': text }).toString().slice(1),
+      ...base64FormsOf(Buffer.from(text)),
     ]);
 }
 
 /**
- * The letters of base64 that depend on the value alone, whatever stands before and after it: a value within a longer text
- * begins at one of three places of a group.
+ * Returns the base64 characters that depend on the value alone, not on its neighbors: within a longer text, a value starts at
+ * one of three positions of a group.
  */
-function inBase64(value: Buffer): string[] {
+function base64FormsOf(value: Buffer): string[] {
   const shifted = [0, 1, 2].map(before => {
     const text = Buffer.concat([Buffer.alloc(before), value])
       .toString('base64')

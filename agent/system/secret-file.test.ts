@@ -16,8 +16,8 @@ afterEach(() => {
   rmSync(dir, { recursive: true });
 });
 
-describe('a secret that agent.yaml names', () => {
-  it('may be one of systemd’s credentials, wherever one is named', () => {
+describe('a secret file of agent.yaml', () => {
+  it('can be a systemd credential, in every field that names a secret', () => {
     writeFileSync(join(dir, 'db'), 'p4ssword\nmore\n', { mode: 0o440 });
     expect(readSecretFile('credential:db')).toBe('p4ssword');
     const { backups } = siteOf(
@@ -38,15 +38,17 @@ describe('a secret that agent.yaml names', () => {
         ],
       }),
     );
-    expect([backups.remotes[0]?.password_file, backups.databases[0]?.password_file, backups.resticPassword]).toEqual(
-      ['nas', 'db', 'restic'].map(name => join(dir, name)),
-    );
+    expect({
+      remote: backups.remotes[0]?.password_file,
+      database: backups.databases[0]?.password_file,
+      restic: backups.resticPassword,
+    }).toEqual({ remote: join(dir, 'nas'), database: join(dir, 'db'), restic: join(dir, 'restic') });
     vi.stubEnv('CREDENTIALS_DIRECTORY', undefined);
     expect(secretPath('credential:db')).toBe('/run/credentials/chatops-agent.service/db');
     expect(secretPath('/etc/x')).toBe('/etc/x');
   });
 
-  it('is not read where others can read it, or nothing is in it', () => {
+  it('is refused if other users can read it, or if it is empty or missing', () => {
     const file = join(dir, 'open');
     writeFileSync(file, 'secret\n', { mode: 0o644 });
     expect(() => readSecretFile(file)).toThrow(`chmod 600 ${file}`);
@@ -55,20 +57,23 @@ describe('a secret that agent.yaml names', () => {
     expect(() => readSecretFile('credential:none')).toThrow(/ENOENT/);
   });
 
-  it.each(['inline-secret', 'credential:../x', '/etc/../x', 'credential:'])('is never the secret itself: %s', named => {
-    const config = {
-      agent: 'x',
-      github: { token_file: named },
-      trust: [
-        {
-          name: 'x',
-          key: 'ed25519:6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw=',
-          repository: 'o/r',
-          allow: [{ actions: ['backup'], stacks: ['*'] }],
-        },
-      ],
-    };
-    expect(Config.safeParse(config).success).toBe(false);
-    expect(Config.safeParse({ ...config, github: { token_file: '/etc/x' } }).success).toBe(true);
-  });
+  it.each(['inline-secret', 'credential:../x', '/etc/../x', 'credential:'])(
+    'is refused if agent.yaml has a value that is not a path: %s',
+    named => {
+      const config = {
+        agent: 'x',
+        github: { token_file: named },
+        trust: [
+          {
+            name: 'x',
+            key: 'ed25519:6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw=',
+            repository: 'o/r',
+            allow: [{ actions: ['backup'], stacks: ['*'] }],
+          },
+        ],
+      };
+      expect(Config.safeParse(config).success).toBe(false);
+      expect(Config.safeParse({ ...config, github: { token_file: '/etc/x' } }).success).toBe(true);
+    },
+  );
 });

@@ -1,22 +1,22 @@
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** Where systemd puts what it loads for the unit, for commands that are not started by it. */
+/** The folder of the unit's systemd credentials, for commands that systemd did not start. */
 const CREDENTIALS = '/run/credentials/chatops-agent.service';
 
-/** A secret that can't be used; the message says what to do. */
+/** A secret that is not usable. The message has the remedy. */
 export class SecretError extends Error {
   override name = 'SecretError';
   readonly code = 'secret-unreadable';
 }
 
-/** Where a secret lies that agent.yaml names: a path, or `credential:NAME` for one of systemd's. */
+/** Returns the path of a secret that agent.yaml names: a path, or `credential:NAME` for one of systemd's. */
 export function secretPath(named: string, env: NodeJS.ProcessEnv = process.env): string {
   if (!named.startsWith('credential:')) return named;
   return join(env.CREDENTIALS_DIRECTORY ?? CREDENTIALS, named.slice('credential:'.length));
 }
 
-/** Each line of such a file, while a secret is being changed: either is good. Throws as {@link readSecretFile} does. */
+/** Returns each line of a secret file: two are valid while a secret is rotated. Throws as {@link readSecretFile} does. */
 export function readSecrets(named: string): string[] {
   readSecretFile(named);
   return readFileSync(secretPath(named), 'utf8')
@@ -25,12 +25,15 @@ export function readSecrets(named: string): string[] {
     .filter(Boolean);
 }
 
-/** The first line of such a file. Throws a {@link SecretError} where it is empty or others can read it, and the system's error where it is not there. */
+/**
+ * Returns the first line of a secret file. Throws a {@link SecretError} if that is empty or other users can read the file, and
+ * the system's error if it does not exist.
+ */
 export function readSecretFile(named: string): string {
   const path = secretPath(named);
   if ((statSync(path).mode & 0o077) !== 0 && path === named)
-    throw new SecretError(`${path}: others can read this secret. Run: chmod 600 ${path}`);
+    throw new SecretError(`${path}: other users can read this secret. Run: chmod 600 ${path}`);
   const [line = ''] = readFileSync(path, 'utf8').split('\n');
-  if (line.trim() === '') throw new SecretError(`${path}: its first line is empty. Put the secret there.`);
+  if (line.trim() === '') throw new SecretError(`${path}: its first line is empty. Write the secret there.`);
   return line.trim();
 }

@@ -2,23 +2,24 @@ import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '../../protocol/refusal.ts';
 import { removeEmptyCgroup, startInCgroup } from './cgroup.ts';
 import { writeDurably } from './durable-files.ts';
-import { identify, type ProcessExit, startProcess } from './process.ts';
+import { type ProcessExit, readIdentity, startProcess } from './process.ts';
 import { type OrderLine, orderFilesOf, type ProcessOrder, STEP_MARK } from './supervisor.ts';
 
 /**
- * The process between the agent and a run's processes. Each line of its input names an order; what was ordered is started,
- * and its exit written down beside the order, whether or not an agent is there to hear of it. Ends when its input has
- * ended and its last process too.
+ * Runs the supervisor's own process (the hidden command `keeper`). Each line of its input names an order: it starts that
+ * process and writes its exit next to the order, even if no agent runs then. Returns when its input has ended and its last
+ * process too.
  */
 export async function superviseRun(): Promise<number> {
-  // The agent's end is not this process's end.
+  // This process outlives the agent.
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => undefined);
   process.stdout.on('error', () => undefined);
-  const carrying: Promise<void>[] = [];
-  for await (const line of createInterface(process.stdin)) carrying.push(executeOrder(JSON.parse(line) as OrderLine));
-  await Promise.all(carrying);
+  const running: Promise<void>[] = [];
+  for await (const line of createInterface(process.stdin)) running.push(executeOrder(JSON.parse(line) as OrderLine));
+  await Promise.all(running);
   return 0;
 }
 
@@ -26,7 +27,7 @@ async function executeOrder({ base, secrets }: OrderLine): Promise<void> {
   const files = orderFilesOf(base);
   const order = JSON.parse(readFileSync(files.order, 'utf8')) as ProcessOrder;
   const exit = await runProcess(base, order, secrets);
-  // Told also where it can't be written (a full disk): the agent that lives needs no file, the next one does.
+  // Reported even if the disk is full: an agent that runs does not need the file, the next one does.
   const written = writeUntilStored(files.exit, JSON.stringify(exit));
   await Promise.race([written, sleep(200)]);
   process.stdout.write(`${JSON.stringify({ base, exit })}\n`);
@@ -53,19 +54,19 @@ async function runProcess(base: string, order: ProcessOrder, secrets: Record<str
         stderr: log,
       }),
     );
-    const identity = identify(started.pid);
+    const identity = readIdentity(started.pid);
     if (identity) void writeUntilStored(orderFilesOf(base).pid, JSON.stringify({ ...identity, cgroup }));
     const exit = await started.exited;
     if (cgroup !== undefined) removeEmptyCgroup(cgroup);
     return exit;
   } catch (error) {
-    return { code: null, signal: null, missing: error instanceof Error ? error.message : String(error) };
+    return { code: null, signal: null, missing: messageOf(error) };
   } finally {
     for (const descriptor of new Set(opened)) closeSync(descriptor);
   }
 }
 
-/** Until it is written: a disk that is full now may have room later. */
+/** Tries until the file is written: a full disk may get free space later. */
 async function writeUntilStored(file: string, text: string): Promise<void> {
   for (;;) {
     try {

@@ -14,7 +14,7 @@ import type { HttpStep, Plan, StartStep, TcpStep } from '../plan/plan.ts';
 import type { PlanResult, ProgressEvent, StepProgress } from '../plan/progress.ts';
 import { executePlan } from '../runs/execute.ts';
 import { createStepRunner } from '../steps/index.ts';
-import { identify, isAlive } from './process.ts';
+import { isAlive, readIdentity } from './process.ts';
 
 const NODE = process.execPath;
 let dir: string;
@@ -23,7 +23,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
-const hands = () =>
+const createRunner = () =>
   createStepRunner({
     engine: new DockerEngine(join(dir, 'none.sock')),
     environment: { PATH: '/usr/bin:/bin' },
@@ -32,39 +32,41 @@ const hands = () =>
     grace: 300,
   });
 
-async function carry(
-  what: Plan,
+async function run(
+  plan: Plan,
   { signal = new AbortController().signal, past }: { signal?: AbortSignal; past?: Map<number, StepProgress> } = {},
-): Promise<{ told: ProgressEvent[]; ending: PlanResult; text: string }> {
-  const own = hands();
-  const work = executePlan(what, { document: 1, stepRunner: own, signal, earlier: past });
-  const told: ProgressEvent[] = [];
+): Promise<{ events: ProgressEvent[]; result: PlanResult; text: string }> {
+  const runner = createRunner();
+  const work = executePlan(plan, { document: 1, stepRunner: runner, signal, earlier: past });
+  const events: ProgressEvent[] = [];
   let next = await work.next();
-  for (; !next.done; next = await work.next()) told.push(next.value);
-  own.end();
-  const text = told.map(one => (one.kind !== 'output' ? '' : 'text' in one ? one.text : String(one.bytes))).join('');
-  return { told, ending: next.value, text };
+  for (; !next.done; next = await work.next()) events.push(next.value);
+  runner.end();
+  const text = events
+    .map(event => (event.kind !== 'output' ? '' : 'text' in event ? event.text : String(event.bytes)))
+    .join('');
+  return { events, result: next.value, text };
 }
 
-/** An agent that carries out a step and is killed when its output says a text; returns how much of it had been told. */
-async function killedAt(step: StartStep, text: string): Promise<number> {
+/** Runs a step in another agent, kills that when the step prints a text, and returns how many bytes it had logged. */
+async function killAgentAt(step: StartStep, text: string): Promise<number> {
   const agent = `
     import { executePlan } from '${resolve('agent/runs/execute.ts')}';
     import { createStepRunner } from '${resolve('agent/steps/index.ts')}';
     const hands = createStepRunner({ engine: {}, environment: { PATH: '/usr/bin:/bin' }, keeper: ${JSON.stringify(KEEPER)}, runDir: '${dir}', grace: 300 });
     const plan = ${JSON.stringify(planOf([step]))};
-    for await (const told of executePlan(plan, { document: 1, stepRunner: hands, signal: new AbortController().signal }))
-      if (told.kind === 'output') process.stdout.write(JSON.stringify([told.source.offset + told.source.length, String(told.bytes)]) + '\\n');`;
+    for await (const event of executePlan(plan, { document: 1, stepRunner: hands, signal: new AbortController().signal }))
+      if (event.kind === 'output') process.stdout.write(JSON.stringify([event.source.offset + event.source.length, String(event.bytes)]) + '\\n');`;
   const child = spawn(NODE, ['--input-type=module-typescript', '--eval', agent], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  let said = '';
+  let printed = '';
   child.stdout.on('data', chunk => {
-    said += String(chunk);
-    if (said.includes(text)) child.kill('SIGKILL');
+    printed += String(chunk);
+    if (printed.includes(text)) child.kill('SIGKILL');
   });
   await once(child, 'close');
-  const lines = said
+  const lines = printed
     .trim()
     .split('\n')
     .map(line => JSON.parse(line) as [number, string]);
@@ -75,59 +77,63 @@ describe('a process whose agent was killed', () => {
   const counts =
     'let n = 0; const t = setInterval(() => { console.log("line " + n); if (++n === 20) { clearInterval(t); process.exitCode = CODE; } }, 100)';
 
-  it('goes on, is followed by the next agent from the next byte, and its exit code counts', async () => {
+  it('keeps running, is followed by the next agent from the next byte, and its exit code counts', async () => {
     const step = program(counts.replace('CODE', '7'));
-    const offset = await killedAt(step, 'line 3');
-    const { ending, text, told } = await carry(planOf([step]), { past: new Map([[1, { offset }]]) });
-    expect(ending).toMatchObject({ outcome: 'failed', code: 'program-failed' });
-    expect(ending.message).toContain('exit code 7');
+    const offset = await killAgentAt(step, 'line 3');
+    const { result, text, events } = await run(planOf([step]), { past: new Map([[1, { offset }]]) });
+    expect(result).toMatchObject({ outcome: 'failed', code: 'program-failed' });
+    expect(result.message).toContain('exit code 7');
     expect(text).toBe(readFileSync(join(dir, '1-1.log'), 'utf8').slice(offset));
     expect(text.trim().split('\n').at(-1)).toBe('line 19');
-    expect(told.some(({ kind }) => kind === 'step-started')).toBe(false);
-    for (const name of readdirSync(dir).filter(one => /^1-1/.test(one)))
+    expect(events.some(({ kind }) => kind === 'step-started')).toBe(false);
+    for (const name of readdirSync(dir).filter(name => /^1-1/.test(name)))
       expect(statSync(join(dir, name)).mode & 0o777, name).toBe(0o600);
   });
 
-  it('and that ended meanwhile, is not started again', async () => {
+  it('is not started again by the next agent if it ended in between', async () => {
     const step = program(counts.replace('CODE', '0'));
-    const offset = await killedAt(step, 'line 3');
+    const offset = await killAgentAt(step, 'line 3');
     while (!existsSync(join(dir, '1-1-1.exit'))) await sleep(50);
-    const { ending, text } = await carry(planOf([step]), { past: new Map([[1, { offset }]]) });
-    expect([ending.outcome, text.includes('carried out again')]).toEqual(['succeeded', false]);
+    const { result, text } = await run(planOf([step]), { past: new Map([[1, { offset }]]) });
+    expect(result.outcome).toBe('succeeded');
+    expect(text).not.toContain('the step runs again');
     expect(readFileSync(join(dir, '1-1.log'), 'utf8').match(/line 0\n/g)).toHaveLength(1);
   });
 
-  it('can be cancelled by the next one', async () => {
+  it('can be cancelled by the next agent', async () => {
     const step = program('console.log("here"); setInterval(() => {}, 1e6)');
-    const offset = await killedAt(step, 'here');
+    const offset = await killAgentAt(step, 'here');
     const { pid } = JSON.parse(readFileSync(join(dir, '1-1-1.pid'), 'utf8'));
-    const own = identify(pid) ?? { pid: 0, started: '' };
-    expect(isAlive(own)).toBe(true);
-    const { ending } = await carry(planOf([step]), { past: new Map([[1, { offset }]]), signal: AbortSignal.abort() });
-    expect([ending.outcome, isAlive(own)]).toEqual(['cancelled', false]);
+    const identity = readIdentity(pid) ?? { pid: 0, started: '' };
+    expect(isAlive(identity)).toBe(true);
+    const { result } = await run(planOf([step]), { past: new Map([[1, { offset }]]), signal: AbortSignal.abort() });
+    expect({ outcome: result.outcome, isAlive: isAlive(identity) }).toEqual({ outcome: 'cancelled', isAlive: false });
   });
 
-  it('whose keeper was killed too, so that nobody saw its end: is done again only where that does no harm', async () => {
+  it('runs again after the supervisor was killed only if the step is repeatable', async () => {
     const step = program('console.log("pid " + process.pid); setTimeout(() => {}, 1500)');
-    const offset = await killedAt(step, 'pid ');
+    const offset = await killAgentAt(step, 'pid ');
     const order = JSON.parse(readFileSync(join(dir, '1-1-1.order'), 'utf8'));
     process.kill(order.keeper.pid, 'SIGKILL');
     const past = new Map([[1, { offset }]]);
-    const first = await carry(planOf([step]), { past });
-    expect(first.ending).toMatchObject({ outcome: 'failed', code: 'step-lost' });
+    const first = await run(planOf([step]), { past });
+    expect(first.result).toMatchObject({ outcome: 'failed', code: 'step-lost' });
     expect(existsSync(join(dir, '1-1-2.order'))).toBe(false);
-    const twice = await carry(planOf([{ ...step, repeatable: true }]), { past });
-    expect([twice.ending.outcome, existsSync(join(dir, '1-1-2.order'))]).toEqual(['succeeded', true]);
-    expect(twice.text).toContain('it is carried out again');
+    const repeated = await run(planOf([{ ...step, repeatable: true }]), { past });
+    expect({ outcome: repeated.result.outcome, isOrdered: existsSync(join(dir, '1-1-2.order')) }).toEqual({
+      outcome: 'succeeded',
+      isOrdered: true,
+    });
+    expect(repeated.text).toContain('the step runs again');
   });
 
-  it('is never taken for another one that got its pid', () => {
-    const self = identify(process.pid);
+  it('is not mistaken for another process that got its pid', () => {
+    const self = readIdentity(process.pid);
     expect(self && isAlive(self)).toBe(true);
     expect(isAlive({ pid: process.pid, started: '1' })).toBe(false);
   });
 
-  it('takes earlier steps as they were, and goes on with the plan', async () => {
+  it('leaves the results of earlier steps to the next agent, which continues the plan', async () => {
     const ran = join(dir, 'ran');
     const steps = [
       program(`require('fs').appendFileSync('${ran}', 'a')`, { name: 'a' }),
@@ -138,59 +144,62 @@ describe('a process whose agent was killed', () => {
       program(`require('fs').appendFileSync('${ran}', 'u')`, { name: 'undo a', ifBegan: 'a', changes: true }),
     ];
     const past = new Map<number, StepProgress>([[1, { ending: { outcome: 'succeeded' }, ms: 5 }]]);
-    const { ending, told } = await carry(planOf(steps, { undo }), { past });
+    const { result, events } = await run(planOf(steps, { undo }), { past });
     expect(readFileSync(ran, 'utf8')).toBe('bcu');
-    expect(ending.steps.map(({ name, outcome, ms }) => [name, outcome, name === 'a' ? ms : 0])).toEqual([
+    expect(result.steps.map(({ name, outcome, ms }) => [name, outcome, name === 'a' ? ms : 0])).toEqual([
       ['a', 'succeeded', 5],
       ['b', 'succeeded', 0],
       ['c', 'failed', 0],
       ['undo a', 'succeeded', 0],
     ]);
-    expect(ending.outcome).toBe('rolled-back');
-    expect(told.flatMap(one => (one.kind === 'step-started' ? [one.step] : []))).toEqual(['b', 'c', 'undo a']);
+    expect(result.outcome).toBe('rolled-back');
+    expect(events.flatMap(event => (event.kind === 'step-started' ? [event.step] : []))).toEqual(['b', 'c', 'undo a']);
   });
 });
 
-describe('a failure that passes', () => {
+describe('a temporary failure', () => {
   const retry = [{ on: ['try later'], times: 5, pause: 10 }];
-  it('is tried again', async () => {
+  it('is tried again until it succeeds', async () => {
     const count = join(dir, 'count');
     const code = `const fs = require('fs'); fs.appendFileSync('${count}', 'x'); if (fs.readFileSync('${count}').length < 3) { console.log('busy, try later'); process.exit(1); }`;
-    expect((await carry(planOf([program(code, { retry })]))).ending.outcome).toBe('succeeded');
+    expect((await run(planOf([program(code, { retry })]))).result.outcome).toBe('succeeded');
     expect(readFileSync(count, 'utf8')).toBe('xxx');
   });
 
-  it('is tried at most so often', async () => {
+  it('is tried again at most as often as the rule says', async () => {
     const never = program('console.log("try later"); process.exit(1)', {
       retry: [{ on: ['try later'], times: 1, pause: 1 }],
     });
-    const { ending, text } = await carry(planOf([never]));
-    expect([ending.outcome, text.match(/try later/g)?.length]).toEqual(['failed', 2]);
+    const { result, text } = await run(planOf([never]));
+    expect({ outcome: result.outcome, tries: text.match(/try later/g)?.length }).toEqual({
+      outcome: 'failed',
+      tries: 2,
+    });
   });
 
-  it('is told from one that does not', async () => {
-    const { ending, text } = await carry(planOf([program('console.log("no such image"); process.exit(1)', { retry })]));
-    expect([ending.outcome, text]).toEqual(['failed', 'no such image\n']);
+  it('is told apart from a permanent one by the output', async () => {
+    const { result, text } = await run(planOf([program('console.log("no such image"); process.exit(1)', { retry })]));
+    expect({ outcome: result.outcome, text }).toEqual({ outcome: 'failed', text: 'no such image\n' });
   });
 });
 
-describe('a stall', () => {
-  it('is not one while the process gets on, though it prints nothing', async () => {
+describe('the stall timeout', () => {
+  it('does not end a process that prints nothing but makes progress', async () => {
     const busy =
       'const end = Date.now() + 4_000; while (Date.now() < end) require("fs").readFileSync("/proc/self/stat")';
-    expect((await carry(planOf([program(busy, { stallTimeout: 2_000 })]))).ending.outcome).toBe('succeeded');
+    expect((await run(planOf([program(busy, { stallTimeout: 2_000 })]))).result.outcome).toBe('succeeded');
   });
 });
 
 describe('a probe', () => {
   let server: Server;
-  let asked: string[];
+  let requests: string[];
   let answers: { status: number; body: string; location?: string }[];
   beforeEach(async () => {
-    asked = [];
+    requests = [];
     answers = [];
     server = createServer((request, response) => {
-      asked.push(`${request.method} ${request.headers.host}${request.url}`);
+      requests.push(`${request.method} ${request.headers.host}${request.url}`);
       const answer = answers.length > 1 ? answers.shift() : answers[0];
       response.writeHead(answer?.status ?? 200, answer?.location ? { location: answer.location } : {});
       response.end(answer?.body ?? '');
@@ -215,27 +224,27 @@ describe('a probe', () => {
     ...changes,
   });
   const outcomeOf = async (step: HttpStep | TcpStep) => {
-    const { ending } = await carry(planOf([step]));
-    return ending.code ?? ending.outcome;
+    const { result } = await run(planOf([step]));
+    return result.code ?? result.outcome;
   };
 
-  it('asks as often as it takes, and judges status and body', async () => {
+  it('asks until status and body are as expected', async () => {
     answers = [
       { status: 503, body: '' },
       { status: 200, body: 'starting' },
       { status: 200, body: 'all ok' },
     ];
     expect(await outcomeOf(http({ retries: 5, body: 'ok' }))).toBe('succeeded');
-    expect(asked).toEqual(Array(3).fill(`GET 127.0.0.1:${port()}/health?x=1`));
+    expect(requests).toEqual(Array(3).fill(`GET 127.0.0.1:${port()}/health?x=1`));
     answers = [{ status: 204, body: '' }];
     expect(await outcomeOf(http())).toBe('verify-failed');
     expect(await outcomeOf(http({ status: [200, 204] }))).toBe('succeeded');
   });
 
-  it('follows no redirect, and waits for nobody for ever', async () => {
+  it('follows no redirect, and stops at its timeout', async () => {
     answers = [{ status: 302, body: '', location: 'http://192.0.2.1/' }];
     expect(await outcomeOf(http())).toBe('verify-failed');
-    expect(asked).toHaveLength(1);
+    expect(requests).toHaveLength(1);
     server.removeAllListeners('request');
     expect(await outcomeOf(http({ timeout: 100 }))).toBe('verify-failed');
   });
@@ -245,22 +254,22 @@ describe('a probe', () => {
     'http://10.0.0.1/',
     'http://2130706433.example.invalid/',
     'http://169.254.169.254/',
-  ])('asks nobody whom the policy does not name: %s', async url => {
+  ])('does not connect to an address that the policy does not allow: %s', async url => {
     expect(['verify-address-not-allowed', 'verify-failed']).toContain(await outcomeOf(http({ url })));
-    expect(asked).toEqual([]);
+    expect(requests).toEqual([]);
   });
 
-  it('judges what a name means, not the name', async () => {
+  it('checks the addresses of a name, not the name', async () => {
     expect(await outcomeOf(http({ url: `http://localhost:${port()}/`, allow: ['10.0.0.0/8'] }))).toBe(
       'verify-address-not-allowed',
     );
     expect(await outcomeOf(http({ url: `http://localhost:${port()}/`, allow: ['127.0.0.0/8', '::1/128'] }))).toMatch(
       /succeeded|verify-failed/,
     );
-    expect(asked.length).toBeLessThanOrEqual(1);
+    expect(requests.length).toBeLessThanOrEqual(1);
   });
 
-  it('by TCP needs no more than a connection', async () => {
+  it('succeeds over TCP as soon as it is connected', async () => {
     const tcp: TcpStep = {
       do: 'tcp',
       name: 'tcp',
@@ -278,15 +287,16 @@ describe('a probe', () => {
 });
 
 describe('the systemd unit', () => {
-  it('leaves what runs have started alone, and is one that systemd understands', async () => {
+  it('does not stop the processes of runs, and is valid for systemd', async () => {
     const unit = readFileSync('agent/deploy/chatops-agent.service', 'utf8');
     expect(unit).toMatch(/^KillMode=process$/m);
     const copy = join(dir, 'chatops-agent.service');
     writeFileSync(copy, unit.replace('/usr/bin/node', NODE).replaceAll(/^(After|Wants|Documentation)=.*\n/gm, ''));
     const child = spawn('systemd-analyze', ['verify', copy], { stdio: ['ignore', 'pipe', 'pipe'] });
-    let said = '';
-    for (const stream of [child.stdout, child.stderr]) stream.on('data', chunk => (said += String(chunk)));
+    let output = '';
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', chunk => (output += String(chunk)));
     const [code] = await once(child, 'close');
-    expect([code, said.split('\n').filter(line => line.includes('chatops-agent'))], said).toEqual([0, []]);
+    const complaints = output.split('\n').filter(line => line.includes('chatops-agent'));
+    expect({ code, complaints }, output).toEqual({ code: 0, complaints: [] });
   });
 });

@@ -2,7 +2,7 @@ import { createHash, createHmac, randomUUID, timingSafeEqual } from 'node:crypto
 import { parseDuration } from '../../intents/duration.ts';
 import { InvalidIntents } from '../../intents/problem.ts';
 import type { Deployment } from '../../protocol/command.ts';
-import { type Refusal, Refused } from '../../protocol/refusal.ts';
+import { messageOf, type Refusal, Refused } from '../../protocol/refusal.ts';
 import { type Hook, PRESETS } from '../config/hooks.ts';
 import { refusals } from '../refusals.ts';
 import { readSecrets } from '../system/secret-file.ts';
@@ -107,7 +107,7 @@ function isAuthentic(
     }
     if (path_file !== undefined) return readSecrets(path_file).some(known => isEqual(secret ?? '', known));
   } catch (error) {
-    console.error(`hook ${name}:`, error instanceof Error ? error.message : error);
+    console.error(`hook ${name}:`, messageOf(error));
   }
   return false;
 }

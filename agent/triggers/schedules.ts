@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { parseDuration } from '../../intents/duration.ts';
+import { messageOf } from '../../protocol/refusal.ts';
 import { cronOf, type Schedule } from '../config/schedules.ts';
 import type { ListedSchedule, ScheduleState } from '../store/schedules.ts';
 
@@ -96,7 +97,7 @@ export class Scheduler {
       await start(schedule, run);
       report('schedule-begun', { ...facts, run });
     } catch (error) {
-      report('schedule-failed', { ...facts, why: error instanceof Error ? error.message : String(error) });
+      report('schedule-failed', { ...facts, why: messageOf(error) });
     }
     saveDone(run);
   }

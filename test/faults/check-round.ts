@@ -130,7 +130,7 @@ function checkOrders(bench: Bench, run: string, { events }: RunRecord, { doubled
   const orders = readdirSync(join(bench.world.host.state, 'runs', run)).filter(name => name.endsWith('.order'));
   const restarts = orders.filter(name => !name.endsWith('-1.order')).length;
   const explained = events.filter(
-    event => event.kind === 'output' && /carried out again|That may pass: again/.test(event.text),
+    event => event.kind === 'output' && /the step runs again|may be temporary; trying again/.test(event.text),
   ).length;
   if (restarts > explained) doubled.push(`${restarts} processes were started again, the log explains ${explained}`);
 }

@@ -8,8 +8,8 @@ export type StackIntent = Extract<Intent, { action: 'rollout' | 'scale' | 'rollb
 /** In compose's search order. */
 const COMPOSE_FILES = ['compose.yaml', 'compose.yml', 'docker-compose.yml', 'docker-compose.yaml'];
 
-/** The first version whose `config --format json`, `--progress` and `ps` work as the agent needs them. */
-const MINIMUM = [2, 21] as const;
+/** The oldest Docker Compose whose `config --format json`, `--progress` and `ps` the agent understands. */
+export const COMPOSE_MINIMUM = [2, 21] as const;
 const VERSION_FOR = 600_000;
 
 /** Suffix of the second project name of blue-green. */
@@ -175,14 +175,17 @@ async function checkVersion(site: HostSite, host: HostReader): Promise<void> {
     throw new Failure(
       'program-missing',
       `"${site.docker} compose version" does not answer: ${answer.stderr.trim().slice(0, 200) || 'no output'}`,
-      'Install Docker Compose 2.21 or newer on the host.',
+      `Install Docker Compose ${COMPOSE_MINIMUM.join('.')} or newer on the host.`,
     );
   }
-  if (Number(major) < MINIMUM[0] || (Number(major) === MINIMUM[0] && Number(minor) < MINIMUM[1])) {
+  if (
+    Number(major) < COMPOSE_MINIMUM[0] ||
+    (Number(major) === COMPOSE_MINIMUM[0] && Number(minor) < COMPOSE_MINIMUM[1])
+  ) {
     throw new Failure(
       'compose-too-old',
       `Docker Compose ${answer.stdout.trim()} is too old.`,
-      `Install Docker Compose ${MINIMUM.join('.')} or newer on the host.`,
+      `Install Docker Compose ${COMPOSE_MINIMUM.join('.')} or newer on the host.`,
     );
   }
 }

@@ -1,5 +1,6 @@
 import type { CircuitBreakerPolicy } from 'cockatiel';
 import { parseDuration } from '../../../intents/duration.ts';
+import { messageOf } from '../../../protocol/refusal.ts';
 import { type Channel, type NoticeEvent, SEVERITIES, type Severity } from '../../config/notify.ts';
 import { parseWindow, remainingTime } from '../../config/time-windows.ts';
 import { matchesPattern } from '../../config/trust.ts';
@@ -128,7 +129,7 @@ export class Notifier {
           await this.#test(channel, { event: 'succeeded', severity: 'info', count: 1, ...facts });
           return { channel, problem: null };
         } catch (error) {
-          return { channel, problem: error instanceof Error ? error.message : String(error) };
+          return { channel, problem: messageOf(error) };
         }
       }),
     );
@@ -160,19 +161,14 @@ export class Notifier {
       const isOpen = error instanceof cockatiel.BrokenCircuitError;
       if (isLast && !isOpen) {
         remove('failed');
-        return say(
-          `notice to ${channel.name} failed, no more retries: ${error instanceof Error ? error.message : error}`,
-        );
+        return say(`notice to ${channel.name} failed, no more retries: ${messageOf(error)}`);
       }
       const retryAfter = error instanceof RetryLater ? error.seconds * 1_000 : 0;
       const pause = isOpen
         ? HALF_OPEN_AFTER_MS
         : Math.min(Math.max(FIRST_PAUSE_MS * 2 ** tries, retryAfter), MAX_PAUSE_MS);
       for (const { id } of waiting) queue.retry(id, isOpen ? tries : tries + 1, this.#now() + pause);
-      if (!isOpen)
-        say(
-          `notice to ${channel.name}: ${error instanceof Error ? error.message : error}; next try in ${Math.round(pause / 1000)} s`,
-        );
+      if (!isOpen) say(`notice to ${channel.name}: ${messageOf(error)}; next try in ${Math.round(pause / 1000)} s`);
     }
   }
 
