@@ -1,7 +1,7 @@
 import type { AnyEvent, Change, PlannedStep } from '../protocol/event.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 
-export interface RenderOptions {
+export interface EventRenderOptions {
   /** Tags the lines of a plan, and adds its steps: nothing else shows them in a dry run. */
   dryRun?: boolean;
   /** Leaves out the summary of a plan without changes. */
@@ -12,7 +12,7 @@ export interface RenderOptions {
  * Returns an event as lines for people. Output has no lines: callers print its text unchanged, in pieces. An event of a newer
  * agent is a line of JSON, so that nothing is lost.
  */
-export function renderEvent(event: AnyEvent, options: RenderOptions = {}): string[] {
+export function renderEvent(event: AnyEvent, options: EventRenderOptions = {}): string[] {
   const fields = event as AnyEvent & Record<string, unknown>;
   switch (event.kind) {
     case 'waiting':
@@ -36,7 +36,7 @@ export function renderEvent(event: AnyEvent, options: RenderOptions = {}): strin
   }
 }
 
-function renderPlan(fields: Record<string, unknown>, { dryRun = false, brief = false }: RenderOptions): string[] {
+function renderPlan(fields: Record<string, unknown>, { dryRun = false, brief = false }: EventRenderOptions): string[] {
   const tag = dryRun ? '[DRY-RUN] ' : '';
   const changes = listOf<Change>(fields.changes);
   const summary = textOf(fields.summary);

@@ -48,7 +48,7 @@ beforeAll(() => {
   const biome = { ...JSON.parse(readFileSync('biome.json', 'utf8')), vcs: undefined };
   writeFileSync(join(copy, 'biome.json'), JSON.stringify(biome));
   const { compilerOptions } = JSON.parse(readFileSync('tsconfig.json', 'utf8'));
-  const include = ['intents', 'agent/executors', 'agent/plan', 'agent/steps/restore-readme.ts'];
+  const include = ['intents', 'agent/executors', 'agent/plan', 'agent/steps/backup/restore-readme.ts'];
   writeFileSync(
     join(copy, 'tsconfig.json'),
     JSON.stringify({ compilerOptions, include, exclude: ['**/write-schema.ts'] }),

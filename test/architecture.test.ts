@@ -36,6 +36,8 @@ const product = written.filter(
     path !== 'agent/executors/exam.ts',
 );
 const pages = readSources('{README.md,CONTRIBUTING.md,SECURITY.md,docs/**/*.md}');
+/** The toy kind of docs/adding-an-executor.md, which its test adds to a copy of the repository. */
+const TOY = /\/toydb\//;
 const shipped = readSources('{agent,intents,scripts,test,bench}/**/*.{sh,yaml,json,service}').map(({ path }) => path);
 
 describe('imports', () => {
@@ -121,7 +123,7 @@ describe('names', () => {
   });
 
   it('of files in the documentation exist', () => {
-    expect(missingPaths(pages, [...paths, ...shipped])).toEqual([]);
+    expect(missingPaths(pages, [...paths, ...shipped]).filter(line => !TOY.test(line))).toEqual([]);
     expect(missingPaths([{ path: 'docs/x.md', text: 'see agent/ground/hands.ts' }], paths)).toEqual([
       'docs/x.md names agent/ground/hands.ts, which does not exist',
     ]);

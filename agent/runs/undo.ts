@@ -9,14 +9,14 @@ import { type DocumentIndex, numberOf } from './document-index.ts';
 import { sortTopologically } from './graph.ts';
 import type { RunDocuments } from './run-documents.ts';
 
-export type UndoRequest = NonNullable<Deployment['undo']>;
+export type UndoTarget = NonNullable<Deployment['undo']>;
 
 /**
  * Undoes documents of an earlier run, the last first, up to the first that cannot be undone. The earlier run's folder holds
  * the files that its steps kept.
  */
 export async function undoEarlierRun(
-  undo: UndoRequest,
+  undo: UndoTarget,
   store: RunStore,
   documents: RunDocuments,
 ): Promise<(DocumentResult | undefined)[]> {
@@ -34,7 +34,7 @@ export async function undoEarlierRun(
 }
 
 /** Returns the indexes of the documents to undo, the last first. */
-function listUndoOrder(command: Deployment, { documents }: UndoRequest): DocumentIndex[] {
+function listUndoOrder(command: Deployment, { documents }: UndoTarget): DocumentIndex[] {
   const { nodes, mine } = graphOfCommand(command);
   return sortTopologically(nodes)
     .map(node => mine.indexOf(node) as DocumentIndex)

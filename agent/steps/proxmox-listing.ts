@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import type { ExpectListedStep, StartStep } from '../plan/plan.ts';
 import type { BackupFacts, StepResult } from '../plan/progress.ts';
-import { failStep, formatMib } from './backup-files.ts';
+import { failStep, formatMib } from './backup/files.ts';
 import type { StepContext, StepExecution } from './runner.ts';
 import { runStart } from './start.ts';
 

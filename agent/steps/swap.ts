@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import { messageOf } from '../../protocol/refusal.ts';
 import { isUnder } from '../plan/paths.ts';
 import type { ClearStep, SwapStep } from '../plan/plan.ts';
-import { failStep, syncFolder } from './backup-files.ts';
+import { failStep, syncFolder } from './backup/files.ts';
 import type { StepExecution } from './runner.ts';
 
 /** Exchanges two paths. Each half is a rename that is skipped if it is done: an earlier agent may have stopped in between. */

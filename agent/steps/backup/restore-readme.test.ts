@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { BackupDescription, BackupKind } from '../plan/backup-manifest.ts';
+import type { BackupDescription, BackupKind } from '../../plan/backup-manifest.ts';
 import { renderRestoreReadme } from './restore-readme.ts';
 
 const manifest = (kind: BackupKind, changes: Partial<BackupDescription> = {}): BackupDescription => ({

@@ -6,17 +6,14 @@ import {
   type BackupDescription,
   type BackupManifest,
   parseManifest,
-} from '../plan/backup-manifest.ts';
-import type { BackupFacts, StepResult } from '../plan/progress.ts';
-import { writeDurably } from '../system/durable-files.ts';
+} from '../../plan/backup-manifest.ts';
+import type { BackupFacts, StepResult } from '../../plan/progress.ts';
+import { writeDurably } from '../../system/durable-files.ts';
 import { renderRestoreReadme } from './restore-readme.ts';
 
 export function failStep(code: string, message: string, remedy: string): StepResult {
   return { outcome: 'failed', code, message, remedy };
 }
-
-export const cancelledResult = (name: string) =>
-  ({ outcome: 'cancelled', code: 'cancelled', message: `"${name}" was cancelled.` }) as const;
 
 export function brokenBackupResult(path: string, why: string) {
   return failStep(

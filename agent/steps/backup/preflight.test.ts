@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { CheckTargetStep } from '../plan/plan.ts';
+import type { CheckTargetStep } from '../../plan/plan.ts';
 
 let dir: string;
 beforeEach(() => {
@@ -22,7 +22,7 @@ function checkWithoutChown(changes: Partial<CheckTargetStep>): { outcome: string
     ...changes,
   };
   const code = `
-    import { runTargetCheck } from '${resolve('agent/steps/backup-preflight.ts')}';
+    import { runTargetCheck } from '${resolve('agent/steps/backup/preflight.ts')}';
     const work = runTargetCheck(${JSON.stringify(step)});
     let next = await work.next();
     while (!next.done) next = await work.next();

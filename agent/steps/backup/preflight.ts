@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { chown, mkdir, readFile, realpath, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
-import { messageOf } from '../../protocol/refusal.ts';
-import { isUnder } from '../plan/paths.ts';
-import type { CheckSourceStep, CheckTargetStep } from '../plan/plan.ts';
-import { writeDurably } from '../system/durable-files.ts';
-import { failStep, formatMib, walkFiles } from './backup-files.ts';
-import type { StepExecution } from './runner.ts';
+import { messageOf } from '../../../protocol/refusal.ts';
+import { isUnder } from '../../plan/paths.ts';
+import type { CheckSourceStep, CheckTargetStep } from '../../plan/plan.ts';
+import { writeDurably } from '../../system/durable-files.ts';
+import type { StepExecution } from '../runner.ts';
+import { failStep, formatMib, walkFiles } from './files.ts';
 
 /** The file in a destination that proves that the right share is mounted. */
 export const MARKER = '.chatops-backup-target';

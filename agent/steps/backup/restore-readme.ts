@@ -1,5 +1,5 @@
-import { executors } from '../executors/index.ts';
-import type { BackupDescription } from '../plan/backup-manifest.ts';
+import { executors } from '../../executors/index.ts';
+import type { BackupDescription } from '../../plan/backup-manifest.ts';
 
 /** Renders the page RESTORE.md next to the backups: how an operator restores the data without this product. */
 export function renderRestoreReadme(manifest: BackupDescription): string {

@@ -4,8 +4,8 @@ import { open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { finished } from 'node:stream/promises';
-import type { BackupContent } from '../plan/backup-manifest.ts';
-import { walkFiles } from './backup-files.ts';
+import type { BackupContent } from '../../plan/backup-manifest.ts';
+import { walkFiles } from './files.ts';
 
 /**
  * Reads every byte. The digest of a folder is the digest of the list that sha256sum prints for its regular files, sorted by

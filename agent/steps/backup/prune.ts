@@ -1,9 +1,9 @@
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { PruneStep, StartStep } from '../plan/plan.ts';
-import { applyRetention, type RetentionCandidate } from '../plan/retention.ts';
-import { readManifest } from './backup-files.ts';
-import type { StepExecution } from './runner.ts';
+import type { PruneStep, StartStep } from '../../plan/plan.ts';
+import { applyRetention, type RetentionCandidate } from '../../plan/retention.ts';
+import type { StepExecution } from '../runner.ts';
+import { readManifest } from './files.ts';
 
 /** The age at which the partial backup of an interrupted run is removed. */
 const ABANDONED_MS = 48 * 3_600_000;

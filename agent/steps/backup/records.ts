@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { BackupContent } from '../plan/backup-manifest.ts';
-import type { NoteDrillStep, NoteSnapshotStep, TallyStep } from '../plan/plan.ts';
-import { readJson } from '../system/durable-files.ts';
+import type { BackupContent } from '../../plan/backup-manifest.ts';
+import type { NoteDrillStep, NoteSnapshotStep, TallyStep } from '../../plan/plan.ts';
+import { readJson } from '../../system/durable-files.ts';
+import type { StepExecution } from '../runner.ts';
 import {
   backupFacts,
   brokenBackupResult,
@@ -13,8 +14,7 @@ import {
   readManifest,
   replaceManifest,
   writeManifest,
-} from './backup-files.ts';
-import type { StepExecution } from './runner.ts';
+} from './files.ts';
 
 export async function* recordSnapshot({ folder, partial, as, manifest }: NoteSnapshotStep): StepExecution {
   const read = <T>(file: string) => readJson<T>(join(folder, partial, file));

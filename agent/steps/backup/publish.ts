@@ -1,18 +1,10 @@
 import { chmod, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { messageOf } from '../../protocol/refusal.ts';
-import type { SealStep } from '../plan/plan.ts';
-import { readBackup, readChecksums } from './backup-digest.ts';
-import {
-  backupFacts,
-  cancelledResult,
-  failStep,
-  formatMib,
-  markBroken,
-  syncFolder,
-  writeManifest,
-} from './backup-files.ts';
-import type { StepExecution } from './runner.ts';
+import { messageOf } from '../../../protocol/refusal.ts';
+import type { SealStep } from '../../plan/plan.ts';
+import { cancelledResult, type StepExecution } from '../runner.ts';
+import { readBackup, readChecksums } from './digest.ts';
+import { backupFacts, failStep, formatMib, markBroken, syncFolder, writeManifest } from './files.ts';
 
 export async function* publishBackup(step: SealStep, signal: AbortSignal): StepExecution {
   const { folder, manifest } = step;

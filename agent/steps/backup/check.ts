@@ -1,10 +1,10 @@
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { messageOf } from '../../protocol/refusal.ts';
-import type { CheckBackupStep, ExpectEndingStep } from '../plan/plan.ts';
-import { readBackup } from './backup-digest.ts';
-import { brokenBackupResult, cancelledResult, failStep, formatMib, markBroken, readManifest } from './backup-files.ts';
-import type { StepExecution } from './runner.ts';
+import { messageOf } from '../../../protocol/refusal.ts';
+import type { CheckBackupStep, ExpectEndingStep } from '../../plan/plan.ts';
+import { cancelledResult, type StepExecution } from '../runner.ts';
+import { readBackup } from './digest.ts';
+import { brokenBackupResult, failStep, formatMib, markBroken, readManifest } from './files.ts';
 
 export async function* verifyBackup(step: CheckBackupStep, signal: AbortSignal): StepExecution {
   const path = join(step.folder, step.backup);
