@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { AUTH_REASONS } from '../agent/admission/auth-reasons.ts';
 import { configJsonSchema, parseConfig } from '../agent/config/load.ts';
+import { AUTH_REASONS } from '../agent/refusals.ts';
 import { loadIntents } from '../intents/load.ts';
 import { readSecretKey } from '../protocol/keys.ts';
 
