@@ -102,7 +102,11 @@ describe('a schedule of agent.yaml', () => {
   it.each<[string, (all: ReturnType<typeof config>) => unknown, RegExp]>([
     ['without an entry that says what it may do', all => ({ ...all, trust: all.trust.slice(0, 1) }), /local: schedule/],
     ['that never comes', all => ({ ...all, schedules: [schedule({ cron: '0 0 31 2 *' })] }), /it never comes/],
-    ['that is no time', all => ({ ...all, schedules: [schedule({ cron: 'soon' })] }), /Expected a cron expression that fires/],
+    [
+      'that is no time',
+      all => ({ ...all, schedules: [schedule({ cron: 'soon' })] }),
+      /Expected a cron expression that fires/,
+    ],
     ['in no zone', all => ({ ...all, schedules: [schedule({ timezone: 'Mars' })] }), /Expected a zone/],
     ['of a name that is used twice', all => ({ ...all, schedules: [schedule({}), schedule({})] }), /used twice/],
     [

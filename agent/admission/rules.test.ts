@@ -30,7 +30,7 @@ const MONDAY = new Date('2026-11-23T08:30:00Z');
 const facts = (changes: Partial<PolicyInput> = {}): PolicyInput => ({
   event: 'push',
   approval: merged(),
-  looksOnly: false,
+  readOnly: false,
   at: MONDAY,
   ...changes,
 });
@@ -78,7 +78,7 @@ describe('a policy', () => {
     [
       'asks a plan for nothing beside its scope',
       { ...rule, windows: ['Sun 00:00-01:00'], require_labels: ['other'], min_approvals: 3 },
-      { looksOnly: true, approval: null },
+      { readOnly: true, approval: null },
       'allow.1',
     ],
     ['is narrowed by a capability', rule, { capabilities: [{ stacks: ['other'] }] }, 'capability-not-allowed'],

@@ -5,12 +5,12 @@ import type { Receipt } from '../../protocol/receipt.ts';
 import type { Refusal } from '../../protocol/refusal.ts';
 import { VERSION } from '../../protocol/version.ts';
 import type { AdmittedCommand } from '../admission/admitted.ts';
+import type { RefusedCommand } from '../admission/refused-command.ts';
 import type { Plan } from '../plan/plan.ts';
 import { AUTH_REASONS } from '../refusals.ts';
 import type { RunObserver } from '../runs/observer.ts';
 import type { BackupIndexEntry } from '../store/backup-index.ts';
 import type { ListedSchedule } from '../store/schedules.ts';
-import type { RefusedCommand } from './audit.ts';
 
 /** Steps that are worth a number of their own. */
 const MEASURED_STEPS = new Set([

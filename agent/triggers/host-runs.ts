@@ -1,9 +1,9 @@
 import type { Deployment } from '../../protocol/command.ts';
 import { Refused } from '../../protocol/refusal.ts';
-import { admitHostRun } from '../admission/admit.ts';
+import type { Admission } from '../admission/admit.ts';
+import type { Live } from '../config/live.ts';
 import type { Config } from '../config/load.ts';
 import type { TrustEntry } from '../config/trust.ts';
-import type { Executor, HostSite } from '../executors/executor.ts';
 import type { AuditObserver } from '../observability/audit.ts';
 import type { Metrics } from '../observability/metrics.ts';
 import type { NoticeObserver } from '../observability/notify/observer.ts';
@@ -16,11 +16,10 @@ import { Scheduler } from './schedules.ts';
 
 /** What runs that this host begins itself need of the agent. */
 export interface HostRunDeps {
-  config: () => Config;
-  site: () => HostSite;
+  live: Live<Config>;
+  admission: Admission;
   store: RunStore;
   runs: RunRegistry;
-  executors: Executor[];
   audit: AuditObserver;
   metrics: Metrics;
   notices: NoticeObserver;
@@ -29,7 +28,7 @@ export interface HostRunDeps {
 /** The schedules of agent.yaml; not started. */
 export function createScheduler(own: HostRunDeps): Scheduler {
   return new Scheduler({
-    schedules: () => own.config().schedules,
+    schedules: () => own.live.current.schedules,
     state: name => own.store.schedule(name),
     keep: (name, state) => own.store.keepSchedule(name, state),
     begin: ({ intent, params, name }, run) => startHostRun(own, 'schedule', { intent, params, name, run }),
@@ -50,8 +49,8 @@ export function createScheduler(own: HostRunDeps): Scheduler {
 /** The hooks of agent.yaml. */
 export function createWebhookHandler(own: HostRunDeps): WebhookHandler {
   return new WebhookHandler({
-    hooks: () => own.config().hooks,
-    past: (hook, since) => own.store.hookRuns(entryFor(own.config(), 'webhook').name, hook, since),
+    hooks: () => own.live.current.hooks,
+    past: (hook, since) => own.store.hookRuns(entryFor(own.live.current, 'webhook').name, hook, since),
     begin: ({ intent, name }, run, params) => startHostRun(own, 'webhook', { intent, params, name, run }),
   });
 }
@@ -65,15 +64,15 @@ function entryFor({ trust }: Config, kind: 'schedule' | 'webhook'): TrustEntry {
 
 /** Throws `Refused`, `InvalidIntents` or a system error. */
 async function startHostRun(
-  { config, site, runs, executors }: HostRunDeps,
+  { live, admission, runs }: HostRunDeps,
   event: 'schedule' | 'webhook',
   wanted: { name: string; intent: string; params: Deployment['params']; run: string },
 ): Promise<void> {
-  const { agent, intents_dir } = config();
-  const entry = entryFor(config(), event);
+  const { agent, intents_dir } = live.current;
+  const entry = entryFor(live.current, event);
   const loaded = readIntents(intents_dir, wanted.intent, wanted.params);
   const intents = loaded.map(({ name, document, documents, intent }) => ({ name, document, documents, intent }));
   const about = { type: 'run' as const, id: wanted.run, agent, actor: wanted.name, event };
   const command = createHostCommand({ ...about, intents, params: wanted.params });
-  runs.begin(await admitHostRun(command, entry, { executors, site: site() }));
+  runs.begin(await admission.admit(command, { kind: 'host', entry }));
 }

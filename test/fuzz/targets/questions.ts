@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { checkQuestion, checkSender } from '../../../agent/admission/admit.ts';
 import { type AuthContext, authenticate, trustedKeys } from '../../../agent/admission/authenticate.ts';
+import { checkQuestion, checkSender } from '../../../agent/admission/check-sender.ts';
 import { simulatePolicy } from '../../../agent/admission/simulate.ts';
 import { Config } from '../../../agent/config/load.ts';
 import { parseSignedFrame } from '../../../agent/server/session.ts';
@@ -23,7 +23,7 @@ const config = Config.parse({
     },
   ],
 });
-const judges: AuthContext = {
+const trust: AuthContext = {
   ...{ agent: 'whitebox', keys: trustedKeys(config), entries: config.trust },
   issuer: { verify: () => Promise.reject(new Error('no token is looked at')) },
   identify: () => Promise.reject(new Error('nobody is asked')),
@@ -59,13 +59,13 @@ export const questions: Target = {
     const text = JSON.stringify({ type: 'signed', ...signPayload(PAYLOAD_TYPES.command, bytes, trusted) });
     try {
       const challenge = { text: CHALLENGE, madeAt: performance.now(), answered: false };
-      const { command: read, key } = await authenticate(parseSignedFrame(text), judges, challenge, {
+      const { command: read, sender } = await authenticate(parseSignedFrame(text), trust, challenge, {
         address: 'x',
         port: 1,
       });
       if (read.type !== 'ask') return FINE;
-      checkSender(read, key, config);
-      checkQuestion(read.question, key);
+      checkSender(read, sender, config);
+      checkQuestion(read.question, sender);
       if (read.question.about === 'policy') for (const one of read.question.supposed) simulatePolicy(one, config.trust);
     } catch (error) {
       return error instanceof Refused ? FINE : crashed(error, bytes.toString());
