@@ -41,7 +41,7 @@ export interface AgentOptions {
   log?: (line: string) => void;
   /** The argv that starts a supervisor. */
   supervisor: readonly [string, ...string[]];
-  /** How often the agent pings its connections, in milliseconds. */
+  /** The time between pings of a connection, in milliseconds. */
   pingMs?: number;
 }
 

@@ -118,7 +118,7 @@ function noteOn(code: string, sections: Section[]): string[] | undefined {
 }
 
 function describe({ message, remedy }: Refusal): string[] {
-  return [wrap(message.replace(/\s+/g, ' ')), wrap(`**What to do:** ${remedy}`)];
+  return [wrap(message.replace(/\s+/g, ' ')), wrap(`**Remedy:** ${remedy}`)];
 }
 
 function wrap(text: string): string {

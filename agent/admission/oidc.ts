@@ -29,7 +29,7 @@ const MAX_AGE = '5m';
 const SKEW_SECONDS = 60;
 const FETCH_TIMEOUT_MS = 5_000;
 
-/** How long keys from the disk are used while the issuer is not reachable. */
+/** The longest time for which keys from the disk are used while the issuer is not reachable. */
 const MAX_STALE_MS = 24 * 3_600_000;
 
 type KeySet = JWTVerifyGetKey & { jwks?: () => JSONWebKeySet | undefined };

@@ -45,7 +45,7 @@ const BackupRemoteSchema = z.strictObject({
     .describe('A file that must exist in the target: proof that the right disk is mounted there.'),
 });
 
-/** `backups` of agent.yaml: what backups may read, and where they may write. */
+/** `backups` of agent.yaml: the sources that backups may read, and the places that they may write to. */
 export const BackupsConfig = z
   .strictObject({
     sources: z
@@ -78,11 +78,11 @@ export const BackupsConfig = z
             .string()
             .regex(/^\d{1,6}(MiB|GiB)$/, 'Expected a size such as "500MiB" or "2GiB"')
             .default('2GiB')
-            .describe('How much space must stay free after the backup.'),
+            .describe('The space that must stay free after the backup.'),
         }),
       )
       .default([])
-      .describe('Where backups may be written. Without a destination this host makes no backups to folders.'),
+      .describe('Folders for backups. Without a destination this host makes no backups to folders.'),
     remotes: z.array(BackupRemoteSchema).default([]).describe('Other hosts that accept backups over rsync.'),
     databases: z
       .array(

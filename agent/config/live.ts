@@ -4,7 +4,7 @@ import type { Config } from './schema.ts';
 /** Checks the next value, and may throw. Returns the function that switches to it, if there is anything to switch. */
 export type Prepare<T> = (next: T) => (() => void) | undefined;
 
-/** Holds a value that is read again while the agent runs. A value that one part of the agent can't use is used by none. */
+/** Holds a value that is read again while the agent runs. If one part of the agent can't use a new value, all keep the old one. */
 export class Live<T extends object> {
   readonly #read: () => T;
   readonly #fixed: readonly (keyof T & string)[];
@@ -27,7 +27,7 @@ export class Live<T extends object> {
     this.#prepare.push(prepare);
   }
 
-  /** Reads the value again. Returns the fixed keys that differ. Throws what reading or a part throws: then the old value stays. */
+  /** Reads the value again. Returns the fixed keys that differ. Throws the error of reading or of a part: then the old value stays. */
   reload(): string[] {
     const read = this.#read();
     const differing = this.#fixed.filter(key => JSON.stringify(read[key]) !== JSON.stringify(this.#current[key]));

@@ -19,7 +19,7 @@ export const Schedule = z.strictObject({
   catch_up: z
     .enum(['once', 'none'])
     .default('once')
-    .describe('What the agent does about times that it missed while it was down: run the last one, or none.'),
+    .describe('The times that the agent missed while it was down: run the last one, or none.'),
 });
 export type Schedule = z.infer<typeof Schedule>;
 

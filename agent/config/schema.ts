@@ -14,7 +14,7 @@ const Address = z.string().refine(isAddressRange, { error: 'Expected an address 
 /** `2GiB`, read by `parseSize`. */
 const Size = z.string().regex(/^\d{1,6}(MiB|GiB)$/, 'Expected a size such as "500MiB" or "2GiB"');
 
-/** agent.yaml: the senders that this host trusts, and what each may change. */
+/** agent.yaml: the senders that this host trusts, and the limits of each. */
 export const Config = z
   .strictObject({
     agent: ConfigName.describe('The name of this agent: the audience of commands and the prefix of the log.'),
@@ -34,7 +34,7 @@ export const Config = z
     rate_limit: z
       .strictObject({ commands: z.int().min(1).max(100_000).default(10), per: Duration.default('1m') })
       .default({ commands: 10, per: '1m' })
-      .describe('How many connections an address may open in a time.'),
+      .describe('The most connections that an address may open in a time.'),
     stacks: z
       .strictObject({ root: Absolute.default('/opt/stacks') })
       .default({ root: '/opt/stacks' })
@@ -61,20 +61,17 @@ export const Config = z
           .array(
             z.strictObject({
               stack: NamePattern,
-              allow: z
-                .array(z.enum(COMPOSE_GRANTS))
-                .min(1)
-                .describe('What its compose file may do that the rules forbid.'),
+              allow: z.array(z.enum(COMPOSE_GRANTS)).min(1).describe('Exceptions from the rules for its compose file.'),
             }),
           )
           .default([]),
       })
       .default({ binds: [], ports: '1-65535', grants: [] })
-      .describe('What compose files may do. The agent checks the rendered file before it starts anything.'),
+      .describe('Rules for compose files. The agent checks the rendered file before it starts anything.'),
     limits: z
       .strictObject({
         concurrent_runs: z.int().min(1).max(100).default(4).describe('Concurrent runs (of different stacks).'),
-        output: Size.default('1GiB').describe('How much a step may print; the agent stops a step that prints more.'),
+        output: Size.default('1GiB').describe('The most output of a step; the agent stops a step that prints more.'),
         connections: z.int().min(1).max(10_000).default(100).describe('Open connections in total.'),
         connections_per_address: z.int().min(1).max(10_000).default(20).describe('Open connections of one address.'),
       })
@@ -84,9 +81,7 @@ export const Config = z
         allow: z
           .array(z.union([z.literal('stack'), Address]))
           .default(['stack', '127.0.0.0/8', '::1/128'])
-          .describe(
-            'Where "verify" may connect: addresses and ranges, and "stack" for the containers of the stack itself.',
-          ),
+          .describe('Targets of "verify": addresses and ranges, and "stack" for the containers of the stack itself.'),
       })
       .default({ allow: ['stack', '127.0.0.0/8', '::1/128'] })
       .describe('Bounds of "verify" in intents, so that an intent can’t probe the network.'),
@@ -121,11 +116,11 @@ export const Config = z
         keep: Duration.default('365d').describe('The agent deletes runs that ended longer ago.'),
         max_runs: z.int().min(1).default(1_000_000).describe('The agent deletes the oldest runs above this number.'),
         max_size: Size.default('2GiB').describe(
-          'How much space logs and files of runs may use; above it the agent deletes the oldest runs.',
+          'The most space for logs and files of runs; above it the agent deletes the oldest runs.',
         ),
       })
       .default({ keep: '365d', max_runs: 1_000_000, max_size: '2GiB' })
-      .describe('How long and how many ended runs are kept.'),
+      .describe('Limits for the runs that are kept after their end.'),
     oidc: z
       .strictObject({
         issuer: z
@@ -152,7 +147,7 @@ export const Config = z
         tailscale: TailscaleRules.optional().describe('/metrics and /readyz require such a peer (or the token).'),
       })
       .default({ hosts: [] })
-      .describe('Who may read the HTTP endpoints.'),
+      .describe('Access to the HTTP endpoints.'),
     tls: z
       .strictObject({ cert_file: Absolute, key_file: Absolute })
       .optional()
@@ -185,7 +180,7 @@ export const Config = z
       .default([])
       .describe('POST /hooks/NAME starts a run. The trust entry with "local: webhook" says what it may do.'),
     notify: NotifyConfig,
-    trust: z.array(TrustEntry).min(1).describe('Who may send commands, and what they may do.'),
+    trust: z.array(TrustEntry).min(1).describe('The senders that may send commands, and the rules for each.'),
   })
   .superRefine((config, context) => {
     for (const { path, message } of findInconsistencies(config)) context.addIssue({ code: 'custom', path, message });

@@ -17,11 +17,11 @@ const Key = z.string().refine(isPublicKey, { error: 'Expected a public key: "ed2
 const KINDS = ['docker_volumes', 'vm_proxmox', 'plex', 'sqlite', 'postgres', 'mysql', 'mariadb'] as const;
 /** The subject of an intent, as allow and deny rules name it. */
 const scope = {
-  actions: z.array(z.enum(ACTIONS)).min(1).describe('Which verbs.'),
+  actions: z.array(z.enum(ACTIONS)).min(1).describe('The verbs of the rule.'),
   stacks: z
     .array(NamePattern)
     .min(1)
-    .describe('On which stacks. "*" also matches intents without a stack, such as a backup of a folder.'),
+    .describe('The stacks of the rule. "*" also matches intents without a stack, such as a backup of a folder.'),
   services: z.array(NamePattern).min(1).optional().describe('Only intents that name one of these services.'),
   guests: z.array(NamePattern).min(1).optional().describe('Only intents about one of these Proxmox guests: "10*".'),
   kinds: z.array(z.enum(KINDS)).min(1).optional().describe('Only backups, restores and drills of these kinds.'),
@@ -46,7 +46,7 @@ export const AllowRule = z.strictObject({
     .min(1)
     .max(20)
     .optional()
-    .describe('How many people with write access must have approved the last commit of the pull request.'),
+    .describe('The number of people with write access who must have approved the last commit of the pull request.'),
   require_verify: z.boolean().optional().describe('Rollouts, scales and rollbacks must have "verify".'),
   require_plan_digest: z
     .boolean()
@@ -89,7 +89,7 @@ const Ids = z.union([
 ]);
 const Texts = z.union([z.string().min(1).max(500), z.array(z.string().min(1).max(500)).min(1)]);
 
-/** What the tailnet must report about the peer. All that are set must hold. */
+/** Properties of the peer in the tailnet. All that are set must hold. */
 export const TailscaleRules = z
   .strictObject({
     tags: z
@@ -107,7 +107,7 @@ export const TailscaleRules = z
   .refine(rules => Object.values(rules).some(value => value !== undefined), {
     error: 'Expected tags, users or capability',
   })
-  .describe('Who the peer must be according to the tailnet. Key, github and tailscale must all hold if they are set.');
+  .describe('Identity of the peer in the tailnet. Key, github and tailscale must all hold if they are set.');
 export type TailscaleRules = z.infer<typeof TailscaleRules>;
 
 /** Claims that a GitHub token must have. The numbers of repository and owner survive a rename, and GitHub never gives them away again. */
@@ -137,7 +137,7 @@ export const TrustEntry = z.strictObject({
     .enum(['schedule', 'webhook'])
     .optional()
     .describe(
-      'Instead of all of these: what the schedules (or the webhooks) of this host may do. They need no label and no approval.',
+      'Instead of all of these: the entry is for the schedules (or the webhooks) of this host. They need no label and no approval.',
     ),
   repository: z
     .string()
@@ -153,7 +153,9 @@ export const TrustEntry = z.strictObject({
     .array(z.enum(QUESTION_TOPICS))
     .min(1)
     .optional()
-    .describe('What the sender may ask about this host from elsewhere ("chatops audit --agent …"). Default: nothing.'),
+    .describe(
+      'Topics about this host on which the sender may ask from elsewhere ("chatops audit --agent …"). Default: none.',
+    ),
   rate: z
     .strictObject({ runs: z.int().min(1).max(100_000), per: Duration })
     .optional()
@@ -161,8 +163,11 @@ export const TrustEntry = z.strictObject({
   allow: z
     .array(AllowRule)
     .min(1)
-    .describe('What commands under this entry may do. The agent refuses everything that no rule allows.'),
-  deny: z.array(DenyRule).optional().describe('What commands may not do, even if a rule under allow permits it.'),
+    .describe('Rules for commands under this entry. The agent refuses everything that no rule allows.'),
+  deny: z
+    .array(DenyRule)
+    .optional()
+    .describe('Rules for commands that the agent refuses even if a rule under allow permits them.'),
 });
 export type TrustEntry = z.infer<typeof TrustEntry>;
 

@@ -19,7 +19,7 @@ export interface AttackTarget {
   stranger: SecretKey;
 }
 
-/** How long to wait for an answer, in milliseconds. */
+/** The longest wait for an answer, in milliseconds. */
 const TIMEOUT_MS = 15_000;
 
 type ReceivedFrame = Record<string, unknown> & { type: string };

@@ -4,7 +4,7 @@ import type { TrustedKey } from '../admission/authenticate.ts';
 import { TrustEntry } from '../config/trust.ts';
 import { refusals } from '../refusals.ts';
 
-/** How long the agent trusts the key of a selftest, in milliseconds. */
+/** The time for which the agent trusts the key of a selftest, in milliseconds. */
 export const SELFTEST_MS = 120_000;
 
 /** The key may plan and dry-run one stack that does not exist. */

@@ -5,7 +5,7 @@ import type { RunRegistry } from './registry.ts';
 const FIRST_MS = 1_000;
 const EVERY_MS = 3_600_000;
 
-/** Deletes the runs that `history` in agent.yaml does not keep: soon after the start, then every hour. Returns how to stop it. */
+/** Deletes the runs that `history` in agent.yaml does not keep: soon after the start, then every hour. Returns the function that stops it. */
 export function startRetention(runs: RunRegistry, config: () => Config): () => void {
   const prune = () => {
     const { keep, max_runs, max_size } = config().history;

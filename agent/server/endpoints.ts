@@ -64,7 +64,7 @@ export class Endpoints {
     });
   }
 
-  /** How many WebSocket connections are open. */
+  /** The number of open WebSocket connections. */
   get connections(): number {
     return this.#server.connections;
   }

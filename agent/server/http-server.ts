@@ -17,7 +17,7 @@ const HEAD_MS = 5_000;
 const REQUEST_MS = 10_000;
 
 const MAX_HEADER_BYTES = 16 * 1024;
-/** How long clients have to close by themselves. */
+/** The time that clients have to close by themselves. */
 const CLOSE_MS = 1_000;
 
 /** The agent's HTTP or HTTPS server: plain requests and the upgrade to WebSocket. */
@@ -78,7 +78,7 @@ export class AgentServer {
     return typeof address === 'object' && address ? address.port : 0;
   }
 
-  /** How many WebSocket connections are open. */
+  /** The number of open WebSocket connections. */
   get connections(): number {
     return this.#sessions.count;
   }

@@ -16,8 +16,8 @@ export async function streamAudit(queries: Pick<Queries, 'auditPages'>, response
 }
 
 /**
- * Sends the events of a run as JSON lines, at the reader's pace. Query: `after`, the number of an event; `follow`, to go on to
- * the end of the run.
+ * Sends the events of a run as JSON lines, at the reader's pace. Query: `after`, the number of an event; `follow`, to
+ * continue to the end of the run.
  */
 export async function streamRunLog(
   runs: Pick<RunRegistry, 'follow'>,

@@ -38,7 +38,7 @@ export class SessionEndpoint {
     this.#pings.unref();
   }
 
-  /** How many sessions are open. */
+  /** The number of open sessions. */
   get count(): number {
     return this.#sockets.clients.size;
   }
