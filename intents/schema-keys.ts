@@ -4,12 +4,13 @@ interface JsonSchema {
   properties?: Record<string, JsonSchema>;
   items?: JsonSchema;
   anyOf?: JsonSchema[];
+  oneOf?: JsonSchema[];
 }
 
 /** The keys that the mapping at `path` may have. */
 export function knownKeys(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
   let nodes = [z.toJSONSchema(schema, { io: 'input' }) as JsonSchema];
-  const forms = () => nodes.flatMap(node => node.anyOf ?? [node]);
+  const forms = () => nodes.flatMap(node => node.anyOf ?? node.oneOf ?? [node]);
   for (const part of path) {
     nodes = forms().flatMap(node => (typeof part === 'number' ? node.items : node.properties?.[String(part)]) ?? []);
   }

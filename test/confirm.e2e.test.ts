@@ -98,9 +98,9 @@ describe('an agent that asks GitHub itself', () => {
   const approval = (changes: object) => (sent: Deployment) =>
     ({ approval: { ...sent.approval, ...changes } }) as Partial<Deployment>;
   it.each<[string, (sent: Deployment) => Partial<Deployment>, RegExp]>([
-    ['a workflow run that there is not', origin({ run_id: '43' }), /no workflow run 43/],
+    ['a workflow run that there is not', origin({ run_id: '43' }), /the workflow run 43 does not exist/],
     ['another attempt', origin({ run_attempt: '2' }), /attempt 1/],
-    ['another event', origin({ event: 'workflow_dispatch' }), /of the event push/],
+    ['another event', origin({ event: 'workflow_dispatch' }), /event of the workflow run is push/],
     ['another commit than the run’s', origin({ sha: 'a'.repeat(40) }), /another commit/],
     [
       'a changed file',
@@ -111,18 +111,22 @@ describe('an agent that asks GitHub itself', () => {
           sha256: createHash('sha256').update('evil').digest('hex'),
         })),
       }),
-      /"compose\.yaml" is not what the commit has/,
+      /"compose\.yaml" differs from the commit/,
     ],
     [
       'a file that became executable',
       sent => ({ files: sent.files.map(file => ({ ...file, mode: 0o755 as const })) }),
-      /is not what the commit has/,
+      /differs from the commit/,
     ],
-    ['a file left out', sent => ({ files: sent.files.slice(0, 1) }), /"confirmed\/notes\/read\.me" is not shipped/],
+    [
+      'a file left out',
+      sent => ({ files: sent.files.slice(0, 1) }),
+      /"confirmed\/notes\/read\.me" of the commit is not shipped/,
+    ],
     [
       'another intent',
       sent => ({ intents: sent.intents.map(one => ({ ...one, intent: { ...one.intent, timeout: '9m' } as never })) }),
-      /no file of the commit has the intent "up"/,
+      /no file of the commit yields the intent "up"/,
     ],
     [
       'an intent of no file',
@@ -136,7 +140,7 @@ describe('an agent that asks GitHub itself', () => {
           { place: 0, name: 'up', document: 2, outcome: 'succeeded', intent: { action: 'backup' as const, id: 'db' } },
         ],
       }),
-      /no file of the commit has the intent "up"/,
+      /no file of the commit yields the intent "up"/,
     ],
     ['another pull request', approval({ pull_request: 99 }), /#99 is not merged/],
     ['another merge', approval({ merge_sha: 'b'.repeat(40) }), /merged as another commit/],
@@ -171,7 +175,7 @@ describe('an agent that asks GitHub itself', () => {
     const early = (sent: Deployment) => ({ origin: { ...sent.origin, sha: bare.sha } });
     expect(await ask(early)).toEqual([
       'not-confirmed',
-      expect.stringContaining('none of the pull requests brought this commit'),
+      expect.stringContaining('none of the pull requests contains this commit'),
     ]);
     world.github.permissions.set('octocat', { permission: 'read', role_name: 'triage' });
     world.github.runs.set('42', run());

@@ -4,10 +4,19 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { AUTH_REASONS } from '../agent/admission/auth-reasons.ts';
 import { configJsonSchema, parseConfig } from '../agent/config/load.ts';
+import { AUTH_REASONS, refusals } from '../agent/refusals.ts';
 import { loadIntents } from '../intents/load.ts';
 import { readSecretKey } from '../protocol/keys.ts';
+import {
+  codesInCode,
+  readNotes,
+  refusalsPage,
+  sample,
+  staleNotes,
+  TABLES,
+  type Table,
+} from '../scripts/refusals-page.ts';
 import { requireCurrentBundles } from '../scripts/source-digest.ts';
 
 const pages = ['README.md', 'SECURITY.md', 'CONTRIBUTING.md', ...globSync('docs/**/*.md')];
@@ -17,11 +26,6 @@ const fences = (kind: string) =>
       ([, text = ''], index) => ({ name: `${page} ${index + 1}`, page, text }),
     ),
   );
-const sources = (pattern: string) =>
-  globSync(pattern)
-    .filter(path => !path.endsWith('.test.ts'))
-    .map(path => readFileSync(path, 'utf8'))
-    .join('\n');
 
 describe('the documentation', () => {
   it.each(fences('intent'))('shows intents that are valid: $name', ({ page, text }) => {
@@ -46,24 +50,42 @@ describe('the documentation', () => {
     for (const kind of ['intent', 'agent', 'workflow']) expect(fences(kind).length).toBeGreaterThan(0);
   });
 
-  it('has a heading for every code that anybody can be told', () => {
-    const text = sources('{action,agent,client,protocol}/**/*.ts');
-    const told = [
-      ...text.matchAll(/(?:refusal|refused|Failure)\(\s*(?:code === 'ENOENT' \? )?'([a-z-]+)'/g),
-      ...text.matchAll(/\bcode: '([a-z-]+)'/g),
-      ...text.matchAll(/code = '([a-z-]+)'/g),
-      ...text.matchAll(/(?:reason: |\? |: |stop\()'((?:agent|look|step)-[a-z]+)'/g),
-    ].map(([, code]) => code);
-    const headings = new Set(
-      [...readFileSync('docs/refusals.md', 'utf8').matchAll(/^### ([a-z-]+)$/gm)].map(([, code]) => code),
-    );
-    expect(new Set(told).size).toBeGreaterThan(60);
+  it('has a heading for every code of the code, and none for another one', () => {
+    const page = readFileSync('docs/refusals.md', 'utf8');
+    const headings = new Set([...page.matchAll(/^### ([a-z-]+)$/gm)].map(([, code]) => code));
+    const codes = codesInCode();
+    expect(codes.size).toBeGreaterThan(150);
     expect(
-      [...new Set(told)].filter(
-        code => !['custom', 'step-started', 'step-finished'].includes(code ?? '') && !headings.has(code),
-      ),
+      [...codes].filter(code => !['custom', 'step-started', 'step-finished'].includes(code) && !headings.has(code)),
     ).toEqual([]);
     for (const code of Object.keys(AUTH_REASONS)) expect(headings).toContain(code);
+    expect(staleNotes()).toEqual([]);
+    expect(staleNotes(readNotes('---\n## Other\n\n### no-such-code\n\nText.\n'))).toEqual(['no-such-code']);
+  });
+
+  it('has the page of refusals that the code and the notes make', () => {
+    const page = readFileSync('docs/refusals.md', 'utf8');
+    expect(page, 'run "npm run refusals"').toBe(refusalsPage());
+    const changed = (address: string) => ({ ...refusals.peerUnknown(address), message: 'Changed.' });
+    const tables = TABLES.map(
+      ([section, table]) => [section, 'peerUnknown' in table ? { ...table, peerUnknown: changed } : table] as const,
+    );
+    expect(refusalsPage(tables)).not.toBe(page);
+  });
+
+  it('shows the parameter names of a refusal in place of values', () => {
+    expect(sample(refusals.repositoryNotAllowed).message).toBe(
+      'The key KEY_ID is not trusted for the repository REPOSITORY.',
+    );
+    expect(sample(refusals.outsideWindow).message).toBe("The time is outside the rule's windows: WINDOWS.");
+    expect(() => sample(({ name }: { name: string }) => refusals.denied(name))).toThrow('not a plain name');
+  });
+
+  it('has refusals of the agent whose first sentence has at most 120 characters', () => {
+    const long = Object.values(refusals)
+      .map(build => sample(build as Table[string]).message.split(/(?<=[.;])\s/)[0] ?? '')
+      .filter(sentence => sentence.length > 120);
+    expect(long).toEqual([]);
   });
 
   it('names every problem of an intent', () => {

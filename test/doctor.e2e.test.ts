@@ -62,11 +62,11 @@ describe('chatops doctor', () => {
   });
 
   it.each<[string, object, string, RegExp]>([
-    ['an address that is not this host’s', { listen: '100.64.0.7:8000' }, 'listen', /no address of this host/],
+    ['an address that is not this host’s', { listen: '100.64.0.7:8000' }, 'listen', /not an address of this host/],
     ['an engine that does not answer', { docker: { socket: '/nonexistent.sock' } }, 'Docker', /is not available/],
     ['a client that is not there', { docker: { command: 'no-docker' } }, 'compose', /no-docker/],
     ['keys that can’t be had', { oidc: { issuer: 'http://127.0.0.1:9' } }, 'GitHub’s keys', /127\.0\.0\.1:9/],
-    ['a folder that is missing', { stacks: { root: '/nonexistent/stacks' } }, '/nonexistent/stacks', /not there/],
+    ['a folder that is missing', { stacks: { root: '/nonexistent/stacks' } }, '/nonexistent/stacks', /does not exist/],
     [
       'a secret that is missing',
       { doors: { token_file: '/nonexistent/token' } },

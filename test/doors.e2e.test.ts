@@ -231,7 +231,7 @@ describe('TLS', () => {
     writeFileSync(tls.cert_file, 'nonsense');
     utimesSync(tls.cert_file, new Date(), new Date(Date.now() + 5_000));
     one.child?.kill('SIGHUP');
-    await expect.poll(() => one.log).toContain("can't be used, the old one stays");
+    await expect.poll(() => one.log).toContain('is unusable, the old one stays');
     expect(await subject()).toBe('second');
     await one.stop();
   });

@@ -101,7 +101,7 @@ describe('a signing key', () => {
     const before = readFileSync(world.host.configFile, 'utf8');
     expect((await chatops('key', 'remove', 'ffff', '--entry', 'homelab')).stderr).toContain(`It has: ${second.id}`);
     expect((await chatops('key', 'add', second.public, '--entry', 'nobody')).stderr).toContain(
-      'no trust entry "nobody"',
+      'The trust entry "nobody" does not exist',
     );
     expect((await chatops('key', 'add', 'nonsense', '--entry', 'homelab')).code).toBe(1);
     // Without a key nobody would vouch.

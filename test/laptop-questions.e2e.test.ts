@@ -102,7 +102,7 @@ describe('from a laptop, where its entry may ask', () => {
       await findings(anna.chatops(['doctor', '--json'])),
     ];
     const others = (all: typeof there) =>
-      all.filter(({ check }) => check !== 'the agent' && check !== 'room for the state');
+      all.filter(({ check }) => check !== 'the agent' && check !== 'space for the state');
     expect(others(here)).toEqual(others(there));
     expect(here.at(-1)).toMatchObject({
       check: 'the agent',

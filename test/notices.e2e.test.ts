@@ -153,7 +153,7 @@ it('a rule about a channel that is not there is refused at load', () => {
   };
   const config = (more: object) => JSON.stringify({ agent: 'x', trust: [entry], notify: more });
   expect(() => parseConfig(config({ rules: [{ channels: ['team'] }] }), 'agent.yaml')).toThrow(
-    'There is no channel "team". There are: none',
+    'The channel "team" does not exist. Existing channels: none',
   );
   const team = { name: 'team', type: 'discord', url_file: '/etc/x' };
   expect(() => parseConfig(config({ channels: [team, team] }), 'agent.yaml')).toThrow('"team" is used twice');

@@ -89,7 +89,7 @@ describe('a policy that contradicts itself is refused at load', () => {
     [
       'guests of rollouts',
       { allow: [{ actions: ['rollout'], stacks: ['*'], guests: ['101'] }] },
-      /admits nothing: its actions are no backup/,
+      /admits nothing: its actions are not backup/,
     ],
     [
       'services of backups',
@@ -107,7 +107,7 @@ describe('a policy that contradicts itself is refused at load', () => {
         github: { repository_id: '1', repository_owner_id: '2', event_name: 'push' },
         allow: [{ actions: ['rollout'], stacks: ['*'], without_approval: ['schedule'] }],
       },
-      /never is "schedule"/,
+      /is never "schedule"/,
     ],
     ['everything denied', { deny: [{ stacks: ['*'] }] }, /deny\.1 of the entry denies all of it/],
     [

@@ -73,7 +73,7 @@ describe('a schedule of agent.yaml', () => {
     );
     await expect
       .poll(async () => (await audit('schedule-failed')).at(-1)?.why, { timeout: 20_000 })
-      .toMatch(/does not allow this key to touch own/);
+      .toMatch(/does not allow this key to change own/);
     await world.host.stop();
     await world.host.start(config([schedule({ cron: '*/2 * * * * *', intent: 'none' })]));
     await expect
@@ -102,13 +102,17 @@ describe('a schedule of agent.yaml', () => {
   it.each<[string, (all: ReturnType<typeof config>) => unknown, RegExp]>([
     ['without an entry that says what it may do', all => ({ ...all, trust: all.trust.slice(0, 1) }), /local: schedule/],
     ['that never comes', all => ({ ...all, schedules: [schedule({ cron: '0 0 31 2 *' })] }), /it never comes/],
-    ['that is no time', all => ({ ...all, schedules: [schedule({ cron: 'soon' })] }), /Expected a time that comes/],
+    [
+      'that is no time',
+      all => ({ ...all, schedules: [schedule({ cron: 'soon' })] }),
+      /Expected a cron expression that fires/,
+    ],
     ['in no zone', all => ({ ...all, schedules: [schedule({ timezone: 'Mars' })] }), /Expected a zone/],
     ['of a name that is used twice', all => ({ ...all, schedules: [schedule({}), schedule({})] }), /used twice/],
     [
       'whose entry somebody could send by',
       all => ({ ...all, trust: [{ ...all.trust[1], key: world.host.keys.public }] }),
-      /nobody does/,
+      /the host itself starts these runs/,
     ],
     [
       'and an entry without a repository',

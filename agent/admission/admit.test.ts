@@ -20,19 +20,19 @@ import { Client, command, LABELLED } from '../../test/stand/signer.ts';
 
 withAgent();
 
-describe('a command that is allowed', () => {
+describe('an allowed command', () => {
   it('is accepted with each of the keys, and has a run', async () => {
     for (const { secret } of [keys, second])
       expect(await ask(command([rollout()], { dry_run: true }), secret)).toBe('accepted');
   });
 
-  it('needs no approval where the host says so for its event', async () => {
+  it('needs no approval if agent.yaml says so for its event', async () => {
     const dispatched = command([rollout({ label_required: 'x' })], { approval: null });
     dispatched.origin = { ...dispatched.origin, event: 'workflow_dispatch' };
     expect(await ask(dispatched)).toBe('accepted');
   });
 
-  it('sent twice with the same content joins its run; with other content it is refused', async () => {
+  it('joins its run if it is sent twice, and is refused if its content differs', async () => {
     const one = command([rollout()], { dry_run: true });
     expect(await ask(one)).toBe('accepted');
     const client = new Client(url());
@@ -44,7 +44,7 @@ describe('a command that is allowed', () => {
   });
 });
 
-describe('the guard refuses', () => {
+describe('admission', () => {
   const early = { ...LABELLED, labels: [{ ...LABELLED.labels[0], after_last_push: false }] } as Deployment['approval'];
   const byTriage = { ...LABELLED, labels: [{ ...LABELLED.labels[0], permission: 'triage' }] } as Deployment['approval'];
   const bare = { ...LABELLED, labels: [] };
@@ -81,7 +81,7 @@ describe('the guard refuses', () => {
     ['not the label of the intent', () => command([rollout({ label_required: 'reviewed' })]), 'label-missing'],
     ['an early label', () => command([rollout()], { approval: early }), 'label-early'],
     [
-      'a label of somebody who may not write',
+      'a label by a user without write access',
       () => command([rollout()], { approval: byTriage }),
       'label-by-unauthorized',
     ],
@@ -92,7 +92,7 @@ describe('the guard refuses', () => {
     ],
     ['a stack whose folder is missing', () => command([rollout({ stack: 'stack-none' })]), 'stack-unknown'],
     ['a stack that is a link to elsewhere', () => command([rollout({ stack: 'stack-link' })]), 'path-outside'],
-    ['a compose file that climbs', () => command([rollout({ compose: '/opt/../etc/passwd' })]), 'command-malformed'],
+    ['a compose file with ".."', () => command([rollout({ compose: '/opt/../etc/passwd' })]), 'command-malformed'],
     ['a compose file outside of the stack', () => command([rollout({ compose: '/etc/passwd' })]), 'path-outside'],
     [
       'a compose file in another stack',
@@ -100,7 +100,7 @@ describe('the guard refuses', () => {
       'path-outside',
     ],
     ['a compose file that is a link to elsewhere', () => command([rollout({ compose: 'leak.yml' })]), 'path-outside'],
-    ['a shipped file that climbs', () => ships([shipped('../x')]), 'file-not-allowed'],
+    ['a shipped file with ".."', () => ships([shipped('../x')]), 'file-not-allowed'],
     ['a shipped file with an absolute path', () => ships([shipped('/etc/cron.d/x')]), 'file-not-allowed'],
     ['a shipped file with a NUL', () => ships([shipped('a\0b')]), 'file-not-allowed'],
     ['a shipped file of git', () => ships([shipped('a/.git/config')]), 'file-not-allowed'],
@@ -118,13 +118,13 @@ describe('the guard refuses', () => {
     ['an id that is a path', () => command([rollout()], { id: '../../../etc/x' }), 'command-malformed'],
     ['an option in place of a service', () => command([rollout({ service: '--force' })]), 'command-malformed'],
     ['too many intents', () => command(Array.from({ length: 101 }, () => rollout())), 'command-malformed'],
-    ['a cancel', () => ({ ...follow(randomUUID()), type: 'cancel', after: undefined }), 'run-unknown'],
+    ['to cancel an unknown run', () => ({ ...follow(randomUUID()), type: 'cancel', after: undefined }), 'run-unknown'],
     ['to follow an unknown run', () => follow(randomUUID()), 'run-unknown'],
-  ])('%s', async (_, body, code) => {
+  ])('refuses %s', async (_, body, code) => {
     expect(await ask(body())).toBe(code);
   });
 
-  it('in its order: what is wrong in two ways gets the earlier code', async () => {
+  it('answers a command with two problems with the code of the earlier check', async () => {
     const everything = {
       ...command([rollout({ stack: 'vault', compose: '/etc/passwd' })], { approval: null }),
       agent: 'blackbox',
@@ -138,14 +138,14 @@ describe('the guard refuses', () => {
     expect(await ask(command([rollout({ compose: '/etc/passwd' })], { approval: null }))).toBe('approval-missing');
   });
 
-  it('a plan of what is not allowed, though a plan needs no label', async () => {
+  it('refuses a plan of a stack that is not allowed, although a plan needs no label', async () => {
     expect(await ask(command([rollout({ stack: 'vault' })], { type: 'plan', approval: null }))).toBe(
       'stack-not-allowed',
     );
     expect(await ask(command([rollout()], { type: 'plan', approval: null }))).toBe('accepted');
   });
 
-  it('to show a run to another entry’s key', async () => {
+  it('refuses to show or cancel a run for the key of another trust entry', async () => {
     const one = command([rollout()], { dry_run: true });
     await ask(one);
     expect(await ask(follow(one.id))).toBe('accepted');

@@ -9,21 +9,21 @@ import type { PeerAddress, TailscalePeer } from '../outbound/tailscale.ts';
 import { refusals } from '../refusals.ts';
 import type { Claims, Issuer } from './oidc.ts';
 
-/** Who vouches for a command: a key of agent.yaml or a job's token, with the entry it stands in. */
+/** The sender that authenticates a command: a key of agent.yaml or the token of a job, with its trust entry. */
 export interface AuthenticatedSender {
   id: string;
   entry: TrustEntry;
-  /** What the tailnet says of the sender, where the entry asks. */
+  /** The peer as the tailnet describes it, if the entry asks. */
   peer?: TailscalePeer | undefined;
 }
 
-/** A key of agent.yaml with the entry it stands in. */
+/** A key of agent.yaml with its trust entry. */
 export interface TrustedKey extends PublicKey, AuthenticatedSender {}
 
-/** A challenge as the agent gave it out, on one connection. */
+/** A challenge that the agent sent on one connection. */
 export interface Challenge {
   text: string;
-  /** `performance.now()` when it was made: no wall clock is involved. */
+  /** `performance.now()` at its creation, so that the wall clock does not matter. */
   madeAt: number;
   answered: boolean;
 }
@@ -34,59 +34,59 @@ export function trustedKeys(config: Config): TrustedKey[] {
   );
 }
 
-/** What commands are judged by: keys, entries, and the issuer of tokens. */
+/** The basis of authentication: keys, trust entries, and the issuer of tokens. */
 export interface AuthContext {
   agent: string;
   keys: readonly TrustedKey[];
   entries: readonly TrustEntry[];
   issuer: Pick<Issuer, 'verify'>;
-  /** Says who a peer is by the tailnet. Throws `Refused`. */
+  /** Asks the tailnet who a peer is. Throws `Refused`. */
   identify: (from: PeerAddress, rules: TailscaleRules) => Promise<TailscalePeer>;
 }
 
 /**
- * Who says what: checks signature and token over the exact bytes, then reads those bytes, then the challenge. The challenge
- * is used up by the first command that somebody vouches for, whatever becomes of it. Throws `Refused`.
+ * Authenticates a command: checks signature and token over the exact bytes, then parses those bytes, then checks the
+ * challenge. The first authenticated command uses the challenge up, even if it is refused later. Throws `Refused`.
  */
 export async function authenticate(
   signed: Signed & { oidc?: string | undefined },
-  judges: AuthContext,
+  trust: AuthContext,
   challenge: Challenge,
   from: PeerAddress,
   now = () => performance.now(),
-): Promise<{ command: Command; key: AuthenticatedSender }> {
-  const proof = verifySignature(signed, PAYLOAD_TYPES.command, judges.keys);
+): Promise<{ command: Command; sender: AuthenticatedSender }> {
+  const proof = verifySignature(signed, PAYLOAD_TYPES.command, trust.keys);
   if (
     !proof &&
     (signed.signatures.length > 0 || signed.oidc === undefined || signed.payloadType !== PAYLOAD_TYPES.command)
   )
     throw new Refused(refusals.signatureInvalid());
   const body = proof?.body ?? Buffer.from(signed.payload, 'base64');
-  const claims = await verifyToken(signed.oidc, body, judges, proof?.key.entry);
-  const vouched = proof?.key ?? findKeylessEntry(claims, judges.entries);
+  const claims = await verifyToken(signed.oidc, body, trust, proof?.key.entry);
+  const authenticated = proof?.key ?? findKeylessEntry(claims, trust.entries);
   const command = readCommand(body);
   if (claims) checkClaims(claims, command);
   if (command.challenge !== challenge.text) throw new Refused(refusals.challengeStale());
   if (challenge.answered) throw new Refused(refusals.challengeReplayed());
   challenge.answered = true;
   if (now() - challenge.madeAt > CHALLENGE_MS) throw new Refused(refusals.challengeStale());
-  const { tailscale } = vouched.entry;
-  const key = tailscale ? { ...vouched, peer: await judges.identify(from, tailscale) } : vouched;
-  return { command, key };
+  const { tailscale } = authenticated.entry;
+  const sender = tailscale ? { ...authenticated, peer: await trust.identify(from, tailscale) } : authenticated;
+  return { command, sender };
 }
 
-/** Whether somebody who was trusted still is: the entry is there, and the key is in it, or the token's rules are. */
+/** Returns true if a sender is still trusted: its entry exists, and has the same key or the same claims. */
 export function isStillTrusted(
   { id, entry }: AuthenticatedSender,
   { keys, entries }: Pick<AuthContext, 'keys' | 'entries'>,
 ): boolean {
-  const now = entries.find(({ name }) => name === entry.name);
-  if (!now) return false;
+  const current = entries.find(({ name }) => name === entry.name);
+  if (!current) return false;
   if (entry.key !== undefined) return keys.some(key => key.id === id && key.entry.name === entry.name);
-  return now.key === undefined && JSON.stringify(now.github) === JSON.stringify(entry.github);
+  return current.key === undefined && JSON.stringify(current.github) === JSON.stringify(entry.github);
 }
 
-/** The token's claims, where one is wanted. What an entry does not ask for is not looked at. */
+/** Returns the claims of the token if the entry requires one. A token that no entry requires is ignored. */
 async function verifyToken(
   token: string | undefined,
   body: Buffer,
@@ -101,25 +101,25 @@ async function verifyToken(
   return claims;
 }
 
-/** The entry without a key whose claims fit; the last one's first misfit is told. */
+/** Returns the entry without a key whose claims match. The refusal names the first mismatch of the last entry. */
 function findKeylessEntry(claims: Claims | undefined, entries: readonly TrustEntry[]): AuthenticatedSender {
-  let misfit: keyof GithubClaims = 'repository_id';
+  let mismatch: keyof GithubClaims = 'repository_id';
   for (const entry of entries) {
     if (entry.key !== undefined || !entry.github || !claims) continue;
     const claim = findMismatch(entry.github, claims);
     if (!claim) return { id: `github:${claims.repository_id}`, entry };
-    misfit = claim;
+    mismatch = claim;
   }
-  throw new Refused(refusals.tokenNotAllowed(misfit, formatClaim(claims?.[misfit])));
+  throw new Refused(refusals.tokenNotAllowed(mismatch, formatClaim(claims?.[mismatch])));
 }
 
-/** The first claim that is none of the wanted values. */
+/** Returns the first claim that has none of the wanted values. */
 function findMismatch(wanted: GithubClaims, claims: Claims): keyof GithubClaims | undefined {
   const names = Object.keys(wanted) as (keyof GithubClaims)[];
   return names.find(name => wanted[name] !== undefined && ![wanted[name]].flat().includes(String(claims[name] ?? '')));
 }
 
-/** A token vouches for one job: the command must say of itself what the token says of that job. */
+/** Compares the command with the token: a token authenticates only commands of its own job. */
 function checkClaims(claims: Claims, { origin }: Command): void {
   const pairs: [keyof Claims & string, string][] = [
     ['repository_id', origin.repository_id],
@@ -130,12 +130,12 @@ function checkClaims(claims: Claims, { origin }: Command): void {
     ['run_id', origin.run_id],
     ['run_attempt', origin.run_attempt],
   ];
-  const [claim] = pairs.find(([name, said]) => String(claims[name] ?? '') !== said) ?? [];
+  const [claim] = pairs.find(([name, value]) => String(claims[name] ?? '') !== value) ?? [];
   if (claim) throw new Refused(refusals.tokenMismatch(claim));
 }
 
 function formatClaim(value: unknown): string {
-  return value === undefined ? 'not there' : JSON.stringify(value).slice(0, 200);
+  return value === undefined ? 'absent' : JSON.stringify(value).slice(0, 200);
 }
 
 function readCommand(body: Buffer): Command {

@@ -20,7 +20,7 @@ afterAll(async () => {
 async function codeOf(work: Promise<unknown>): Promise<string> {
   try {
     await work;
-    return 'taken';
+    return 'accepted';
   } catch (error) {
     if (error instanceof Refused) return error.code;
     throw error;
@@ -28,26 +28,26 @@ async function codeOf(work: Promise<unknown>): Promise<string> {
 }
 
 describe('the issuer', () => {
-  it('takes a token once', async () => {
+  it('accepts a token once', async () => {
     const issuer = new Issuer({ issuer: double.url }, join(dir, 'keys.json'));
     const token = await double.make('us');
-    expect(await codeOf(issuer.verify(token, 'us'))).toBe('taken');
+    expect(await codeOf(issuer.verify(token, 'us'))).toBe('accepted');
     expect(await codeOf(issuer.verify(token, 'us'))).toBe('token-replayed');
-    expect(await codeOf(issuer.verify(await double.make('us'), 'us'))).toBe('taken');
+    expect(await codeOf(issuer.verify(await double.make('us'), 'us'))).toBe('accepted');
   });
 
-  it('takes a token of a key that was made since', async () => {
+  it('accepts a token of a key that the issuer made later', async () => {
     const issuer = new Issuer({ issuer: double.url }, join(dir, 'other.json'));
     await double.rotate('two');
-    expect(await codeOf(issuer.verify(await double.make('us'), 'us'))).toBe('taken');
+    expect(await codeOf(issuer.verify(await double.make('us'), 'us'))).toBe('accepted');
   });
 
   it.each([
-    ['nothing', ''],
+    ['an empty text', ''],
     ['a text', 'not.a.token'],
     ['three dots', '...'],
-    ['something long', 'x'.repeat(16_000)],
-  ])('does not take %s', async (_, token) => {
+    ['a long text', 'x'.repeat(16_000)],
+  ])('rejects %s as a token', async (_, token) => {
     const issuer = new Issuer({ issuer: double.url }, join(dir, 'more.json'));
     expect(await codeOf(issuer.verify(token, 'us'))).toBe('token-invalid');
   });

@@ -7,7 +7,7 @@ import { CircuitBreakers, CircuitOpen } from '../outbound/circuit-breaker.ts';
 import { refusals } from '../refusals.ts';
 import { writeDurably } from '../system/durable-files.ts';
 
-/** What is read of GitHub's token: https://docs.github.com/actions/reference/security/oidc */
+/** The claims of a GitHub token that the agent reads: https://docs.github.com/actions/reference/security/oidc */
 export interface Claims extends JWTPayload {
   repository?: string;
   repository_id?: string;
@@ -24,50 +24,50 @@ export interface Claims extends JWTPayload {
   actor?: string;
 }
 
-/** Tokens live up to six hours; one that serves a single command need not. */
+/** Tokens are valid for up to six hours, but a token serves one command only. */
 const MAX_AGE = '5m';
 const SKEW_SECONDS = 60;
 const FETCH_TIMEOUT_MS = 5_000;
 
-/** For how long keys from the disk will do while the issuer can't be reached. */
+/** The longest time for which keys from the disk are used while the issuer is not reachable. */
 const MAX_STALE_MS = 24 * 3_600_000;
 
 type KeySet = JWTVerifyGetKey & { jwks?: () => JSONWebKeySet | undefined };
 
-/** Keys as they lie in `state_dir`. */
+/** Keys as they are stored in `state_dir`. */
 interface CachedKeys {
   issuer: string;
   at: number;
   keys: JSONWebKeySet;
 }
 
-/** The issuer of tokens as agent.yaml names it, its keys, and the tokens that have been used. */
+/** The issuer of tokens that agent.yaml names, its keys, and the tokens that were used. */
 export class Issuer {
   readonly #config: Config['oidc'];
   readonly #cache: string;
   readonly #circuits: CircuitBreakers;
-  /** Of `jwks_file`. */
-  readonly #given: JSONWebKeySet | undefined;
+  /** Keys of `jwks_file`. */
+  readonly #pinnedKeys: JSONWebKeySet | undefined;
   #keys: KeySet | undefined;
-  readonly #used = new Map<string, number>();
-  /** What lies in the cache, so that it is written only when it changes. */
-  #written = '';
+  readonly #usedTokens = new Map<string, number>();
+  /** The keys in the cache file, which is written only when they change. */
+  #savedKeys = '';
 
-  /** `cache`: the file in which fetched keys are kept. Throws `ConfigError` where `jwks_file` can't be read. */
+  /** `cache`: the file for fetched keys. Throws `ConfigError` if `jwks_file` is not readable. */
   constructor(config: Config['oidc'], cache: string, circuits = new CircuitBreakers()) {
     this.#circuits = circuits;
     this.#config = config;
     this.#cache = cache;
-    this.#given = config.jwks_file === undefined ? undefined : readKeySet(config.jwks_file);
+    this.#pinnedKeys = config.jwks_file === undefined ? undefined : readKeySet(config.jwks_file);
   }
 
   #keySet({ createLocalJWKSet, createRemoteJWKSet }: Jose): KeySet {
     const { jwks_url, issuer } = this.#config;
-    this.#keys ??= this.#given
-      ? createLocalJWKSet(this.#given)
+    this.#keys ??= this.#pinnedKeys
+      ? createLocalJWKSet(this.#pinnedKeys)
       : createRemoteJWKSet(new URL(jwks_url ?? `${issuer}/.well-known/jwks`), {
           timeoutDuration: FETCH_TIMEOUT_MS,
-          // An unknown key id has them fetched again, but not more often than that.
+          // An unknown key id makes jose fetch the keys again, at most this often.
           cooldownDuration: 30_000,
           cacheMaxAge: 600_000,
         });
@@ -75,12 +75,12 @@ export class Issuer {
   }
 
   /**
-   * The claims of a token that serves `audience` alone, once. Throws `Refused`: `token-invalid`, `token-expired`,
+   * Returns the claims of a token that is for `audience` alone, once. Throws `Refused`: `token-invalid`, `token-expired`,
    * `token-replayed`, `token-keys-unreachable`.
    */
   async verify(token: string, audience: string): Promise<Claims> {
     const claims = await this.#verifyClaims(token, audience);
-    // jose takes a list that holds the audience; a token that serves others as well is not ours.
+    // jose accepts a list that contains the audience; we refuse a token that serves other audiences as well.
     if (claims.aud !== audience) throw new Refused(refusals.tokenInvalid('it is for several audiences'));
     this.#claimToken(claims);
     return claims;
@@ -106,21 +106,21 @@ export class Issuer {
       return payload;
     } catch (error) {
       if (!(error instanceof CircuitOpen || isIssuerUnreachable(error, jose))) throw toTokenRefusal(error, jose);
-      const kept = await this.#readCachedKeys();
-      if (!kept) throw new Refused(refusals.tokenKeysUnreachable(this.#config.issuer, messageOf(error)));
+      const cached = await this.#readCachedKeys();
+      if (!cached) throw new Refused(refusals.tokenKeysUnreachable(this.#config.issuer, messageOf(error)));
       try {
-        return (await jose.jwtVerify<Claims>(token, jose.createLocalJWKSet(kept), rules)).payload;
+        return (await jose.jwtVerify<Claims>(token, jose.createLocalJWKSet(cached), rules)).payload;
       } catch (second) {
         throw toTokenRefusal(second, jose);
       }
     }
   }
 
-  /** Fetched keys go to the disk, for times without internet. */
+  /** Writes fetched keys to the disk, for times without internet. */
   async #cacheKeys(): Promise<void> {
     const keys = this.#keys?.jwks?.();
-    if (!keys || JSON.stringify(keys) === this.#written) return;
-    this.#written = JSON.stringify(keys);
+    if (!keys || JSON.stringify(keys) === this.#savedKeys) return;
+    this.#savedKeys = JSON.stringify(keys);
     const text = JSON.stringify({ issuer: this.#config.issuer, at: Date.now(), keys } satisfies CachedKeys);
     await writeDurably(this.#cache, text).catch(() => undefined);
   }
@@ -137,36 +137,36 @@ export class Issuer {
 
   #claimToken({ jti = '', exp = 0 }: Claims): void {
     const now = Date.now() / 1000 - SKEW_SECONDS;
-    for (const [id, until] of this.#used) if (until < now) this.#used.delete(id);
-    if (this.#used.has(jti)) throw new Refused(refusals.tokenReplayed());
-    this.#used.set(jti, exp);
+    for (const [id, until] of this.#usedTokens) if (until < now) this.#usedTokens.delete(id);
+    if (this.#usedTokens.has(jti)) throw new Refused(refusals.tokenReplayed());
+    this.#usedTokens.set(jti, exp);
   }
 }
 
 type Jose = typeof import('jose');
 
-/** It takes ten megabytes: a host that sees no tokens does without. */
+/** Loads jose only when a token arrives: it uses ten megabytes. */
 function loadJose(): Promise<Jose> {
   return import(/* webpackMode: "eager" */ 'jose');
 }
 
 /** Throws {@link ConfigError}. */
 function readKeySet(file: string): JSONWebKeySet {
-  const text = 'Write the issuer’s key set there, as JSON.';
+  const remedy = 'Write the key set of the issuer to this file, as JSON.';
   let value: unknown;
   try {
     value = JSON.parse(readFileSync(file, 'utf8'));
   } catch (error) {
-    throw new ConfigError(`oidc.jwks_file: ${file}: ${messageOf(error)}. ${text}`);
+    throw new ConfigError(`oidc.jwks_file: ${file}: ${messageOf(error)}. ${remedy}`);
   }
   if (!Array.isArray((value as { keys?: unknown } | null)?.keys))
-    throw new ConfigError(`oidc.jwks_file: ${file}: it has no "keys". ${text}`);
+    throw new ConfigError(`oidc.jwks_file: ${file}: it has no "keys". ${remedy}`);
   return value as JSONWebKeySet;
 }
 
 function isIssuerUnreachable(error: unknown, { errors }: Jose): boolean {
   if (error instanceof errors.JWKSTimeout) return true;
-  // What fetch throws, and an answer that is no key set.
+  // fetch throws a TypeError; ERR_JOSE_GENERIC means that the answer is not a key set.
   return error instanceof TypeError || (error instanceof errors.JOSEError && error.code === 'ERR_JOSE_GENERIC');
 }
 

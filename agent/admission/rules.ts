@@ -8,73 +8,73 @@ import { type AllowRule, type DenyRule, matchesPattern, type TrustEntry } from '
 import type { Capability } from '../outbound/tailscale.ts';
 import { refusals } from '../refusals.ts';
 
-/** What a policy is asked about, beside the intent. */
+/** The circumstances of a command that the rules look at, in addition to the intent. */
 export interface PolicyInput {
   /** GitHub's event: `push`. */
   event: string;
   approval: Approval | null;
-  /** A plan or a dry run: it changes nothing, so that only the scope of rules counts. */
-  looksOnly: boolean;
-  /** The host's own: nobody sends it, so nobody approves it. */
-  isOwn?: boolean | undefined;
+  /** A plan or a dry run changes nothing, so that only the scope of the rules counts. */
+  readOnly: boolean;
+  /** The host starts the run itself, so that there is no approval. */
+  isHostRun?: boolean | undefined;
   planDigest?: string | undefined;
   at: Date;
-  /** What the tailnet lets the peer do; absent where the entry does not ask. It only narrows. */
+  /** The capabilities of the peer in the tailnet; absent if the entry does not ask. They only narrow. */
   capabilities?: Capability[] | undefined;
 }
 
-/** What one rule says to an intent. `refusal` absent: it allows (or, of a deny rule, has nothing against it). */
+/** The finding of one rule. Without `refusal` an allow rule allows the intent, and a deny rule does not deny it. */
 export interface RuleFinding {
   rule: string;
   refusal?: Refusal | undefined;
 }
 
-/** The answer of an entry to one intent: by which rule, or why not; and what each rule said. */
+/** The decision of a trust entry about one intent: the rule that allows it, or the refusal; and the finding of each rule. */
 export interface PolicyDecision {
   rule?: string | undefined;
   refusal?: Refusal | undefined;
   findings: RuleFinding[];
 }
 
-/** Judges one intent by one trust entry. Nothing is allowed that no rule allows; a deny rule overrides every other. */
-export function evaluateRules(intent: Intent, facts: PolicyInput, entry: TrustEntry): PolicyDecision {
-  const denying = (entry.deny ?? []).map((rule, index) => {
+/** Evaluates the rules of one trust entry. Nothing is allowed unless a rule allows it; a deny rule overrides all others. */
+export function evaluateRules(intent: Intent, input: PolicyInput, entry: TrustEntry): PolicyDecision {
+  const denyFindings = (entry.deny ?? []).map((rule, index) => {
     const name = rule.name ?? `deny.${index + 1}`;
     return denies(rule, intent) ? { rule: name, refusal: refusals.denied(name) } : { rule: name };
   });
-  const allowing = entry.allow.map((rule, index) => {
-    const refusal = findScopeMismatch(rule, intent) ?? findUnmetRequirement(rule, intent, facts);
+  const allowFindings = entry.allow.map((rule, index) => {
+    const refusal = findScopeMismatch(rule, intent) ?? findUnmetRequirement(rule, intent, input);
     return { rule: ruleNameOf(rule, index), ...(refusal ? { refusal } : {}) };
   });
-  const findings = [...denying, ...allowing];
-  const denied = denying.find(({ refusal }) => refusal);
+  const findings = [...denyFindings, ...allowFindings];
+  const denied = denyFindings.find(({ refusal }) => refusal);
   if (denied?.refusal) return { refusal: denied.refusal, findings };
-  const narrowed = checkCapabilities(facts.capabilities, intent);
-  if (narrowed) return { refusal: narrowed, findings };
-  const allowed = allowing.find(({ refusal }) => !refusal);
+  const capabilityRefusal = checkCapabilities(input.capabilities, intent);
+  if (capabilityRefusal) return { refusal: capabilityRefusal, findings };
+  const allowed = allowFindings.find(({ refusal }) => !refusal);
   if (allowed) return { rule: allowed.rule, findings };
-  return { refusal: findClosestRefusal(intent, facts, entry), findings };
+  return { refusal: findClosestRefusal(intent, input, entry), findings };
 }
 
-/** The refusal that helps most: of a rule whose scope fits, else what of the scope no rule has. */
-function findClosestRefusal(intent: Intent, facts: PolicyInput, { allow }: TrustEntry): Refusal {
-  const [fitting] = allow.filter(rule => !findScopeMismatch(rule, intent));
-  const unmetHere = fitting && findUnmetRequirement(fitting, intent, facts);
-  if (unmetHere) return unmetHere;
+/** Returns the most helpful refusal: of a rule whose scope matches, else the part of the scope that no rule has. */
+function findClosestRefusal(intent: Intent, input: PolicyInput, { allow }: TrustEntry): Refusal {
+  const [inScope] = allow.filter(rule => !findScopeMismatch(rule, intent));
+  const unmet = inScope && findUnmetRequirement(inScope, intent, input);
+  if (unmet) return unmet;
   const stack = stackOf(intent);
   const forAction = allow.filter(rule => rule.actions.includes(intent.action));
   if (forAction.length === 0) return refusals.actionNotAllowed(intent.action, stack || 'this host');
   const forStack = allow.filter(rule => matchesStack(rule.stacks, stack));
-  if (forStack.length === 0) return refusals.stackNotAllowed(stack || 'what is not a stack');
+  if (forStack.length === 0) return refusals.stackNotAllowed(stack || 'anything outside of stacks');
   const [both] = forStack.filter(rule => forAction.includes(rule));
   return (both && findScopeMismatch(both, intent)) ?? refusals.actionNotAllowed(intent.action, stack || 'this host');
 }
 
-/** Why the rule is not about this intent. */
+/** Returns a refusal if the rule is not about this intent. */
 function findScopeMismatch(rule: AllowRule, intent: Intent): Refusal | undefined {
   const stack = stackOf(intent);
   if (!rule.actions.includes(intent.action)) return refusals.actionNotAllowed(intent.action, stack || 'this host');
-  if (!matchesStack(rule.stacks, stack)) return refusals.stackNotAllowed(stack || 'what is not a stack');
+  if (!matchesStack(rule.stacks, stack)) return refusals.stackNotAllowed(stack || 'anything outside of stacks');
   const { service, guests, kind, place } = readIntentSubjects(intent);
   if (rule.services && !matchesAny(rule.services, service)) return refusals.actionNotAllowed(intent.action, stack);
   const other = guests.find(guest => rule.guests && !matchesAny(rule.guests, guest));
@@ -85,15 +85,15 @@ function findScopeMismatch(rule: AllowRule, intent: Intent): Refusal | undefined
   return undefined;
 }
 
-/** What the rule wants of the command beside its scope, and does not find. */
-function findUnmetRequirement(rule: AllowRule, intent: Intent, facts: PolicyInput): Refusal | undefined {
-  if (facts.looksOnly) return undefined;
-  if (rule.windows && !rule.windows.some(text => isWindowOpen(text, facts.at)))
+/** Returns a refusal if the command does not meet a requirement of the rule. */
+function findUnmetRequirement(rule: AllowRule, intent: Intent, input: PolicyInput): Refusal | undefined {
+  if (input.readOnly) return undefined;
+  if (rule.windows && !rule.windows.some(text => isWindowOpen(text, input.at)))
     return refusals.outsideWindow(rule.windows);
   if (rule.require_verify && !('verify' in intent && intent.verify)) return refusals.verifyRequired(stackOf(intent));
-  if (rule.require_plan_digest && facts.planDigest === undefined) return refusals.planDigestMissing();
-  const { approval, event, isOwn } = facts;
-  if (isOwn) return undefined;
+  if (rule.require_plan_digest && input.planDigest === undefined) return refusals.planDigestMissing();
+  const { approval, event, isHostRun } = input;
+  if (isHostRun) return undefined;
   if (!approval) {
     return rule.without_approval?.some(one => one === event) ? undefined : refusals.approvalMissing(event);
   }
@@ -111,7 +111,7 @@ function denies(rule: DenyRule, intent: Intent): boolean {
   return (
     (rule.actions?.includes(intent.action) ?? true) &&
     (rule.stacks === undefined || matchesStack(rule.stacks, stackOf(intent))) &&
-    // An intent that names no service is about all of them.
+    // An intent without a service is about all services.
     (rule.services === undefined || (service === undefined ? 'stack' in intent : matchesAny(rule.services, service))) &&
     (rule.guests === undefined || guests.some(guest => matchesAny(rule.guests ?? [], guest))) &&
     (rule.kinds === undefined || rule.kinds.some(one => one === kind)) &&
@@ -129,7 +129,7 @@ function checkCapabilities(capabilities: Capability[] | undefined, intent: Inten
   return isGiven === false ? refusals.capabilityNotAllowed(intent.action, stack || 'this host') : undefined;
 }
 
-/** What an intent names beside its stack. */
+/** The subjects of an intent in addition to its stack. */
 interface IntentSubjects {
   service?: string | undefined;
   guests: string[];
@@ -165,13 +165,13 @@ function matchesAny(patterns: string[], name: string | undefined): boolean {
   return name !== undefined && patterns.some(pattern => matchesPattern(pattern, name));
 }
 
-/** What belongs to no stack has an empty name: only `*` takes it in. */
+/** An intent without a stack has an empty name, which only `*` matches. */
 function matchesStack(patterns: string[], stack: string): boolean {
   return patterns.some(pattern => matchesPattern(pattern, stack));
 }
 
 function isBelow(place: string, named: string | undefined): boolean {
-  // A path that climbs is below nothing.
+  // A path with ".." is under no folder.
   if (named === undefined || /(^|\/)\.\.?(\/|$)/.test(named)) return false;
   const root = place.replace(/(?<=.)\/+$/, '');
   return matchesPattern(root, named) || matchesPattern(root.endsWith('*') ? root : `${root}/*`, named);
@@ -182,15 +182,19 @@ function isWindowOpen(text: string, at: Date): boolean {
   return window !== undefined && isWithin(window, at);
 }
 
-/** A rule as the audit and `chatops policy` call it. */
+/** Returns the name of a rule in the audit log and in `chatops policy`. */
 export function ruleNameOf(rule: AllowRule, index: number): string {
   return rule.name ?? `allow.${index + 1}`;
 }
 
-/** Whether an entry has had as many runs as it may. `begun`: how many have begun since a time (ISO 8601). */
-export function checkRunRate(entry: TrustEntry, begun: (since: string) => number, now: Date): Refusal | undefined {
+/** Returns a refusal if an entry has used up its runs. `countStarted` counts those that started since a time (ISO 8601). */
+export function checkRunRate(
+  entry: TrustEntry,
+  countStarted: (since: string) => number,
+  now: Date,
+): Refusal | undefined {
   if (!entry.rate) return undefined;
   const { runs, per } = entry.rate;
   const since = new Date(now.getTime() - parseDuration(per)).toISOString();
-  return begun(since) < runs ? undefined : refusals.runRateReached(entry.name, runs, per);
+  return countStarted(since) < runs ? undefined : refusals.runRateReached(entry.name, runs, per);
 }

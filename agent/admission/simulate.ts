@@ -5,7 +5,7 @@ import type { TrustEntry } from '../config/trust.ts';
 import { refusals } from '../refusals.ts';
 import { evaluateRules, type PolicyDecision } from './rules.ts';
 
-/** What the policy would say to an intent under such circumstances. Throws `Refused` where there is no such entry. */
+/** Returns the decision of the policy for a supposed command. Throws `Refused` if the entry does not exist. */
 export function simulatePolicy(supposed: PolicyCase, trust: readonly TrustEntry[]): PolicyDecision {
   const entry = trust.find(({ name }) => name === supposed.entry);
   if (!entry)
@@ -15,24 +15,24 @@ export function simulatePolicy(supposed: PolicyCase, trust: readonly TrustEntry[
         trust.map(({ name }) => name),
       ),
     );
-  const facts = {
+  const input = {
     event: supposed.event,
     approval: supposed.merged ? evidenceFor(supposed) : null,
-    looksOnly: false,
+    readOnly: false,
     at: supposed.at === undefined ? new Date() : new Date(supposed.at),
     ...(supposed.plan_digest ? { planDigest: '0'.repeat(64) } : {}),
   };
-  return evaluateRules(supposed.intent, facts, entry);
+  return evaluateRules(supposed.intent, input, entry);
 }
 
-/** Labels and approvals as they are wanted: what a rule says to late or foreign ones, the refusals tell. */
+/** Makes valid labels and approvals; a simulation does not cover early labels or labels by unauthorized users. */
 function evidenceFor({ labels, approvals }: PolicyCase): Approval {
   return {
     pull_request: 1,
     head_sha: '1'.repeat(40),
     merge_sha: '2'.repeat(40),
-    merged_by: 'somebody',
-    labels: labels.map(name => ({ name, by: 'somebody', permission: 'write', at: '', after_last_push: true })),
+    merged_by: 'octocat',
+    labels: labels.map(name => ({ name, by: 'octocat', permission: 'write', at: '', after_last_push: true })),
     approvals: Array.from({ length: approvals }, (_, index) => ({
       by: `reviewer-${index + 1}`,
       permission: 'write',

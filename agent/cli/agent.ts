@@ -6,7 +6,7 @@ import { startAgent } from '../main.ts';
 export async function agentCommand(args: string[]): Promise<number> {
   const { values } = parseArgs({ args, options: { config: { type: 'string', default: '/etc/chatops/agent.yaml' } } });
   const program = realpathSync(process.argv[1] ?? '');
-  const running = await startAgent(values.config, { keeper: [process.execPath, program, 'keeper'] });
+  const running = await startAgent(values.config, { supervisor: [process.execPath, program, 'keeper'] });
   process.on('SIGHUP', () => running.reload());
   await new Promise<void>(stop => {
     process.once('SIGTERM', () => stop());

@@ -4,8 +4,9 @@ import { generateKey, readSecretKey } from '../../protocol/keys.ts';
 import { messageOf } from '../../protocol/refusal.ts';
 import { VERSION } from '../../protocol/version.ts';
 import { parseListen, readConfig } from '../config/load.ts';
+import type { Attack } from '../diagnostics/attack.ts';
 import type { AttackTarget } from '../diagnostics/attacker.ts';
-import { ATTACKS, type Attack, FINAL_ATTACKS } from '../diagnostics/attacks.ts';
+import { ATTACKS, FINAL_ATTACKS } from '../diagnostics/attacks.ts';
 import { findSocket, requestAgent } from './local-client.ts';
 import { cliRefusals } from './refusals.ts';
 

@@ -4,17 +4,17 @@ import { generateKey, readSecretKey, type SecretKey } from '../../protocol/keys.
 import { messageOf } from '../../protocol/refusal.ts';
 import { ConfigError } from './load.ts';
 
-/** The agent's own key in `state_dir`, and while it is being changed the one that is to follow it. */
+/** The agent's key in `state_dir`, and during a key change the next one. */
 export const KEY_FILE = 'agent.key';
 export const NEXT_KEY_FILE = 'agent.key.next';
 
-/** The keys with which the agent signs its hellos and receipts: both of them while its key is being changed. */
+/** The keys that sign hellos and receipts: both keys during a key change. */
 export class AgentKeys {
   readonly #folder: string;
   #texts: string[] = [];
   #keys: [SecretKey, ...SecretKey[]];
 
-  /** The key is made where there is none. Throws {@link ConfigError} where it can't be used. */
+  /** Makes the key if it does not exist. Throws {@link ConfigError} if it is not usable. */
   constructor(stateDir: string) {
     this.#folder = stateDir;
     if (!existsSync(join(stateDir, KEY_FILE))) makeKey(join(stateDir, KEY_FILE));
@@ -25,17 +25,17 @@ export class AgentKeys {
     return this.#keys[0];
   }
 
-  /** The current one first. */
+  /** All keys, the current one first. */
   get all(): readonly SecretKey[] {
     return this.#keys;
   }
 
-  /** As they stand in their files, with and without what says their kind. Nobody may be told. */
+  /** The texts that the redactor hides: each secret with and without its prefix. */
   get secrets(): string[] {
     return this.#texts.flatMap(text => [text, text.split(':')[1] ?? '']);
   }
 
-  /** Takes over what the command line has changed. Throws {@link ConfigError}, and then changes nothing. */
+  /** Reads the files again, which the command line may have changed. Throws {@link ConfigError}, and then changes nothing. */
   reload(): void {
     this.#keys = this.#read();
   }
@@ -43,9 +43,9 @@ export class AgentKeys {
   #read(): [SecretKey, ...SecretKey[]] {
     const current = readKeyFile(join(this.#folder, KEY_FILE));
     const next = join(this.#folder, NEXT_KEY_FILE);
-    const following = existsSync(next) ? [readKeyFile(next)] : [];
-    const keys: [SecretKey, ...SecretKey[]] = [readSecretKey(current), ...following.map(readSecretKey)];
-    this.#texts = [current, ...following];
+    const nextTexts = existsSync(next) ? [readKeyFile(next)] : [];
+    const keys: [SecretKey, ...SecretKey[]] = [readSecretKey(current), ...nextTexts.map(readSecretKey)];
+    this.#texts = [current, ...nextTexts];
     return keys;
   }
 }
@@ -58,7 +58,7 @@ export function makeKey(file: string): string {
   return key.public;
 }
 
-/** Its text, which is a key. Throws {@link ConfigError}. */
+/** Returns the text of a key file. Throws {@link ConfigError}. */
 function readKeyFile(file: string): string {
   try {
     if ((statSync(file).mode & 0o077) === 0) {
@@ -68,8 +68,8 @@ function readKeyFile(file: string): string {
     }
   } catch (error) {
     throw new ConfigError(
-      `${file}: ${messageOf(error)} Put the agent's key back, or take the file away if it is ${NEXT_KEY_FILE}.`,
+      `${file}: ${messageOf(error)} Put the agent's key back, or remove the file if it is ${NEXT_KEY_FILE}.`,
     );
   }
-  throw new ConfigError(`${file}: others can read the agent’s key. Run: chmod 600 ${file}`);
+  throw new ConfigError(`${file}: other users can read the agent’s key. Run: chmod 600 ${file}`);
 }

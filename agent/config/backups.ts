@@ -1,6 +1,6 @@
 import { z } from 'zod';
 
-/** A path of this host as agent.yaml names it. */
+/** An absolute path of this host. */
 export const Absolute = z
   .string()
   .regex(/^\/(?!.*\/\.\.?(\/|$))/, 'Expected an absolute path without "." or ".." in it');
@@ -13,7 +13,7 @@ export const SecretFile = z
     'Expected an absolute path, or "credential:" and a name',
   );
 
-/** A path that is given to ssh as part of a line: no spaces, no quotes. */
+/** A path without spaces and quotes: ssh gets it as part of a line. */
 const Word = z.string().regex(/^\/[\w./@+-]+$/, 'Expected an absolute path of letters, digits and "._@+-"');
 const BackupRemoteSchema = z.strictObject({
   target: z
@@ -22,11 +22,11 @@ const BackupRemoteSchema = z.strictObject({
       /^(rsync:\/\/([\w.-]+@)?[\w.-]+(:\d{1,5})?\/[\w.-]+(\/[\w.-]+)*|[\w.-]+@[\w.-]+:\/[\w./-]*[\w-])$/,
       'Expected "rsync://host/module/folder" or "user@host:/folder", without a slash at its end',
     )
-    .describe('The place below which backups may be written: rsync://nas/backup or backup@nas:/srv/backup.'),
+    .describe('The folder under which backups may be written: rsync://nas/backup or backup@nas:/srv/backup.'),
   ssh: z
     .strictObject({
       key_file: Word.optional().describe('The private key.'),
-      known_hosts: Word.optional().describe('Where the other host’s key is known.'),
+      known_hosts: Word.optional().describe('The file with the key of the other host.'),
       port: z.int().min(1).max(65_535).optional(),
     })
     .optional(),
@@ -37,53 +37,53 @@ const BackupRemoteSchema = z.strictObject({
       'Expected an absolute path of letters, digits and "._@+-", or "credential:" and a name',
     )
     .optional()
-    .describe('Of an rsync daemon’s user; mode 0600.'),
+    .describe('The password of the user of an rsync daemon; mode 0600.'),
   marker: z
     .string()
-    .regex(/^[\w.][\w.-]{0,63}$/, 'Expected a file’s name')
+    .regex(/^[\w.][\w.-]{0,63}$/, 'Expected a file name')
     .optional()
-    .describe('A file that must be in the target: proof that the right disk is mounted there.'),
+    .describe('A file that must exist in the target: proof that the right disk is mounted there.'),
 });
 
-/** What backups may read and where they may go. */
+/** `backups` of agent.yaml: the sources that backups may read, and the places that they may write to. */
 export const BackupsConfig = z
   .strictObject({
     sources: z
       .array(Absolute)
       .default(['/var/lib/docker/volumes'])
-      .describe('Folders below which backups may read. The stacks’ root is always one.'),
+      .describe('Folders under which backups may read. stacks.root is always one of them.'),
     destinations: z
       .array(
         z.strictObject({
-          path: Absolute.describe('The folder below which backups may be written.'),
+          path: Absolute.describe('The folder under which backups may be written.'),
           mount: z
             .strictObject({
               source: z
                 .string()
                 .min(1)
                 .optional()
-                .describe('What is mounted, as in /proc/self/mounts: "nas:/export/backup".'),
-              fstype: z.string().min(1).optional().describe('Its type: nfs4, ext4 …'),
+                .describe('The mounted device, as in /proc/self/mounts: "nas:/export/backup".'),
+              fstype: z.string().min(1).optional().describe('The type of the file system: nfs4, ext4 …'),
             })
             .optional()
-            .describe('The path must be a mount point, of this source and type where they are named.'),
+            .describe('The path must be a mount point, with this source and type if they are set.'),
           marker: z
             .string()
             .regex(/^[\w.-]{1,64}$/)
             .optional()
             .describe(
-              'The text that the file .chatops-backup-target in the path must hold: proof that it is that share.',
+              'The text that the file .chatops-backup-target in the path must contain: proof that it is the right share.',
             ),
           min_free: z
             .string()
             .regex(/^\d{1,6}(MiB|GiB)$/, 'Expected a size such as "500MiB" or "2GiB"')
             .default('2GiB')
-            .describe('What must be free beside the backup.'),
+            .describe('The space that must stay free after the backup.'),
         }),
       )
       .default([])
-      .describe('Where backups may be written. Without one there are none.'),
-    remotes: z.array(BackupRemoteSchema).default([]).describe('Other hosts that take backups by rsync.'),
+      .describe('Folders for backups. Without a destination this host makes no backups to folders.'),
+    remotes: z.array(BackupRemoteSchema).default([]).describe('Other hosts that accept backups over rsync.'),
     databases: z
       .array(
         z.strictObject({
@@ -91,7 +91,7 @@ export const BackupsConfig = z
             .string()
             .regex(
               /^(\/[^\0\s]+|[A-Za-z0-9][A-Za-z0-9_.-]{0,127})$/,
-              'Expected a container’s name or a socket’s folder',
+              'Expected the name of a container or the folder of a socket',
             )
             .describe('The container, or the folder of the server’s socket.'),
           user: z
@@ -102,13 +102,13 @@ export const BackupsConfig = z
         }),
       )
       .default([])
-      .describe('Database servers that want another user or password than their container’s variables tell.'),
+      .describe('Database servers that require another user or password than the variables of their container set.'),
     restic: z
       .strictObject({
-        password_file: SecretFile.describe('The password of restic’s repositories. Keep a copy elsewhere.'),
+        password_file: SecretFile.describe('The password of the restic repositories. Keep a copy elsewhere.'),
       })
       .optional()
       .describe('For method: restic.'),
   })
   .default({ sources: ['/var/lib/docker/volumes'], destinations: [], remotes: [], databases: [] })
-  .describe('Bounds of backups.');
+  .describe('Limits of backups.');

@@ -1,13 +1,13 @@
 import { explainInvalidCron } from './schedules.ts';
 import { type AllowRule, type DenyRule, matchesPattern, type TrustEntry } from './trust.ts';
 
-/** A part of agent.yaml that can't be meant: where, and why. */
+/** A contradiction in agent.yaml: its path, and the reason. */
 export interface Inconsistency {
   path: (string | number)[];
   message: string;
 }
 
-/** What of agent.yaml is looked at. */
+/** The parts of agent.yaml that are checked against each other. */
 interface ConsistencyInput {
   trust: TrustEntry[];
   github?: object | undefined;
@@ -17,9 +17,9 @@ interface ConsistencyInput {
   schedules: { name: string; cron: string; timezone: string }[];
 }
 
-const ABOUT_BACKUPS = ['guests', 'kinds', 'destinations'] as const;
+const BACKUP_ONLY = ['guests', 'kinds', 'destinations'] as const;
 
-/** Rules that can never admit anything, and rules that contradict each other. */
+/** Finds rules that never admit anything, and settings that contradict each other. */
 export function findInconsistencies({
   trust,
   github,
@@ -28,7 +28,7 @@ export function findInconsistencies({
   notify,
   hooks,
 }: ConsistencyInput): Inconsistency[] {
-  const both: Inconsistency[] =
+  const ofProxmox: Inconsistency[] =
     proxmox.api && proxmox.programs !== undefined
       ? [{ path: ['proxmox', 'programs'], message: 'Expected either "programs" or "api"' }]
       : [];
@@ -36,13 +36,16 @@ export function findInconsistencies({
     const at = (...rest: (string | number)[]) => ['trust', index, ...rest];
     const found: Inconsistency[] = [];
     if (entry.local !== undefined) {
-      const vouched = (['key', 'github', 'tailscale', 'repository', 'confirm_with_github', 'may_ask'] as const).find(
-        key => entry[key] !== undefined,
-      );
-      if (vouched !== undefined)
-        found.push({ path: at(vouched), message: 'Expected nothing of who sends beside "local": nobody does' });
+      const authenticator = (
+        ['key', 'github', 'tailscale', 'repository', 'confirm_with_github', 'may_ask'] as const
+      ).find(key => entry[key] !== undefined);
+      if (authenticator !== undefined)
+        found.push({
+          path: at(authenticator),
+          message: `Expected no "${authenticator}" next to "local": the host itself starts these runs`,
+        });
       if (trust.findIndex(({ local }) => local === entry.local) !== index)
-        found.push({ path: at('local'), message: `Expected one entry for ${entry.local}s` });
+        found.push({ path: at('local'), message: `Expected only one entry with "local: ${entry.local}"` });
     } else {
       if (entry.key === undefined && !entry.github)
         found.push({ path: at(), message: 'Expected "key", "github" or both' });
@@ -51,32 +54,32 @@ export function findInconsistencies({
     if (entry.name === 'local')
       found.push({
         path: at('name'),
-        message: 'Expected another name: "local" stands for commands that are given on the host itself',
+        message: 'Expected another name: "local" is reserved for commands that a user gives on the host itself',
       });
     if (trust.findIndex(({ name }) => name === entry.name) !== index)
-      found.push({ path: at('name'), message: `Expected a name of its own; "${entry.name}" is used twice` });
+      found.push({ path: at('name'), message: `Expected a unique name; "${entry.name}" is used twice` });
     if (entry.confirm_with_github && !github)
-      found.push({ path: at('confirm_with_github'), message: 'Expected github.token_file beside it' });
+      found.push({ path: at('confirm_with_github'), message: 'Expected github.token_file in agent.yaml as well' });
     for (const [number, rule] of entry.allow.entries())
       for (const { path, message } of checkRule(rule, entry))
         found.push({ path: at('allow', number, ...path), message });
     return found;
   });
   const ofSchedules = schedules.flatMap(({ name, cron, timezone }, index): Inconsistency[] => {
-    const why = explainInvalidCron(cron, timezone);
+    const cause = explainInvalidCron(cron, timezone);
     return [
-      ...(why === undefined
+      ...(cause === undefined
         ? []
-        : [{ path: ['schedules', index, 'cron'], message: `Expected a time that comes: ${why}` }]),
+        : [{ path: ['schedules', index, 'cron'], message: `Expected a cron expression that fires: ${cause}` }]),
       ...(schedules.findIndex(one => one.name === name) === index
         ? []
-        : [{ path: ['schedules', index, 'name'], message: `Expected a name of its own; "${name}" is used twice` }]),
+        : [{ path: ['schedules', index, 'name'], message: `Expected a unique name; "${name}" is used twice` }]),
       ...(trust.some(({ local }) => local === 'schedule')
         ? []
         : [
             {
               path: ['schedules', index],
-              message: 'Expected an entry under trust with "local: schedule", which says what schedules may do',
+              message: 'Expected a trust entry with "local: schedule", which says what schedules may do',
             },
           ]),
     ];
@@ -89,7 +92,7 @@ export function findInconsistencies({
         : [
             {
               path: ['notify', 'channels', index, 'name'],
-              message: `Expected a name of its own; "${name}" is used twice`,
+              message: `Expected a unique name; "${name}" is used twice`,
             },
           ],
     ),
@@ -98,52 +101,52 @@ export function findInconsistencies({
         .filter(name => !names.includes(name))
         .map(name => ({
           path: ['notify', 'rules', index, 'channels'],
-          message: `There is no channel "${name}". There are: ${names.join(', ') || 'none'}`,
+          message: `The channel "${name}" does not exist. Existing channels: ${names.join(', ') || 'none'}`,
         })),
     ),
   ];
   const ofHooks = hooks.flatMap(({ name }, index): Inconsistency[] => [
     ...(hooks.findIndex(one => one.name === name) === index
       ? []
-      : [{ path: ['hooks', index, 'name'], message: `Expected a name of its own; "${name}" is used twice` }]),
+      : [{ path: ['hooks', index, 'name'], message: `Expected a unique name; "${name}" is used twice` }]),
     ...(trust.some(({ local }) => local === 'webhook')
       ? []
       : [
           {
             path: ['hooks', index],
-            message: 'Expected an entry under trust with "local: webhook", which says what hooks may do',
+            message: 'Expected a trust entry with "local: webhook", which says what hooks may do',
           },
         ]),
   ]);
-  return [...both, ...ofHooks, ...ofSchedules, ...ofNotices, ...ofEntries];
+  return [...ofProxmox, ...ofHooks, ...ofSchedules, ...ofNotices, ...ofEntries];
 }
 
 function checkRule(rule: AllowRule, entry: TrustEntry): Inconsistency[] {
   const found: Inconsistency[] = [];
-  const isOfBackups = rule.actions.some(action => ['backup', 'restore', 'drill'].includes(action));
-  for (const key of ABOUT_BACKUPS)
-    if (rule[key] && !isOfBackups)
-      found.push({ path: [key], message: 'This rule admits nothing: its actions are no backup, restore or drill' });
+  const isAboutBackups = rule.actions.some(action => ['backup', 'restore', 'drill'].includes(action));
+  for (const key of BACKUP_ONLY)
+    if (rule[key] && !isAboutBackups)
+      found.push({ path: [key], message: 'This rule admits nothing: its actions are not backup, restore or drill' });
   if (rule.services && !rule.actions.some(action => action === 'rollout' || action === 'scale'))
     found.push({ path: ['services'], message: 'This rule admits nothing: its actions never name a service' });
   if (rule.guests && rule.kinds && !rule.kinds.includes('vm_proxmox'))
     found.push({ path: ['guests'], message: 'This rule admits nothing: its kinds have no guests' });
   const events = entry.github?.event_name;
-  const unheard = rule.without_approval?.find(event => events !== undefined && ![events].flat().includes(event));
-  if (unheard !== undefined)
+  const impossible = rule.without_approval?.find(event => events !== undefined && ![events].flat().includes(event));
+  if (impossible !== undefined)
     found.push({
       path: ['without_approval'],
-      message: `The entry's github.event_name never is "${unheard}", so this admits nothing`,
+      message: `This admits nothing: github.event_name of the entry is never "${impossible}"`,
     });
-  const over = (entry.deny ?? []).findIndex(deny => covers(deny, rule));
-  if (over >= 0)
-    found.push({ path: [], message: `This rule admits nothing: deny.${over + 1} of the entry denies all of it` });
+  const denyIndex = (entry.deny ?? []).findIndex(deny => covers(deny, rule));
+  if (denyIndex >= 0)
+    found.push({ path: [], message: `This rule admits nothing: deny.${denyIndex + 1} of the entry denies all of it` });
   if (rule.name !== undefined && entry.allow.findIndex(({ name }) => name === rule.name) !== entry.allow.indexOf(rule))
-    found.push({ path: ['name'], message: `Expected a name of its own; "${rule.name}" is used twice` });
+    found.push({ path: ['name'], message: `Expected a unique name; "${rule.name}" is used twice` });
   return found;
 }
 
-/** Whether everything that the allow rule is about is denied. */
+/** Returns true if the deny rule covers everything that the allow rule allows. */
 function covers(deny: DenyRule, allow: AllowRule): boolean {
   return (
     (deny.actions === undefined || allow.actions.every(action => deny.actions?.includes(action))) &&
@@ -155,7 +158,7 @@ function covers(deny: DenyRule, allow: AllowRule): boolean {
   );
 }
 
-/** As far as patterns can be compared without knowing all names. */
+/** Compares patterns as far as that is possible without knowing all names. */
 function coversAll(denied: string[] | undefined, allowed: string[] | undefined): boolean {
   if (denied === undefined) return true;
   return allowed?.every(name => denied.some(pattern => matchesPattern(pattern, name))) ?? false;

@@ -1,12 +1,14 @@
 import { z } from 'zod';
+import { Duration } from '../../intents/duration.ts';
 import { FILTERS } from '../../intents/filters.ts';
 import { suggestNearest } from '../../intents/suggest.ts';
 import { listExpressions, parseExpression } from '../../intents/template.ts';
 import { SecretFile } from './backups.ts';
 import { explainInvalidCron } from './schedules.ts';
-import { ConfigName } from './trust.ts';
+import { parseWindow } from './time-windows.ts';
+import { ConfigName, NamePattern } from './trust.ts';
 
-/** What people may want to hear of. */
+/** Events that a channel can be notified of. */
 export const NOTICE_EVENTS = [
   'succeeded',
   'failed',
@@ -19,12 +21,12 @@ export const NOTICE_EVENTS = [
   'label-mismatch',
   'schedule-failed',
 ] as const;
-
 export type NoticeEvent = (typeof NOTICE_EVENTS)[number];
-export const SEVERITIES = ['info', 'warning', 'error'] as const;
 
+export const SEVERITIES = ['info', 'warning', 'error'] as const;
 export type Severity = (typeof SEVERITIES)[number];
-/** What of a notice a template can say. */
+
+/** Fields of a notice that a template can use. */
 export const FIELDS = [
   'event',
   'severity',
@@ -39,7 +41,6 @@ export const FIELDS = [
   'url',
   'count',
 ] as const;
-
 export type Field = (typeof FIELDS)[number];
 export const TemplateText = z
   .string()
@@ -59,17 +60,19 @@ export const TemplateText = z
       });
     }
   });
-/** Other words for a notice: `{{ agent }}`, `{{ stack | default: "this host" }}`. */
+
+/** A text of its own for a notice: `{{ agent }}`, `{{ stack | default: "this host" }}`. */
 export const Template = z
   .strictObject({
-    title: TemplateText.optional().describe('In place of "AGENT: TITLE".'),
+    title: TemplateText.optional().describe('Replaces "AGENT: TITLE".'),
     text: TemplateText.optional(),
   })
   .describe(
-    'Other words: {{ event }}, {{ severity }}, {{ agent }}, {{ title }}, {{ text }}, {{ code }}, {{ stack }}, {{ run }}, {{ schedule }}, {{ url }}, {{ count }}, {{ at }}.',
+    'Replaces the text of a notice. Fields: {{ event }}, {{ severity }}, {{ agent }}, {{ title }}, {{ text }}, {{ code }}, {{ stack }}, {{ run }}, {{ schedule }}, {{ url }}, {{ count }}, {{ at }}.',
   );
 export type Template = z.infer<typeof Template>;
-/** When a channel is told everything at once. */
+
+/** The times at which a channel gets all its notices together. */
 export const Digest = z
   .strictObject({
     cron: z.string().min(1).max(200).describe('"0 8 * * *": minute, hour, day, month, weekday.'),
@@ -78,17 +81,17 @@ export const Digest = z
   .refine(({ cron, timezone }) => explainInvalidCron(cron, timezone) === undefined, {
     error: 'Expected a time that comes, such as {cron: "0 8 * * *", timezone: Europe/Berlin}',
   })
-  .describe('In place of each notice by itself: all of them together, at these times.');
+  .describe('Sends all notices together at these times, instead of one by one.');
 export type Digest = z.infer<typeof Digest>;
-const name = ConfigName.describe('For the rules.');
 
-/** What every channel that people read can have. */
-export const readable = { name, template: Template.optional(), digest: Digest.optional() };
+const name = ConfigName.describe('The name that rules use.');
+/** Options of every channel that people read. */
+const readable = { name, template: Template.optional(), digest: Digest.optional() };
 
-export const UrlFile = SecretFile.describe('Its first line is the address, which is a secret.');
-export const Url = z.url({ protocol: /^https?$/ });
+const UrlFile = SecretFile.describe('Its first line is the address, which is a secret.');
+const Url = z.url({ protocol: /^https?$/ });
 
-/** How people are told. Addresses that are secrets, and tokens, come from files. */
+/** A channel for notices. Secret addresses and tokens come from files. */
 export const Channel = z.discriminatedUnion('type', [
   z.strictObject({ ...readable, type: z.literal('discord'), url_file: UrlFile }),
   z.strictObject({ ...readable, type: z.literal('slack'), url_file: UrlFile }),
@@ -134,5 +137,30 @@ export const Channel = z.discriminatedUnion('type', [
   z.strictObject({ name, type: z.literal('uptime_kuma'), url_file: UrlFile }),
   z.strictObject({ name, type: z.literal('healthchecks'), url_file: UrlFile }),
 ]);
-
 export type Channel = z.infer<typeof Channel>;
+
+/** `notify` of agent.yaml: channels, and which notices each gets. */
+export const NotifyConfig = z
+  .strictObject({
+    channels: z.array(Channel).default([]),
+    rules: z
+      .array(
+        z.strictObject({
+          channels: z.array(ConfigName).min(1),
+          on: z.array(z.enum(NOTICE_EVENTS)).min(1).optional().describe('Which events. Default: all.'),
+          stacks: z.array(NamePattern).min(1).optional().describe('Only notices about one of these stacks.'),
+          min_severity: z.enum(SEVERITIES).optional(),
+        }),
+      )
+      .default([]),
+    fold: Duration.default('1h').describe(
+      'The agent counts repeats of a problem within this time, and sends no notice.',
+    ),
+    quiet_hours: z
+      .string()
+      .refine(text => parseWindow(text) !== undefined, { error: 'Expected "22:00-07:00 Europe/Berlin"' })
+      .optional()
+      .describe('In this time the agent sends only errors; other notices wait until its end.'),
+  })
+  .default({ channels: [], rules: [], fold: '1h' })
+  .describe('Channels for notices, and which notices each gets.');

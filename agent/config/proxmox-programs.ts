@@ -5,21 +5,21 @@ import type { ApiFile } from '../outbound/proxmox.ts';
 import { secretPath } from '../system/secret-file.ts';
 import type { Config } from './load.ts';
 
-/** What stands in for Proxmox's own programs where agent.yaml names its API. */
+/** The Proxmox programs that the agent replaces if agent.yaml names the API. */
 export const PROXMOX_PROGRAMS = ['vzdump', 'pvesh', 'pvesm', 'qm', 'pct', 'qmrestore'] as const;
 
 const FOLDER = 'proxmox';
 
 /**
- * The folder of Proxmox's programs as agent.yaml means it, with a slash at its end; empty for the usual ones. With `api` the
- * folder is made: each program is this one under another name, and asks the API.
+ * Returns the folder of the Proxmox programs, with a slash at its end; empty if PATH finds them. With `api` it is a folder of
+ * the agent's own: each program is this one under another name, and calls the API.
  */
 export function proxmoxFolder({ proxmox, state_dir }: Pick<Config, 'proxmox' | 'state_dir'>): string {
   if (proxmox.api) return `${join(state_dir, FOLDER)}/`;
   return proxmox.programs === undefined ? '' : `${proxmox.programs}/`;
 }
 
-/** Writes those programs. `self`: Node and the file of this program. */
+/** Writes these programs. `self`: Node and the file of this program. */
 export function writePrograms(
   { proxmox, state_dir }: Pick<Config, 'proxmox' | 'state_dir'>,
   self: readonly string[],

@@ -5,27 +5,26 @@ import { DEFAULT_PORT } from '../../protocol/wire.ts';
 import { COMPOSE_GRANTS } from '../plan/plan.ts';
 import { Absolute, BackupsConfig, SecretFile } from './backups.ts';
 import { findInconsistencies } from './consistency.ts';
-import { PRESETS } from './hooks.ts';
-import { Channel, NOTICE_EVENTS, SEVERITIES } from './notify.ts';
-import { isZone, parseWindow } from './time-windows.ts';
+import { Hook } from './hooks.ts';
+import { NotifyConfig } from './notify.ts';
+import { Schedule } from './schedules.ts';
 import { ConfigName, NamePattern, TailscaleRules, TrustEntry } from './trust.ts';
 
 const Address = z.string().refine(isAddressRange, { error: 'Expected an address or a range such as "100.64.0.0/10"' });
+/** `2GiB`, read by `parseSize`. */
+const Size = z.string().regex(/^\d{1,6}(MiB|GiB)$/, 'Expected a size such as "500MiB" or "2GiB"');
 
-const Scalar = z.union([z.string(), z.number(), z.boolean()]);
-const JsonPath = z.string().regex(/^[\w-]+(\.[\w-]+){0,9}$/, 'Expected a path such as "alerts.0.labels.service"');
-
-/** agent.yaml: whom this host trusts, and what it lets them touch. */
+/** agent.yaml: the senders that this host trusts, and the limits of each. */
 export const Config = z
   .strictObject({
-    agent: ConfigName.describe('This agent’s name: the audience of commands and the prefix of the log.'),
+    agent: ConfigName.describe('The name of this agent: the audience of commands and the prefix of the log.'),
     listen: z
       .string()
       .refine(text => parseListen(text) !== undefined, { error: 'Expected one address and port: "100.64.0.7:8000"' })
       .default(`127.0.0.1:${DEFAULT_PORT}`)
       .describe('The one address and port to listen on.'),
     state_dir: Absolute.default('/var/lib/chatops').describe(
-      'Where the agent keeps its key, its database, its audit and the runs.',
+      'The folder with the agent’s key, its database, its audit log and the runs.',
     ),
     allow_from: z
       .array(Address)
@@ -35,11 +34,11 @@ export const Config = z
     rate_limit: z
       .strictObject({ commands: z.int().min(1).max(100_000).default(10), per: Duration.default('1m') })
       .default({ commands: 10, per: '1m' })
-      .describe('How many connections an address may make in a time.'),
+      .describe('The most connections that an address may open in a time.'),
     stacks: z
       .strictObject({ root: Absolute.default('/opt/stacks') })
       .default({ root: '/opt/stacks' })
-      .describe('A stack is a folder in root.'),
+      .describe('Each folder in root is a stack.'),
     docker: z
       .strictObject({
         socket: Absolute.default('/var/run/docker.sock'),
@@ -47,12 +46,12 @@ export const Config = z
           .string()
           .regex(/^(\/|[a-z])[\w./-]*$/, 'Expected a program’s name or absolute path')
           .default('docker'),
-        config_dir: Absolute.optional().describe('DOCKER_CONFIG: where registry logins are.'),
+        config_dir: Absolute.optional().describe('DOCKER_CONFIG: the folder with the registry logins.'),
       })
       .default({ socket: '/var/run/docker.sock', command: 'docker' }),
     compose: z
       .strictObject({
-        binds: z.array(Absolute).default([]).describe('Folders that any stack may bind beside its own.'),
+        binds: z.array(Absolute).default([]).describe('Folders that any stack may bind in addition to its own.'),
         ports: z
           .string()
           .regex(/^\d{1,5}-\d{1,5}$/, 'Expected a range such as "1024-65535"')
@@ -62,22 +61,18 @@ export const Config = z
           .array(
             z.strictObject({
               stack: NamePattern,
-              allow: z.array(z.enum(COMPOSE_GRANTS)).min(1).describe('What its compose file may do beyond the rules.'),
+              allow: z.array(z.enum(COMPOSE_GRANTS)).min(1).describe('Exceptions from the rules for its compose file.'),
             }),
           )
           .default([]),
       })
       .default({ binds: [], ports: '1-65535', grants: [] })
-      .describe('What compose files may do. They are judged, rendered, before anything of them is started.'),
+      .describe('Rules for compose files. The agent checks the rendered file before it starts anything.'),
     limits: z
       .strictObject({
-        concurrent_runs: z.int().min(1).max(100).default(4).describe('Runs side by side (of different stacks).'),
-        output: z
-          .string()
-          .regex(/^\d{1,6}(MiB|GiB)$/, 'Expected a size such as "500MiB" or "2GiB"')
-          .default('1GiB')
-          .describe('What one step may print; one that prints more is stopped.'),
-        connections: z.int().min(1).max(10_000).default(100).describe('Open connections in all.'),
+        concurrent_runs: z.int().min(1).max(100).default(4).describe('Concurrent runs (of different stacks).'),
+        output: Size.default('1GiB').describe('The most output of a step; the agent stops a step that prints more.'),
+        connections: z.int().min(1).max(10_000).default(100).describe('Open connections in total.'),
         connections_per_address: z.int().min(1).max(10_000).default(20).describe('Open connections of one address.'),
       })
       .default({ concurrent_runs: 4, output: '1GiB', connections: 100, connections_per_address: 20 }),
@@ -86,7 +81,7 @@ export const Config = z
         allow: z
           .array(z.union([z.literal('stack'), Address]))
           .default(['stack', '127.0.0.0/8', '::1/128'])
-          .describe('What "verify" may ask: addresses and ranges, and "stack" for the containers of the stack itself.'),
+          .describe('Targets of "verify": addresses and ranges, and "stack" for the containers of the stack itself.'),
       })
       .default({ allow: ['stack', '127.0.0.0/8', '::1/128'] })
       .describe('Bounds of "verify" in intents, so that an intent can’t probe the network.'),
@@ -96,13 +91,13 @@ export const Config = z
         show: z
           .array(NamePattern)
           .default([])
-          .describe('Names in env files whose values may be told in logs. The others become stars.'),
+          .describe('Names in env files whose values may appear in logs. The agent redacts the others.'),
       })
       .default({ show: [] }),
     proxmox: z
       .strictObject({
         programs: Absolute.optional().describe(
-          'The folder of vzdump, pvesh, pvesm, qm and pct, where the usual ones don’t hold them.',
+          'The folder of vzdump, pvesh, pvesm, qm and pct, if they are not in the usual ones.',
         ),
         api: z
           .strictObject({
@@ -112,22 +107,20 @@ export const Config = z
             ca_file: Absolute.optional().describe('Usually /etc/pve/pve-root-ca.pem.'),
           })
           .optional()
-          .describe('Backups go through Proxmox’s API, by a token, in place of its programs.'),
+          .describe('Backups use the Proxmox API with a token, instead of the Proxmox programs.'),
       })
       .default({})
       .describe('For an agent on a Proxmox node.'),
     history: z
       .strictObject({
-        keep: Duration.default('365d').describe('Runs that ended longer ago are taken out.'),
-        max_runs: z.int().min(1).default(1_000_000).describe('The oldest of more runs are taken out.'),
-        max_size: z
-          .string()
-          .regex(/^\d{1,6}(MiB|GiB)$/, 'Expected a size such as "500MiB" or "2GiB"')
-          .default('2GiB')
-          .describe('How much the logs and files of runs may take; the oldest of more are taken out.'),
+        keep: Duration.default('365d').describe('The agent deletes runs that ended longer ago.'),
+        max_runs: z.int().min(1).default(1_000_000).describe('The agent deletes the oldest runs above this number.'),
+        max_size: Size.default('2GiB').describe(
+          'The most space for logs and files of runs; above it the agent deletes the oldest runs.',
+        ),
       })
       .default({ keep: '365d', max_runs: 1_000_000, max_size: '2GiB' })
-      .describe('How much is kept of runs that have ended.'),
+      .describe('Limits for the runs that are kept after their end.'),
     oidc: z
       .strictObject({
         issuer: z
@@ -141,27 +134,27 @@ export const Config = z
         jwks_file: Absolute.optional().describe('The issuer’s keys in a file, for a host without internet.'),
       })
       .default({ issuer: 'https://token.actions.githubusercontent.com' })
-      .describe('Who issues the tokens that "github" in trust entries speaks of.'),
+      .describe('The issuer of the tokens that "github" in trust entries describes.'),
     doors: z
       .strictObject({
         hosts: z
           .array(z.string().regex(/^[\w.-]+$/, 'Expected a name without a port'))
           .default([])
-          .describe(
-            'Names by which this agent is called, beside its addresses, its own name and those of the tailnet.',
-          ),
-        token_file: SecretFile.optional().describe('/metrics and /readyz want this token: "Authorization: Bearer …".'),
-        tailscale: TailscaleRules.optional().describe('/metrics and /readyz want such a peer (or the token).'),
+          .describe('Host names of this agent, in addition to its addresses, its own name and its tailnet names.'),
+        token_file: SecretFile.optional().describe(
+          '/metrics and /readyz require this token: "Authorization: Bearer …".',
+        ),
+        tailscale: TailscaleRules.optional().describe('/metrics and /readyz require such a peer (or the token).'),
       })
       .default({ hosts: [] })
-      .describe('Who may read what the HTTP doors tell.'),
+      .describe('Access to the HTTP endpoints.'),
     tls: z
       .strictObject({ cert_file: Absolute, key_file: Absolute })
       .optional()
-      .describe('Files as "tailscale cert" writes them. They are taken over as they are renewed.'),
+      .describe('Files as "tailscale cert" writes them. The agent loads a renewed certificate by itself.'),
     tailscale: z
       .strictObject({
-        socket: Absolute.default('/var/run/tailscale/tailscaled.sock').describe('Where tailscaled answers.'),
+        socket: Absolute.default('/var/run/tailscale/tailscaled.sock').describe('The socket of tailscaled.'),
       })
       .default({ socket: '/var/run/tailscale/tailscaled.sock' })
       .describe('For "tailscale" in trust entries.'),
@@ -171,120 +164,30 @@ export const Config = z
           .url({ protocol: /^https?$/ })
           .refine(isSafeIssuer, { error: 'Expected https (or http on loopback)' })
           .default('https://api.github.com'),
-        token_file: SecretFile.describe('A token that can only read: contents, pull requests and actions.'),
+        token_file: SecretFile.describe('A read-only token: contents, pull requests and actions.'),
       })
       .optional()
       .describe('For "confirm_with_github" in trust entries.'),
-    intents_dir: Absolute.default('/etc/chatops/intents').describe('Where intents lie that this host begins itself.'),
+    intents_dir: Absolute.default('/etc/chatops/intents').describe(
+      'The folder with the intents that this host starts itself.',
+    ),
     schedules: z
-      .array(
-        z.strictObject({
-          name: ConfigName,
-          cron: z.string().min(1).max(200).describe('"0 3 * * *": minute, hour, day, month, weekday.'),
-          timezone: z
-            .string()
-            .refine(isZone, { error: 'Expected a zone such as "Europe/Berlin"' })
-            .default('UTC')
-            .describe(
-              'Summer time is kept: a time that there is not comes at the first one there is, one that comes twice once.',
-            ),
-          intent: ConfigName.describe('A file in intents_dir, without its ending.'),
-          params: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).default({}),
-          jitter: Duration.optional().describe('Up to so much later, always the same for the same time.'),
-          catch_up: z
-            .enum(['once', 'none'])
-            .default('once')
-            .describe('What becomes of times at which the agent was not there: the last of them is seen to, or none.'),
-        }),
-      )
+      .array(Schedule)
       .default([])
-      .describe('Runs that this host begins itself. What they may do says the trust entry with "local: schedule".'),
+      .describe('Runs that this host starts itself. The trust entry with "local: schedule" says what they may do.'),
     hooks: z
-      .array(
-        z
-          .strictObject({
-            name: ConfigName,
-            intent: ConfigName.describe('A file in intents_dir, without its ending.'),
-            preset: z
-              .enum(Object.keys(PRESETS) as [keyof typeof PRESETS])
-              .default('generic')
-              .describe('Whose payload it is.'),
-            on: z
-              .array(z.string())
-              .min(1)
-              .optional()
-              .describe('Events of the preset: down, up; firing, resolved; published, updated.'),
-            hmac_file: SecretFile.optional().describe('The secret of X-Hub-Signature-256.'),
-            token_file: SecretFile.optional().describe('"Authorization: Bearer …".'),
-            path_file: SecretFile.optional().describe('The end of the address: /hooks/NAME/SECRET.'),
-            when: z
-              .array(
-                z.strictObject({
-                  path: JsonPath,
-                  is: z.union([z.array(Scalar).min(1), Scalar.transform(one => [one])]),
-                }),
-              )
-              .default([])
-              .describe('What the payload must say beside; otherwise it is ignored.'),
-            params: z
-              .record(
-                z.string(),
-                z.union([
-                  Scalar,
-                  z.strictObject({
-                    from: JsonPath,
-                    pattern: z.string().min(1).max(500).refine(isPattern, { error: 'Expected a regular expression' }),
-                  }),
-                ]),
-              )
-              .default({})
-              .describe('Fixed, or taken from the payload where it fits the pattern as a whole.'),
-            cooldown: Duration.default('5m').describe('So long after a run no other begins.'),
-            max_per_hour: z.int().min(1).max(1000).default(6),
-          })
-          .refine(
-            hook => [hook.hmac_file, hook.token_file, hook.path_file].filter(one => one !== undefined).length === 1,
-            {
-              error: 'Expected one of hmac_file, token_file and path_file',
-            },
-          )
-          .refine(({ preset, on }) => on?.every(event => event in (PRESETS[preset]?.events ?? {})) ?? true, {
-            error: 'Expected events of the preset',
-            path: ['on'],
-          }),
-      )
+      .array(Hook)
       .default([])
-      .describe('POST /hooks/NAME begins a run. What they may do says the trust entry with "local: webhook".'),
-    notify: z
-      .strictObject({
-        channels: z.array(Channel).default([]),
-        rules: z
-          .array(
-            z.strictObject({
-              channels: z.array(ConfigName).min(1),
-              on: z.array(z.enum(NOTICE_EVENTS)).min(1).optional().describe('Which events. Default: all.'),
-              stacks: z.array(NamePattern).min(1).optional().describe('Only what is about one of these stacks.'),
-              min_severity: z.enum(SEVERITIES).optional(),
-            }),
-          )
-          .default([]),
-        fold: Duration.default('1h').describe('Repeats of the same trouble within this time are counted, not told.'),
-        quiet_hours: z
-          .string()
-          .refine(text => parseWindow(text) !== undefined, { error: 'Expected "22:00-07:00 Europe/Berlin"' })
-          .optional()
-          .describe('Meanwhile only errors are told; the rest waits until the end of it.'),
-      })
-      .default({ channels: [], rules: [], fold: '1h' })
-      .describe('Who is told what.'),
-    trust: z.array(TrustEntry).min(1).describe('Who may send commands, and what they may do.'),
+      .describe('POST /hooks/NAME starts a run. The trust entry with "local: webhook" says what it may do.'),
+    notify: NotifyConfig,
+    trust: z.array(TrustEntry).min(1).describe('The senders that may send commands, and the rules for each.'),
   })
   .superRefine((config, context) => {
     for (const { path, message } of findInconsistencies(config)) context.addIssue({ code: 'custom', path, message });
   });
 export type Config = z.infer<typeof Config>;
 
-/** Host and port of `listen`; brackets around IPv6 as in URLs. */
+/** Returns host and port of `listen`, or undefined if the text is not an address and a port. IPv6 stands in brackets, as in URLs. */
 export function parseListen(text: string): { host: string; port: number } | undefined {
   const [, v6, v4, port] = /^(?:\[([0-9a-f:]+)\]|([0-9.]+)):(\d{1,5})$/i.exec(text) ?? [];
   const host = v6 ?? v4 ?? '';
@@ -298,18 +201,9 @@ function isAddressRange(text: string): boolean {
   return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128));
 }
 
-/** Keys that decide who is trusted come over TLS, or from this host. */
+/** Returns true for https and for this host: keys that decide who is trusted must not come over an open network. */
 function isSafeIssuer(text: string): boolean {
   if (!URL.canParse(text)) return false;
   const { protocol, hostname } = new URL(text);
   return protocol === 'https:' || ['127.0.0.1', 'localhost', '[::1]'].includes(hostname);
-}
-
-function isPattern(text: string): boolean {
-  try {
-    new RegExp(text, 'v');
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -6,7 +6,7 @@ import { proxmoxFolder } from './proxmox-programs.ts';
 import type { Config } from './schema.ts';
 import { matchesPattern } from './trust.ts';
 
-/** What agent.yaml says of this machine, for executors. */
+/** Maps agent.yaml to the description of this host that executors read. */
 export function siteOf(config: Config): HostSite {
   return {
     stacksRoot: config.stacks.root,
@@ -35,6 +35,6 @@ export function siteOf(config: Config): HostSite {
   };
 }
 
-export function withSecretPath<T extends { password_file?: string | undefined }>(one: T): T {
-  return one.password_file === undefined ? one : { ...one, password_file: secretPath(one.password_file) };
+function withSecretPath<T extends { password_file?: string | undefined }>(server: T): T {
+  return server.password_file === undefined ? server : { ...server, password_file: secretPath(server.password_file) };
 }

@@ -1,8 +1,8 @@
-/** A time of the week, in a zone: `Mon-Fri 07:00-22:00 Europe/Berlin`. */
+/** A recurring time of the week in a zone: `Mon-Fri 07:00-22:00 Europe/Berlin`. */
 export interface TimeWindow {
   /** 0 is Sunday. */
   days: ReadonlySet<number>;
-  /** Minutes since midnight. `to` before `from`: over midnight, counted to the day on which it began. */
+  /** Minutes since midnight. `to` before `from`: past midnight; the window belongs to the day on which it starts. */
   from: number;
   to: number;
   zone: string;
@@ -11,17 +11,17 @@ export interface TimeWindow {
 const DAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'];
 const FORM = /^(?:([a-z,-]+)\s+)?([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)(?:\s+(\S+))?$/i;
 
-/** Undefined where the text is none. Without days: each; without a zone: UTC. */
+/** Returns undefined if the text is not a window. Without days it is every day, without a zone UTC. */
 export function parseWindow(text: string): TimeWindow | undefined {
   const [, days, hour, minute, endHour, endMinute, zone = 'UTC'] = FORM.exec(text.trim()) ?? [];
   if (hour === undefined || !isZone(zone)) return undefined;
   const from = Number(hour) * 60 + Number(minute);
   const to = Number(endHour) * 60 + Number(endMinute);
-  const found = days === undefined ? new Set(DAYS.keys()) : daysOf(days.toLowerCase());
-  return found === undefined || from === to || to > 24 * 60 ? undefined : { days: found, from, to, zone };
+  const weekdays = days === undefined ? new Set(DAYS.keys()) : daysOf(days.toLowerCase());
+  return weekdays === undefined || from === to || to > 24 * 60 ? undefined : { days: weekdays, from, to, zone };
 }
 
-/** Whether it is that time. */
+/** Returns true if the time is in the window. */
 export function isWithin({ days, from, to, zone }: TimeWindow, at: Date): boolean {
   const { day, minutes } = localTime(at, zone);
   if (from < to) return days.has(day) && minutes >= from && minutes < to;
@@ -30,7 +30,7 @@ export function isWithin({ days, from, to, zone }: TimeWindow, at: Date): boolea
 
 const MINUTE = 60_000;
 
-/** How long it still is that time, in milliseconds: to a minute's end, at most a week. */
+/** Returns how long the window stays open, in milliseconds: to the end of a minute, at most a week. */
 export function remainingTime(window: TimeWindow, at: Date): number {
   let minutes = 0;
   while (minutes < 7 * 24 * 60 && isWithin(window, new Date(at.getTime() + minutes * MINUTE))) minutes++;
@@ -60,11 +60,14 @@ function localTime(at: Date, zone: string): { day: number; minutes: number } {
     minute: '2-digit',
     hourCycle: 'h23',
   }).formatToParts(at);
-  const of = (type: string) => parts.find(part => part.type === type)?.value ?? '';
-  return { day: DAYS.indexOf(of('weekday').toLowerCase()), minutes: Number(of('hour')) * 60 + Number(of('minute')) };
+  const part = (type: string) => parts.find(one => one.type === type)?.value ?? '';
+  return {
+    day: DAYS.indexOf(part('weekday').toLowerCase()),
+    minutes: Number(part('hour')) * 60 + Number(part('minute')),
+  };
 }
 
-/** Whether that is the name of a time zone. */
+/** Returns true if that is the name of a time zone. */
 export function isZone(zone: string): boolean {
   try {
     new Intl.DateTimeFormat('en', { timeZone: zone });

@@ -7,24 +7,24 @@ import { PAYLOAD_TYPES, type PayloadType, signPayload } from '../../protocol/sig
 import { SUBPROTOCOL, WIRE_PATH } from '../../protocol/wire.ts';
 import { openRequest } from '../outbound/http-request.ts';
 
-/** The agent that is attacked, and who attacks. */
+/** The agent to attack, and the keys of the attacker. */
 export interface AttackTarget {
   host: string;
   port: number;
   tls: boolean;
   /** The agent's name. */
   agent: string;
-  /** A key that the agent trusts for this test, for `chatops-selftest` and nothing else; and one that nobody trusts. */
+  /** A key that the agent trusts for this test and for `chatops-selftest` only, and a key that it does not trust. */
   key: SecretKey;
   stranger: SecretKey;
 }
 
-/** For how long an answer is waited for, in milliseconds. */
-const PATIENCE = 15_000;
+/** The longest wait for an answer, in milliseconds. */
+const TIMEOUT_MS = 15_000;
 
 type ReceivedFrame = Record<string, unknown> & { type: string };
 
-/** One connection to the agent's WebSocket that says what no action would. */
+/** A connection to the agent's WebSocket that can send what no action would send. */
 export class Attacker {
   readonly socket: WebSocket;
   readonly #frames: ReceivedFrame[] = [];
@@ -39,11 +39,11 @@ export class Attacker {
   ) {
     this.socket = new WebSocket(`${tls ? 'wss' : 'ws'}://${formatHost(host)}:${port}${path}`, protocol, {
       perMessageDeflate: false,
-      // It is this host's own agent, asked by its address.
+      // The certificate names the host, but the attack uses its address.
       rejectUnauthorized: false,
       ...options,
     });
-    this.socket.on('message', data => this.#took(String(data)));
+    this.socket.on('message', data => this.#receive(String(data)));
     this.socket.on('unexpected-response', (_, response) => {
       let text = '';
       response.on('data', chunk => {
@@ -55,7 +55,7 @@ export class Attacker {
     this.socket.on('error', () => this.#end('closed'));
   }
 
-  /** The agent's challenge, or undefined where it says none. */
+  /** Returns the agent's challenge, or undefined if there is no hello. */
   async challenge(): Promise<string | undefined> {
     const hello = await this.#until(frames => frames.find(({ type }) => type === 'hello'));
     if (!hello) return undefined;
@@ -66,7 +66,7 @@ export class Attacker {
     return this.#until(frames => frames.find(({ type }) => type === 'hello'));
   }
 
-  /** What became of it: `accepted`, the code of a refusal, or how the connection ended. */
+  /** Returns the outcome: `accepted`, the code of a refusal, or how the connection ended. */
   async answer(): Promise<string> {
     const frame = await this.#until(frames => frames.find(({ type }) => type === 'refusal' || type === 'accepted'));
     const answer = frame ? (frame.type === 'accepted' ? 'accepted' : String(frame.code)) : (this.#closed ?? 'silence');
@@ -74,22 +74,22 @@ export class Attacker {
     return answer;
   }
 
-  #took(text: string): void {
+  #receive(text: string): void {
     try {
       this.#frames.push(JSON.parse(text.split('\n', 1)[0] ?? '') as ReceivedFrame);
     } catch {
-      // Not ours to judge.
+      // A frame that is not JSON is not an answer.
     }
     this.#wake();
   }
 
-  #end(how: string): void {
-    this.#closed ??= how;
+  #end(reason: string): void {
+    this.#closed ??= reason;
     this.#wake();
   }
 
   async #until(find: (frames: ReceivedFrame[]) => ReceivedFrame | undefined): Promise<ReceivedFrame | undefined> {
-    const deadline = performance.now() + PATIENCE;
+    const deadline = performance.now() + TIMEOUT_MS;
     for (;;) {
       const found = find(this.#frames);
       if (found || this.#closed !== undefined || performance.now() > deadline) return found;
@@ -112,7 +112,7 @@ function codeIn(text: string): string | undefined {
   }
 }
 
-/** What a signed frame is made of; everything but the challenge may be changed. */
+/** Changes to a signed frame. */
 export interface Forgery {
   as?: PayloadType;
   by?: SecretKey;
@@ -120,16 +120,16 @@ export interface Forgery {
   frame?: (frame: Record<string, unknown>) => Record<string, unknown>;
 }
 
-/** Sends a command that is signed as said, on a connection of its own, and returns what became of it. */
-export async function sendSignedCommand(ground: AttackTarget, body: object, forgery: Forgery = {}): Promise<string> {
-  const attacker = new Attacker(ground);
+/** Sends a signed command on its own connection. Returns the outcome. */
+export async function sendSignedCommand(target: AttackTarget, body: object, forgery: Forgery = {}): Promise<string> {
+  const attacker = new Attacker(target);
   const challenge = await attacker.challenge();
   if (challenge === undefined) return attacker.answer();
-  attacker.socket.send(signFrame(ground, { ...body, challenge: forgery.challenge ?? challenge }, forgery));
+  attacker.socket.send(signFrame(target, { ...body, challenge: forgery.challenge ?? challenge }, forgery));
   return attacker.answer();
 }
 
-/** The text of a signed frame. */
+/** Returns the text of a signed frame. */
 export function signFrame(
   { key }: AttackTarget,
   body: object,
@@ -139,11 +139,11 @@ export function signFrame(
   return JSON.stringify(frame ? frame(signed) : signed);
 }
 
-/** Sends what is no signed frame. */
-export async function sendUnsigned(ground: AttackTarget, say: (socket: WebSocket) => void): Promise<string> {
-  const attacker = new Attacker(ground);
+/** Sends something else than a signed frame. Returns the outcome. */
+export async function sendUnsigned(target: AttackTarget, send: (socket: WebSocket) => void): Promise<string> {
+  const attacker = new Attacker(target);
   if ((await attacker.hello()) === undefined) return attacker.answer();
-  say(attacker.socket);
+  send(attacker.socket);
   return attacker.answer();
 }
 
@@ -157,7 +157,7 @@ export async function sendHttpRequest(
     const response = await openRequest({
       ...{
         url: `${tls ? 'https' : 'http'}://${formatHost(host)}:${port}${path}`,
-        signal: AbortSignal.timeout(PATIENCE),
+        signal: AbortSignal.timeout(TIMEOUT_MS),
       },
       ...(tls ? { agent: new Agent({ rejectUnauthorized: false }) } : {}),
       ...options,
@@ -173,17 +173,17 @@ function formatHost(host: string): string {
   return host.includes(':') ? `[${host}]` : host;
 }
 
-/** A request whose head never ends: `closed` where the agent ends it in time. */
+/** Sends a request head that never ends. Returns `closed` if the agent closes the connection in time. */
 export function sendSlowRequest({ host, port }: AttackTarget): Promise<string> {
-  return new Promise(done => {
+  return new Promise(resolve => {
     const socket = connect(port, host);
-    const feeding = setInterval(() => socket.write('X: y\r\n'), 300);
-    const patience = setTimeout(() => end('silence'), PATIENCE);
-    const end = (how: string) => {
-      clearInterval(feeding);
-      clearTimeout(patience);
+    const writes = setInterval(() => socket.write('X: y\r\n'), 300);
+    const timeout = setTimeout(() => end('silence'), TIMEOUT_MS);
+    const end = (outcome: string) => {
+      clearInterval(writes);
+      clearTimeout(timeout);
       socket.destroy();
-      done(how);
+      resolve(outcome);
     };
     socket.on('error', () => end('closed'));
     socket.on('close', () => end('closed'));
@@ -191,7 +191,7 @@ export function sendSlowRequest({ host, port }: AttackTarget): Promise<string> {
   });
 }
 
-/** A command for `chatops-selftest`, as the action would make it, that changes nothing. */
+/** Returns a command for `chatops-selftest` as the action would make it. It changes nothing. */
 export function commandFor({ agent }: AttackTarget, changes: Record<string, unknown> = {}): Record<string, unknown> {
   return {
     type: 'run',

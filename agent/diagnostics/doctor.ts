@@ -9,7 +9,7 @@ import { createHostReader } from '../system/host-reader.ts';
 import { createCleanEnvironment } from '../system/process.ts';
 import { readSecretFile, secretPath } from '../system/secret-file.ts';
 
-/** What one look came to. `remedy` only where something is wrong. */
+/** The result of one check. `remedy` is set if something is wrong. */
 export interface CheckResult {
   check: string;
   state: 'good' | 'bad' | 'skipped';
@@ -17,13 +17,13 @@ export interface CheckResult {
   remedy?: string | undefined;
 }
 
-const LEAST_FREE = 2 ** 30;
+const MIN_FREE_BYTES = 2 ** 30;
 
-/** Clocks may differ by that much before tokens are too old or too new, in seconds. */
-const MOST_SKEW = 60;
+/** The clock skew at which tokens become too old or too new, in seconds. */
+const MAX_SKEW_SECONDS = 60;
 const TIMEOUT_MS = 5_000;
 
-/** Looks at everything that the agent which `file` (agent.yaml) describes needs. `agent` says whether it runs. */
+/** Checks everything that the agent of `file` (agent.yaml) needs. `agent` checks if it is running. */
 export async function diagnoseHost(
   file: string,
   agent: (config: Config) => Promise<CheckResult>,
@@ -35,7 +35,10 @@ export async function diagnoseHost(
     config = readConfig(file);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    return [node, failed('agent.yaml', error.message, 'Correct it; "chatops config check FILE" tells the same.')];
+    return [
+      node,
+      failed('agent.yaml', error.message, 'Correct it; "chatops config check FILE" shows the same problems.'),
+    ];
   }
   return [
     node,
@@ -58,17 +61,19 @@ function checkFolders({ state_dir, stacks, intents_dir, schedules, hooks, backup
       if (!existsSync(path))
         return failed(
           path,
-          'it is not there',
-          path === state_dir ? 'The agent makes it at its first start.' : 'Make it, mount it, or correct agent.yaml.',
+          'it does not exist',
+          path === state_dir
+            ? 'Start the agent: it creates the folder at its first start.'
+            : 'Create it, mount it, or correct agent.yaml.',
         );
       try {
         accessSync(path, path === intents_dir ? constants.R_OK : constants.R_OK | constants.W_OK);
-        return passed(path, statSync(path).isDirectory() ? 'there, and may be used' : 'there');
+        return passed(path, statSync(path).isDirectory() ? 'exists, with access' : 'exists');
       } catch {
         return failed(
           path,
-          'this user may not use it',
-          'Run this as the agent’s user; then let that user read and write there.',
+          'this user has no access',
+          'Run the doctor as the user of the agent; then let that user read and write there.',
         );
       }
     }),
@@ -80,17 +85,17 @@ function checkDiskSpace(path: string): CheckResult {
   const { bavail, bsize } = statfsSync(path);
   const free = bavail * bsize;
   return checkResult(
-    'room for the state',
-    free >= LEAST_FREE,
+    'space for the state',
+    free >= MIN_FREE_BYTES,
     `${(free / 2 ** 30).toFixed(1)} GiB free at ${path}`,
-    'Make room, or shorten "history" in agent.yaml.',
+    'Free space, or shorten "history" in agent.yaml.',
   );
 }
 
-/** Every file that agent.yaml names a secret by. */
+/** Checks every secret file of agent.yaml. */
 function checkSecrets(config: Config): CheckResult[] {
   const { github, doors, backups, hooks, notify, proxmox } = config;
-  const named = [
+  const files = [
     github?.token_file,
     doors.token_file,
     proxmox.api?.token_file,
@@ -102,55 +107,59 @@ function checkSecrets(config: Config): CheckResult[] {
       Object.entries(channel).flatMap(([key, value]) => (key.endsWith('_file') ? [String(value)] : [])),
     ),
   ].filter(file => file !== undefined);
-  return [...new Set(named)].map(file => {
+  return [...new Set(files)].map(file => {
     try {
       readSecretFile(file);
-      return passed(`secret ${file}`, 'can be read, by nobody else');
+      return passed(`secret ${file}`, 'readable, only by this user');
     } catch (error) {
       if (file.startsWith('credential:') && !existsSync(secretPath(file)))
-        return skipped(`secret ${file}`, 'only the unit has it (LoadCredential=)');
-      return failed(`secret ${file}`, messageOf(error), 'Write it, mode 0600, owned by the agent’s user.');
+        return skipped(`secret ${file}`, 'only the systemd unit can read it (LoadCredential=)');
+      return failed(
+        `secret ${file}`,
+        error instanceof Error ? error.message : String(error),
+        'Write it with mode 0600, owned by the user of the agent.',
+      );
     }
   });
 }
 
 function checkAddress({ listen, tls }: Config): CheckResult {
   const { host = '' } = parseListen(listen) ?? {};
-  const own = Object.values(networkInterfaces()).flatMap(found => (found ?? []).map(one => one.address));
-  const isOwn = ['0.0.0.0', '::'].includes(host) || own.includes(host);
-  const says = `${listen}${tls ? ' (TLS)' : ''}${host === '0.0.0.0' || host === '::' ? ', which is every address of this host' : ''}`;
+  const addresses = Object.values(networkInterfaces()).flatMap(found => (found ?? []).map(one => one.address));
+  const isOwn = ['0.0.0.0', '::'].includes(host) || addresses.includes(host);
+  const says = `${listen}${tls ? ' (TLS)' : ''}${host === '0.0.0.0' || host === '::' ? ', all addresses of this host' : ''}`;
   return checkResult(
     'listen',
     isOwn,
-    isOwn ? says : `${listen} is no address of this host`,
+    isOwn ? says : `${listen} is not an address of this host`,
     'Start Tailscale, or correct listen in agent.yaml.',
   );
 }
 
-async function checkDocker({ docker: named }: Config): Promise<CheckResult[]> {
-  const engine = new DockerEngine(named.socket);
-  const look = createHostReader(engine, createCleanEnvironment(named));
+async function checkDocker({ docker: settings }: Config): Promise<CheckResult[]> {
+  const engine = new DockerEngine(settings.socket);
+  const host = createHostReader(engine, createCleanEnvironment(settings));
   const found: CheckResult[] = [];
   try {
     await engine.ping();
-    found.push(passed('Docker', `answers at ${named.socket}`));
+    found.push(passed('Docker', `answers at ${settings.socket}`));
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     found.push(failed('Docker', error.message, error.remedy));
   }
   try {
-    const { code, stdout, stderr } = (await look.ask([named.command, 'compose', 'version', '--short'])) ?? {
+    const { code, stdout, stderr } = (await host.ask([settings.command, 'compose', 'version', '--short'])) ?? {
       code: 1,
       stdout: '',
       stderr: '',
     };
     const [major = 0, minor = 0] = stdout.trim().replace(/^v/, '').split('.').map(Number);
-    const [least, next] = COMPOSE_MINIMUM;
-    const isNew = code === 0 && (major > least || (major === least && minor >= next));
+    const [minMajor, minMinor] = COMPOSE_MINIMUM;
+    const isSupported = code === 0 && (major > minMajor || (major === minMajor && minor >= minMinor));
     found.push(
       checkResult(
         'compose',
-        isNew,
+        isSupported,
         stdout.trim() || stderr.trim() || 'it does not answer',
         `Install Docker Compose ${COMPOSE_MINIMUM.join('.')} or newer.`,
       ),
@@ -163,25 +172,25 @@ async function checkDocker({ docker: named }: Config): Promise<CheckResult[]> {
 }
 
 function checkPrograms({ backups }: Config): CheckResult[] {
-  const wanted = [
+  const required = [
     ...(backups.destinations.length + backups.remotes.length > 0 ? ['rsync', 'zstd'] : []),
     ...(backups.restic ? ['restic'] : []),
   ];
   const folders = (createCleanEnvironment({ socket: '' }).PATH ?? '').split(':');
-  const there = new Set(folders.flatMap(folder => (existsSync(folder) ? readdirSync(folder) : [])));
-  return wanted.map(name =>
+  const installed = new Set(folders.flatMap(folder => (existsSync(folder) ? readdirSync(folder) : [])));
+  return required.map(name =>
     checkResult(
       name,
-      there.has(name),
-      there.has(name) ? 'installed' : 'not installed',
-      `Install ${name}: backups want it.`,
+      installed.has(name),
+      installed.has(name) ? 'installed' : 'not installed',
+      `Install ${name}: backups need it.`,
     ),
   );
 }
 
 function checkTailscale({ trust, doors, tailscale: { socket } }: Config): CheckResult {
-  const isWanted = trust.some(entry => entry.tailscale) || doors.tailscale !== undefined;
-  if (!isWanted) return skipped('tailscaled', 'no entry asks it');
+  const isRequired = trust.some(entry => entry.tailscale) || doors.tailscale !== undefined;
+  if (!isRequired) return skipped('tailscaled', 'no trust entry uses it');
   return checkResult(
     'tailscaled',
     existsSync(socket),
@@ -190,29 +199,29 @@ function checkTailscale({ trust, doors, tailscale: { socket } }: Config): CheckR
   );
 }
 
-/** The keys of GitHub's tokens, and by the way the clock. */
+/** Checks that the keys of GitHub's tokens are reachable, and that the clock agrees with their server. */
 async function checkIssuer({ trust, oidc }: Config): Promise<CheckResult> {
-  if (!trust.some(entry => entry.github)) return skipped('GitHub’s keys', 'no entry wants tokens');
+  if (!trust.some(entry => entry.github)) return skipped('GitHub’s keys', 'no trust entry requires tokens');
   if (oidc.jwks_file !== undefined)
     return checkResult(
       'GitHub’s keys',
       existsSync(oidc.jwks_file),
       oidc.jwks_file,
-      'Write the issuer’s key set there.',
+      'Write the key set of the issuer to this file.',
     );
   const url = oidc.jwks_url ?? `${oidc.issuer}/.well-known/jwks`;
-  const remedy = 'Let this host reach it, or name a file of its keys: oidc.jwks_file.';
+  const remedy = 'Let this host reach it, or set oidc.jwks_file to a file with its keys.';
   try {
     const response = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT_MS) });
     if (!response.ok) return failed('GitHub’s keys', `${url} answered ${response.status}`, remedy);
     const skew = Math.abs(Date.parse(response.headers.get('date') ?? '') - Date.now()) / 1000;
-    if (skew > MOST_SKEW)
+    if (skew > MAX_SKEW_SECONDS)
       return failed(
         'clock',
-        `it differs by ${skew.toFixed(0)} s from ${new URL(url).host}'s`,
-        'Set it right (timedatectl set-ntp true): tokens will not hold.',
+        `it differs by ${skew.toFixed(0)} s from the clock of ${new URL(url).host}`,
+        'Correct it (timedatectl set-ntp true), or the agent rejects tokens.',
       );
-    return passed('GitHub’s keys', `${url}; the clock is right`);
+    return passed('GitHub’s keys', `${url}; the clock is correct`);
   } catch (error) {
     return failed('GitHub’s keys', `${url}: ${messageOf(error)}`, remedy);
   }

@@ -1,40 +1,38 @@
-import { type PublicKey, readPublicKey } from '../../protocol/keys.ts';
-import type { AuthContext } from '../admission/authenticate.ts';
+import { readPublicKey } from '../../protocol/keys.ts';
+import { Refused } from '../../protocol/refusal.ts';
+import type { TrustedKey } from '../admission/authenticate.ts';
 import { TrustEntry } from '../config/trust.ts';
+import { refusals } from '../refusals.ts';
 
-/** How long the agent trusts the key of a selftest, in milliseconds. */
+/** The time for which the agent trusts the key of a selftest, in milliseconds. */
 export const SELFTEST_MS = 120_000;
-/** What the key may do: plan and dry-run one stack that nobody has. */
+
+/** The key may plan and dry-run one stack that does not exist. */
 const ENTRY = {
   name: 'selftest',
   repository: 'chatops/selftest',
   allow: [{ actions: ['rollout'], stacks: ['chatops-selftest'], require_labels: ['chatops-selftest'] }],
 };
 
-/** A selftest that somebody on the host has asked for: for a while the agent trusts its key, for next to nothing. */
+/** The selftest that a user of this host has started, if any: for a while the agent trusts its key, with almost no rights. */
 export class Selftest {
-  readonly #key: PublicKey;
-  readonly #entry: TrustEntry;
-  readonly #until: number;
+  #key: TrustedKey | undefined;
+  #until = 0;
 
-  /** Throws a KeyError. */
-  constructor(key: string) {
-    this.#key = readPublicKey(key);
-    this.#entry = TrustEntry.parse({ ...ENTRY, key });
+  /** Starts a selftest, also if one is running. Throws a KeyError. */
+  start(key: string): void {
+    this.#key = { ...readPublicKey(key), entry: TrustEntry.parse({ ...ENTRY, key }) };
     this.#until = performance.now() + SELFTEST_MS;
   }
 
-  get isOver(): boolean {
-    return performance.now() > this.#until;
+  /** Ends the selftest. Throws `Refused` if none is running. */
+  end(): void {
+    if (this.keys().length === 0) throw new Refused(refusals.noSelftest());
+    this.#key = undefined;
   }
 
-  /** Who is trusted, and beside them the key of this test. */
-  beside(judges: AuthContext): AuthContext {
-    if (this.isOver) return judges;
-    return {
-      ...judges,
-      keys: [...judges.keys, { ...this.#key, entry: this.#entry }],
-      entries: [...judges.entries, this.#entry],
-    };
+  /** Returns the key to trust while a selftest is running. */
+  keys(): TrustedKey[] {
+    return this.#key && performance.now() <= this.#until ? [this.#key] : [];
   }
 }

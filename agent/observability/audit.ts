@@ -3,20 +3,11 @@ import type { Event } from '../../protocol/event.ts';
 import type { Receipt } from '../../protocol/receipt.ts';
 import type { Refusal } from '../../protocol/refusal.ts';
 import type { AdmittedCommand } from '../admission/admitted.ts';
+import type { RefusedCommand } from '../admission/refused-command.ts';
 import type { Plan } from '../plan/plan.ts';
 import { indexOf } from '../runs/document-index.ts';
 import type { RunObserver } from '../runs/observer.ts';
 import type { AuditLog } from '../store/audit-log.ts';
-
-/** The known facts of a refused command. A field that could not be read is absent. */
-export interface RefusedCommand {
-  address: string;
-  keyId?: string;
-  trust?: string;
-  run?: string;
-  repository?: string;
-  intents?: { intent: string; action: string; stack: string }[];
-}
 
 const MINUTE = 60_000;
 

@@ -5,12 +5,12 @@ import type { Receipt } from '../../protocol/receipt.ts';
 import type { Refusal } from '../../protocol/refusal.ts';
 import { VERSION } from '../../protocol/version.ts';
 import type { AdmittedCommand } from '../admission/admitted.ts';
-import { AUTH_REASONS } from '../admission/auth-reasons.ts';
+import type { RefusedCommand } from '../admission/refused-command.ts';
 import type { Plan } from '../plan/plan.ts';
+import { AUTH_REASONS } from '../refusals.ts';
 import { indexed, indexOf, numberOf } from '../runs/document-index.ts';
 import type { RunObserver } from '../runs/observer.ts';
 import type { BackupIndexEntry } from '../store/backup-index.ts';
-import type { RefusedCommand } from './audit.ts';
 import { type AgentState, registerAuditGauge, registerBackupGauges, registerStateGauges } from './gauges.ts';
 
 /** Steps that are counted under their names. */

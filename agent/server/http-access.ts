@@ -9,8 +9,8 @@ import { refusals } from '../refusals.ts';
 import { readSecretFile } from '../system/secret-file.ts';
 
 /**
- * Whether the request calls this agent by a name that is its own. A page that a browser has open can have any name lead
- * here (DNS rebinding), but must say that name.
+ * Returns true if the Host header is a name of this agent. A web page can point any name at this agent (DNS rebinding), but
+ * the browser then sends that name.
  */
 export function isOwnHost(header: string | undefined, { agent, doors }: Pick<Config, 'agent' | 'doors'>): boolean {
   const name = (header ?? '').replace(/:\d{1,5}$/, '').toLowerCase();
@@ -19,12 +19,12 @@ export function isOwnHost(header: string | undefined, { agent, doors }: Pick<Con
   return (
     isIP(name.replace(/^\[|\]$/g, '')) !== 0 ||
     own.some(one => one.toLowerCase() === name) ||
-    // Names of a tailnet: nobody else can have them lead anywhere.
+    // Tailnet names: only the tailnet can point them at an address.
     /^[a-z0-9-]+(\.[a-z0-9-]+\.ts\.net)?\.?$/.test(name)
   );
 }
 
-/** Why the asker may not read what a door tells; undefined where it may. With a token and a tailnet identity either will do. */
+/** Returns a refusal if the caller may not read the endpoint. If both a token and a tailnet identity are set, either is enough. */
 export async function checkReadAccess(
   request: IncomingMessage,
   from: PeerAddress,
@@ -43,7 +43,7 @@ export async function checkReadAccess(
   }
 }
 
-/** In constant time. A token that can't be read opens nothing. */
+/** Compares in constant time. A token file that is not readable grants no access. */
 function hasBearerToken(header: string | undefined, file: string): boolean {
   const [scheme = '', token = ''] = (header ?? '').split(' ');
   if (scheme.toLowerCase() !== 'bearer' || token === '') return false;

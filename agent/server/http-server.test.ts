@@ -23,8 +23,8 @@ import { Client, command } from '../../test/stand/signer.ts';
 
 withAgent();
 
-describe('the wire refuses', () => {
-  it('a key that nobody trusts, and a payload that was changed', async () => {
+describe('the wire', () => {
+  it('refuses an untrusted key, and a changed payload', async () => {
     expect(await ask(command([rollout()]), stranger.secret)).toBe('signature-invalid');
     const client = new Client(url());
     const frame = JSON.parse(await client.signed(command([rollout()]), keys.secret));
@@ -34,7 +34,7 @@ describe('the wire refuses', () => {
     expect(await client.answer()).toBe('signature-invalid');
   });
 
-  it('a frame that was recorded and is sent again, here or on a second connection', async () => {
+  it('refuses a frame that was recorded and is sent again, here or on a second connection', async () => {
     const first = new Client(url());
     const frame = await first.signed(command([rollout()], { dry_run: true }), keys.secret);
     first.socket.send(frame);
@@ -45,7 +45,7 @@ describe('the wire refuses', () => {
     expect(await replay.answer()).toBe('challenge-stale');
   });
 
-  it('a receipt or a hello in place of a command', async () => {
+  it('refuses a receipt or a hello in place of a command', async () => {
     const client = new Client(url());
     const hello = await client.frame('hello');
     client.socket.send(JSON.stringify({ ...hello, type: 'signed' }));
@@ -66,7 +66,7 @@ describe('the wire refuses', () => {
     ],
     ['a binary frame', client => client.socket.send(Buffer.from([0, 1, 2])), 'frame-malformed'],
     ['16 MiB and a byte', client => client.socket.send('x'.repeat(16 * 1024 * 1024 + 1)), 'closed 1009'],
-  ])('%s', async (_, send, answer) => {
+  ])('refuses %s, and serves the next connection', async (_, send, answer) => {
     const client = new Client(url());
     await client.frame('hello');
     send(client);
@@ -74,7 +74,7 @@ describe('the wire refuses', () => {
     expect(await ask(command([rollout()], { dry_run: true }))).toBe('accepted');
   });
 
-  it('who comes with an Origin, to another path or without the subprotocol', async () => {
+  it('refuses a connection with an Origin, to another path or without the subprotocol', async () => {
     for (const [client, status] of [
       [new Client(url(), { headers: { Origin: 'https://example.org' } }), 403],
       [new Client(url(), {}, undefined, '/v2'), 404],
@@ -86,30 +86,30 @@ describe('the wire refuses', () => {
     }
   });
 
-  it('silence', { timeout: 20_000 }, async () => {
+  it('refuses a connection that sends no frame', { timeout: 20_000 }, async () => {
     const client = new Client(url());
     await client.frame('hello');
     expect(await client.answer()).toBe('hello-timeout');
   });
 
-  it('more connections than an address may make, with the time to wait; but still tells its health', async () => {
+  it('refuses more connections than an address may open, with the time to wait, but still serves /healthz', async () => {
     configure({ rate_limit: { commands: 2, per: '1m' } });
     agent.reload();
-    const codes: (number | undefined)[] = [];
+    const statuses: (number | undefined)[] = [];
     for (let n = 0; n < 3; n++) {
       const client = new Client(url());
       await client.frame('hello');
-      codes.push(client.status);
+      statuses.push(client.status);
       if (client.status === 429) expect(Number(client.headers['retry-after'])).toBeGreaterThan(0);
       await client.end();
     }
-    expect(codes).toEqual([undefined, undefined, 429]);
+    expect(statuses).toEqual([undefined, undefined, 429]);
     for (let n = 0; n < 5; n++) expect((await fetch(`http://127.0.0.1:${agent.port}/healthz`)).status).toBe(200);
     configure();
     agent.reload();
   });
 
-  it('addresses that are not allowed, at every door', async () => {
+  it('refuses addresses that are not allowed, at every endpoint', async () => {
     configure({ allow_from: ['100.64.0.0/10'] });
     agent.reload();
     const client = new Client(url());
@@ -120,27 +120,27 @@ describe('the wire refuses', () => {
     agent.reload();
   });
 
-  it('requests that only drip in', { timeout: 30_000 }, async () => {
-    const began = Date.now();
-    const asked = request({
+  it('ends requests that arrive too slowly', { timeout: 30_000 }, async () => {
+    const start = Date.now();
+    const slow = request({
       port: agent.port,
       host: '127.0.0.1',
       path: '/healthz',
       headers: { 'Content-Length': '10' },
       method: 'POST',
     });
-    asked.write('x');
+    slow.write('x');
     const status = await new Promise(done =>
-      asked.on('response', response => done(response.statusCode)).on('error', () => done('closed')),
+      slow.on('response', response => done(response.statusCode)).on('error', () => done('closed')),
     );
     expect(status).toBe(405);
-    expect(Date.now() - began).toBeLessThan(20_000);
-    asked.destroy();
+    expect(Date.now() - start).toBeLessThan(20_000);
+    slow.destroy();
   });
 });
 
-describe('what happened can be seen', () => {
-  it('each refusal is counted and in the audit, with who and from where', async () => {
+describe('the records of the endpoints', () => {
+  it('count each refusal, and have its sender and address in the audit log', async () => {
     const count = async () =>
       Number(/chatops_auth_failures_total\{reason="invalid_key"\} (\d+)/.exec(await metrics())?.[1]);
     const before = await count();
@@ -159,7 +159,7 @@ describe('what happened can be seen', () => {
     );
   });
 
-  it('promtool has nothing to say against the metrics', async () => {
+  it('have metrics that promtool accepts', async () => {
     const text = await metrics();
     execFileSync('promtool', ['check', 'metrics'], { input: text });
     for (const name of [
@@ -173,21 +173,21 @@ describe('what happened can be seen', () => {
     }
   });
 
-  it('not being ready is told with its reason', async () => {
+  it('have the reason on /readyz if the agent is not ready', async () => {
     const response = await fetch(`http://127.0.0.1:${agent.port}/readyz`);
     expect(response.status).toBe(503);
     expect(JSON.stringify(await response.json())).toContain('no-docker.sock');
   });
 
-  it('its own key and state are for nobody else', () => {
+  it('are readable only by the user of the agent, like its key', () => {
     expect(statSync(join(dir, 'state')).mode & 0o077).toBe(0);
     for (const name of ['agent.key', 'chatops.db']) expect(statSync(join(dir, 'state', name)).mode & 0o077).toBe(0);
     expect(said.join('\n')).toContain(`agent-key: ${agent.publicKey}`);
   });
 });
 
-describe('a state folder that can’t be written', () => {
-  it('refuses new commands, and the agent lives on', async () => {
+describe('an agent whose state folder is not writable', () => {
+  it('refuses new commands, and accepts them again when it is', async () => {
     const runs = join(dir, 'state', 'runs');
     renameSync(runs, `${runs}.away`);
     writeFileSync(runs, 'in the way');
@@ -201,21 +201,17 @@ describe('a state folder that can’t be written', () => {
 describe('a reload', () => {
   it.each<[string, (file: string) => void, RegExp]>([
     [
-      'a following key that is none',
+      'a next key that is not a key',
       file => writeFileSync(`${file}.next`, 'nonsense\n', { mode: 0o600 }),
       /agent\.key\.next: Expected a secret key/,
     ],
     [
-      'a following key that others can read',
+      'a next key that other users can read',
       file => writeFileSync(`${file}.next`, 'x\n', { mode: 0o644 }),
       /chmod 600 .*agent\.key\.next/,
     ],
-    [
-      'its own key taken away',
-      file => renameSync(file, `${file}.away`),
-      /agent\.key: ENOENT.*Put the agent's key back/,
-    ],
-  ])('with %s is refused, and the agent goes on as it was', async (_, spoil, message) => {
+    ['its own key missing', file => renameSync(file, `${file}.away`), /agent\.key: ENOENT.*Put the agent's key back/],
+  ])('with %s is refused, and the agent continues with the old configuration', async (_, spoil, message) => {
     const own = join(dir, 'state', 'agent.key');
     const before = agent.publicKey;
     spoil(own);
@@ -231,7 +227,7 @@ describe('a reload', () => {
     expect(said.at(-1)).toContain('configuration reloaded');
   });
 
-  it('takes a key away at once, and keeps the old configuration where the new one is broken', async () => {
+  it('revokes a key at once, and keeps the old configuration if the new one is invalid', async () => {
     expect(await ask(command([rollout()], { dry_run: true }), second.secret)).toBe('accepted');
     writeFileSync(file, 'agent: whitebox\ntrust: [}\n');
     agent.reload();

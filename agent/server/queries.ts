@@ -1,77 +1,84 @@
 import type { Answer, Question } from '../../protocol/question.ts';
-import { Refused } from '../../protocol/refusal.ts';
 import { VERSION } from '../../protocol/version.ts';
 import type { AuthenticatedSender } from '../admission/authenticate.ts';
+import { requireOwnRun } from '../admission/check-sender.ts';
 import { simulatePolicy } from '../admission/simulate.ts';
+import type { Live } from '../config/live.ts';
 import type { Config } from '../config/load.ts';
 import { diagnoseHost, passed } from '../diagnostics/doctor.ts';
-import { refusals } from '../refusals.ts';
-import type { RunRegistry } from '../runs/registry.ts';
 import type { AuditLog, AuditRow } from '../store/audit-log.ts';
-import type { StoredRun } from '../store/runs.ts';
+import type { RunStore } from '../store/runs.ts';
 import type { ListedSchedule } from '../store/schedules.ts';
 import { toRunView } from './run-view.ts';
 
-/** Of whom answers are had. */
-export interface QueryDeps {
-  /** agent.yaml's path. */
+/** The sources of the answers. */
+export interface QueriesOptions {
+  /** The path of agent.yaml. */
   file: string;
-  config: () => Config;
-  runs: RunRegistry;
+  live: Live<Config>;
+  store: RunStore;
   audit: AuditLog;
-  schedules: () => ListedSchedule[];
-  notifyTest: (channel: string | undefined) => Promise<Answer<'notify'>>;
+  schedules: { list(): ListedSchedule[] };
+  notifier: { testAll(channel: string | undefined, agent: string): Promise<Answer<'notify'>> };
 }
 
-/** Rows of the audit are read so many at a time, and a part holds about so many bytes of them. */
+/** The most audit rows that are read at once, and the size at which a part of an answer ends. */
 const AUDIT_ROWS = 500;
 const AUDIT_BYTES = 2 ** 20;
 
-/** What a sender who may ask is told, part by part. Throws `Refused`. */
-export async function* answerQuestion(
-  question: Question,
-  { entry }: AuthenticatedSender,
-  { file, config, runs, audit, schedules, notifyTest }: QueryDeps,
-): AsyncGenerator<Answer<Question['about']>> {
-  switch (question.about) {
-    case 'run':
-      yield toRunView(requireOwnRun(question.run, entry.name, runs));
-      break;
-    case 'schedules':
-      yield schedules();
-      break;
-    case 'audit':
-      yield* readAuditPages(audit, question.after);
-      break;
-    case 'doctor':
-      yield await diagnoseHost(file, async () =>
-        passed('the agent', `runs, and answers on ${config().listen}: ${VERSION}`),
-      );
-      break;
-    case 'notify':
-      yield await notifyTest(question.channel);
-      break;
-    case 'policy':
-      yield question.supposed.map(one => simulatePolicy(one, config().trust));
+/** Answers questions about this host: signed ones from elsewhere, and those of the agent's own socket. */
+export class Queries {
+  readonly #options: QueriesOptions;
+
+  constructor(options: QueriesOptions) {
+    this.#options = options;
   }
-}
 
-/** A run that this entry of trust began. Throws `Refused`. */
-export function requireOwnRun(id: string, entry: string, runs: RunRegistry): StoredRun {
-  const run = runs.store.find(id);
-  if (!run) throw new Refused(refusals.runUnknown(id));
-  if (run.trust !== entry) throw new Refused(refusals.notYourRun(id));
-  return run;
-}
+  /** Yields the answer to a question that the sender may ask, part by part. Throws `Refused`. */
+  async *answer(question: Question, { entry }: AuthenticatedSender): AsyncGenerator<Answer<Question['about']>> {
+    const { file, live, store } = this.#options;
+    switch (question.about) {
+      case 'run':
+        yield toRunView(requireOwnRun(question.run, entry.name, store));
+        break;
+      case 'schedules':
+        yield this.schedules();
+        break;
+      case 'audit':
+        yield* this.auditPages(question.after);
+        break;
+      case 'doctor':
+        yield await diagnoseHost(file, async () =>
+          passed('the agent', `is running, and answers on ${live.current.listen}: ${VERSION}`),
+        );
+        break;
+      case 'notify':
+        yield await this.testNotices(question.channel);
+        break;
+      case 'policy':
+        yield question.supposed.map(supposed => simulatePolicy(supposed, live.current.trust));
+    }
+  }
 
-/** The rows that there are when it begins, at least one part. */
-function* readAuditPages(audit: AuditLog, after: number): Generator<AuditRow[]> {
-  const last = audit.head.n;
-  for (let n = after; ; ) {
-    const rows = readAuditPage(audit, n).filter(row => row.n <= last);
-    yield rows;
-    n = rows.at(-1)?.n ?? last;
-    if (n >= last) return;
+  schedules(): ListedSchedule[] {
+    return this.#options.schedules.list();
+  }
+
+  /** Sends a test notice to one channel, or to each. */
+  testNotices(channel: string | undefined): Promise<Answer<'notify'>> {
+    return this.#options.notifier.testAll(channel, this.#options.live.current.agent);
+  }
+
+  /** Yields the rows that exist at the start, in at least one page. */
+  *auditPages(after: number): Generator<AuditRow[]> {
+    const { audit } = this.#options;
+    const last = audit.head.n;
+    for (let n = after; ; ) {
+      const rows = readAuditPage(audit, n).filter(row => row.n <= last);
+      yield rows;
+      n = rows.at(-1)?.n ?? last;
+      if (n >= last) return;
+    }
   }
 }
 

@@ -1,6 +1,6 @@
 import type { StoredRun } from '../store/runs.ts';
 
-/** A run as it is told: without what the agent keeps for itself. */
+/** Returns a run as senders and the command line see it, without the agent's internal fields. */
 export function toRunView({ digest, head, command, receipt, ...run }: StoredRun) {
   const { origin, approval, intents } = JSON.parse(command) as Record<string, unknown>;
   const payload = receipt === null ? undefined : (JSON.parse(receipt) as { payload: string }).payload;

@@ -6,17 +6,17 @@ withAgent({ pingMs: 100 });
 
 const connections = async () => Number(/^chatops_connections (\d+)$/m.exec(await metrics())?.[1]);
 
-describe('a follower that does not read', () => {
-  it('is dropped, and one that does is not', async () => {
-    const deaf = new Client(url());
+describe('a session', () => {
+  it('is dropped if its follower does not read, and kept if it does', async () => {
+    const stalled = new Client(url());
     const other = new Client(url());
     await other.frame('hello');
-    await deaf.send(command([rollout()], { dry_run: true }), keys.secret);
-    deaf.socket.pause();
+    await stalled.send(command([rollout()], { dry_run: true }), keys.secret);
+    stalled.socket.pause();
     expect(await connections()).toBe(2);
     await expect.poll(connections).toBe(1);
     expect(other.closed).toBeUndefined();
-    await deaf.end();
+    await stalled.end();
     await other.end();
   });
 });

@@ -3,15 +3,15 @@ import type { Server } from 'node:https';
 import { messageOf } from '../../protocol/refusal.ts';
 import { ConfigError } from '../config/load.ts';
 
-/** Files as `tailscale cert` writes them. */
+/** The files that `tailscale cert` writes. */
 export interface TlsFiles {
   cert_file: string;
   key_file: string;
 }
 
-const LOOK_EVERY_MS = 10_000;
+const CHECK_EVERY_MS = 10_000;
 
-/** Certificate and key, as they are now. Throws {@link ConfigError}. */
+/** Reads certificate and key. Throws {@link ConfigError}. */
 export function readTls({ cert_file, key_file }: TlsFiles): { cert: Buffer; key: Buffer } {
   try {
     return { cert: readFileSync(cert_file), key: readFileSync(key_file) };
@@ -22,27 +22,27 @@ export function readTls({ cert_file, key_file }: TlsFiles): { cert: Buffer; key:
   }
 }
 
-/** Takes certificates over as they are renewed. What can't be used is told, and the old one stays. Returns how to end it. */
+/** Loads a renewed certificate. An unusable one is reported, and the old one stays. */
 export function watchCertificate(
   server: Server,
   files: TlsFiles,
-  say: (line: string) => void,
-): { look(): void; end(): void } {
-  let known = fileStampOf(files);
-  const look = () => {
-    const now = fileStampOf(files);
-    if (now === known) return;
-    known = now;
+  log: (line: string) => void,
+): { check(): void; stop(): void } {
+  let loaded = fileStampOf(files);
+  const check = () => {
+    const current = fileStampOf(files);
+    if (current === loaded) return;
+    loaded = current;
     try {
       server.setSecureContext(readTls(files));
-      say('tls: the certificate was renewed');
+      log('tls: the certificate was renewed');
     } catch (error) {
-      say(`tls: the new certificate can't be used, the old one stays: ${messageOf(error)}`);
+      log(`tls: the new certificate is unusable, the old one stays: ${messageOf(error)}`);
     }
   };
-  const timer = setInterval(look, LOOK_EVERY_MS);
+  const timer = setInterval(check, CHECK_EVERY_MS);
   timer.unref();
-  return { look, end: () => clearInterval(timer) };
+  return { check, stop: () => clearInterval(timer) };
 }
 
 function fileStampOf({ cert_file, key_file }: TlsFiles): string {

@@ -1,9 +1,9 @@
 import type { Deployment } from '../../protocol/command.ts';
 import { Refused } from '../../protocol/refusal.ts';
-import { admitHostRun } from '../admission/admit.ts';
+import type { Admission } from '../admission/admit.ts';
+import type { Live } from '../config/live.ts';
 import type { Config } from '../config/load.ts';
 import type { TrustEntry } from '../config/trust.ts';
-import type { Executor, HostSite } from '../executors/executor.ts';
 import type { AuditObserver } from '../observability/audit.ts';
 import type { Metrics } from '../observability/metrics.ts';
 import type { NoticeObserver } from '../observability/notify/observer.ts';
@@ -16,11 +16,10 @@ import { Scheduler } from './schedules.ts';
 
 /** The parts of the agent that start runs of schedules and hooks. */
 export interface HostRunDeps {
-  config: () => Config;
-  site: () => HostSite;
+  live: Live<Config>;
+  admission: Admission;
   store: RunStore;
   runs: RunRegistry;
-  executors: Executor[];
   audit: AuditObserver;
   metrics: Metrics;
   notices: NoticeObserver;
@@ -29,7 +28,7 @@ export interface HostRunDeps {
 /** Creates the scheduler of agent.yaml's schedules. The caller starts it. */
 export function createScheduler(deps: HostRunDeps): Scheduler {
   return new Scheduler({
-    schedules: () => deps.config().schedules,
+    schedules: () => deps.live.current.schedules,
     state: name => deps.store.schedule(name),
     save: (name, state) => deps.store.putSchedule(name, state),
     start: ({ intent, params, name }, run) => startHostRun(deps, 'schedule', { intent, params, name, run }),
@@ -50,8 +49,8 @@ export function createScheduler(deps: HostRunDeps): Scheduler {
 /** Creates the handler of agent.yaml's hooks. */
 export function createWebhookHandler(deps: HostRunDeps): WebhookHandler {
   return new WebhookHandler({
-    hooks: () => deps.config().hooks,
-    history: (hook, since) => deps.store.countHookRuns(entryFor(deps.config(), 'webhook').name, hook, since),
+    hooks: () => deps.live.current.hooks,
+    history: (hook, since) => deps.store.countHookRuns(entryFor(deps.live.current, 'webhook').name, hook, since),
     start: ({ intent, name }, run, params) => startHostRun(deps, 'webhook', { intent, params, name, run }),
   });
 }
@@ -65,14 +64,14 @@ function entryFor({ trust }: Config, kind: 'schedule' | 'webhook'): TrustEntry {
 
 /** Starts the run of an intent file. Throws `Refused`, `InvalidIntents` or a system error. */
 async function startHostRun(
-  { config, site, runs, executors }: HostRunDeps,
+  { live, admission, runs }: HostRunDeps,
   event: 'schedule' | 'webhook',
   { name, intent, params, run }: { name: string; intent: string; params: Deployment['params']; run: string },
 ): Promise<void> {
-  const { agent, intents_dir } = config();
-  const entry = entryFor(config(), event);
+  const { agent, intents_dir } = live.current;
+  const entry = entryFor(live.current, event);
   const loaded = readIntents(intents_dir, intent, params);
   const intents = loaded.map(({ name, document, documents, intent }) => ({ name, document, documents, intent }));
   const command = createHostCommand({ type: 'run', id: run, agent, actor: name, event, intents, params });
-  runs.begin(await admitHostRun(command, entry, { executors, site: site() }));
+  runs.begin(await admission.admit(command, { kind: 'host', entry }));
 }

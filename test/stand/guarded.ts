@@ -74,7 +74,7 @@ export function withAgent(options: Partial<AgentOptions> = {}): void {
     symlinkSync(join(dir, 'outside'), join(stacks, 'stack-link'));
     symlinkSync('/etc/passwd', join(stacks, 'stack-web', 'leak.yml'));
     configure();
-    agent = await startAgent(file, { say: line => said.push(line), keeper: KEEPER, ...options });
+    agent = await startAgent(file, { log: line => said.push(line), supervisor: KEEPER, ...options });
   });
   afterAll(async () => {
     await agent.stop();

@@ -1,10 +1,10 @@
 import type { Receipt } from '../../../protocol/receipt.ts';
 import type { Refusal } from '../../../protocol/refusal.ts';
 import type { AdmittedCommand } from '../../admission/admitted.ts';
-import { AUTH_REASONS } from '../../admission/auth-reasons.ts';
+import type { RefusedCommand } from '../../admission/refused-command.ts';
 import type { NoticeEvent } from '../../config/notify.ts';
+import { AUTH_REASONS } from '../../refusals.ts';
 import type { RunObserver } from '../../runs/observer.ts';
-import type { RefusedCommand } from '../audit.ts';
 import { Notice, severityOf } from './notice.ts';
 import type { Notifier } from './notifier.ts';
 

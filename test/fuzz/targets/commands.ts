@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { posix } from 'node:path';
-import { admit } from '../../../agent/admission/admit.ts';
+import { Admission } from '../../../agent/admission/admit.ts';
 import { type AuthContext, authenticate, trustedKeys } from '../../../agent/admission/authenticate.ts';
+import { Live } from '../../../agent/config/live.ts';
 import { Config } from '../../../agent/config/load.ts';
-import { siteOf } from '../../../agent/config/site.ts';
 import { executors } from '../../../agent/executors/index.ts';
+import { CircuitBreakers } from '../../../agent/outbound/circuit-breaker.ts';
 import { parseSignedFrame } from '../../../agent/server/session.ts';
 import { generateKey, readSecretKey } from '../../../protocol/keys.ts';
 import { Refused } from '../../../protocol/refusal.ts';
@@ -31,6 +32,7 @@ const config = Config.parse({
     },
   ],
 });
+const admission = new Admission({ live: new Live(() => config), executors, circuits: new CircuitBreakers() });
 const auth: AuthContext = {
   agent: 'whitebox',
   keys: trustedKeys(config),
@@ -80,12 +82,12 @@ const SIGNED = bodies().map(body => Buffer.from(JSON.stringify({ ...body, challe
 async function decide(text: string): Promise<{ code: string } | { body: object }> {
   try {
     const challenge = { text: CHALLENGE, madeAt: performance.now(), answered: false };
-    const { command: received, key } = await authenticate(parseSignedFrame(text), auth, challenge, {
+    const { command: received, sender } = await authenticate(parseSignedFrame(text), auth, challenge, {
       address: '100.64.0.9',
       port: 1,
     });
     if (received.type !== 'run' && received.type !== 'plan') return { code: 'other' };
-    await admit(received, key, '100.64.0.9', { config, executors, site: siteOf(config) });
+    await admission.admit(received, { kind: 'key', sender, address: '100.64.0.9' });
     return { body: received };
   } catch (error) {
     if (error instanceof Refused) return { code: error.code };

@@ -106,11 +106,7 @@ export const policies: Target = {
         matches(rule.stacks, value.stack) &&
         (rule.services === undefined || (value.service !== undefined && matches(rule.services, value.service))),
     );
-    const { refusal } = evaluateRules(
-      intent,
-      { event: 'push', approval: null, looksOnly: true, at: new Date() },
-      entry,
-    );
+    const { refusal } = evaluateRules(intent, { event: 'push', approval: null, readOnly: true, at: new Date() }, entry);
     if ((refusal === undefined) !== (isAllowed && !isDenied))
       return admitted(`answered ${refusal?.code ?? 'allowed'}`, value);
     return refusal ? FINE : LET_IN;

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { checkQuestion, checkSender } from '../../../agent/admission/admit.ts';
 import { type AuthContext, authenticate, trustedKeys } from '../../../agent/admission/authenticate.ts';
+import { checkQuestion, checkSender } from '../../../agent/admission/check-sender.ts';
 import { simulatePolicy } from '../../../agent/admission/simulate.ts';
 import { Config } from '../../../agent/config/load.ts';
 import { parseSignedFrame } from '../../../agent/server/session.ts';
@@ -67,15 +67,15 @@ export const questions: Target = {
     const text = JSON.stringify({ type: 'signed', ...signPayload(PAYLOAD_TYPES.command, bytes, trusted) });
     try {
       const challenge = { text: CHALLENGE, madeAt: performance.now(), answered: false };
-      const { command: received, key } = await authenticate(parseSignedFrame(text), auth, challenge, {
+      const { command: received, sender } = await authenticate(parseSignedFrame(text), auth, challenge, {
         address: 'x',
         port: 1,
       });
       if (received.type !== 'ask') return FINE;
-      checkSender(received, key, config);
-      checkQuestion(received.question, key);
+      checkSender(received, sender, config);
+      checkQuestion(received.question, sender);
       if (received.question.about === 'policy')
-        for (const policyCase of received.question.supposed) simulatePolicy(policyCase, config.trust);
+        for (const one of received.question.supposed) simulatePolicy(one, config.trust);
     } catch (error) {
       return error instanceof Refused ? FINE : crashed(error, bytes.toString());
     }

@@ -1,0 +1,47 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Refused } from '../../protocol/refusal.ts';
+import { refusals } from '../refusals.ts';
+import { statusOf, type WebhookHandler } from '../triggers/hooks.ts';
+import type { ConnectionLimits } from './connection-limits.ts';
+import type { EndpointDeps } from './endpoint.ts';
+import { pathOf, readBody, sendJson } from './http-io.ts';
+
+/** The groups of Alertmanager are the largest payloads. */
+const MAX_BODY_BYTES = 256 * 1024;
+
+export interface WebhookEndpointDeps extends Pick<EndpointDeps, 'live' | 'recorder'> {
+  limits: ConnectionLimits;
+  webhooks: Pick<WebhookHandler, 'handle'>;
+  /** Counts a delivery by its outcome: `begun`, `ignored` or `refused`. */
+  countHook: (hook: string, outcome: string) => void;
+}
+
+/** Answers `POST /hooks/NAME` and `POST /hooks/NAME/SECRET`. */
+export async function answerWebhook(
+  request: IncomingMessage,
+  response: ServerResponse,
+  address: string,
+  { live, recorder, limits, webhooks, countHook }: WebhookEndpointDeps,
+): Promise<void> {
+  const [, , name = '', secret, ...rest] = pathOf(request).split('/');
+  // An unknown name is not a label: a stranger must not add time series.
+  const label = live.current.hooks.some(hook => hook.name === name) ? name : 'unknown';
+  try {
+    const wait = await limits.secondsToWait(address);
+    if (wait > 0) throw new Refused(refusals.rateLimited(wait));
+    if (rest.length > 0) throw new Refused(refusals.hookUnknown(name));
+    const body = await readBody(request, MAX_BODY_BYTES);
+    if (!body) throw new Refused(refusals.hookMalformed(name, `it has more than ${MAX_BODY_BYTES / 1024} KiB`));
+    const answer = await webhooks.handle({ name, secret, headers: request.headers, body });
+    countHook(label, 'run' in answer ? 'begun' : 'ignored');
+    sendJson(response, 'run' in answer ? 202 : 200, answer);
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    countHook(label, 'refused');
+    recorder.refused(error.refusal, { address });
+    const status = error.code === 'rate-limited' ? 429 : statusOf(error.refusal);
+    // Close the connection: the request body was not fully read.
+    response.setHeader('Connection', 'close');
+    sendJson(response, status, error.refusal);
+  }
+}
