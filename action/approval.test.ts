@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Refused } from '../protocol/refusal.ts';
 import {
   committed,
@@ -11,6 +11,7 @@ import {
   pushEvent,
   unlabeled,
 } from '../test/doubles/github.ts';
+import { recordWaits } from '../test/doubles/waits.ts';
 import { checkLabels, gatherApproval } from './approval.ts';
 import { createGitHub } from './github.ts';
 import { readTrigger } from './trigger.ts';
@@ -34,6 +35,9 @@ beforeAll(async () => {
   await hub.start();
 });
 afterAll(() => hub.stop());
+afterEach(() => {
+  vi.restoreAllMocks();
+});
 beforeEach(() => {
   hub.commits.clear();
   hub.pulls.clear();
@@ -47,7 +51,7 @@ beforeEach(() => {
 });
 
 const wait = async (ms: number) => waits.push(ms);
-const github = () => createGitHub('token', REPOSITORY, hub.url, wait);
+const github = () => createGitHub('token', REPOSITORY, hub.url);
 const env = (event: string, at: string) => ({
   GITHUB_EVENT_NAME: event,
   GITHUB_REPOSITORY: REPOSITORY,
@@ -56,7 +60,12 @@ const env = (event: string, at: string) => ({
 });
 function push(after: string, before = ROOT, paths = ['chatops/intents/web.yaml']) {
   const trigger = readTrigger(env('push', after), pushEvent(REPOSITORY, before, after), 'run');
-  return gatherApproval(trigger, github(), { repository: REPOSITORY, paths, pullRequest: undefined, wait });
+  return gatherApproval(trigger, github(), {
+    repository: REPOSITORY,
+    paths,
+    pullRequest: undefined,
+    wait,
+  });
 }
 async function codeOf(work: Promise<unknown>): Promise<string> {
   try {
@@ -67,8 +76,8 @@ async function codeOf(work: Promise<unknown>): Promise<string> {
   }
   return 'admitted';
 }
-/** The code that the labels of one pull request with this timeline get. */
-async function judge(timeline: Entry[]): Promise<string> {
+/** Returns the code for one pull request with this timeline. */
+async function codeForTimeline(timeline: Entry[]): Promise<string> {
   hub.commit(A, [ROOT]);
   hub.pull({ number: 1, mergeSha: A, headSha: HEAD, timeline });
   return codeOf(
@@ -76,8 +85,8 @@ async function judge(timeline: Entry[]): Promise<string> {
   );
 }
 
-describe('a push is traced to its merged pull request', () => {
-  it('squashed', async () => {
+describe('the pull request of a push', () => {
+  it('is found for a squashed merge', async () => {
     hub.commit(A, [ROOT], 'Add plex (#1)');
     hub.pull({ number: 1, mergeSha: A, headSha: HEAD, timeline: [committed(HEAD), labeled(LABEL), merged()] });
     expect(await push(A)).toEqual({
@@ -89,7 +98,7 @@ describe('a push is traced to its merged pull request', () => {
     });
   });
 
-  it('by a merge commit, whose branch’s own commits are not looked at', async () => {
+  it('is found for a merge commit, without asking about the commits of the merged branch', async () => {
     hub.commit(A, [ROOT]);
     hub.commit(B, [A]);
     hub.commit(M, [ROOT, B], 'Merge pull request #1 from org/change');
@@ -98,14 +107,14 @@ describe('a push is traced to its merged pull request', () => {
     expect(hub.asked.filter(path => path === `/commits/${A}/pulls`)).toEqual([]);
   });
 
-  it('rebased: only the last commit is the merge commit, the others belong to it', async () => {
+  it('is found for a rebase, of which only the last commit is the merge commit', async () => {
     hub.commit(A, [ROOT]);
     hub.commit(B, [A]);
     hub.pull({ number: 1, mergeSha: B, commits: [A, B] });
     expect((await push(B))?.pull_request).toBe(1);
   });
 
-  it('several in one push by a merge queue: all that touch the intents count, each on its own', async () => {
+  it('is each one that touches the intents if a merge queue pushes several, and each must have the label', async () => {
     hub.commit(A, [ROOT]);
     hub.commit(B, [A]);
     hub.commit(C, [B]);
@@ -113,23 +122,26 @@ describe('a push is traced to its merged pull request', () => {
     hub.pull({ number: 2, mergeSha: B, files: ['README.md'] });
     hub.pull({ number: 3, mergeSha: C, files: ['stacks/web/.gitignore'], timeline: [merged()] });
     const approval = await push(C, ROOT, ['chatops/intents/web.yaml', 'stacks/web/']);
-    expect([approval?.pull_request, approval?.with?.map(other => other.pull_request)]).toEqual([1, [3]]);
-    const judged = Promise.resolve().then(() =>
+    expect({ first: approval?.pull_request, others: approval?.with?.map(other => other.pull_request) }).toEqual({
+      first: 1,
+      others: [3],
+    });
+    const checked = Promise.resolve().then(() =>
       checkLabels([{ action: 'rollout', stack: 's', label_required: LABEL }], approval),
     );
-    expect(await codeOf(judged)).toBe('label-missing');
+    expect(await codeOf(checked)).toBe('label-missing');
   });
 
-  it('the newest one where none touches the intents', async () => {
+  it('is the newest one if no pull request touches the intents', async () => {
     hub.commit(A, [ROOT]);
     hub.commit(B, [A]);
     hub.pull({ number: 1, mergeSha: A, files: ['a'] });
     hub.pull({ number: 2, mergeSha: B, files: ['b'] });
     const approval = await push(B);
-    expect([approval?.pull_request, approval?.with]).toEqual([2, undefined]);
+    expect({ first: approval?.pull_request, others: approval?.with }).toEqual({ first: 2, others: undefined });
   });
 
-  it('though GitHub’s index lags', async () => {
+  it('is found after some seconds if GitHub’s index lags', async () => {
     hub.commit(A, [ROOT]);
     hub.pull({ number: 1, mergeSha: A });
     hub.lag = 3;
@@ -137,13 +149,13 @@ describe('a push is traced to its merged pull request', () => {
     expect(waits).toEqual([1000, 2000, 4000]);
   });
 
-  it('by the number in its message where the index stays silent, if that pull request proves it', async () => {
+  it('is found by the number in the commit message if the index does not have it and the merge commit agrees', async () => {
     hub.commit(A, [ROOT], 'Add plex (#7)');
     hub.pull({ number: 7, mergeSha: A, commits: [] });
     expect((await push(A))?.pull_request).toBe(7);
   });
 
-  it('over many pages', async () => {
+  it('is found with its timeline if GitHub answers in several pages', async () => {
     let last = ROOT;
     for (let n = 0; n < 130; n++) {
       const next = `f${n.toString(16).padStart(39, '0')}`;
@@ -161,26 +173,26 @@ describe('a push is traced to its merged pull request', () => {
   });
 });
 
-describe('what has no pull request is refused', () => {
-  it('a commit pushed directly', async () => {
+describe('a push without a merged pull request', () => {
+  it('is refused if a commit was pushed directly', async () => {
     hub.commit(A, [ROOT]);
     expect(await codeOf(push(A))).toBe('no-pull-request');
   });
 
-  it('a direct commit beside a merged one', async () => {
+  it('is refused if a commit was pushed directly together with a merged one', async () => {
     hub.commit(A, [ROOT]);
     hub.commit(B, [A]);
     hub.pull({ number: 1, mergeSha: B, timeline: [labeled(LABEL), merged()] });
     expect(await codeOf(push(B))).toBe('no-pull-request');
   });
 
-  it('a message that names another’s pull request', async () => {
+  it('is refused if its message names the pull request of another commit', async () => {
     hub.commit(A, [ROOT], 'Add plex (#7)');
     hub.pull({ number: 7, mergeSha: B, commits: [B] });
     expect(await codeOf(push(A))).toBe('no-pull-request');
   });
 
-  it('one that was merged elsewhere, or not merged', async () => {
+  it('is refused if its pull request was merged into another branch, or not merged', async () => {
     hub.commit(A, [ROOT]);
     hub.pull({ number: 1, mergeSha: A, base: 'develop' });
     expect(await codeOf(push(A))).toBe('no-pull-request');
@@ -189,22 +201,22 @@ describe('what has no pull request is refused', () => {
   });
 });
 
-describe('labels are judged as they stood at the merge, in the timeline’s order', () => {
-  it.each<[string, Entry[], string]>([
-    ['set after the last push', [committed(HEAD), labeled(LABEL), merged()], 'admitted'],
-    ['set before the last push', [labeled(LABEL), committed(HEAD), merged()], 'label-early'],
-    ['set before a forced push', [committed(HEAD), labeled(LABEL), forcePushed(), merged()], 'label-early'],
-    ['removed again', [committed(HEAD), labeled(LABEL), unlabeled(LABEL), merged()], 'label-missing'],
+describe('a label', () => {
+  it.each<[string, string, Entry[]]>([
+    ['set after the last push', 'admitted', [committed(HEAD), labeled(LABEL), merged()]],
+    ['set before the last push', 'label-early', [labeled(LABEL), committed(HEAD), merged()]],
+    ['set before a forced push', 'label-early', [committed(HEAD), labeled(LABEL), forcePushed(), merged()]],
+    ['removed again', 'label-missing', [committed(HEAD), labeled(LABEL), unlabeled(LABEL), merged()]],
     [
       'set again after the push',
-      [labeled(LABEL), committed(HEAD), unlabeled(LABEL), labeled(LABEL), merged()],
       'admitted',
+      [labeled(LABEL), committed(HEAD), unlabeled(LABEL), labeled(LABEL), merged()],
     ],
-    ['set after the merge', [committed(HEAD), merged(), labeled(LABEL)], 'label-missing'],
-    ['removed after the merge', [committed(HEAD), labeled(LABEL), merged(), unlabeled(LABEL)], 'admitted'],
-    ['another label', [committed(HEAD), labeled('bug'), merged()], 'label-missing'],
-  ])('%s', async (_, timeline, code) => {
-    expect(await judge(timeline)).toBe(code);
+    ['set after the merge', 'label-missing', [committed(HEAD), merged(), labeled(LABEL)]],
+    ['removed after the merge', 'admitted', [committed(HEAD), labeled(LABEL), merged(), unlabeled(LABEL)]],
+    ['another label', 'label-missing', [committed(HEAD), labeled('bug'), merged()]],
+  ])('counts as it was at the merge, in the order of the timeline: %s gives %s', async (_, code, timeline) => {
+    expect(await codeForTimeline(timeline)).toBe(code);
   });
 
   it.each([
@@ -213,28 +225,34 @@ describe('labels are judged as they stood at the merge, in the timeline’s orde
     ['a-custom-role', 'label-by-unauthorized'],
     ['maintain', 'admitted'],
     ['admin', 'admitted'],
-  ])('set by somebody with the role %s: %s', async (role_name, code) => {
-    hub.permissions.set('somebody', { permission: 'read', role_name });
-    expect(await judge([committed(HEAD), labeled(LABEL, 'somebody'), merged()])).toBe(code);
+  ])('counts by the role of the account that set it: %s gives %s', async (role_name, code) => {
+    hub.permissions.set('alice', { permission: 'read', role_name });
+    expect(await codeForTimeline([committed(HEAD), labeled(LABEL, 'alice'), merged()])).toBe(code);
   });
 
-  it('set by an app, which is no collaborator; other labels may be', async () => {
-    expect(await judge([committed(HEAD), labeled(LABEL, 'labeler[bot]'), merged()])).toBe('label-by-unauthorized');
-    expect(await judge([committed(HEAD), labeled('size/S', 'labeler[bot]'), labeled(LABEL), merged()])).toBe(
+  it('does not count if an app set it, which is not a collaborator; other labels may come from an app', async () => {
+    expect(await codeForTimeline([committed(HEAD), labeled(LABEL, 'labeler[bot]'), merged()])).toBe(
+      'label-by-unauthorized',
+    );
+    expect(await codeForTimeline([committed(HEAD), labeled('size/S', 'labeler[bot]'), labeled(LABEL), merged()])).toBe(
       'admitted',
     );
   });
 });
 
-describe('what can’t be read refuses', () => {
-  it.each(['/compare/', '/timeline', '/permission', '/pulls'])('%s forbidden', async path => {
-    hub.commit(A, [ROOT]);
-    hub.pull({ number: 1, mergeSha: A, timeline: [labeled(LABEL), merged()] });
-    hub.failures.push({ path, status: 403 });
-    expect(await codeOf(push(A))).toBe('github-unreadable');
-  });
+describe('the evidence for a push', () => {
+  it.each(['/compare/', '/timeline', '/permission', '/pulls'])(
+    'is refused as unreadable if GitHub forbids %s',
+    async path => {
+      hub.commit(A, [ROOT]);
+      hub.pull({ number: 1, mergeSha: A, timeline: [labeled(LABEL), merged()] });
+      hub.failures.push({ path, status: 403 });
+      expect(await codeOf(push(A))).toBe('github-unreadable');
+    },
+  );
 
-  it('but passing troubles are tried again, and a limit is waited for', async () => {
+  it('is read after a server error and a rate limit that pass', async () => {
+    recordWaits(waits);
     hub.commit(A, [ROOT]);
     hub.pull({ number: 1, mergeSha: A });
     hub.failures.push(
@@ -245,14 +263,14 @@ describe('what can’t be read refuses', () => {
     expect(waits).toEqual([1000, 7000]);
   });
 
-  it('history that does not lead back', async () => {
+  it('is refused if the history does not contain the commit before the push', async () => {
     hub.commit(A, [ROOT]);
     hub.commit(B, []);
     expect(await codeOf(push(A, B))).toBe('forced-push');
   });
 });
 
-describe('other events', () => {
+describe('an event other than a push', () => {
   const dispatch = (pullRequest: number | undefined, at = B) =>
     gatherApproval(readTrigger(env('workflow_dispatch', at), {}, 'run'), github(), {
       repository: REPOSITORY,
@@ -261,17 +279,22 @@ describe('other events', () => {
       wait,
     });
 
-  it('a merged pull request is its own evidence', async () => {
+  it('has the merged pull request that it is about as evidence', async () => {
     hub.commit(A, [ROOT]);
     const pull = hub.pull({ number: 1, mergeSha: A, timeline: [labeled(LABEL), merged()] });
     const trigger = readTrigger(env('pull_request', A), pullRequestEvent(REPOSITORY, pull), 'run');
     expect(
-      (await gatherApproval(trigger, github(), { repository: REPOSITORY, paths: [], pullRequest: undefined }))
-        ?.merge_sha,
+      (
+        await gatherApproval(trigger, github(), {
+          repository: REPOSITORY,
+          paths: [],
+          pullRequest: undefined,
+        })
+      )?.merge_sha,
     ).toBe(A);
   });
 
-  it('a dispatch has none, or that of the pull request it names', async () => {
+  it('has no evidence if it is a dispatch, unless the input names a pull request', async () => {
     hub.commit(A, [ROOT]);
     hub.commit(B, [A]);
     hub.pull({ number: 1, mergeSha: A });
@@ -279,7 +302,7 @@ describe('other events', () => {
     expect((await dispatch(1))?.pull_request).toBe(1);
   });
 
-  it('a dispatch can’t name a pull request that is open, absent or on another branch’s history', async () => {
+  it('is refused if it is a dispatch whose pull request is open, absent or in the history of another branch', async () => {
     hub.commit(A, [ROOT]);
     hub.commit(B, [ROOT]);
     hub.pull({ number: 1, mergeSha: A, merged: false });

@@ -22,26 +22,25 @@ function refusal(inputs: Record<string, string>): string {
 }
 
 describe('the inputs', () => {
-  it('have sensible defaults', () => {
+  it('have defaults for all that a workflow may leave out', () => {
     expect(read({})).toMatchObject({
       mode: 'run',
       intent: ['web'],
       intentsDir: 'chatops/intents',
       connectTimeout: 30_000,
       timeout: 1_800_000,
-      comment: true,
       params: {},
     });
   });
 
-  it('name several hosts by lines', () => {
+  it('name several hosts, one a line', () => {
     const { agents } = read({
       agent: 'box=ws://100.64.0.1:8000\nnas=wss://nas:8443/',
       'agent-key': `box=${agent.public}\nnas=${keys.public}`,
     });
-    expect([...agents].map(([host, { url, key }]) => [host, url, key.text])).toEqual([
-      ['box', 'ws://100.64.0.1:8000', agent.public],
-      ['nas', 'wss://nas:8443', keys.public],
+    expect([...agents].map(([host, { url, key }]) => ({ host, url, key: key.text }))).toEqual([
+      { host: 'box', url: 'ws://100.64.0.1:8000', key: agent.public },
+      { host: 'nas', url: 'wss://nas:8443', key: keys.public },
     ]);
   });
 
@@ -49,11 +48,11 @@ describe('the inputs', () => {
     ['lines', 'tag=1.2\nname=a=b', { tag: '1.2', name: 'a=b' }],
     ['YAML', 'tag: "1.2"\nn: 3\non: true', { tag: '1.2', n: 3, on: true }],
     ['JSON', '{"tag": "x"}', { tag: 'x' }],
-  ])('read params as %s', (_, params, expected) => {
+  ])('accept params as %s', (_, params, expected) => {
     expect(read({ params }).params).toEqual(expected);
   });
 
-  it('need neither agent nor key to validate', () => {
+  it('need neither an agent nor a key with mode: validate', () => {
     expect(readInputs(env({ intent: 'web', mode: 'validate' }))).toMatchObject({ mode: 'validate' });
   });
 
@@ -73,20 +72,18 @@ describe('the inputs', () => {
     ['the id of another key', { 'key-id': agent.id }, 'key-id'],
     ['a wrong duration', { timeout: 'soon' }, 'timeout'],
     ['a wrong connect-timeout', { 'connect-timeout': '30' }, 'connect-timeout'],
-    ['comment as text', { comment: 'yes' }, 'comment'],
     ['a pull request by name', { 'pull-request': 'main' }, 'pull-request'],
     ['params as a list', { params: '[1, 2]' }, 'params'],
     ['params that nest', { params: 'a: {b: 1}' }, 'params'],
-    ['a long environment', { environment: 'x'.repeat(300) }, 'environment'],
-  ])('are refused with the input’s name: %s', (_, inputs, name) => {
+  ])('are refused with the name of the input: %s', (_, inputs, name) => {
     expect(refusal(inputs)).toContain(`input-invalid The input "${name}"`);
   });
 
-  it('are never repeated where they are secret', () => {
+  it('are never repeated in a refusal if they are secret', () => {
     expect(refusal({ 'signing-key': 'ed25519-secret:c2VjcmV0' })).not.toContain('c2VjcmV0');
   });
 
-  it('are those that action.yml documents', () => {
+  it('and the outputs are those that action.yml documents', () => {
     const { inputs, outputs } = parse(readFileSync('action.yml', 'utf8')) as Record<
       'inputs' | 'outputs',
       Record<string, { description: string }>

@@ -21,7 +21,7 @@ async function printed(pieces: string[]): Promise<string> {
   return sink.text;
 }
 
-/** What a person sees: without the lines that switch commands off and on. */
+/** Returns the lines that the user sees: without those that switch commands off and on. */
 function seen(text: string): string[] {
   return text
     .split('\n')
@@ -30,7 +30,7 @@ function seen(text: string): string[] {
 }
 
 describe('the log of a host', () => {
-  it('has the host’s name before each line, however it ends', async () => {
+  it('has the name of the host before each line, whatever its line end', async () => {
     expect(seen(await printed(['one\ntwo\r\nthree\rfour']))).toEqual([
       'whitebox | one',
       'whitebox | two',
@@ -39,11 +39,11 @@ describe('the log of a host', () => {
     ]);
   });
 
-  it('joins lines that come in pieces, also a CR LF that is torn apart', async () => {
+  it('joins lines that come in pieces, also at a CR LF that is split', async () => {
     expect(seen(await printed(['o', 'ne\r', '\ntw', 'o\n']))).toEqual(['whitebox | one', 'whitebox | two']);
   });
 
-  it('is never obeyed by the runner', async () => {
+  it('contains no command that the runner obeys', async () => {
     const attacks = [
       '::set-output name=status::succeeded',
       '  ::error::x',
@@ -61,7 +61,7 @@ describe('the log of a host', () => {
     expect(attacks.filter(attack => commandsObeyed(attack).length > 0).length).toBeGreaterThan(4);
   });
 
-  it('is never obeyed, whatever it is made of and however it is cut', async () => {
+  it('contains no command that the runner obeys, whatever its pieces are made of', async () => {
     const part = fc.constantFrom(
       '::',
       '##[',
@@ -99,13 +99,13 @@ describe('the log of a host', () => {
     );
   });
 
-  it('keeps colours and drops what moves the cursor', async () => {
+  it('keeps colors and drops sequences that move the cursor', async () => {
     expect(seen(await printed(['\u001b[32mgreen\u001b[0m \u001b[2K\u001b[1Aup \u001b]0;title\u0007done\n']))).toEqual([
       'whitebox | \u001b[32mgreen\u001b[0m up done',
     ]);
   });
 
-  it('gives the runner back to our own commands, with a fresh token each time', async () => {
+  it('lets the runner obey the commands of the action again, with a fresh token each time', async () => {
     const sink = new Sink();
     const log = new Log(sink);
     log.host('whitebox');
@@ -119,7 +119,7 @@ describe('the log of a host', () => {
     expect(tokens[0]).toMatch(/^[0-9a-f]{32}$/);
   });
 
-  it('repeats names of others in our own lines, and obeys none of them', async () => {
+  it('has lines of the action that repeat a host’s text and contain no command', async () => {
     const sink = new Sink();
     const log = new Log(sink);
     for (const name of [
@@ -133,7 +133,7 @@ describe('the log of a host', () => {
     expect(commandsObeyed(sink.text)).toEqual([]);
   });
 
-  it('holds back no endless line', async () => {
+  it('shows a line that does not end before all of it is there', async () => {
     const sink = new Sink();
     const log = new Log(sink);
     log.host('whitebox');
@@ -141,7 +141,7 @@ describe('the log of a host', () => {
     expect(sink.text.length).toBeGreaterThan(190_000);
   });
 
-  it('waits for a reader that is slow', async () => {
+  it('waits for a slow reader', async () => {
     let release = () => {};
     const slow = new Writable({
       highWaterMark: 1,

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import type { Writable } from 'node:stream';
 
-/** Longest line that is held back for its end, in characters. */
+/** The longest part of a line that is kept until the line ends, in characters. */
 const LONGEST_LINE = 64 * 1024;
-// Everything that moves the cursor, hides text or begins a line for some reader. Tab and newline stay; CR became a newline before.
-// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what this is about.
+// Characters that move the cursor, hide text or start a line for some reader. Tab and newline stay; CR is a newline already.
+// biome-ignore lint/suspicious/noControlCharactersInRegex: this expression finds control characters.
 const CONTROL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029]/;
 const COLOUR_OR_CONTROL = new RegExp(
   [
@@ -16,17 +16,17 @@ const COLOUR_OR_CONTROL = new RegExp(
 );
 
 /**
- * The job's log. What this process says itself goes through `command` and `line`; what a host says goes through `remote`
- * and can never be obeyed: split at every kind of line end, each line with the host's name before it, `##[` taken apart,
- * and all of it between a fresh stop-commands token and its end.
+ * The log of the job. The action's own text goes through `command` and `line`. Text of a host goes through `remote`, so that
+ * the runner never obeys it: it is split at every kind of line end, each line starts with the host's name, `##[` is taken
+ * apart, and all of it is between a fresh stop-commands token and its end.
  */
 export class Log {
   readonly #out: Writable;
   #host: string | undefined;
   #prefix = '';
-  /** A newline and the prefix, as bytes, and room for a piece of output with them in it. */
+  /** The newline with the prefix as bytes, and a buffer for a piece of output with its prefixes. */
   #newline = Buffer.from('\n');
-  #room = Buffer.allocUnsafe(0);
+  #buffer = Buffer.allocUnsafe(0);
   #token: string | undefined;
   #rest = '';
 
@@ -34,7 +34,7 @@ export class Log {
     this.#out = out;
   }
 
-  /** Which host speaks from now on. */
+  /** Sets the host of the following text. */
   host(name: string): void {
     if (name === this.#host) return;
     this.#host = name;
@@ -42,20 +42,20 @@ export class Log {
     this.#newline = Buffer.from(`\n${this.#prefix}`);
   }
 
-  /** A line of our own. It may repeat names and messages of others, so none of its lines begins as a command does. */
+  /** Writes a line of the action. It may repeat names and messages of others, so none of its lines starts like a command. */
   async line(text: string): Promise<void> {
     await this.#resume();
     await this.#write(`${neutral(text).replace(/^\s*::/gm, '|::')}\n`);
   }
 
-  /** A workflow command of our own: `::group::title`. Its values are escaped here. */
+  /** Writes a workflow command (`::group::title`), and escapes its values. */
   async command(name: string, message = '', properties: Record<string, string | number> = {}): Promise<void> {
     await this.#resume();
     const given = Object.entries(properties).map(([key, value]) => `${key}=${escapeProperty(String(value))}`);
     await this.#write(`::${name}${given.length > 0 ? ` ${given.join(',')}` : ''}::${escapeData(neutral(message))}\n`);
   }
 
-  /** A piece of what the host said. Lines may go on in the next piece. */
+  /** Writes a piece of a host's output. Its last line may continue in the next piece. */
   async remote(text: string): Promise<void> {
     if (this.#token === undefined) {
       this.#token = randomBytes(16).toString('hex');
@@ -73,13 +73,13 @@ export class Log {
     if (this.#rest.length > LONGEST_LINE) await this.#flush();
   }
 
-  /** A line about the host: its prefix and neutral text keep it from being obeyed, so it needs no token. */
+  /** Writes a line about the host. The prefix and the neutralized text keep the runner from obeying it, so it needs no token. */
   async remoteLine(text: string): Promise<void> {
     await this.#resume();
     await this.#write(this.#lines(text));
   }
 
-  /** Everything is out, and commands are obeyed again. */
+  /** Writes what is left. After it the runner obeys commands again. */
   async end(): Promise<void> {
     await this.#resume();
   }
@@ -98,25 +98,25 @@ export class Log {
     if (rest !== '') await this.#write(this.#lines(rest));
   }
 
-  /** The lines with their prefix, as bytes: this is where millions of lines pass. Good until the next call. */
+  /** Returns the lines with their prefix as bytes, valid until the next call. Millions of lines pass here, so it reuses one buffer. */
   #lines(text: string): Buffer {
     const plain = Buffer.from(text);
     const bytes = isPlain(plain) ? plain : Buffer.from(neutral(text));
     const newline = this.#newline;
-    const most = (bytes.length + 2) * newline.length;
-    if (this.#room.length < most) this.#room = Buffer.allocUnsafe(most);
-    const room = this.#room;
-    let end = newline.copy(room, 0, 1);
+    const largest = (bytes.length + 2) * newline.length;
+    if (this.#buffer.length < largest) this.#buffer = Buffer.allocUnsafe(largest);
+    const buffer = this.#buffer;
+    let end = newline.copy(buffer, 0, 1);
     for (let at = 0; at < bytes.length; at++) {
       const byte = bytes[at] as number;
-      if (byte !== NEWLINE) room[end++] = byte;
-      else for (let n = 0; n < newline.length; n++) room[end++] = newline[n] as number;
+      if (byte !== NEWLINE) buffer[end++] = byte;
+      else for (let n = 0; n < newline.length; n++) buffer[end++] = newline[n] as number;
     }
-    room[end++] = NEWLINE;
-    return room.subarray(0, end);
+    buffer[end++] = NEWLINE;
+    return buffer.subarray(0, end);
   }
 
-  /** Returns when the bytes are out, so that their room can be used again. */
+  /** Resolves when the bytes are written, so that the buffer can be used again. */
   #write(text: string | Buffer): Promise<void> {
     return new Promise((done, fail) => {
       this.#out.write(text, error => (error ? fail(error) : done()));
@@ -126,7 +126,7 @@ export class Log {
 
 const NEWLINE = 0x0a;
 
-/** Whether no reader obeys any of these letters, and none begins a command: printable ASCII but `[`, tab and newline. */
+/** Returns true if the bytes are only printable ASCII without `[`, tab and newline: no reader obeys those. */
 function isPlain(bytes: Buffer): boolean {
   for (let at = 0; at < bytes.length; at++) {
     const byte = bytes[at] as number;
@@ -135,7 +135,7 @@ function isPlain(bytes: Buffer): boolean {
   return true;
 }
 
-/** Text that moves no cursor and holds no `##[`, which the runner obeys anywhere in a line. Newlines stay. */
+/** Returns text that moves no cursor and has no `##[`, which the runner obeys anywhere in a line. Newlines stay. */
 function neutral(text: string): string {
   const plain = CONTROL.test(text)
     ? text.replace(/\r\n?/g, '\n').replace(COLOUR_OR_CONTROL, (_, colour?: string) => colour ?? '')

@@ -3,20 +3,20 @@ import { graphLines } from '../intents/graph.ts';
 import { InvalidIntents } from '../intents/problem.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 import { Refused } from '../protocol/refusal.ts';
-import { carry } from './carry.ts';
+import { isSequential } from './batches.ts';
+import { CommandDispatcher } from './dispatcher.ts';
 import { readInputs } from './inputs.ts';
 import { Log } from './log.ts';
-import { Sender } from './one-run.ts';
 import { post } from './post.ts';
 import { prepare } from './prepare.ts';
-import { refusals } from './refusals.ts';
+import { actionRefusals } from './refusals.ts';
 import { conclude } from './result.ts';
-import { isStraight } from './units.ts';
+import { sendCommands } from './send-commands.ts';
 import { annotate, validate } from './validate.ts';
 
 const log = new Log();
 
-/** The straight line: inputs → trigger → intents → approval → commands → delivery → report. */
+/** Runs the main step: inputs → trigger → intents → approval → commands → delivery → report. */
 async function main(): Promise<void> {
   const receipts: Receipt[] = [];
   try {
@@ -24,30 +24,30 @@ async function main(): Promise<void> {
     const workspace = process.env.GITHUB_WORKSPACE ?? process.cwd();
     if (inputs.mode === 'validate') return await validate(inputs, workspace, log);
     core.setSecret(process.env['INPUT_SIGNING-KEY'] ?? '');
-    const prepared = await prepare(inputs, workspace);
+    const prepared = await prepare(inputs, workspace, line => void log.line(line));
     for (const line of graphLines(prepared.documents)) await log.line(line);
-    sender = new Sender(log, inputs, !isStraight(prepared.nodes, prepared.units));
-    const driven = await carry(prepared, inputs, sender, receipts);
-    const refused = driven.sent.find(({ refusal }) => refusal !== undefined);
-    await conclude(log, receipts, { refusal: refused?.refusal, graph: { documents: prepared.documents, ...driven } });
+    sender = new CommandDispatcher(log, inputs, !isSequential(prepared.nodes, prepared.batches));
+    const results = await sendCommands(prepared, inputs, sender, receipts);
+    const refused = results.sent.find(({ refusal }) => refusal !== undefined);
+    await conclude(log, receipts, { refusal: refused?.refusal, graph: { documents: prepared.documents, ...results } });
   } catch (error) {
     await log.end();
     if (error instanceof InvalidIntents) {
       await annotate(error.problems, log);
       const [first] = error.problems;
-      const { refusal } = refusals.intentInvalid(error.problems.length, first?.message ?? '');
+      const { refusal } = actionRefusals.intentInvalid(error.problems.length, first?.message ?? '');
       await conclude(log, receipts, { refusal });
     } else if (error instanceof Refused) await conclude(log, receipts, { refusal: error.refusal });
     else throw error;
   }
 }
 
-/** What has been begun. */
-let sender: Sender | undefined;
+/** The sender of the commands, once there is one: a signal cancels its runs. */
+let sender: CommandDispatcher | undefined;
 
 async function stop(signal: string): Promise<void> {
   if (!sender?.isBusy) {
-    process.stdout.write(`\nThe job was stopped (${signal}). No agent has been sent a command.\n`);
+    process.stdout.write(`\nThe job was stopped (${signal}). No command is running.\n`);
     process.exit(1);
   }
   process.stdout.write(`\nThe job was stopped (${signal}).\n`);
@@ -66,5 +66,5 @@ else {
   core.saveState('isPost', 'true');
   await main();
 }
-// Idle connections to GitHub's API would keep the process for seconds.
+// Idle connections to GitHub's API would keep the process running for seconds.
 process.exit();

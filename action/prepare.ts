@@ -5,26 +5,26 @@ import { type GraphNode, graphOf } from '../intents/graph.ts';
 import type { LoadedIntent } from '../intents/load.ts';
 import type { ShippedFile } from '../protocol/command.ts';
 import { checkLabels, gatherApproval } from './approval.ts';
-import { readHosts, targetOf } from './fleet.ts';
+import { type Batch, batchesOf } from './batches.ts';
+import { collectFiles, findIntents } from './find-intents.ts';
+import { type FileTree, gitTree } from './git-tree.ts';
 import type { Inputs } from './inputs.ts';
-import { refusals } from './refusals.ts';
-import { collectFiles, findIntents } from './selection.ts';
-import { gitTree, type Tree } from './tree.ts';
+import { actionRefusals } from './refusals.ts';
+import { readHosts, targetHostsOf } from './targets.ts';
 import { readTrigger } from './trigger.ts';
-import { type Unit, unitsOf } from './units.ts';
 
-/** What is to be done, where, and everything of a command but what is of one host. */
+/** The documents, their hosts, and the parts of a command that are the same for every host. */
 export interface Prepared {
   documents: LoadedIntent[];
   agents: Map<string, AgentAddress>;
   nodes: GraphNode[];
-  units: Unit[];
+  batches: Batch[];
   files: ShippedFile[];
   task: Pick<CommandTask, 'type' | 'origin' | 'approval' | 'params' | 'renderedAt' | 'dryRun'>;
 }
 
-/** Reads what is to be done and the evidence for it. Throws `Refused`, `InvalidIntents`. */
-export async function prepare(inputs: Inputs, workspace: string): Promise<Prepared> {
+/** Reads the documents and the evidence for them. `say` logs the waits for GitHub. Throws `Refused`, `InvalidIntents`. */
+export async function prepare(inputs: Inputs, workspace: string, say: (line: string) => void): Promise<Prepared> {
   const trigger = readTrigger(process.env, readEvent(), inputs.mode);
   const tree = await gitTree(workspace, trigger.sha);
   const { listRequiredBackups } = await import(/* webpackMode: "eager" */ '../intents/required-backups.ts');
@@ -37,11 +37,11 @@ export async function prepare(inputs: Inputs, workspace: string): Promise<Prepar
   const files = await collectFiles(documents, tree, trigger.sha);
   const agents = await agentsOf(inputs, tree);
   const nodes = graphOf(documents);
-  const units = unitsOf(
+  const batches = batchesOf(
     nodes,
-    documents.map(document => targetOf(document, agents)),
+    documents.map(document => targetHostsOf(document, agents)),
   );
-  const approval = await gatherApproval(trigger, await openGitHub(inputs, trigger.origin.repository), {
+  const approval = await gatherApproval(trigger, await openGitHub(inputs, trigger.origin.repository, say), {
     repository: trigger.origin.repository,
     paths: documents.flatMap(({ file, intent }) =>
       ['source_dir' in intent && intent.source_dir ? [file, `${intent.source_dir}/`] : [file]].flat(),
@@ -53,12 +53,12 @@ export async function prepare(inputs: Inputs, workspace: string): Promise<Prepar
       documents.map(({ intent }) => intent),
       approval,
     );
-  const commands = units.flatMap(({ target }) => target.waves.flat()).length;
+  const commands = batches.flatMap(({ target }) => target.waves.flat()).length;
   if (inputs.planDigests.length > 0 && inputs.planDigests.length !== commands)
-    throw refusals.inputInvalid(
+    throw actionRefusals.inputInvalid(
       'plan-digest',
-      `it has ${inputs.planDigests.length} lines, and ${commands} commands are sent`,
-      'Give the output plan-digest of the plan as it is.',
+      `it has ${inputs.planDigests.length} lines for ${commands} commands`,
+      'Pass the output plan-digest of the plan unchanged.',
     );
   const type = inputs.mode === 'plan' ? 'plan' : 'run';
   const isDated = [...before, ...rest].some(({ text }) => /\|\s*date\b/.test(text));
@@ -68,30 +68,34 @@ export async function prepare(inputs: Inputs, workspace: string): Promise<Prepar
     ...(isDated ? { renderedAt: at.toISOString() } : {}),
     dryRun: inputs.mode === 'dry-run',
   };
-  return { documents, agents, nodes, units, files, task };
+  return { documents, agents, nodes, batches, files, task };
 }
 
-/** The agents of the inputs, and those of the file of hosts. Throws `Refused` `input-invalid`. */
-async function agentsOf({ agents, hostsFile }: Inputs, tree: Tree): Promise<Map<string, AgentAddress>> {
+/** Returns the agents of the inputs and of the hosts file. Throws `Refused` `input-invalid`. */
+async function agentsOf({ agents, hostsFile }: Inputs, tree: FileTree): Promise<Map<string, AgentAddress>> {
   if (hostsFile === undefined) return agents;
   const [text] = await tree.read([hostsFile]).catch(() => []);
   if (text === undefined)
-    throw refusals.inputInvalid(
+    throw actionRefusals.inputInvalid(
       'hosts-file',
       `${hostsFile} is not in the repository`,
-      'Name a file of the repository.',
+      'Write the path of a file in the repository.',
     );
   const named = readHosts(hostsFile, text.toString('utf8'));
   const twice = [...named.keys()].find(host => agents.has(host));
   if (twice !== undefined)
-    throw refusals.inputInvalid('hosts-file', `the host "${twice}" stands in "agent" too`, 'Name it once.');
+    throw actionRefusals.inputInvalid(
+      'hosts-file',
+      `the host "${twice}" is in the input "agent" too`,
+      'Name each host once.',
+    );
   return new Map([...agents, ...named]);
 }
 
-/** GitHub's client is large: it is loaded when GitHub is asked. */
-async function openGitHub(inputs: Inputs, repository: string) {
+/** Loads GitHub's client, which is large, only when it is needed. */
+async function openGitHub(inputs: Inputs, repository: string, say: (line: string) => void) {
   const { createGitHub } = await import(/* webpackMode: "eager" */ './github.ts');
-  return createGitHub(inputs.githubToken, repository, process.env.GITHUB_API_URL ?? 'https://api.github.com');
+  return createGitHub(inputs.githubToken, repository, process.env.GITHUB_API_URL ?? 'https://api.github.com', say);
 }
 
 function readEvent(): unknown {

@@ -7,51 +7,66 @@ function refused(code: string, message: string, remedy: string): Refused {
 
 const short = (sha: string) => sha.slice(0, 8);
 
-/** Every way in which the action ends before an agent has a run, in one voice: what happened, and what a person does next. */
-export const refusals = {
+/** All refusals of the action: the cause as a sentence, and what the user does next. */
+export const actionRefusals = {
   idTokenUnavailable: (why: string) =>
     refused(
       'id-token-unavailable',
-      `GitHub gave no token for the command: ${why.slice(0, 300)}`,
-      'Give the job "permissions: id-token: write", or say oidc: false where the agent wants a signing key only.',
+      `GitHub did not issue a token for the command: ${why.slice(0, 300)}`,
+      'Give the job "permissions: id-token: write", or set oidc: false if the agent accepts the signing key alone.',
     ),
-  inputInvalid: (name: string, why: string, write: string) =>
-    refused('input-invalid', `The input "${name}" can't be used: ${why}.`, write),
-  intentNotFound: (name: string, near: string | undefined, where: string) =>
+  inputInvalid: (name: string, why: string, remedy: string) =>
+    refused('input-invalid', `The input "${name}" is invalid: ${why}.`, remedy),
+  intentNotFound: (name: string, near: string | undefined, folder: string) =>
     refused(
       'intent-not-found',
-      `There is no intent "${name}" in ${where}.`,
+      `The intent "${name}" does not exist in ${folder}.`,
       near ? `Did you mean "${near}"?` : 'Name a file under intents-dir, a path or a glob.',
     ),
   intentInvalid: (count: number, first: string) =>
     refused(
       'intent-invalid',
-      `${count} ${count === 1 ? 'problem' : 'problems'} in the intents. ${first}`,
-      'Correct the places that are annotated, and check with mode: validate.',
+      `The intents have ${count} ${count === 1 ? 'problem' : 'problems'}. ${first}`,
+      'Correct the annotated lines, and check them with mode: validate.',
     ),
-  intentForUnknownHost: (host: string, known: string[]) =>
-    refused(
-      'host-unknown',
-      `An intent names the host "${host}", but no agent of that name was given.`,
-      `Add a line "${host}=ws://…" to the inputs "agent" and "agent-key". Known: ${known.join(', ') || 'none'}.`,
-    ),
+  /** `host` is a name, `tag:…`, or undefined if the intent names none. */
+  intentForUnknownHost: (host: string | undefined, known: string[]) => {
+    const names = `Known: ${known.join(', ') || 'none'}.`;
+    if (host === undefined)
+      return refused(
+        'host-unknown',
+        'An intent names no host, and the inputs do not name exactly one.',
+        `Write "host: NAME" into the intent. ${names}`,
+      );
+    return host.startsWith('tag:')
+      ? refused(
+          'host-unknown',
+          `An intent names "${host}", but no host of the hosts file has that tag.`,
+          `Correct the intent, or give the tag to a host. ${names}`,
+        )
+      : refused(
+          'host-unknown',
+          `An intent names the host "${host}", which is not in the inputs or in the hosts file.`,
+          `Add a line "${host}=ws://…" to the inputs "agent" and "agent-key". ${names}`,
+        );
+  },
   triggerUnsupported: (event: string) =>
     refused(
       'trigger-unsupported',
-      `The event "${event}" can't deploy.`,
-      'Use push, pull_request (closed), workflow_dispatch or schedule; or mode: validate.',
+      `The event "${event}" can't start a deployment.`,
+      'Use push, pull_request (closed), workflow_dispatch or schedule, or set mode: validate.',
     ),
   pullRequestTarget: () =>
     refused(
       'trigger-pull-request-target',
-      'pull_request_target runs with secrets on code that nobody has reviewed.',
-      'Use the push event of the default branch.',
+      'The event pull_request_target gives secrets to code that is not reviewed.',
+      'Use the event push on the default branch.',
     ),
   forkPullRequest: () =>
     refused(
       'fork-pull-request',
       'The pull request comes from a fork.',
-      'Deploy from the push to the default branch that the merge makes.',
+      'Deploy on the push to the default branch that the merge creates.',
     ),
   notMerged: (number: number) =>
     refused(
@@ -62,50 +77,51 @@ export const refusals = {
   forcedPush: () =>
     refused(
       'forced-push',
-      'The push was forced: what it replaced is not known.',
-      'Start the workflow by workflow_dispatch with "pull-request", or merge another pull request.',
+      'The push was forced, so the commits that it replaced are not known.',
+      'Start the workflow by workflow_dispatch with the input "pull-request", or merge another pull request.',
     ),
   branchCreated: () =>
     refused(
       'branch-created',
-      'The push made or deleted the branch: there is nothing to compare it with.',
-      'Merge a pull request into the branch.',
+      'The push created or deleted the branch, so it has no earlier commit to compare with.',
+      'Merge a pull request into the default branch.',
     ),
   notDefaultBranch: (ref: string, branch: string) =>
     refused(
       'not-default-branch',
-      `The event is about ${ref}, not about the default branch ${branch}.`,
+      `The event is for ${ref}, not for the default branch ${branch}.`,
       `Limit the workflow to "branches: [${branch}]".`,
     ),
   mergeGroup: () =>
     refused(
       'merge-group-validate-only',
-      'A merge queue’s trial is not a merge yet.',
-      'Use mode: validate for merge_group, and deploy on push.',
+      'A merge queue tests a change that is not merged yet.',
+      'Set mode: validate for merge_group, and deploy on push.',
     ),
   noPullRequest: (sha: string) =>
     refused(
       'no-pull-request',
-      `The commit ${short(sha)} of this push belongs to no merged pull request.`,
-      'Bring changes in by pull requests. If one was just merged, run the job again in a minute.',
+      `The commit ${short(sha)} of this push does not belong to a merged pull request.`,
+      'Change the branch by pull requests only. If one was just merged, run the job again in a minute.',
     ),
   pullRequestNotInHistory: (number: number, sha: string) =>
     refused(
       'pull-request-not-in-history',
-      `The merge of pull request #${number} is not part of ${short(sha)}.`,
-      'Start the workflow on the branch that has it.',
+      `The merge of pull request #${number} is not in the history of ${short(sha)}.`,
+      'Start the workflow on the branch that contains it.',
     ),
-  githubUnreadable: (what: string, why: string) =>
+  githubUnreadable: (what: string, why: string, remedy?: string) =>
     refused(
       'github-unreadable',
-      `GitHub did not let the action read ${what}: ${why}.`,
-      'Give the job "permissions: contents: read, pull-requests: read", check github-token, and run the job again.',
+      `Could not read ${what} from GitHub: ${why}.`,
+      remedy ??
+        'Give the job "permissions: contents: read, pull-requests: read", check the input "github-token", and run the job again.',
     ),
   commitNotCheckedOut: (sha: string) =>
     refused(
       'commit-not-checked-out',
       `The commit ${short(sha)} is not in the workspace.`,
-      `Put actions/checkout before this step, with "ref: ${sha}" where the event is not a push.`,
+      `Put actions/checkout before this step, with "ref: ${sha}" if the event is not a push.`,
     ),
   sourceDirMissing: (dir: string, sha: string) =>
     refused(
@@ -122,7 +138,7 @@ export const refusals = {
   filesTooLarge: (dir: string, limit: string) =>
     refused(
       'files-too-large',
-      `The files under "${dir}" are more than ${limit}.`,
-      'Ship less: large files belong into an image or a volume.',
+      `The files under "${dir}" exceed ${limit}.`,
+      'Ship fewer or smaller files. Put large ones into an image or a volume.',
     ),
 } satisfies Record<string, (...args: never[]) => Refused>;

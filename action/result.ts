@@ -3,10 +3,10 @@ import * as core from '@actions/core';
 import type { Receipt } from '../protocol/receipt.ts';
 import type { Refusal } from '../protocol/refusal.ts';
 import type { Log } from './log.ts';
-import { type Graph, summariesOf, summaryOfGraph, summaryOfRefusal } from './summary.ts';
+import { type GraphSummary, summariesOf, summaryOfGraph, summaryOfRefusal } from './summary.ts';
 
-/** What the outputs say. */
-export interface Result {
+/** The values of the outputs. */
+export interface ActionResult {
   status: string;
   reason: string;
   message: string;
@@ -16,15 +16,15 @@ export interface Result {
   receipts: Receipt[];
 }
 
-/** Sets the outputs, writes the job summary and, where the outcome is not a good one, fails the job with code and remedy. */
+/** Sets the outputs, writes the job summary and, if the outcome is bad, fails the job with code and remedy. */
 export async function conclude(
   log: Log,
   receipts: Receipt[],
-  { refusal, graph }: { refusal?: Refusal | undefined; graph?: Graph } = {},
+  { refusal, graph }: { refusal?: Refusal | undefined; graph?: GraphSummary } = {},
 ): Promise<void> {
-  // What began since something had failed, and what was undone, comes after it.
+  // The receipts of documents that start after a failure, and of undone ones, come after its own.
   const last = receipts.find(({ outcome }) => outcome !== 'succeeded' && outcome !== 'planned') ?? receipts.at(-1);
-  const result: Result = {
+  const result: ActionResult = {
     status: refusal ? 'refused' : (last?.outcome ?? 'refused'),
     reason: refusal?.code ?? last?.reason ?? '',
     message: refusal?.message ?? last?.message ?? '',
@@ -43,12 +43,16 @@ export async function conclude(
   );
   if (result.status === 'succeeded' || result.status === 'planned') return;
   process.exitCode = 1;
-  await log.command('error', `${result.message || `The run ended ${result.status}.`} ${result.remedy}`.trim(), {
-    title: `${result.status}${result.reason ? `: ${result.reason}` : ''}`,
-  });
+  await log.command(
+    'error',
+    `${result.message || `The outcome of the run is ${result.status}.`} ${result.remedy}`.trim(),
+    {
+      title: `${result.status}${result.reason ? `: ${result.reason}` : ''}`,
+    },
+  );
 }
 
-export function setOutputs({ status, reason, message, remedy, run, changed, receipts }: Result): void {
+export function setOutputs({ status, reason, message, remedy, run, changed, receipts }: ActionResult): void {
   core.setOutput('status', status);
   core.setOutput('reason', reason);
   core.setOutput('run-id', run);

@@ -1,25 +1,25 @@
+import { markOf, shortImage } from '../client/render-event.ts';
 import { type DocumentOutcome, formatDocumentLabel, graphMermaid } from '../intents/graph.ts';
 import type { LoadedIntent } from '../intents/load.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 import type { Refusal } from '../protocol/refusal.ts';
-import type { Sent } from './drive.ts';
-import { mark, shortImage } from './report.ts';
+import type { CommandResult } from './orchestrate.ts';
 
-/** GitHub drops a summary of more than 1 MiB whole; this leaves room for other steps' escaping. */
+/** GitHub drops a whole summary of more than 1 MiB. This limit leaves room for escaping. */
 const MAX_CHARACTERS = 200_000;
 
-/** How many runs are told in full; of more only those that did not succeed. */
+/** The most runs that are shown in full. If there are more, only those that did not succeed are shown. */
 const MOST_IN_FULL = 20;
 
-/** What was to be done, and what came of it on each host. */
-export interface Graph {
+/** The documents, their outcomes, and the result on each host. */
+export interface GraphSummary {
   documents: LoadedIntent[];
   ended: readonly (DocumentOutcome | undefined)[];
-  sent: readonly Sent[];
+  sent: readonly CommandResult[];
 }
 
-/** The graph as a picture, and where there were several commands a row for each. */
-export function summaryOfGraph({ documents, ended, sent }: Graph): string {
+/** Returns the graph as a picture, and a row for each command if there are several. */
+export function summaryOfGraph({ documents, ended, sent }: GraphSummary): string {
   const lines: string[] = [];
   if (documents.length > 1) lines.push('```mermaid', graphMermaid(documents, ended), '```', '');
   if (sent.length > 1) {
@@ -27,23 +27,23 @@ export function summaryOfGraph({ documents, ended, sent }: Graph): string {
     for (const { host, places, receipt, refusal } of sent) {
       const labels = places.map(place => formatDocumentLabel(documents[place] as LoadedIntent)).join(', ');
       const outcome = receipt?.outcome ?? `refused: ${refusal?.code ?? ''}`;
-      lines.push(`| ${cell(host || (receipt?.agent ?? ''))} | ${cell(labels)} | ${mark(outcome)} ${cell(outcome)} |`);
+      lines.push(`| ${cell(host || (receipt?.agent ?? ''))} | ${cell(labels)} | ${markOf(outcome)} ${cell(outcome)} |`);
     }
     lines.push('');
   }
   return bounded(lines.join('\n'));
 }
 
-/** The job summaries of runs. */
+/** Returns the job summaries of runs. */
 export function summariesOf(receipts: readonly Receipt[]): string[] {
-  const isTold = ({ outcome }: Receipt) => receipts.length <= MOST_IN_FULL || mark(outcome) === '✗';
-  return receipts.filter(isTold).slice(0, MOST_IN_FULL).map(summaryOf);
+  const isShown = ({ outcome }: Receipt) => receipts.length <= MOST_IN_FULL || markOf(outcome) === '✗';
+  return receipts.filter(isShown).slice(0, MOST_IN_FULL).map(summaryOf);
 }
 
-/** The job summary of a run: steps with outcome and duration, images before and after. Markdown; everything told is escaped. */
+/** Returns the job summary of a run as Markdown: steps with outcome and duration, images before and after. */
 function summaryOf(receipt: Receipt): string {
   const lines = [
-    `### ${mark(receipt.outcome)} ${receipt.outcome} on ${cell(receipt.agent)}`,
+    `### ${markOf(receipt.outcome)} ${receipt.outcome} on ${cell(receipt.agent)}`,
     '',
     ...(receipt.message === undefined ? [] : [`**${cell(receipt.reason ?? '')}**: ${cell(receipt.message)}`, '']),
     ...(receipt.remedy === undefined ? [] : [cell(receipt.remedy), '']),
@@ -58,7 +58,7 @@ function summaryOf(receipt: Receipt): string {
       lines.push('| step | outcome | duration |', '|---|---|---|');
       for (const { name, outcome, ms } of document.steps) {
         lines.push(
-          `| ${cell(name)} | ${mark(outcome)} ${cell(outcome)} | ${outcome === 'skipped' ? '' : `${(ms / 1000).toFixed(1)} s`} |`,
+          `| ${cell(name)} | ${markOf(outcome)} ${cell(outcome)} | ${outcome === 'skipped' ? '' : `${(ms / 1000).toFixed(1)} s`} |`,
         );
       }
       lines.push('');
@@ -86,7 +86,7 @@ export function summaryOfRefusal({ code, message, remedy }: Refusal): string {
   );
 }
 
-/** Plain text in Markdown: no markup, no HTML, no new cell and no mention. */
+/** Escapes text for a table cell: it contains no markup, no HTML, no new cell and no mention. */
 function cell(text: string): string {
   return text
     .slice(0, 2000)

@@ -26,7 +26,7 @@ function codeOf(work: () => unknown): string {
 }
 
 describe('the trigger', () => {
-  it('a push to the default branch', () => {
+  it('is a push to the default branch, at the pushed commit', () => {
     expect(read('push', pushEvent(REPOSITORY, A, B))).toMatchObject({
       kind: 'push',
       before: A,
@@ -36,7 +36,7 @@ describe('the trigger', () => {
     });
   });
 
-  it('a merged pull request counts at its merge commit, an open one at what was checked out', () => {
+  it('is a merged pull request at its merge commit, or an open one at the checked out commit', () => {
     expect(read('pull_request', pullRequestEvent(REPOSITORY, pull({})))).toMatchObject({
       kind: 'merged-pull-request',
       number: 5,
@@ -58,28 +58,33 @@ describe('the trigger', () => {
       pullRequestEvent(REPOSITORY, pull({ merged: false }), { action: 'opened' }),
       'not-merged',
     ],
-    ['one closed without a merge', 'pull_request', pullRequestEvent(REPOSITORY, pull({ merged: false })), 'not-merged'],
     [
-      'one merged into another branch',
+      'a pull request that was closed without a merge',
+      'pull_request',
+      pullRequestEvent(REPOSITORY, pull({ merged: false })),
+      'not-merged',
+    ],
+    [
+      'a pull request merged into another branch',
       'pull_request',
       pullRequestEvent(REPOSITORY, pull({ base: 'develop' })),
       'not-default-branch',
     ],
     [
-      'one from a fork',
+      'a pull request from a fork',
       'pull_request',
       pullRequestEvent(REPOSITORY, pull({ from: 'stranger/homelab' })),
       'fork-pull-request',
     ],
     ['pull_request_target', 'pull_request_target', {}, 'trigger-pull-request-target'],
-    ['a merge queue’s trial', 'merge_group', {}, 'merge-group-validate-only'],
-    ['anything else', 'issue_comment', {}, 'trigger-unsupported'],
+    ['a test run of a merge queue', 'merge_group', {}, 'merge-group-validate-only'],
+    ['any other event', 'issue_comment', {}, 'trigger-unsupported'],
     ['an event without a payload', 'push', null, 'not-default-branch'],
-  ])('refuses %s', (_, event, payload, code) => {
+  ])('is refused if it is %s', (_, event, payload, code) => {
     expect(codeOf(() => read(event, payload))).toBe(code);
   });
 
-  it('refuses a fork’s pull request in every mode', () => {
+  it('is refused in every mode if it is a pull request from a fork', () => {
     const fork = pullRequestEvent(REPOSITORY, pull({ from: 'stranger/homelab', merged: false }), { action: 'opened' });
     for (const mode of ['run', 'plan', 'dry-run'] as const)
       expect(codeOf(() => read('pull_request', fork, mode))).toBe('fork-pull-request');

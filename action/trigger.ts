@@ -1,8 +1,8 @@
 import type { Origin } from '../protocol/command.ts';
 import type { Mode } from './inputs.ts';
-import { refusals } from './refusals.ts';
+import { actionRefusals } from './refusals.ts';
 
-/** What made the workflow run, as far as an approval depends on it. `sha` is the commit whose intents and files count. */
+/** The event that started the workflow, as far as an approval depends on it. `sha` is the commit of the intents and files. */
 export type Trigger = { sha: string; origin: Origin } & (
   | { kind: 'push'; before: string; branch: string }
   | { kind: 'merged-pull-request'; number: number; branch: string }
@@ -16,8 +16,8 @@ type Json = Record<string, unknown>;
 const ZERO = /^0+$/;
 
 /**
- * Reads the event as the runner tells it: GITHUB_… and the payload of GITHUB_EVENT_PATH. What can't approve anything is
- * refused here, with a code each.
+ * Reads the event from the variables GITHUB_… and the payload of GITHUB_EVENT_PATH. Throws `Refused` with a code of its own
+ * for each event that can't approve anything.
  */
 export function readTrigger(env: Env, payload: unknown, mode: Exclude<Mode, 'validate'>): Trigger {
   const event = env.GITHUB_EVENT_NAME ?? '';
@@ -40,10 +40,10 @@ export function readTrigger(env: Env, payload: unknown, mode: Exclude<Mode, 'val
     case 'push': {
       const before = text(body.before);
       const after = text(body.after);
-      if (body.forced === true) throw refusals.forcedPush();
+      if (body.forced === true) throw actionRefusals.forcedPush();
       if (body.created === true || body.deleted === true || ZERO.test(before) || ZERO.test(after))
-        throw refusals.branchCreated();
-      if (text(body.ref) !== `refs/heads/${branch}`) throw refusals.notDefaultBranch(text(body.ref), branch);
+        throw actionRefusals.branchCreated();
+      if (text(body.ref) !== `refs/heads/${branch}`) throw actionRefusals.notDefaultBranch(text(body.ref), branch);
       return { kind: 'push', before, branch, ...at(after) };
     }
     case 'pull_request':
@@ -52,11 +52,11 @@ export function readTrigger(env: Env, payload: unknown, mode: Exclude<Mode, 'val
     case 'schedule':
       return { kind: 'dispatch', branch, ...at(env.GITHUB_SHA ?? '') };
     case 'pull_request_target':
-      throw refusals.pullRequestTarget();
+      throw actionRefusals.pullRequestTarget();
     case 'merge_group':
-      throw refusals.mergeGroup();
+      throw actionRefusals.mergeGroup();
     default:
-      throw refusals.triggerUnsupported(event);
+      throw actionRefusals.triggerUnsupported(event);
   }
 }
 
@@ -71,14 +71,14 @@ function readPullRequest(
   const number = Number(pull.number);
   const head = object(object(pull.head).repo);
   const base = object(object(pull.base).repo);
-  // A head repository that is gone was a fork's.
-  if (head.id === undefined || head.id !== base.id) throw refusals.forkPullRequest();
+  // A deleted head repository was a fork.
+  if (head.id === undefined || head.id !== base.id) throw actionRefusals.forkPullRequest();
   if (pull.merged === true && body.action === 'closed') {
     const into = text(object(pull.base).ref);
-    if (into !== branch) throw refusals.notDefaultBranch(`refs/heads/${into}`, branch);
+    if (into !== branch) throw actionRefusals.notDefaultBranch(`refs/heads/${into}`, branch);
     return { kind: 'merged-pull-request', number, branch, ...at(text(pull.merge_commit_sha)) };
   }
-  if (mode === 'run') throw refusals.notMerged(number);
+  if (mode === 'run') throw actionRefusals.notMerged(number);
   return { kind: 'open-pull-request', number, ...at(env.GITHUB_SHA ?? '') };
 }
 

@@ -1,14 +1,14 @@
 import type { Problem } from '../intents/problem.ts';
 import { validateFiles } from '../intents/validate.ts';
+import { findIntents } from './find-intents.ts';
+import { workspaceTree } from './git-tree.ts';
 import type { CommonInputs } from './inputs.ts';
 import type { Log } from './log.ts';
 import { setOutputs } from './result.ts';
-import { findIntents } from './selection.ts';
-import { workTree } from './tree.ts';
 
-/** Checks the intents of the workspace: the list, and an annotation at each problem's file and line. */
+/** Checks the intents of the workspace. Logs a list, and an annotation at the file and line of each problem. */
 export async function validate(inputs: CommonInputs, workspace: string, log: Log): Promise<void> {
-  const files = await findIntents(inputs.intent, inputs.intentsDir, workTree(workspace));
+  const files = await findIntents(inputs.intent, inputs.intentsDir, workspaceTree(workspace));
   const { lines, problems } = validateFiles(files);
   for (const line of lines) await log.line(line);
   await annotate(problems, log);

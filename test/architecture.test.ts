@@ -113,9 +113,9 @@ describe('names', () => {
 
   it('of tests are the names of their sources', () => {
     expect(orphanedTests(paths, REPOSITORY_CHECKS)).toEqual([]);
-    expect(orphanedTests(['agent/runs/guard.test.ts', 'test/undo.e2e.test.ts'], REPOSITORY_CHECKS)).toEqual([
+    expect(orphanedTests(['agent/runs/guard.test.ts', 'test/pruning.test.ts'], REPOSITORY_CHECKS)).toEqual([
       expect.stringContaining('agent/runs/guard.test.ts tests no file of its name'),
-      expect.stringContaining('test/undo.e2e.test.ts is in test/: name it .e2e.test.ts'),
+      expect.stringContaining('test/pruning.test.ts is in test/: name it .e2e.test.ts'),
     ]);
   });
 

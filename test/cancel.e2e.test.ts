@@ -45,7 +45,7 @@ describe('a cancelled job', () => {
       'false',
       1,
     ]);
-    expect(log).toContain('The agent stops the run, repairs and undoes it.');
+    expect(log).toContain('The agent stops the run and undoes it.');
     expect(log).toContain('What was there before runs again.');
     expect(summary).toContain('cancelled');
     expect(running('cancel-up')).toBe('cancel-up-web-1 chatops-test/web:1');
@@ -61,7 +61,7 @@ describe('a cancelled job', () => {
     job.child.kill('SIGINT');
     const { state } = await job.finished;
     const post = await world.post(job.merge, state);
-    expect(post.log).toMatch(/ended cancelled at the host\. .*What was there before runs again/);
+    expect(post.log).toMatch(/ended on the host: cancelled\. .*What was there before runs again/);
     expect(running('cancel-post')).toBe('cancel-post-web-1 chatops-test/web:1');
   });
 

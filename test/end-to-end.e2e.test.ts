@@ -361,7 +361,7 @@ describe('a job that is killed', () => {
     job.child.kill('SIGKILL');
     const { state } = await job.finished;
     const post = await world.post(merge, state);
-    expect(post.log).toMatch(/The run [0-9a-f-]{36} ended succeeded at the host/);
+    expect(post.log).toMatch(/The run [0-9a-f-]{36} ended on the host: succeeded/);
     expect(await says(port)).toBe('1');
   });
 });

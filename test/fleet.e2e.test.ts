@@ -195,7 +195,7 @@ describe('a run that the job does not wait for', () => {
     const late = rollout('one', 'host: edge-1\nneeds: [app]\non_failure: rollback\n').replace('30s', '10m');
     const job = await deploy([rollout('app', 'host: nas\n'), late], { timeout: '20s' });
     expect([job.outputs.status, job.outputs.reason], job.log).toEqual(['refused', 'timeout']);
-    expect(job.log).toMatch(/edge-1: the run \S+ is called back\n.*edge-1: cancelled/s);
+    expect(job.log).toMatch(/edge-1: cancelling the run \S+, which the job did not wait for\n.*edge-1: cancelled/s);
     expect(await outcomes(), job.log).toEqual(good);
     expect((await runsOf('edge-1'))[0]?.outcome).toBe('cancelled');
   });

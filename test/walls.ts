@@ -55,7 +55,7 @@ const ONLY: { what: RegExp; in: RegExp; because: string }[] = [
   { what: /^node:sqlite$/, in: /^agent\/store\/database\.ts$/, because: 'one file opens the database' },
   {
     what: /^node:child_process$/,
-    in: /^(agent\/system\/(process|host-reader)\.ts|action\/(git-)?tree\.ts|client\/diagnose\.ts)$/,
+    in: /^(agent\/system\/(process|host-reader)\.ts|action\/git-tree\.ts|client\/diagnose\.ts)$/,
     because:
       'process.ts starts programs that change something and host-reader.ts programs that read; git and tailscale only answer',
   },

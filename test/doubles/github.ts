@@ -58,7 +58,7 @@ export class GitHubDouble {
   /** How many of the next answers to "pull requests of a commit" are empty, as right after a merge. */
   lag = 0;
   /** Statuses that the next requests get instead of an answer, by a part of their path. */
-  readonly failures: { path: string; status: number; headers?: Record<string, string> }[] = [];
+  readonly failures: { path: string; status: number; headers?: Record<string, string>; message?: string }[] = [];
   readonly asked: string[] = [];
   /** Workflow runs by their id. */
   readonly runs = new Map<string, object>();
@@ -114,8 +114,12 @@ export class GitHubDouble {
     if (failing) this.failures.splice(this.failures.indexOf(failing), 1);
     const body = this.#read(path);
     const { status = body === undefined ? 404 : 200, headers = {} } = failing ?? {};
-    response.writeHead(status, { 'Content-Type': 'application/json', ...headers });
-    response.end(JSON.stringify(status === 200 ? pageOf(body, url.searchParams) : { message: 'as scripted' }));
+    const next = status === 200 ? nextPageOf(body, url) : undefined;
+    const link = next === undefined ? {} : { Link: `<${next}>; rel="next"` };
+    response.writeHead(status, { 'Content-Type': 'application/json', ...link, ...headers });
+    response.end(
+      JSON.stringify(status === 200 ? pageOf(body, url.searchParams) : { message: failing?.message ?? 'as scripted' }),
+    );
   }
 
   #read(path: string): object | unknown[] | undefined {
@@ -174,6 +178,7 @@ export class GitHubDouble {
     if (!this.commits.has(after)) return undefined;
     const status = before === after ? 'identical' : this.#ancestors(after).has(before) ? 'ahead' : 'diverged';
     return {
+      url: `${this.url}/repos/${this.repository}/compare/${before}...${after}`,
       status,
       total_commits: commits.length,
       commits: commits.map(sha => ({
@@ -254,4 +259,15 @@ function pageOf(body: object | unknown[] | undefined, query: URLSearchParams): u
   if (Array.isArray(body)) return part(body);
   if (body && 'commits' in body && Array.isArray(body.commits)) return { ...body, commits: part(body.commits) };
   return body;
+}
+
+/** The address of the page after this one, as GitHub's header `Link` names it. */
+function nextPageOf(body: object | unknown[] | undefined, url: URL): URL | undefined {
+  const all = Array.isArray(body) ? body : body && 'commits' in body && Array.isArray(body.commits) ? body.commits : [];
+  const size = Number(url.searchParams.get('per_page') ?? 30);
+  const page = Number(url.searchParams.get('page') ?? 1);
+  if (page * size >= all.length) return undefined;
+  const next = new URL(url);
+  next.searchParams.set('page', String(page + 1));
+  return next;
 }

@@ -1,27 +1,27 @@
 import { spawn } from 'node:child_process';
 import { lstat, readdir, readFile } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
-import { refusals } from './refusals.ts';
+import { actionRefusals } from './refusals.ts';
 
-export interface Entry {
+export interface TreeEntry {
   path: string;
   kind: 'file' | 'link' | 'submodule';
   executable: boolean;
 }
 
-/** The repository's files, at a commit or as they lie in the workspace. */
-export interface Tree {
-  list(): Promise<Entry[]>;
+/** The files of the repository, at a commit or in the workspace. */
+export interface FileTree {
+  list(): Promise<TreeEntry[]>;
   read(paths: string[]): Promise<Buffer[]>;
 }
 
-/** Files as git has them at a commit: whatever earlier steps of the job did to the workspace does not count. */
-export async function gitTree(dir: string, sha: string): Promise<Tree> {
-  if (!/^[0-9a-f]{40}([0-9a-f]{24})?$/.test(sha)) throw refusals.commitNotCheckedOut(sha);
+/** Reads files of a commit from git: changes that earlier steps of the job made to the workspace have no effect. */
+export async function gitTree(dir: string, sha: string): Promise<FileTree> {
+  if (!/^[0-9a-f]{40}([0-9a-f]{24})?$/.test(sha)) throw actionRefusals.commitNotCheckedOut(sha);
   const listing = await git(dir, ['ls-tree', '-r', '-z', '--full-tree', sha]).catch(() => {
-    throw refusals.commitNotCheckedOut(sha);
+    throw actionRefusals.commitNotCheckedOut(sha);
   });
-  const blobs = new Map<string, Entry & { object: string }>();
+  const blobs = new Map<string, TreeEntry & { object: string }>();
   for (const row of listing.toString('utf8').split('\0').filter(Boolean)) {
     const tab = row.indexOf('\t');
     const [mode = '', , object = ''] = row.slice(0, tab).split(' ');
@@ -37,8 +37,8 @@ export async function gitTree(dir: string, sha: string): Promise<Tree> {
   };
 }
 
-/** Files as they lie in a folder now: for checking before anything is committed. */
-export function workTree(dir: string): Tree {
+/** Reads the files of a folder as they are now, to check them before they are committed. */
+export function workspaceTree(dir: string): FileTree {
   return {
     async list() {
       const names = await readdir(dir, { recursive: true, withFileTypes: true });
@@ -56,14 +56,15 @@ export function workTree(dir: string): Tree {
   };
 }
 
-/** `git cat-file --batch`: a line "object type size", that many bytes, a newline; again. */
+/** Splits the output of `git cat-file --batch`: for each object a line "object type size", its bytes and a newline. */
 function splitBatch(output: Buffer, count: number): Buffer[] {
   const found: Buffer[] = [];
   let at = 0;
   for (let index = 0; index < count; index++) {
     const end = output.indexOf(0x0a, at);
     const size = Number(output.toString('latin1', at, end).split(' ')[2]);
-    if (end < 0 || !Number.isInteger(size)) throw new Error('git cat-file gave another answer than it documents');
+    if (end < 0 || !Number.isInteger(size))
+      throw new Error('git cat-file printed an answer that its documentation does not describe');
     found.push(output.subarray(end + 1, end + 1 + size));
     at = end + 1 + size + 1;
   }
@@ -72,17 +73,17 @@ function splitBatch(output: Buffer, count: number): Buffer[] {
 
 function git(dir: string, args: string[], input?: string): Promise<Buffer> {
   return new Promise((done, fail) => {
-    // The workspace may belong to another user than the one that runs the action in a container.
+    // In a container the workspace may belong to another user.
     const child = spawn('git', ['-C', dir, '-c', 'safe.directory=*', ...args], { stdio: ['pipe', 'pipe', 'pipe'] });
     const out: Buffer[] = [];
-    let said = '';
+    let errors = '';
     child.stdout.on('data', (chunk: Buffer) => out.push(chunk));
     child.stderr.on('data', chunk => {
-      said += String(chunk);
+      errors += String(chunk);
     });
     child.on('error', fail);
     child.on('close', code =>
-      code === 0 ? done(Buffer.concat(out)) : fail(new Error(`git ${args[0]}: ${said.trim()}`)),
+      code === 0 ? done(Buffer.concat(out)) : fail(new Error(`git ${args[0]}: ${errors.trim()}`)),
     );
     child.stdin.on('error', () => undefined);
     child.stdin.end(input);

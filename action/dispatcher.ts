@@ -8,46 +8,46 @@ import type { Inputs } from './inputs.ts';
 import type { Log } from './log.ts';
 import { Report } from './report.ts';
 
-/** What the post step needs to come back to the runs of this job that have not ended. */
-export interface Saved {
+/** The state that the post step needs to find the runs of this job that have not ended. */
+export interface SavedRuns {
   origin: CommandTask['origin'];
   runs: { run: string; url: string; key: string }[];
 }
 
-/** GitHub's runner kills 7.5 s after SIGINT and 2.5 s after SIGTERM. */
-const CANCEL_PATIENCE = 5_000;
-/** How long a run that is called back may take to undo itself, in milliseconds. */
-const RECALL_PATIENCE = 300_000;
+/** The time limit for a cancelRun, in milliseconds. GitHub's runner kills the job 7.5 s after SIGINT and 2.5 s after SIGTERM. */
+const CANCEL_TIMEOUT = 5_000;
+/** The time limit for a recalled run to undo itself, in milliseconds. */
+const RECALL_TIMEOUT = 300_000;
 
-/** The commands that this job sends: each is followed to its receipt, and all of them can be cancelled. */
-export class Sender {
+/** Sends the commands of this job, follows each to its receipt, and can cancelRun all of them. */
+export class CommandDispatcher {
   readonly #log: Log;
   readonly #inputs: Inputs;
-  /** Several are under way at the same time. */
-  readonly #beside: boolean;
+  /** True if several commands run at the same time. */
+  readonly #isParallel: boolean;
   readonly #current = new Set<{ task: CommandTask; delivery: DeliveryOptions; accepted: boolean }>();
-  /** By their ids. */
-  readonly #open = new Map<string, Saved['runs'][number]>();
+  /** The runs without a receipt, by id. */
+  readonly #open = new Map<string, SavedRuns['runs'][number]>();
   #isStopped = false;
-  /** One line of the log after another. */
+  /** The last write to the log: the next one waits for it. */
   #turn: Promise<unknown> = Promise.resolve();
 
-  constructor(log: Log, inputs: Inputs, beside: boolean) {
+  constructor(log: Log, inputs: Inputs, isParallel: boolean) {
     this.#log = log;
     this.#inputs = inputs;
-    this.#beside = beside;
+    this.#isParallel = isParallel;
   }
 
-  /** Delivers a task and shows its run. Throws `Refused`. */
+  /** Delivers a task, logs its run, and returns the receipt. Throws `Refused`. */
   async run(task: CommandTask, agent: AgentAddress): Promise<Receipt> {
-    let report = new Report(this.#log, new URL(agent.url).hostname, task.dryRun, this.#beside);
-    // Before it is sent: should the job be killed now, the post step looks for it.
+    let report = new Report(this.#log, new URL(agent.url).hostname, task.dryRun, this.#isParallel);
+    // Saved before the command is sent: if the job is killed now, the post step looks for the run.
     this.#open.set(task.id, { run: task.id, url: agent.url, key: agent.key.text });
     this.#save(task);
     const delivery: DeliveryOptions = {
       ...this.#deliveryTo(agent),
       onAccepted: (accepted, name) => {
-        report = new Report(this.#log, name, task.dryRun, this.#beside);
+        report = new Report(this.#log, name, task.dryRun, this.#isParallel);
         current.accepted = true;
         void this.say(`[${agent.url}] run ${accepted}`);
       },
@@ -63,11 +63,11 @@ export class Sender {
       }
       const receipt = next.value;
       await this.#inTurn(() => report.receipt(receipt));
-      this.#isDone(task);
+      this.#forget(task);
       return receipt;
     } catch (error) {
-      // The job says itself how this ended: the post step has nothing to find out.
-      if (error instanceof Refused) this.#isDone(task);
+      // The job logs the refusal itself, so the post step has nothing to find out.
+      if (error instanceof Refused) this.#forget(task);
       throw error;
     } finally {
       this.#current.delete(current);
@@ -75,17 +75,17 @@ export class Sender {
     }
   }
 
-  /** Asks an agent to end a run that was not waited for, and returns its receipt; undefined where that can't be had. */
+  /** Asks an agent to end a run that the job did not wait for. Returns its receipt, or undefined if that is not available. */
   async recall(task: CommandTask, agent: AgentAddress): Promise<Receipt | undefined> {
     const delivery = this.#deliveryTo(agent);
     try {
-      if (!(await cancelRun(task.id, task, delivery, CANCEL_PATIENCE))) return undefined;
+      if (!(await cancelRun(task.id, task, delivery, CANCEL_TIMEOUT))) return undefined;
     } catch (error) {
-      // It has ended already; its receipt says how.
+      // The run has ended already. Its receipt has the outcome.
       if (!(error instanceof Refused)) throw error;
     }
     try {
-      return await rejoinRun(task.id, task, delivery, RECALL_PATIENCE);
+      return await rejoinRun(task.id, task, delivery, RECALL_TIMEOUT);
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       return undefined;
@@ -101,57 +101,57 @@ export class Sender {
     };
   }
 
-  /** A line of our own. */
+  /** Logs a line of the action. */
   say(line: string): Promise<void> {
     return this.#inTurn(() => this.#log.line(line));
   }
 
-  /** The job is being stopped. */
+  /** True once the job is being stopped. */
   get isStopped(): boolean {
     return this.#isStopped;
   }
 
-  /** Whether anything is under way. */
+  /** True while a command is running. */
   get isBusy(): boolean {
     return this.#current.size > 0;
   }
 
   /**
-   * A signal means that the workflow is cancelled: each agent is asked to end its run. Returns whether an agent has taken a
-   * run whose end can still be followed, for as long as GitHub lets this process live.
+   * Asks each agent to end its run, because the workflow was cancelled. Returns true if an agent has accepted a run: its end
+   * can be followed for as long as GitHub lets this process live.
    */
   async stop(): Promise<boolean> {
     this.#isStopped = true;
-    const accepted = await Promise.all([...this.#current].map(one => this.#cancel(one)));
+    const accepted = await Promise.all([...this.#current].map(one => this.#cancelRun(one)));
     return accepted.includes(true);
   }
 
-  async #cancel(current: { task: CommandTask; delivery: DeliveryOptions; accepted: boolean }): Promise<boolean> {
+  async #cancelRun(current: { task: CommandTask; delivery: DeliveryOptions; accepted: boolean }): Promise<boolean> {
     const { task, delivery } = current;
     process.stdout.write(`\nCancelling the run ${task.id}.\n`);
-    let said: string;
-    let taken = false;
+    let message: string;
+    let isAccepted = false;
     try {
-      taken = await cancelRun(task.id, task, delivery, CANCEL_PATIENCE);
-      said = taken
-        ? 'The agent stops the run, repairs and undoes it.'
-        : 'The agent can’t be reached: the run goes on at the host.';
+      isAccepted = await cancelRun(task.id, task, delivery, CANCEL_TIMEOUT);
+      message = isAccepted
+        ? 'The agent stops the run and undoes it.'
+        : 'The agent can’t be reached: a run that it accepted continues on the host.';
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
-      said = error.message;
+      message = error.message;
     }
-    process.stdout.write(`${said}\n`);
-    if (!taken && !current.accepted) this.#isDone(task);
+    process.stdout.write(`${message}\n`);
+    if (!isAccepted && !current.accepted) this.#forget(task);
     return current.accepted;
   }
 
-  #isDone(task: CommandTask): void {
+  #forget(task: CommandTask): void {
     this.#open.delete(task.id);
     this.#save(task);
   }
 
   #save({ origin }: CommandTask): void {
-    core.saveState('runs', JSON.stringify({ origin, runs: [...this.#open.values()] } satisfies Saved));
+    core.saveState('runs', JSON.stringify({ origin, runs: [...this.#open.values()] } satisfies SavedRuns));
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {

@@ -3,13 +3,13 @@ import { matchesGlob } from 'node:path';
 import type { IntentFile, LoadedIntent } from '../intents/load.ts';
 import { suggestNearest } from '../intents/suggest.ts';
 import { MAX_SHIPPED_BYTES, type ShippedFile } from '../protocol/command.ts';
-import { refusals } from './refusals.ts';
-import type { Entry, Tree } from './tree.ts';
+import type { FileTree, TreeEntry } from './git-tree.ts';
+import { actionRefusals } from './refusals.ts';
 
 const MAX_FILES = 5000;
 
-/** Finds the files that the input "intent" means: names under `intentsDir`, paths or globs. Throws `Refused` `intent-not-found`. */
-export async function findIntents(wanted: string[], intentsDir: string, tree: Tree): Promise<IntentFile[]> {
+/** Finds the files that the input "intent" names: names under `intentsDir`, paths or globs. Throws `Refused` `intent-not-found`. */
+export async function findIntents(wanted: string[], intentsDir: string, tree: FileTree): Promise<IntentFile[]> {
   const entries = (await tree.list()).filter(({ kind }) => kind === 'file').map(({ path }) => path);
   const dir = intentsDir.replace(/^\.\//, '').replace(/\/+$/, '');
   const chosen = new Set<string>();
@@ -19,7 +19,7 @@ export async function findIntents(wanted: string[], intentsDir: string, tree: Tr
       const known = entries
         .filter(path => path.startsWith(`${dir}/`))
         .map(path => path.slice(dir.length + 1).replace(/\.ya?ml$/, ''));
-      throw refusals.intentNotFound(name, suggestNearest(name, known), dir);
+      throw actionRefusals.intentNotFound(name, suggestNearest(name, known), dir);
     }
     for (const path of found) chosen.add(path);
   }
@@ -37,8 +37,8 @@ function match(name: string, dir: string, entries: string[]): string[] {
   return entries.filter(path => matchesGlob(path, name) || matchesGlob(path, `${dir}/${name}`)).sort();
 }
 
-/** The files that the rollouts ship: regular files below `source_dir` at the commit. Throws `Refused`. */
-export async function collectFiles(loaded: LoadedIntent[], tree: Tree, sha: string): Promise<ShippedFile[]> {
+/** Collects the files that the rollouts ship: regular files under `source_dir` at the commit. Throws `Refused`. */
+export async function collectFiles(loaded: LoadedIntent[], tree: FileTree, sha: string): Promise<ShippedFile[]> {
   const shipped: ShippedFile[] = [];
   let bytes = 0;
   const done = new Set<string>();
@@ -48,13 +48,13 @@ export async function collectFiles(loaded: LoadedIntent[], tree: Tree, sha: stri
     if (done.has(`${intent.stack}:${dir}`)) continue;
     done.add(`${intent.stack}:${dir}`);
     const entries = (await tree.list()).filter(({ path }) => path.startsWith(`${dir}/`));
-    if (entries.length === 0) throw refusals.sourceDirMissing(dir, sha);
-    if (shipped.length + entries.length > MAX_FILES) throw refusals.filesTooLarge(dir, `${MAX_FILES} files`);
+    if (entries.length === 0) throw actionRefusals.sourceDirMissing(dir, sha);
+    if (shipped.length + entries.length > MAX_FILES) throw actionRefusals.filesTooLarge(dir, `${MAX_FILES} files`);
     for (const entry of entries) checkEntry(entry, dir);
     for (const [index, content] of (await tree.read(entries.map(({ path }) => path))).entries()) {
       const entry = entries[index];
       bytes += content.length;
-      if (bytes > MAX_SHIPPED_BYTES) throw refusals.filesTooLarge(dir, `${MAX_SHIPPED_BYTES / 1024 / 1024} MiB`);
+      if (bytes > MAX_SHIPPED_BYTES) throw actionRefusals.filesTooLarge(dir, `${MAX_SHIPPED_BYTES / 1024 / 1024} MiB`);
       shipped.push({
         stack: intent.stack,
         path: entry?.path.slice(dir.length + 1) ?? '',
@@ -67,14 +67,15 @@ export async function collectFiles(loaded: LoadedIntent[], tree: Tree, sha: stri
   return shipped;
 }
 
-function checkEntry({ path, kind }: Entry, dir: string): void {
+function checkEntry({ path, kind }: TreeEntry, dir: string): void {
   const inside = path.slice(dir.length + 1);
-  if (kind !== 'file') throw refusals.fileNotShippable(path, kind === 'link' ? 'it is a link' : 'it is a submodule');
+  if (kind !== 'file')
+    throw actionRefusals.fileNotShippable(path, kind === 'link' ? 'it is a symbolic link' : 'it is a submodule');
   if ([...inside].some(char => char < ' ' || char === '\u007f' || char === '\\' || char === '\ufffd')) {
-    throw refusals.fileNotShippable(
+    throw actionRefusals.fileNotShippable(
       path,
-      'its name holds a control character, a backslash or bytes that are not UTF-8',
+      'its name contains a control character, a backslash or bytes that are not UTF-8',
     );
   }
-  if (inside.length > 1024) throw refusals.fileNotShippable(path, 'its path is too long');
+  if (inside.length > 1024) throw actionRefusals.fileNotShippable(path, 'its path is longer than 1024 characters');
 }
