@@ -85,7 +85,7 @@ describe('an agent that ends while a run is in flight', () => {
     expect((await world.host.audit()).at(-1)).toMatchObject({ event: 'stopped' });
     await world.host.start();
     const { outputs, log } = await job.finished;
-    expect([outputs.status, outputs.reason], log).toEqual(['succeeded', '']);
+    expect({ status: outputs.status, reason: outputs.reason }, log).toEqual({ status: 'succeeded', reason: '' });
     expect(stepsOf(outputs.result).filter(([name]) => name === 'up')).toEqual([['up', 'succeeded']]);
   });
 
@@ -95,7 +95,11 @@ describe('an agent that ends while a run is in flight', () => {
     await sleep(1_000);
     await world.host.start();
     const { outputs, log, code } = await job.finished;
-    expect([outputs.status, outputs.reason, code], log).toEqual(['succeeded', '', 0]);
+    expect({ status: outputs.status, reason: outputs.reason, exit: code }, log).toEqual({
+      status: 'succeeded',
+      reason: '',
+      exit: 0,
+    });
     expect(log).toContain('connection lost; reconnecting');
     expect(log.match(/::group::up\n/g)).toHaveLength(1);
     expect((await world.host.audit()).some(({ event }) => event === 'run-resumed')).toBe(true);

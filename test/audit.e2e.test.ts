@@ -42,10 +42,10 @@ async function tampered(sql: string, ...args: string[]) {
 describe('the audit', () => {
   it('is a chain whose head is in each receipt and in the metrics, while the agent runs and after', async () => {
     const done = await verify('--receipt', receipt);
-    expect([done.code, done.stdout], done.stdout + done.stderr).toEqual([
-      0,
-      expect.stringMatching(/^✓ \d+ rows, head [0-9a-f]{64}\n$/),
-    ]);
+    expect({ exit: done.code, stdout: done.stdout }, done.stdout + done.stderr).toEqual({
+      exit: 0,
+      stdout: expect.stringMatching(/^✓ \d+ rows, head [0-9a-f]{64}\n$/),
+    });
     const { audit } = JSON.parse(execFileSync('cat', [receipt], { encoding: 'utf8' })).receipts[0];
     const rows = (await world.host.chatops(['audit', 'export'])).stdout
       .trim()
@@ -76,17 +76,26 @@ describe('the audit', () => {
     ],
   ])('tells of %s', async (_, sql, why) => {
     const done = await tampered(sql);
-    expect([done.code, done.stdout], done.stderr).toEqual([1, expect.stringContaining(why)]);
+    expect({ exit: done.code, stdout: done.stdout }, done.stderr).toEqual({
+      exit: 1,
+      stdout: expect.stringContaining(why),
+    });
   });
 
   it('tells what a receipt has seen and it has not: rows cut off at its end, or a chain that was made anew', async () => {
     const cut = 'DELETE FROM audit WHERE n > 3';
     expect((await tampered(cut)).code).toBe(0);
     const told = await tampered(cut, '--receipt', receipt);
-    expect([told.code, told.stdout]).toEqual([1, expect.stringContaining('the chain ends at row 3')]);
+    expect({ exit: told.code, stdout: told.stdout }).toEqual({
+      exit: 1,
+      stdout: expect.stringContaining('the chain ends at row 3'),
+    });
     const digest = 'f'.repeat(64);
     const other = await verify('--expect', `2:${digest}`);
-    expect([other.code, other.stdout]).toEqual([1, expect.stringContaining('the chain was rebuilt')]);
+    expect({ exit: other.code, stdout: other.stdout }).toEqual({
+      exit: 1,
+      stdout: expect.stringContaining('the chain was rebuilt'),
+    });
     expect((await verify('--expect', 'nonsense')).code).toBe(1);
     expect((await world.host.chatops(['audit'])).code).toBe(2);
   });

@@ -32,7 +32,7 @@ describe('a backup of a folder', () => {
   it('shows its progress as a percentage, and can be checked file by file with what lies beside it', async () => {
     source('big', { one: Buffer.alloc(3_000_000, 1), 'a\\b': 'x' });
     const done = await backup('big');
-    expect([done.code, /\b100%/.test(done.log)], done.log).toEqual([0, true]);
+    expect({ exit: done.code, matchingLog: /\b100%/.test(done.log) }, done.log).toEqual({ exit: 0, matchingLog: true });
     const [name = ''] = vault.kept('big');
     const check = () =>
       execFileSync('sha256sum', ['--check', '--quiet', `../${name}.sha256`], {
@@ -60,18 +60,27 @@ describe('a backup of a folder', () => {
   it('of a live database is refused, unless it is held still or meant', async () => {
     source('live', { 'app.db': 'x', 'app.db-wal': 'y' });
     const done = await backup('live');
-    expect([done.reason, done.log.includes('app.db-wal')], done.log).toEqual(['database-live', true]);
+    expect({ reason: done.reason, logNamesAppDbWal: done.log.includes('app.db-wal') }, done.log).toEqual({
+      reason: 'database-live',
+      logNamesAppDbWal: true,
+    });
     expect((await backup('live', 'consistency: live\n')).code).toBe(0);
   });
 
   it('can be compared with its source while that is held still', async () => {
     source('compared', { a: 'a', b: 'b' });
     const done = await backup('compared', 'consistency: stop\nverify_level: compare\n');
-    expect([done.code, done.log.includes('── compare')], done.log).toEqual([0, true]);
+    expect({ exit: done.code, logNamesCompare: done.log.includes('── compare') }, done.log).toEqual({
+      exit: 0,
+      logNamesCompare: true,
+    });
     // What rsync takes for the same by size and time is not: only reading both shows it.
     rot(join(vault.data, 'compared', 'a'));
     const other = await backup('compared', 'consistency: stop\nverify_level: compare\n');
-    expect([other.reason, vault.kept('compared').length], other.log).toEqual(['backup-broken', 1]);
+    expect({ reason: other.reason, keptCount: vault.kept('compared').length }, other.log).toEqual({
+      reason: 'backup-broken',
+      keptCount: 1,
+    });
     const alone = await backup('compared', 'verify_level: compare\n');
     expect(alone.log).toContain('Expected "consistency"');
   });
@@ -82,14 +91,15 @@ describe('a backup of a folder', () => {
     const [first = ''] = vault.kept('rotten');
     rot(join(vault.nas, 'rotten', first, 'kept'));
     const seen = await backup('rotten', 'keep: {last: 1}\nmin_keep: 1\n');
-    expect([seen.reason, vault.kept('rotten'), vault.leftovers('rotten')], seen.log).toEqual([
-      'backup-broken',
-      [first],
-      [],
-    ]);
+    expect({ reason: seen.reason, kept: vault.kept('rotten'), leftovers: vault.leftovers('rotten') }, seen.log).toEqual(
+      { reason: 'backup-broken', kept: [first], leftovers: [] },
+    );
     expect(vault.manifest('rotten', first).broken.why).toContain('kept');
     const next = await backup('rotten', 'keep: {last: 1}\nmin_keep: 1\n');
-    expect([next.code, next.log.includes('--link-dest')], next.log).toEqual([0, false]);
+    expect({ exit: next.code, logNamesLinkDest: next.log.includes('--link-dest') }, next.log).toEqual({
+      exit: 0,
+      logNamesLinkDest: false,
+    });
     // What is broken counts for nothing, and the new one is whole.
     expect(
       readFileSync(join(vault.nas, 'rotten', vault.kept('rotten').at(-1) ?? '', 'kept')).equals(
@@ -111,10 +121,10 @@ describe('a backup of a folder', () => {
   it('takes a pattern that begins with "!" or "+ " for what it is: something to leave out', async () => {
     source('patterns', { secret: 's', '+ secret': 'p', '!': 'b', kept: 'k' });
     const done = await backup('patterns', 'exclude: ["secret", "!", "+ secret"]\n');
-    expect([done.code, readdirSync(join(vault.nas, 'patterns', vault.kept('patterns')[0] ?? ''))], done.log).toEqual([
-      0,
-      ['kept'],
-    ]);
+    expect(
+      { exit: done.code, entries: readdirSync(join(vault.nas, 'patterns', vault.kept('patterns')[0] ?? '')) },
+      done.log,
+    ).toEqual({ exit: 0, entries: ['kept'] });
   });
 
   it('that finds what it needs taken waits its turn, or for as long as it is told', async () => {
@@ -124,13 +134,12 @@ describe('a backup of a folder', () => {
     const slow = intent('twice', 'options: ["--bwlimit=1500"]\n');
     const first = await vault.run('twice', slow, '--detach');
     const second = await backup('twice', 'lock_wait: 200ms\n');
-    expect([second.code, second.reason, second.log.includes(first.log.trim())], second.log).toEqual([
-      1,
-      'locked',
-      true,
-    ]);
+    expect(
+      { exit: second.code, reason: second.reason, logNames: second.log.includes(first.log.trim()) },
+      second.log,
+    ).toEqual({ exit: 1, reason: 'locked', logNames: true });
     const third = await backup('twice');
-    expect([third.code, vault.kept('twice').length], third.log).toEqual([0, 2]);
+    expect({ exit: third.code, keptCount: vault.kept('twice').length }, third.log).toEqual({ exit: 0, keptCount: 2 });
     // Another source into the same folder waits as well.
     source('other', { a: 'a' });
     fill(2);
@@ -185,11 +194,14 @@ describe('a backup of a folder', () => {
     await eventually(() => expect(readdirSync(join(vault.nas, 'moving', begun()))).toContain('10'));
     rmSync(join(folder, '39'));
     const log = await vault.host.chatops(['logs', started.log.trim(), '-f']);
-    expect([log.code, log.stdout.includes('vanished'), log.stdout.includes('again in 2 s')], log.stdout).toEqual([
-      0,
-      true,
-      true,
-    ]);
+    expect(
+      {
+        exit: log.code,
+        stdoutNamesVanished: log.stdout.includes('vanished'),
+        stdoutNamesAgainIn2S: log.stdout.includes('again in 2 s'),
+      },
+      log.stdout,
+    ).toEqual({ exit: 0, stdoutNamesVanished: true, stdoutNamesAgainIn2S: true });
     expect(readdirSync(join(vault.nas, 'moving', vault.kept('moving')[0] ?? ''))).toHaveLength(29);
   });
 
@@ -198,7 +210,10 @@ describe('a backup of a folder', () => {
     await backup('tried');
     const drill = () => vault.run('try', `action: drill\nof: tried\nfrom: ${vault.nas}\n`);
     const done = await drill();
-    expect([done.code, done.log.includes('check what was restored')], done.log).toEqual([0, true]);
+    expect(
+      { exit: done.code, logNamesCheckWhatWasRestored: done.log.includes('check what was restored') },
+      done.log,
+    ).toEqual({ exit: 0, logNamesCheckWhatWasRestored: true });
     rot(join(vault.nas, 'tried', vault.kept('tried')[0] ?? '', 'a'));
     expect((await drill()).reason).toBe('backup-broken');
     expect(readdirSync(join(vault.host.state, 'backups')).filter(name => name.startsWith('drill'))).toEqual([]);

@@ -48,7 +48,11 @@ async function killedIn(step: string, name: string, intent: string) {
       void vault.host.stop('SIGKILL').then(() => vault.host.start(policy()));
     },
   });
-  expect([killed, job.outputs.status, job.outputs.reason], job.log).toEqual([true, 'succeeded', '']);
+  expect({ killed, status: job.outputs.status, reason: job.outputs.reason }, job.log).toEqual({
+    killed: true,
+    status: 'succeeded',
+    reason: '',
+  });
 }
 
 describe('an agent that is killed', () => {
@@ -58,10 +62,10 @@ describe('an agent that is killed', () => {
       await killedIn(step, 'px', `database_type: plex\nsource_container: ${plex}\ndestination: ${vault.nas}\n`);
       const name = vault.kept('px').at(-1) ?? '';
       execFileSync('tar', ['--test-label', '--file', join(vault.nas, 'px', name)]);
-      expect([vault.leftovers('px'), readdirSync(databases()).filter(file => file.includes('chatops'))]).toEqual([
-        [],
-        [],
-      ]);
+      expect({
+        leftovers: vault.leftovers('px'),
+        entries: readdirSync(databases()).filter(file => file.includes('chatops')),
+      }).toEqual({ leftovers: [], entries: [] });
     },
   );
 
@@ -77,9 +81,9 @@ describe('an agent that is killed', () => {
       expect(execFileSync('pg_restore', ['--file=-', dump], { encoding: 'utf8', maxBuffer: 2 ** 26 })).toContain(
         '\n300000\n',
       );
-      expect([
-        vault.leftovers('pg'),
-        docker(
+      expect({
+        leftovers: vault.leftovers('pg'),
+        docker: docker(
           'ps',
           '--all',
           '--quiet',
@@ -88,7 +92,7 @@ describe('an agent that is killed', () => {
           '--filter',
           'ancestor=chatops-test/postgres:1',
         ),
-      ]).toEqual([[], '']);
+      }).toEqual({ leftovers: [], docker: '' });
     },
   );
 });

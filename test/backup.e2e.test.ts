@@ -227,6 +227,9 @@ describe('a backup of a folder', () => {
       'path-outside',
     ]);
     const option = await backup('inside', 'options: ["-e", "id"]\n');
-    expect([option.outputs.status, option.outputs.reason]).toEqual(['failed', 'option-not-allowed']);
+    expect({ status: option.outputs.status, reason: option.outputs.reason }).toEqual({
+      status: 'failed',
+      reason: 'option-not-allowed',
+    });
   });
 });

@@ -39,12 +39,12 @@ describe('a cancelled job', () => {
     const job = await jobAt('Recreate', 'cancel-up', '2');
     job.child.kill('SIGINT');
     const { outputs, code, log, summary } = await job.finished;
-    expect([outputs.status, outputs.reason, outputs.changed, code], log).toEqual([
-      'cancelled',
-      'cancelled',
-      'false',
-      1,
-    ]);
+    expect({ status: outputs.status, reason: outputs.reason, changed: outputs.changed, exit: code }, log).toEqual({
+      status: 'cancelled',
+      reason: 'cancelled',
+      changed: 'false',
+      exit: 1,
+    });
     expect(log).toContain('The agent stops the run and undoes it.');
     expect(log).toContain('The previous version is running again.');
     expect(summary).toContain('cancelled');
@@ -71,7 +71,7 @@ describe('a cancelled job', () => {
     const second = await jobAt('waiting for run', 'cancel-wait', '3');
     second.child.kill('SIGTERM');
     const { outputs } = await second.finished;
-    expect([outputs.status, outputs.changed]).toEqual(['cancelled', 'false']);
+    expect({ status: outputs.status, changed: outputs.changed }).toEqual({ status: 'cancelled', changed: 'false' });
     expect((await first.finished).outputs.status).toBe('succeeded');
     expect(running('cancel-wait')).toBe('cancel-wait-web-1 chatops-test/web:2');
   });
@@ -86,7 +86,10 @@ describe('a cancelled job', () => {
     await world.host.stop('SIGKILL');
     await world.host.start();
     const { outputs, log } = await job.finished;
-    expect([outputs.status, outputs.reason], log).toEqual(['cancelled', 'cancelled']);
+    expect({ status: outputs.status, reason: outputs.reason }, log).toEqual({
+      status: 'cancelled',
+      reason: 'cancelled',
+    });
     expect(running('cancel-kill')).toBe('cancel-kill-web-1 chatops-test/web:1');
   });
 
@@ -110,7 +113,10 @@ describe('a cancelled job', () => {
     const { outputs, state } = await job.finished;
     expect(outputs.reason).toBe('agent-unreachable');
     const post = await world.post(job.merge, state);
-    expect([post.log.includes('agent'), post.ms < 5_000], post.log).toEqual([false, true]);
+    expect({ logNamesAgent: post.log.includes('agent'), msIsLess: post.ms < 5_000 }, post.log).toEqual({
+      logNamesAgent: false,
+      msIsLess: true,
+    });
   });
 });
 

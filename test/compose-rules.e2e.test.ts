@@ -46,7 +46,11 @@ describe('what a compose file may do', () => {
     await restart({ binds: ['/nowhere'], ports: '8000-9000' });
     const text = compose(more.replace('SOCKET', dockerSocket()), rest);
     const done = await rollout(text);
-    expect([done.reason, done.log.includes(why), running()], done.log).toEqual(['compose-not-allowed', true, '']);
+    expect({ reason: done.reason, logNamesWhy: done.log.includes(why), running: running() }, done.log).toEqual({
+      reason: 'compose-not-allowed',
+      logNamesWhy: true,
+      running: '',
+    });
     expect(done.log).toMatch(/compose\.yaml:\d+: /);
     expect(done.log).toContain(`compose.grants (${grant})`);
     // What was rendered, with what env files hold, is nowhere any more.
@@ -70,9 +74,12 @@ describe('what a compose file may do', () => {
     writeFileSync(join(vault.data, 'x'), '');
     const inside = compose(`    volumes: ["./own:/own", "${vault.data}:/data"]\n`);
     const done = await rollout(inside);
-    expect([done.code, running() !== ''], done.log).toEqual([0, true]);
+    expect({ exit: done.code, runningDiffers: running() !== '' }, done.log).toEqual({ exit: 0, runningDiffers: true });
     const port = await rollout(compose('    ports: ["127.0.0.1:7999:80"]\n'));
-    expect([port.reason, port.log.includes('7999')], port.log).toEqual(['compose-not-allowed', true]);
+    expect({ reason: port.reason, logNames7999: port.log.includes('7999') }, port.log).toEqual({
+      reason: 'compose-not-allowed',
+      logNames7999: true,
+    });
     // What ran before still runs.
     expect(running()).not.toBe('');
     await restart({ ports: '8000-9000', grants: [{ stack: 'ruled', allow: ['capabilities'] }] });
@@ -87,7 +94,10 @@ describe('what a compose file may do', () => {
     expect((await rollout(compose(''))).code).toBe(0);
     vault.stack('ruled', { 'compose.yaml': compose('    privileged: true\n') });
     const scale = await vault.run('scale', 'action: scale\nstack: ruled\nservice: web\nreplicas: 2\n');
-    expect([scale.reason, running().split('\n').length], scale.log).toEqual(['compose-not-allowed', 1]);
+    expect({ reason: scale.reason, runningCount: running().split('\n').length }, scale.log).toEqual({
+      reason: 'compose-not-allowed',
+      runningCount: 1,
+    });
     expect(readFileSync(join(vault.host.stacks, 'ruled', 'compose.yaml'), 'utf8')).toContain('privileged');
   });
 });

@@ -36,10 +36,13 @@ describe('a rule that wants approvals and a plan', () => {
       'plan-digest': expect.stringMatching(/^[0-9a-f]{64}$/),
     });
     const without = await world.deploy(merge, 'up');
-    expect([without.code, without.outputs.reason]).toEqual([1, 'plan-digest-missing']);
+    expect({ exit: without.code, reason: without.outputs.reason }).toEqual({ exit: 1, reason: 'plan-digest-missing' });
     const digest = plan.outputs['plan-digest'] ?? '';
     const job = await world.deploy(merge, 'up', { inputs: { 'plan-digest': digest } });
-    expect([job.outputs.status, job.outputs['plan-digest']], job.log).toEqual(['succeeded', '']);
+    expect({ status: job.outputs.status, planDigest: job.outputs['plan-digest'] }, job.log).toEqual({
+      status: 'succeeded',
+      planDigest: '',
+    });
     expect(JSON.parse(job.outputs.result ?? '').receipts[0].documents[0].rule).toBe('allow.1');
     const [row] = (await world.host.audit()).filter(({ event, type }) => event === 'run-begun' && type === 'run');
     expect(row).toMatchObject({ rules: ['allow.1'], trust: 'homelab' });
@@ -50,11 +53,14 @@ describe('a rule that wants approvals and a plan', () => {
     const plan = await world.deploy(merge, 'up', { inputs: { mode: 'plan' } });
     writeFileSync(join(world.host.stacks, 'planned', 'compose.yaml'), stack('2'));
     const job = await world.deploy(merge, 'up', { inputs: { 'plan-digest': plan.outputs['plan-digest'] ?? '' } });
-    expect([job.outputs.reason, job.outputs.changed, job.log.includes('docker compose')], job.log).toEqual([
-      'plan-changed',
-      'false',
-      false,
-    ]);
+    expect(
+      {
+        reason: job.outputs.reason,
+        changed: job.outputs.changed,
+        logNamesDockerCompose: job.log.includes('docker compose'),
+      },
+      job.log,
+    ).toEqual({ reason: 'plan-changed', changed: 'false', logNamesDockerCompose: false });
     const again = await world.deploy(merge, 'up', { inputs: { mode: 'plan' } });
     const done = await world.deploy(merge, 'up', { inputs: { 'plan-digest': again.outputs['plan-digest'] ?? '' } });
     expect(done.outputs.status, done.log).toBe('succeeded');
@@ -83,12 +89,12 @@ describe('a rule that wants approvals and a plan', () => {
     const pull = world.github.pulls.get(merge.number);
     pull?.reviews.push(...reviews(pull.headSha));
     const job = await world.deploy(merge, 'up', { inputs: { 'plan-digest': '0'.repeat(64) } });
-    expect([job.code, job.outputs.reason], job.log).toEqual([1, 'approvals-missing']);
+    expect({ exit: job.code, reason: job.outputs.reason }, job.log).toEqual({ exit: 1, reason: 'approvals-missing' });
   });
 
   it('refuses what is no digest before anything is sent', async () => {
     const job = await world.deploy(reviewed(intent()), 'up', { inputs: { 'plan-digest': 'yes' } });
-    expect([job.code, job.outputs.reason]).toEqual([1, 'input-invalid']);
+    expect({ exit: job.code, reason: job.outputs.reason }).toEqual({ exit: 1, reason: 'input-invalid' });
   });
 });
 
@@ -109,10 +115,10 @@ describe('an entry with a rate', () => {
     const merge = world.merge(intent());
     expect((await world.deploy(merge, 'up')).outputs.status).toBe('succeeded');
     const over = await world.deploy(merge, 'up');
-    expect([over.outputs.reason, over.log.includes('1 runs of the last 1h')], over.log).toEqual([
-      'run-rate-reached',
-      true,
-    ]);
+    expect(
+      { reason: over.outputs.reason, logNames1RunsOfTheLast1h: over.log.includes('1 runs of the last 1h') },
+      over.log,
+    ).toEqual({ reason: 'run-rate-reached', logNames1RunsOfTheLast1h: true });
     expect((await world.deploy(merge, 'up', { inputs: { mode: 'plan' } })).outputs.status).toBe('planned');
     expect(await world.host.metrics()).toContain('chatops_auth_failures_total{reason="rate_limited"} 1');
   });

@@ -120,11 +120,11 @@ describe('an agent that is not root', () => {
 
   it('rolls a stack out with its files, with no right but its group', async () => {
     const status = readFileSync(`/proc/${world.host.child?.pid}/status`, 'utf8');
-    expect([
-      /^Uid:\s+(\d+)/m.exec(status)?.[1],
-      /^CapEff:\s+(\S+)/m.exec(status)?.[1],
-      /^NoNewPrivs:\s+(\d)/m.exec(status)?.[1],
-    ]).toEqual([String(USER), '0000000000000000', '1']);
+    expect({
+      exec1: /^Uid:\s+(\d+)/m.exec(status)?.[1],
+      exec12: /^CapEff:\s+(\S+)/m.exec(status)?.[1],
+      exec13: /^NoNewPrivs:\s+(\d)/m.exec(status)?.[1],
+    }).toEqual({ exec1: String(USER), exec12: '0000000000000000', exec13: '1' });
     const folder = world.stack('own');
     chownSync(folder, USER, USER);
     const merge = world.merge({
@@ -145,10 +145,13 @@ describe('an agent that is not root', () => {
       'stacks/roots/compose.yaml': 'services: {}\n',
     });
     const job = await world.deploy(merge, 'no');
-    expect([job.outputs.reason, job.log.includes('Let the agent’s user write there')], job.log).toEqual([
-      'write-failed',
-      true,
-    ]);
+    expect(
+      {
+        reason: job.outputs.reason,
+        logNamesLetTheAgentSUserWriteThere: job.log.includes('Let the agent’s user write there'),
+      },
+      job.log,
+    ).toEqual({ reason: 'write-failed', logNamesLetTheAgentSUserWriteThere: true });
     expect(existsSync(join(folder, 'compose.yaml'))).toBe(false);
   });
 });

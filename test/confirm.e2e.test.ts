@@ -146,7 +146,10 @@ describe('an agent that asks GitHub itself', () => {
     ['another merge', approval({ merge_sha: 'b'.repeat(40) }), /merged as another commit/],
   ])('refuses %s, though the key signed it', async (_, changes, message) => {
     const [answer, said] = await ask(changes);
-    expect([answer, message.test(said)], said).toEqual(['not-confirmed', true]);
+    expect({ answer, messageMatchesSaid: message.test(said) }, said).toEqual({
+      answer: 'not-confirmed',
+      messageMatchesSaid: true,
+    });
   });
 
   it.each<[string, object, RegExp]>([
@@ -155,7 +158,10 @@ describe('an agent that asks GitHub itself', () => {
   ])('refuses where the workflow run %s', async (_, changes, message) => {
     world.github.runs.set('42', run(changes));
     const [answer, said] = await ask();
-    expect([answer, message.test(said)], said).toEqual(['not-confirmed', true]);
+    expect({ answer, messageMatchesSaid: message.test(said) }, said).toEqual({
+      answer: 'not-confirmed',
+      messageMatchesSaid: true,
+    });
   });
 
   it('judges by the labels that GitHub has, not by those that are claimed', async () => {

@@ -140,7 +140,10 @@ describe('the command line, as built', () => {
       writeFileSync(join(dir, 'agent.yaml'), agent?.text ?? '', { mode: 0o600 });
       for (const [index, { text }] of fences('cases').entries()) writeFileSync(join(dir, `cases-${index}.yaml`), text);
       const done = chatops('policy', 'test', join(dir, 'cases-0.yaml'), '--config', join(dir, 'agent.yaml'));
-      expect([done.status, done.stdout.split('\n').length], done.stdout + done.stderr).toEqual([0, 3]);
+      expect({ status: done.status, stdoutCount: done.stdout.split('\n').length }, done.stdout + done.stderr).toEqual({
+        status: 0,
+        stdoutCount: 3,
+      });
     } finally {
       rmSync(dir, { recursive: true });
     }
@@ -148,19 +151,25 @@ describe('the command line, as built', () => {
 
   it('validates with 0 or 1', () => {
     const good = chatops('validate', ...globSync('intents/examples/*.yaml'));
-    expect([good.status, good.stdout]).toEqual([
-      0,
-      expect.stringContaining('✓ intents/examples/rollout_stack_media.yaml (doc 1/1): rollout on stack-media'),
-    ]);
+    expect({ status: good.status, stdout: good.stdout }).toEqual({
+      status: 0,
+      stdout: expect.stringContaining('✓ intents/examples/rollout_stack_media.yaml (doc 1/1): rollout on stack-media'),
+    });
     const bad = chatops('validate', 'package.json');
-    expect([bad.status, bad.stdout]).toEqual([1, expect.stringContaining('✗ package.json:')]);
+    expect({ status: bad.status, stdout: bad.stdout }).toEqual({
+      status: 1,
+      stdout: expect.stringContaining('✗ package.json:'),
+    });
     expect(chatops('validate').status).toBe(2);
   });
 
   it('shows a dry run without an agent, and starts nothing', () => {
     const all = chatops('run', 'intents/examples/rollout_all_stacks.yaml', '--dry-run');
     // The third document ships a folder that is not in this repository.
-    expect([all.status, all.stderr]).toEqual([1, expect.stringContaining('source-dir-missing')]);
+    expect({ status: all.status, stderr: all.stderr }).toEqual({
+      status: 1,
+      stderr: expect.stringContaining('source-dir-missing'),
+    });
     const media = chatops('run', 'intents/examples/rollout_stack_media.yaml', '--dry-run');
     expect(media.status).toBe(0);
     expect(
@@ -177,11 +186,20 @@ describe('the command line, as built', () => {
       )[0].plan.title,
     ).toBe('scale nextcloud on stack-content to 3');
     const copy = chatops('run', 'intents/examples/backup_docker_volumes.yaml', '--dry-run');
-    expect([copy.status, copy.stdout], copy.stderr).toEqual([0, expect.stringContaining('rsync --archive')]);
+    expect({ status: copy.status, stdout: copy.stdout }, copy.stderr).toEqual({
+      status: 0,
+      stdout: expect.stringContaining('rsync --archive'),
+    });
     const alone = chatops('run', 'intents/examples/rollout_stack_media.yaml', '--socket', '/nonexistent.sock');
-    expect([alone.status, alone.stderr]).toEqual([1, expect.stringContaining('agent-unreachable')]);
+    expect({ status: alone.status, stderr: alone.stderr }).toEqual({
+      status: 1,
+      stderr: expect.stringContaining('agent-unreachable'),
+    });
     const database = chatops('run', 'intents/examples/backup_plex_database.yaml', '--dry-run');
-    expect([database.status, database.stdout], database.stderr).toEqual([0, expect.stringContaining('Plex SQLite')]);
+    expect({ status: database.status, stdout: database.stdout }, database.stderr).toEqual({
+      status: 0,
+      stdout: expect.stringContaining('Plex SQLite'),
+    });
   });
 
   it('makes keys that sign, and never overwrites one', () => {
@@ -196,7 +214,11 @@ describe('the command line, as built', () => {
 
   it('says how it is called', () => {
     expect(chatops('--help').stdout).toContain('chatops validate');
-    expect([chatops().status, chatops('frobnicate').status, chatops('agent', '--port').status]).toEqual([2, 2, 2]);
+    expect({
+      chatopsStatus: chatops().status,
+      chatopsStatus2: chatops('frobnicate').status,
+      chatopsStatus3: chatops('agent', '--port').status,
+    }).toEqual({ chatopsStatus: 2, chatopsStatus2: 2, chatopsStatus3: 2 });
     expect(chatops('config', 'check', 'package.json').stderr).toContain('package.json:');
   });
 });

@@ -45,7 +45,10 @@ async function look(): Promise<{ code: number | null; found: Map<string, CheckRe
 describe('chatops doctor', () => {
   it('finds a host on which all is well to be so', async () => {
     const { code, found } = await look();
-    expect([code, [...found.values()].filter(({ state }) => state === 'bad')]).toEqual([0, []]);
+    expect({ exit: code, value2: [...found.values()].filter(({ state }) => state === 'bad') }).toEqual({
+      exit: 0,
+      value2: [],
+    });
     for (const check of [
       'Node',
       'agent.yaml',
@@ -79,16 +82,21 @@ describe('chatops doctor', () => {
     const { code, found } = await look();
     const finding = found.get(check);
     expect(
-      [code, finding?.state, says.test(finding?.says ?? ''), (finding?.remedy ?? '').length > 10],
+      {
+        exit: code,
+        state: finding?.state,
+        saysMatches: says.test(finding?.says ?? ''),
+        remedyCountIsMore: (finding?.remedy ?? '').length > 10,
+      },
       JSON.stringify([...found.values()]),
-    ).toEqual([1, 'bad', true, true]);
+    ).toEqual({ exit: 1, state: 'bad', saysMatches: true, remedyCountIsMore: true });
     host.configure(well());
   });
 
   it('says where agent.yaml can’t be read, and looks no further', async () => {
     writeFileSync(host.configFile, 'agent: [', { mode: 0o600 });
     const { code, found } = await look();
-    expect([code, [...found.keys()]]).toEqual([1, ['Node', 'agent.yaml']]);
+    expect({ exit: code, value2: [...found.keys()] }).toEqual({ exit: 1, value2: ['Node', 'agent.yaml'] });
     host.configure(well());
   });
 });
@@ -130,7 +138,7 @@ describe('chatops completion', () => {
     writeFileSync(file, chatops('completion', 'zsh').stdout);
     const script = `autoload -U compinit && compinit -u -D && source ${file} && print -r -- $_comps[chatops]`;
     const { stdout, stderr } = spawnSync('zsh', ['-f', '-c', script], { encoding: 'utf8' });
-    expect([stdout.trim(), stderr]).toEqual(['_chatops', '']);
+    expect({ stdout: stdout.trim(), stderr }).toEqual({ stdout: '_chatops', stderr: '' });
     expect(spawnSync('zsh', ['-n', file]).status).toBe(0);
   });
 
@@ -144,7 +152,7 @@ describe('chatops man', () => {
     const { stdout, status } = spawnSync(process.execPath, ['dist/agent/index.js', 'man'], { encoding: 'utf8' });
     expect(status).toBe(0);
     const judged = spawnSync('mandoc', ['-T', 'lint', '-W', 'warning'], { input: stdout, encoding: 'utf8' });
-    expect([judged.stdout, judged.status]).toEqual(['', 0]);
+    expect({ stdout: judged.stdout, status: judged.status }).toEqual({ stdout: '', status: 0 });
     const { stdout: shown } = spawnSync('mandoc', ['-T', 'utf8'], { input: stdout, encoding: 'utf8' });
     // Bold is a letter, a backspace and the letter again.
     const text = shown

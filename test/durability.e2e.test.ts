@@ -57,10 +57,13 @@ describe('a disk that is full', () => {
       for (let tries = 0; tries < 100 && !host.log.includes('its state is not writable'); tries++) await sleep(200);
       expect(host.log).toContain('waits, its state is not writable');
       const refused = await world.deploy(world.merge(intent('disk-full')), 'it');
-      expect([refused.outputs.status, refused.outputs.reason], refused.log).toEqual(['refused', 'state-unwritable']);
+      expect({ status: refused.outputs.status, reason: refused.outputs.reason }, refused.log).toEqual({
+        status: 'refused',
+        reason: 'state-unwritable',
+      });
       rmSync(ballast);
       const { outputs, log } = await job.finished;
-      expect([outputs.status, outputs.reason], log).toEqual(['succeeded', '']);
+      expect({ status: outputs.status, reason: outputs.reason }, log).toEqual({ status: 'succeeded', reason: '' });
     } finally {
       await host.stop('SIGKILL');
       execFileSync('umount', ['--lazy', host.state]);
@@ -93,7 +96,10 @@ describe('the history', () => {
     const ids = async () =>
       (JSON.parse((await host.chatops(['runs', '--json'])).stdout) as { id: string }[]).map(({ id }) => id);
     const all = await ids();
-    expect([all.length, readdirSync(join(host.state, 'runs')).length]).toEqual([4, 4]);
+    expect({ allCount: all.length, entriesCount: readdirSync(join(host.state, 'runs')).length }).toEqual({
+      allCount: 4,
+      entriesCount: 4,
+    });
     await host.stop();
     await host.start({ history: { max_runs: 2 } });
     for (let tries = 0; tries < 50 && (await ids()).length > 2; tries++) await sleep(100);

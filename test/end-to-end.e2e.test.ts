@@ -44,7 +44,7 @@ describe('a merge', () => {
       world.merge(files('stack-web', webStack(image('1'), port), { 'stacks/stack-web/conf/a.conf': 'a\n' })),
     );
     expect(first.outputs).toMatchObject({ status: 'succeeded', changed: 'true', reason: '' });
-    expect([first.code, await says(port)]).toEqual([0, '1']);
+    expect({ exit: first.code, page: await says(port) }).toEqual({ exit: 0, page: '1' });
     expect(first.log).toContain('::group::up');
     expect(first.log).toMatch(/whitebox \| .*Container stack-web-web-1 {2}Started/);
     expect(first.summary).toMatch(/\| web \| chatops-test\/web:1 \| none \| sha256:[0-9a-f]{12} \|/);
@@ -57,15 +57,15 @@ describe('a merge', () => {
         }),
       ),
     );
-    expect([second.outputs.status, await says(port)]).toEqual(['succeeded', '2']);
-    expect([existsSync(join(folder, 'conf/a.conf')), readFileSync(join(folder, 'b.conf'), 'utf8')]).toEqual([
-      false,
-      'b\n',
-    ]);
-    expect([readFileSync(join(folder, '.env'), 'utf8'), readFileSync(join(folder, 'notes.txt'), 'utf8')]).toEqual([
-      'SECRET=host only\n',
-      'mine\n',
-    ]);
+    expect({ status: second.outputs.status, page: await says(port) }).toEqual({ status: 'succeeded', page: '2' });
+    expect({
+      exists: existsSync(join(folder, 'conf/a.conf')),
+      content: readFileSync(join(folder, 'b.conf'), 'utf8'),
+    }).toEqual({ exists: false, content: 'b\n' });
+    expect({
+      contentUtf8: readFileSync(join(folder, '.env'), 'utf8'),
+      contentUtf82: readFileSync(join(folder, 'notes.txt'), 'utf8'),
+    }).toEqual({ contentUtf8: 'SECRET=host only\n', contentUtf82: 'mine\n' });
 
     const nothing = await deploy(world.merge({ 'README.md': 'words\n' }));
     expect(nothing.outputs).toMatchObject({ status: 'succeeded', changed: 'false' });
@@ -79,7 +79,11 @@ describe('a merge', () => {
     const pull = world.github.pulls.get(merge.number);
     if (!pull) throw new Error('no pull request');
     const job = await deploy(merge, { event: 'pull_request', payload: pullRequestEvent('org/homelab', pull) }, 'both');
-    expect([job.outputs.status, await says(one), await says(two)]).toEqual(['succeeded', '1', '2']);
+    expect({ status: job.outputs.status, pageOne: await says(one), pageTwo: await says(two) }).toEqual({
+      status: 'succeeded',
+      pageOne: '1',
+      pageTwo: '2',
+    });
     expect(JSON.parse(job.outputs.result ?? '').receipts[0].documents).toHaveLength(2);
   });
 
@@ -92,7 +96,7 @@ describe('a merge', () => {
       'chatops/intents/all.yaml': intent('stack-two'),
     });
     const job = await deploy(merge, {}, 'web');
-    expect([job.outputs.status, await says(port)]).toEqual(['succeeded', '1']);
+    expect({ status: job.outputs.status, page: await says(port) }).toEqual({ status: 'succeeded', page: '1' });
     const services = () =>
       docker(
         'ps',
@@ -138,7 +142,11 @@ describe('a scale', () => {
     const side = ids('side');
     for (const n of [3, 1, 0]) {
       const job = await deploy(merge, { inputs: { params: `n=${n}` } }, 'scale');
-      expect([job.outputs.status, ids('web').length, job.log.includes('refused')]).toEqual(['succeeded', n, false]);
+      expect({
+        status: job.outputs.status,
+        idsCount: ids('web').length,
+        logNamesRefused: job.log.includes('refused'),
+      }).toEqual({ status: 'succeeded', idsCount: n, logNamesRefused: false });
     }
     expect(ids('side')).toEqual(side);
     expect((await deploy(merge, { inputs: { mode: 'plan', params: 'n=2' } }, 'scale')).log).toContain(
@@ -184,10 +192,10 @@ describe('what fails is undone as far as it can be, and told', () => {
     );
     expectRefused(job, 'compose-invalid');
     expect(job.outputs).toMatchObject({ status: 'failed', changed: 'false' });
-    expect([readFileSync(join(folder, 'compose.yaml'), 'utf8'), existsSync(join(folder, 'new.txt'))]).toEqual([
-      good,
-      false,
-    ]);
+    expect({
+      content: readFileSync(join(folder, 'compose.yaml'), 'utf8'),
+      exists: existsSync(join(folder, 'new.txt')),
+    }).toEqual({ content: good, exists: false });
     expect(await says(port)).toBe('1');
   });
 
@@ -198,7 +206,7 @@ describe('what fails is undone as far as it can be, and told', () => {
     const gone = webStack('127.0.0.1:1/nobody/nothing:9', port).replace('pull_policy: never', 'pull_policy: always');
     const job = await deploy(world.merge(files('stack-pull', gone)));
     expectRefused(job, 'pull-failed');
-    expect([job.outputs.changed, await says(port)]).toEqual(['false', '1']);
+    expect({ changed: job.outputs.changed, page: await says(port) }).toEqual({ changed: 'false', page: '1' });
   });
 
   it('a version that does not become healthy: with the old files the old version comes back', async () => {
@@ -207,7 +215,7 @@ describe('what fails is undone as far as it can be, and told', () => {
     await deploy(world.merge(files('stack-sick', webStack(image('1'), port, HEALTH('"true"')))));
     const job = await deploy(world.merge(files('stack-sick', webStack(image('2'), port, HEALTH('"false"')))));
     expectRefused(job, 'service-unhealthy');
-    expect([job.outputs.status, await says(port)]).toEqual(['rolled-back', '1']);
+    expect({ status: job.outputs.status, page: await says(port) }).toEqual({ status: 'rolled-back', page: '1' });
   });
 
   it('a one-shot service that ends with 0 is well, one that ends with 1 is not', async () => {
@@ -226,10 +234,10 @@ describe('what fails is undone as far as it can be, and told', () => {
       world.merge(files('stack-env', webStack(image('1'), 1), { 'stacks/stack-env/.env': 'SECRET=theirs\n' })),
     );
     expectRefused(job, 'env-file-not-ours');
-    expect([readFileSync(join(folder, '.env'), 'utf8'), existsSync(join(folder, 'compose.yaml'))]).toEqual([
-      'SECRET=x\n',
-      false,
-    ]);
+    expect({
+      content: readFileSync(join(folder, '.env'), 'utf8'),
+      exists: existsSync(join(folder, 'compose.yaml')),
+    }).toEqual({ content: 'SECRET=x\n', exists: false });
   });
 });
 
@@ -313,10 +321,14 @@ describe('other ways to start', () => {
     const merge = world.merge({ 'chatops/intents/it.yaml': intent('stack-web') });
     const inputs = { mode: 'validate', agent: '', 'agent-key': '', 'signing-key': '', 'github-token': '' };
     const job = await deploy(merge, { event: 'merge_group', payload: {}, inputs });
-    expect([job.code, job.outputs.status]).toEqual([0, 'valid']);
+    expect({ exit: job.code, status: job.outputs.status }).toEqual({ exit: 0, status: 'valid' });
     expect(job.log).toContain('✓ chatops/intents/it.yaml (doc 1/1): rollout on stack-web');
     const wrong = await deploy(world.merge({ 'chatops/intents/it.yaml': 'action: rollout\n' }), { inputs }, '*');
-    expect([wrong.code, wrong.outputs.status, wrong.outputs.reason]).toEqual([1, 'invalid', 'intent-invalid']);
+    expect({ exit: wrong.code, status: wrong.outputs.status, reason: wrong.outputs.reason }).toEqual({
+      exit: 1,
+      status: 'invalid',
+      reason: 'intent-invalid',
+    });
     world.merge({ 'chatops/intents/it.yaml': intent('stack-web') });
   });
 });

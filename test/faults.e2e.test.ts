@@ -15,8 +15,8 @@ it('random faults lose nothing, do nothing twice and leave nothing down, locked 
     said += chunk;
   });
   const [code] = await once(child, 'close');
-  expect([code, said.trim().split('\n').at(-1)], said).toEqual([
-    0,
-    'rounds=4 lost=0 doubled=0 down=0 locks=0 orphans=0',
-  ]);
+  expect({ exit: code, said: said.trim().split('\n').at(-1) }, said).toEqual({
+    exit: 0,
+    said: 'rounds=4 lost=0 doubled=0 down=0 locks=0 orphans=0',
+  });
 });

@@ -98,7 +98,10 @@ beforeEach(async () => {
   for (const name of NAMES) if (!others.includes(name)) prepare(name, '2');
   if (others.length === 0) return;
   const first = await deploy([rollout('app', `hosts: [${others}]\nmax_unavailable: 100%\n`)]);
-  expect([first.outputs.status, await outcomes()], first.log).toEqual(['succeeded', good]);
+  expect({ status: first.outputs.status, outcomes: await outcomes() }, first.log).toEqual({
+    status: 'succeeded',
+    outcomes: good,
+  });
   for (const name of others) prepare(name, '2');
 }, 60_000);
 
@@ -111,7 +114,10 @@ describe('a graph over several hosts', () => {
       rollout('two', 'host: edge-2\nneeds: [data]\n'),
       rollout('last', 'host: nas\nneeds: [one, two]\n'),
     ]);
-    expect([job.outputs.status, job.outputs.reason], job.log).toEqual(['succeeded', '']);
+    expect({ status: job.outputs.status, reason: job.outputs.reason }, job.log).toEqual({
+      status: 'succeeded',
+      reason: '',
+    });
     expect(await outcomes()).toEqual({ ...good, nas: '2', 'edge-1': '2', 'edge-2': '2' });
     expect((await runsOf('nas')).length - before.length).toBe(2);
     expect(job.log).toContain('2. one: rollout on app at edge-1 (after data)');
@@ -130,7 +136,11 @@ describe('a graph over several hosts', () => {
         rollout('tied', 'host: edge-3\nneeds: [gone]\n'),
         rollout('mend', 'host: nas\nneeds: [gone]\nif: failed\n'),
       ]);
-      expect([job.code, job.outputs.status, job.outputs.reason], job.log).toEqual([1, 'refused', 'agent-unreachable']);
+      expect({ exit: job.code, status: job.outputs.status, reason: job.outputs.reason }, job.log).toEqual({
+        exit: 1,
+        status: 'refused',
+        reason: 'agent-unreachable',
+      });
       expect(await outcomes()).toEqual({ ...good, 'edge-2': '2', nas: '2' });
       expect(job.summary).toContain('refused: agent-unreachable');
     } finally {
@@ -159,8 +169,12 @@ describe('a graph over several hosts', () => {
     }
     await at('edge-1').stop('SIGKILL');
     const { outputs, log } = await job;
-    expect([outputs.status, outputs.reason], log).toEqual(['refused', 'timeout']);
-    expect([await says('edge-2'), await says('edge-3'), await says('nas')]).toEqual(['2', '1', '2']);
+    expect({ status: outputs.status, reason: outputs.reason }, log).toEqual({ status: 'refused', reason: 'timeout' });
+    expect({ pageEdge2: await says('edge-2'), pageEdge3: await says('edge-3'), pageNas: await says('nas') }).toEqual({
+      pageEdge2: '2',
+      pageEdge3: '1',
+      pageNas: '2',
+    });
     // The run goes on at the host, and the next agent knows how it ended.
     await at('edge-1').start();
     expect((await at('edge-1').chatops(['logs', '-f'])).stdout).toContain('✓ succeeded');
@@ -175,10 +189,16 @@ describe('a graph over several hosts', () => {
       rollout('two', 'host: edge-2\nneeds: [one]\non_failure: rollback\n'),
       rollout('tell', 'host: edge-3\nneeds: [two]\nif: failed\n'),
     ]);
-    expect([job.outputs.status, job.outputs.reason], job.log).toEqual(['rolled-back', 'service-unhealthy']);
+    expect({ status: job.outputs.status, reason: job.outputs.reason }, job.log).toEqual({
+      status: 'rolled-back',
+      reason: 'service-unhealthy',
+    });
     expect(await outcomes()).toEqual({ ...good, 'edge-3': '2' });
     const [latest, before] = await runsOf('edge-1');
-    expect([latest?.outcome, before?.outcome]).toEqual(['rolled-back', 'succeeded']);
+    expect({ latestOutcome: latest?.outcome, beforeOutcome: before?.outcome }).toEqual({
+      latestOutcome: 'rolled-back',
+      beforeOutcome: 'succeeded',
+    });
     const order = [...job.log.matchAll(/^(\S+) \| .*undo of: rollout/gm)].map(([, host]) => host);
     expect(order).toEqual(['edge-1', 'nas']);
   });
@@ -194,7 +214,10 @@ describe('a run that the job does not wait for', () => {
     writeFileSync(join(at('edge-1').stacks, 'app', 'compose.yaml'), `name: app-edge-1\n${compose}${first}`);
     const late = rollout('one', 'host: edge-1\nneeds: [app]\non_failure: rollback\n').replace('30s', '10m');
     const job = await deploy([rollout('app', 'host: nas\n'), late], { timeout: '20s' });
-    expect([job.outputs.status, job.outputs.reason], job.log).toEqual(['refused', 'timeout']);
+    expect({ status: job.outputs.status, reason: job.outputs.reason }, job.log).toEqual({
+      status: 'refused',
+      reason: 'timeout',
+    });
     expect(job.log).toMatch(/edge-1: cancelling the run \S+, which the job did not wait for\n.*edge-1: cancelled/s);
     expect(await outcomes(), job.log).toEqual(good);
     expect((await runsOf('edge-1'))[0]?.outcome).toBe('cancelled');
@@ -216,14 +239,20 @@ describe('a fleet', () => {
   it('stops at the first bad wave', async () => {
     prepare('edge-2', '2', false);
     const job = await deploy([rollout('app', 'hosts: tag:edge\nmax_unavailable: 2\n'), rollout('nas', 'host: nas\n')]);
-    expect([job.outputs.status, job.outputs.reason], job.log).toEqual(['rolled-back', 'service-unhealthy']);
+    expect({ status: job.outputs.status, reason: job.outputs.reason }, job.log).toEqual({
+      status: 'rolled-back',
+      reason: 'service-unhealthy',
+    });
     expect(await outcomes()).toEqual({ ...good, 'edge-1': '2' });
   });
 
   it('has its earlier waves undone too, where it says "rollback"', async () => {
     prepare('edge-2', '2', false);
     const job = await deploy([rollout('app', 'hosts: tag:edge\non_failure: rollback\n')]);
-    expect([job.outputs.status, job.outputs.reason], job.log).toEqual(['rolled-back', 'service-unhealthy']);
+    expect({ status: job.outputs.status, reason: job.outputs.reason }, job.log).toEqual({
+      status: 'rolled-back',
+      reason: 'service-unhealthy',
+    });
     expect(await outcomes()).toEqual(good);
     expect((await runsOf('edge-1'))[0]?.outcome).toBe('rolled-back');
   });
@@ -232,7 +261,10 @@ describe('a fleet', () => {
     await at('edge-1').stop();
     try {
       const job = await deploy([rollout('app', 'hosts: [edge-1, edge-2, edge-3]\ncanary: 1\nmax_unavailable: 2\n')]);
-      expect([job.outputs.status, job.outputs.reason], job.log).toEqual(['refused', 'agent-unreachable']);
+      expect({ status: job.outputs.status, reason: job.outputs.reason }, job.log).toEqual({
+        status: 'refused',
+        reason: 'agent-unreachable',
+      });
       expect(await outcomes()).toEqual(good);
     } finally {
       await at('edge-1').start();
@@ -254,7 +286,7 @@ describe('a fleet', () => {
     ['host: edge-9', 'host-unknown', 'edge-1'],
   ])('that is none is refused before anything is sent: %s', async (more, code, near) => {
     const job = await deploy([rollout('app', `${more}\n`)]);
-    expect([job.outputs.status, job.outputs.reason]).toEqual(['refused', code]);
+    expect({ status: job.outputs.status, reason: job.outputs.reason }).toEqual({ status: 'refused', reason: code });
     expect(job.log).toContain(near);
   });
 });

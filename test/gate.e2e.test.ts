@@ -45,12 +45,18 @@ describe('a rollout that stands on a backup', () => {
   it('does not begin where the backup is not known, or is too old', async () => {
     vault.stack('gated', { 'compose.yaml': compose('1') });
     const none = await vault.run('up', 'action: rollout\nstack: gated\nneeds: [www]\n');
-    expect([none.reason, none.log.includes('this host knows of none')], none.log).toEqual(['backup-needed', true]);
+    expect(
+      { reason: none.reason, logNamesThisHostKnowsOfNone: none.log.includes('this host knows of none') },
+      none.log,
+    ).toEqual({ reason: 'backup-needed', logNamesThisHostKnowsOfNone: true });
     expect((await vault.run('www', BACKUP())).code).toBe(0);
     const old = await vault.run('up', 'action: rollout\nstack: gated\nneeds: [www]\nmax_age: 1ms\n');
-    expect([old.reason, old.log.includes('not older than 1ms')], old.log).toEqual(['backup-needed', true]);
+    expect({ reason: old.reason, logNamesNotOlderThan1ms: old.log.includes('not older than 1ms') }, old.log).toEqual({
+      reason: 'backup-needed',
+      logNamesNotOlderThan1ms: true,
+    });
     const done = await vault.run('up', 'action: rollout\nstack: gated\nneeds: [www]\nmax_age: 1h\n');
-    expect([done.code, await says()], done.log).toEqual([0, 'one']);
+    expect({ exit: done.code, page: await says() }, done.log).toEqual({ exit: 0, page: 'one' });
   });
 
   it('has the backups of another file made first, names them, and brings its data back with a rollback', async () => {
@@ -59,7 +65,10 @@ describe('a rollout that stands on a backup', () => {
     const up = await vault.deploy(vault.merge(files), 'up');
     expect(outcome(up), up.log).toEqual(['succeeded', '']);
     const [made, rolled] = documents(up);
-    expect([made.action, rolled.action]).toEqual(['backup', 'rollout']);
+    expect({ madeAction: made.action, rolledAction: rolled.action }).toEqual({
+      madeAction: 'backup',
+      rolledAction: 'rollout',
+    });
     expect(rolled.restore_points).toEqual([
       expect.objectContaining({
         kind: 'docker_volumes',
@@ -95,7 +104,10 @@ describe('a rollout that stands on a backup', () => {
     const back = `action: rollback\nstack: gated\nrestore_data: true\n`;
     writeFileSync(file, JSON.stringify({ ...manifest, source: elsewhere }));
     const led = await vault.run('back', back);
-    expect([led.reason, readdirSync(elsewhere)], led.log).toEqual(['path-outside', []]);
+    expect({ reason: led.reason, entries: readdirSync(elsewhere) }, led.log).toEqual({
+      reason: 'path-outside',
+      entries: [],
+    });
     writeFileSync(file, JSON.stringify({ ...manifest, snapshot: '--password-command=id' }));
     expect((await vault.run('back', `${back}timeout: 4m\n`)).reason).toBe('backup-broken');
     writeFileSync(file, JSON.stringify(manifest));
@@ -110,7 +122,10 @@ describe('a rollout that stands on a backup', () => {
       'back',
       `action: rollback\nstack: gated\nrestore_data: true\nverify: {http: {url: "http://127.0.0.1:${port}/", body: precious, retries: 1}}\n`,
     );
-    expect([back.reason, await says()], back.log).toEqual(['verify-failed', 'precious']);
+    expect({ reason: back.reason, page: await says() }, back.log).toEqual({
+      reason: 'verify-failed',
+      page: 'precious',
+    });
   });
 
   it('does not begin where its backup fails, or the file holds none', async () => {

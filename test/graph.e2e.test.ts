@@ -89,7 +89,7 @@ describe('a file of several documents', () => {
     );
     vault.stack('back-never');
     const { code, log, reason } = await vault.run('back', text);
-    expect([code, reason], log).toEqual([1, 'service-unhealthy']);
+    expect({ exit: code, reason }, log).toEqual({ exit: 1, reason: 'service-unhealthy' });
     const { receipt, outcomes } = await newest();
     expect(outcomes).toEqual({
       data: 'succeeded',
@@ -115,7 +115,7 @@ describe('a file of several documents', () => {
     expect((await vault.run('again', rollout('back-a'))).code).toBe(0);
     expect(await says('back-a')).toBe('2');
     const rolled = await vault.host.chatops(['rollback', 'back-a']);
-    expect([rolled.code, await says('back-a')], rolled.stdout).toEqual([0, '1']);
+    expect({ exit: rolled.code, page: await says('back-a') }, rolled.stdout).toEqual({ exit: 0, page: '1' });
   });
 
   it('undoes a restore too: the data are what they were', async () => {
@@ -125,10 +125,10 @@ describe('a file of several documents', () => {
     await stack('data-bad', '1', false);
     const restore = `id: back\naction: restore\nof: data\nfrom: ${vault.nas}\nto: ${data()}\nconfirm_overwrite: true\n`;
     const { reason, log } = await vault.run('restored', file(restore, rollout('data-bad', 'on_failure: rollback\n')));
-    expect([reason, (await newest()).outcomes], log).toEqual([
-      'service-unhealthy',
-      { back: 'rolled-back', 'data-bad': 'failed' },
-    ]);
+    expect({ reason, outcomes: (await newest()).outcomes }, log).toEqual({
+      reason: 'service-unhealthy',
+      outcomes: { back: 'rolled-back', 'data-bad': 'failed' },
+    });
     expect(readFileSync(kept, 'utf8')).toBe('changed since\n');
   });
 
@@ -148,7 +148,7 @@ describe('a file of several documents', () => {
       await sleep(50);
     server.close();
     const { code, log, reason } = await run;
-    expect([code, reason], log).toEqual([1, 'undo-failed']);
+    expect({ exit: code, reason }, log).toEqual({ exit: 1, reason: 'undo-failed' });
     const { receipt, outcomes } = await newest();
     expect(outcomes).toEqual({ stuck: 'failed', 'stuck-bad': 'failed' });
     expect(receipt).toMatchObject({
@@ -223,7 +223,10 @@ describe('a graph whose agent is killed', () => {
       'kill-b': 'succeeded',
       'kill-after': 'succeeded',
     });
-    expect([running('kill-a'), running('kill-b')]).toEqual([image('2'), image('2')]);
+    expect({ runningKillA: running('kill-a'), runningKillB: running('kill-b') }).toEqual({
+      runningKillA: image('2'),
+      runningKillB: image('2'),
+    });
     // Each step began once: nothing was carried out twice.
     expect(shown.stdout.match(/── up:/g)?.length, shown.stdout).toBe(3);
   });
@@ -243,6 +246,9 @@ describe('a graph whose agent is killed', () => {
     await vault.host.start(vault.policy);
     const shown = await vault.host.chatops(['logs', await latest(), '--follow']);
     expect((await newest()).outcomes, shown.stdout).toEqual({ half: 'rolled-back', 'half-bad': 'rolled-back' });
-    expect([running('half'), (await newest()).receipt.outcome]).toEqual([image('1'), 'rolled-back']);
+    expect({ running: running('half'), outcome: (await newest()).receipt.outcome }).toEqual({
+      running: image('1'),
+      outcome: 'rolled-back',
+    });
   });
 });

@@ -116,7 +116,10 @@ describe('a hook', () => {
     );
     await use([hook(named)]);
     const answer = await post(path, '{}', headers);
-    expect([answer.status, status < 300 || answer.code !== undefined], JSON.stringify(answer)).toEqual([status, true]);
+    expect(
+      { status: answer.status, statusIsLess: status < 300 || answer.code !== undefined },
+      JSON.stringify(answer),
+    ).toEqual({ status, statusIsLess: true });
     if (answer.run) await ended(answer.run);
   });
 
@@ -156,7 +159,10 @@ describe('a hook', () => {
   ])('takes of a payload what counts: %s', async (_, changes, payload, status) => {
     await use([hook(changes)]);
     const answer = await post('kuma', payload);
-    expect([answer.status, answer.ignored === undefined], JSON.stringify(answer)).toEqual([status, status === 202]);
+    expect({ status: answer.status, ignoredMatches: answer.ignored === undefined }, JSON.stringify(answer)).toEqual({
+      status,
+      ignoredMatches: status === 202,
+    });
     if (answer.run) await ended(answer.run);
   });
 
@@ -191,10 +197,10 @@ describe('a hook', () => {
     await world.host.start(config([hook({ name: 'other', cooldown: '1ms', max_per_hour: 2 })]));
     for (const status of [202, 202, 429]) {
       const answer = await post('other', {});
-      expect([answer.status, answer.code], JSON.stringify(answer)).toEqual([
+      expect({ status: answer.status, code: answer.code }, JSON.stringify(answer)).toEqual({
         status,
-        status === 429 ? 'hook-limit' : undefined,
-      ]);
+        code: status === 429 ? 'hook-limit' : undefined,
+      });
       if (answer.run) await ended(answer.run);
     }
     await world.host.stop();
@@ -212,14 +218,20 @@ describe('a hook', () => {
     })();
     const begun = await world.host.chatops(['hook', 'rotate', 'kuma']);
     const next = /^secret: (\S+)$/m.exec(begun.stdout)?.[1] ?? '';
-    expect([begun.code, next.length > 20], begun.stderr).toEqual([0, true]);
+    expect({ exit: begun.code, nextCountIsMore: next.length > 20 }, begun.stderr).toEqual({
+      exit: 0,
+      nextCountIsMore: true,
+    });
     expect((await post('kuma', {}, { Authorization: `Bearer ${next}` })).status).toBe(200);
     secret = next;
     await new Promise(done => setTimeout(done, 200));
     expect((await world.host.chatops(['hook', 'rotate', 'kuma', '--finish'])).code).toBe(0);
     isOver = true;
     await traffic;
-    expect([statuses.length > 3, new Set(statuses)]).toEqual([true, new Set([200])]);
+    expect({ statusesCountIsMore: statuses.length > 3, value2: new Set(statuses) }).toEqual({
+      statusesCountIsMore: true,
+      value2: new Set([200]),
+    });
     expect((await post('kuma', {}, { Authorization: `Bearer ${SECRET}` })).status).toBe(401);
     expect((await world.host.chatops(['hook', 'rotate', 'kuma', '--finish'])).stderr).toContain(
       'Begin with: chatops hook rotate kuma',

@@ -80,7 +80,7 @@ const intent = (type: string, folder: string, database: string) =>
 describe('a server on the host itself', () => {
   it('is PostgreSQL: it is dumped and read back by the host’s own client', async () => {
     const done = await vault.run('hostpg', intent('postgres', 'pg', 'postgres'));
-    expect([done.code, done.reason], done.log).toEqual([0, '']);
+    expect({ exit: done.code, reason: done.reason }, done.log).toEqual({ exit: 0, reason: '' });
     const dump = join(vault.nas, 'hostpg', vault.kept('hostpg')[0] ?? '', 'postgres.dump');
     expect(execFileSync('pg_restore', ['--file=-', dump], { encoding: 'utf8' })).toContain('\n500\n');
     expect((await vault.run('hostpg', intent('postgres', 'pg', 'nosuch'))).reason).toBe('database-missing');
@@ -91,13 +91,17 @@ describe('a server on the host itself', () => {
 
   it('is MariaDB: likewise', async () => {
     const done = await vault.run('hostmy', intent('mariadb', 'my', 'shop'));
-    expect([done.code, done.reason], done.log).toEqual([0, '']);
+    expect({ exit: done.code, reason: done.reason }, done.log).toEqual({ exit: 0, reason: '' });
     const dump = join(vault.nas, 'hostmy', vault.kept('hostmy')[0] ?? '', 'shop.sql.zst');
     expect(execFileSync('zstd', ['-dc', dump], { encoding: 'utf8' })).toContain('(1),\n(2),\n(3)');
   });
 
   it('that does not answer is told, and nothing is left behind', async () => {
     const done = await vault.run('hostpg', intent('postgres', 'nas-of-nobody', 'postgres'));
-    expect([done.code, done.reason, vault.leftovers('hostpg')], done.log).toEqual([1, 'dump-failed', []]);
+    expect({ exit: done.code, reason: done.reason, leftovers: vault.leftovers('hostpg') }, done.log).toEqual({
+      exit: 1,
+      reason: 'dump-failed',
+      leftovers: [],
+    });
   });
 });

@@ -55,27 +55,33 @@ describe('chatops init', () => {
     expect(done.said).not.toContain(secret.trim());
     // Nothing is replaced.
     const again = await init('dual', '--repository', 'org/homelab');
-    expect([again.code, again.said]).toEqual([1, expect.stringContaining('is there already')]);
+    expect({ exit: again.code, said: again.said }).toEqual({
+      exit: 1,
+      said: expect.stringContaining('is there already'),
+    });
     expect(readFileSync(join(done.dir, 'signing.key'), 'utf8')).toBe(secret);
   });
 
   it('keyless without a key, and offline without GitHub', async () => {
     const keyless = await init('keyless', '--repository', 'org/homelab', '--profile', 'keyless');
-    expect([keyless.code, existsSync(join(keyless.dir, 'signing.key'))], keyless.said).toEqual([0, false]);
+    expect({ exit: keyless.code, exists: existsSync(join(keyless.dir, 'signing.key')) }, keyless.said).toEqual({
+      exit: 0,
+      exists: false,
+    });
     expect(readConfig(join(keyless.dir, 'agent.yaml')).trust[0]).not.toHaveProperty('key');
     github.asked.length = 0;
     const offline = await init('offline', '--repository', 'org/homelab', '--profile', 'offline');
-    expect([offline.code, github.asked], offline.said).toEqual([0, []]);
+    expect({ exit: offline.code, asked: github.asked }, offline.said).toEqual({ exit: 0, asked: [] });
     expect(readConfig(join(offline.dir, 'agent.yaml')).trust[0]).not.toHaveProperty('github');
     expect(offline.said).not.toContain('id-token');
   });
 
   it('says how to find the numbers where GitHub does not show them', async () => {
     const hidden = await init('hidden', '--repository', 'org/hidden');
-    expect([hidden.code, hidden.said]).toEqual([
-      1,
-      expect.stringContaining("gh api repos/org/hidden --jq '.id, .owner.id'"),
-    ]);
+    expect({ exit: hidden.code, said: hidden.said }).toEqual({
+      exit: 1,
+      said: expect.stringContaining("gh api repos/org/hidden --jq '.id, .owner.id'"),
+    });
     expect(existsSync(hidden.dir)).toBe(false);
     const given = await init('given', '--repository', 'org/hidden', '--repository-id', '5', '--owner-id', '6');
     expect(given.code, given.said).toBe(0);

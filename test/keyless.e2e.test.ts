@@ -61,7 +61,10 @@ describe('a job without a key', () => {
       return token;
     };
     const done = await keyless({ inputs: { 'signing-key': '' } });
-    expect([done.outputs.status, done.outputs.reason], done.log).toEqual(['succeeded', '']);
+    expect({ status: done.outputs.status, reason: done.outputs.reason }, done.log).toEqual({
+      status: 'succeeded',
+      reason: '',
+    });
     expect(done.log.split('\n').filter(line => line.includes(token) && !line.startsWith('::add-mask::'))).toEqual([]);
     expect(await world.host.audit()).toContainEqual(
       expect.objectContaining({ event: 'run-begun', trust: 'homelab', key: 'github:7001' }),

@@ -45,7 +45,10 @@ describe('a signing key', () => {
   it('has a fingerprint, which is what the log and the audit call it', async () => {
     for (const text of [second.public, second.secret]) {
       const done = await world.host.chatops(['key', 'fingerprint', text]);
-      expect([done.code, done.stdout.includes(second.id)], done.stderr).toEqual([0, true]);
+      expect({ exit: done.code, stdoutNames: done.stdout.includes(second.id) }, done.stderr).toEqual({
+        exit: 0,
+        stdoutNames: true,
+      });
       expect(done.stdout).not.toContain(second.secret);
     }
     const dir = mkdtempSync(join(tmpdir(), 'chatops-key-'));
@@ -58,7 +61,10 @@ describe('a signing key', () => {
     let key = world.host.keys.secret;
     const { stop } = traffic(() => ({ 'signing-key': key }));
     const added = await chatops('key', 'add', second.public, '--entry', 'homelab');
-    expect([added.code, added.stdout], added.stderr).toEqual([0, expect.stringContaining('configuration reloaded')]);
+    expect({ exit: added.code, stdout: added.stdout }, added.stderr).toEqual({
+      exit: 0,
+      stdout: expect.stringContaining('configuration reloaded'),
+    });
     expect((await chatops('key', 'add', second.public, '--entry', 'homelab')).code).toBe(0);
     key = second.secret;
     const answers = await stop();
@@ -76,10 +82,10 @@ describe('a signing key', () => {
     );
     expect(await open.answer()).toBe('accepted');
     const removed = await chatops('key', 'remove', world.host.keys.id, '--entry', 'homelab');
-    expect([removed.code, removed.stdout], removed.stderr).toEqual([
-      0,
-      expect.stringContaining('is not trusted under "homelab" any more'),
-    ]);
+    expect({ exit: removed.code, stdout: removed.stdout }, removed.stderr).toEqual({
+      exit: 0,
+      stdout: expect.stringContaining('is not trusted under "homelab" any more'),
+    });
     await expect.poll(() => open.closed).toBe(1008);
     expect((await world.deploy(merge(), 'up')).outputs.reason).toBe('signature-invalid');
     const job = await world.deploy(merge(), 'up', { inputs: { 'signing-key': second.secret } });
@@ -124,7 +130,10 @@ describe('the agent’s own key', () => {
     const { stop } = traffic(() => ({ 'signing-key': second.secret, 'agent-key': pinned }));
     const begun = await chatops('key', 'rotate');
     const next = /agent-key: (ed25519:\S+)/.exec(begun.stdout)?.[1] ?? '';
-    expect([begun.code, next !== old && next !== ''], begun.stdout + begun.stderr).toEqual([0, true]);
+    expect({ exit: begun.code, nextDiffers: next !== old && next !== '' }, begun.stdout + begun.stderr).toEqual({
+      exit: 0,
+      nextDiffers: true,
+    });
     expect((await chatops('key', 'rotate')).stdout).toContain(next);
     // Both are good now, also across runs that began before.
     const job = await world.deploy(merge(), 'up', { inputs: { 'signing-key': second.secret, 'agent-key': next } });
@@ -134,10 +143,10 @@ describe('the agent’s own key', () => {
     const [first] = await Promise.all([stop()]);
     const later = traffic(() => ({ 'signing-key': second.secret, 'agent-key': next }));
     const done = await chatops('key', 'rotate', '--finish');
-    expect([done.code, done.stdout], done.stderr).toEqual([
-      0,
-      expect.stringContaining('has taken the old one’s place'),
-    ]);
+    expect({ exit: done.code, stdout: done.stdout }, done.stderr).toEqual({
+      exit: 0,
+      stdout: expect.stringContaining('has taken the old one’s place'),
+    });
     const answers = [...first, ...(await later.stop())];
     expect(new Set(answers)).toEqual(new Set(['planned ']));
     const stale = await world.deploy(merge(), 'up', { inputs: { 'signing-key': second.secret, 'agent-key': old } });

@@ -72,7 +72,7 @@ describe('from a laptop, where its entry may ask', () => {
     const there = await host.chatops(['schedule', '--json']);
     for (const who of [anna, bert]) {
       const { code, stdout, stderr } = await who.chatops(['schedule', '--json']);
-      expect([code, JSON.parse(stdout)], stderr).toEqual([0, JSON.parse(there.stdout)]);
+      expect({ exit: code, stdout: JSON.parse(stdout) }, stderr).toEqual({ exit: 0, stdout: JSON.parse(there.stdout) });
     }
     expect((await anna.chatops(['schedule'])).stdout).toMatch(/^night +next 20.*it\.yaml/);
   });
@@ -81,14 +81,20 @@ describe('from a laptop, where its entry may ask', () => {
     const there = (await host.chatops(['audit', 'export'])).stdout.trim().split('\n');
     const { code, stdout, stderr } = await anna.chatops(['audit', 'export']);
     const rows = stdout.trim().split('\n');
-    expect([code, stderr]).toEqual([0, '']);
+    expect({ exit: code, stderr }).toEqual({ exit: 0, stderr: '' });
     expect(rows.slice(0, there.length)).toEqual(there);
     expect(rows.length).toBeGreaterThan(ROWS);
     const head = JSON.parse(there.at(-1) ?? '') as { n: number; digest: string };
     const held = await anna.chatops(['audit', 'verify', '--expect', `${head.n}:${head.digest}`]);
-    expect([held.code, held.stdout]).toEqual([0, expect.stringMatching(/^✓ \d+ rows, head /)]);
+    expect({ exit: held.code, stdout: held.stdout }).toEqual({
+      exit: 0,
+      stdout: expect.stringMatching(/^✓ \d+ rows, head /),
+    });
     const wrong = await anna.chatops(['audit', 'verify', '--expect', `${head.n}:${'0'.repeat(64)}`]);
-    expect([wrong.code, wrong.stdout]).toEqual([1, expect.stringContaining('audit-broken')]);
+    expect({ exit: wrong.code, stdout: wrong.stdout }).toEqual({
+      exit: 1,
+      stdout: expect.stringContaining('audit-broken'),
+    });
     // However long it is: one connection, one row of the audit for each time it was read.
     const asked = (await host.audit()).filter(({ event, about }) => event === 'asked' && about === 'audit');
     expect(asked).toHaveLength(3);
@@ -119,10 +125,10 @@ describe('from a laptop, where its entry may ask', () => {
       [labelled, 0],
     ] as const) {
       const here = await anna.chatops(args);
-      expect([here.code, here.stdout], here.stderr).toEqual([
-        expected,
-        (await host.chatops(args, { cwd: dir })).stdout,
-      ]);
+      expect({ code: here.code, stdout: here.stdout }, here.stderr).toEqual({
+        code: expected,
+        stdout: (await host.chatops(args, { cwd: dir })).stdout,
+      });
     }
     const cases = (name: string, expect: string) =>
       writeFileSync(
@@ -136,20 +142,30 @@ describe('from a laptop, where its entry may ask', () => {
     cases('right.yaml', 'allowed');
     cases('wrong.yaml', 'refused');
     const right = await anna.chatops(['policy', 'test', 'right.yaml']);
-    expect([right.code, right.stdout]).toEqual([0, '✓ right.yaml: allowed (by labelled)\n']);
+    expect({ exit: right.code, stdout: right.stdout }).toEqual({
+      exit: 0,
+      stdout: '✓ right.yaml: allowed (by labelled)\n',
+    });
     expect((await anna.chatops(['policy', 'test', 'wrong.yaml'])).code).toBe(1);
     const unknown = await anna.chatops(['policy', 'explain', 'it.yaml', '--entry', 'nobody']);
-    expect([unknown.code, unknown.stderr]).toEqual([
-      1,
-      expect.stringMatching(/^chatops: entry-unknown: .*laptop-bert/),
-    ]);
+    expect({ exit: unknown.code, stderr: unknown.stderr }).toEqual({
+      exit: 1,
+      stderr: expect.stringMatching(/^chatops: entry-unknown: .*laptop-bert/),
+    });
   });
 
   it('channels are tried', async () => {
     const one = await anna.chatops(['notify', 'test', 'team']);
-    expect([one.code, one.stdout, trials()], one.stderr).toEqual([0, '✓ team\n', 1]);
+    expect({ exit: one.code, stdout: one.stdout, trials: trials() }, one.stderr).toEqual({
+      exit: 0,
+      stdout: '✓ team\n',
+      trials: 1,
+    });
     const all = await anna.chatops(['notify', 'test']);
-    expect([all.code, all.stdout]).toEqual([1, expect.stringMatching(/^✓ team\n✗ dead: /)]);
+    expect({ exit: all.code, stdout: all.stdout }).toEqual({
+      exit: 1,
+      stdout: expect.stringMatching(/^✓ team\n✗ dead: /),
+    });
   });
 
   it('each question is a row of the audit', async () => {
@@ -174,11 +190,13 @@ describe('from a laptop, nothing of the host is told', () => {
   it.each(QUESTION_TOPICS)('about %s where its entry may not ask', async about => {
     const before = trials();
     const { code, stdout, stderr } = await cleo.chatops([...questions[about], '--json']);
-    expect([code, stdout, JSON.parse(stderr)]).toEqual([
-      1,
-      '',
-      { error: { code: 'question-not-allowed', message: expect.stringContaining(about), remedy: expect.any(String) } },
-    ]);
+    expect({ exit: code, stdout, stderr: JSON.parse(stderr) }).toEqual({
+      exit: 1,
+      stdout: '',
+      stderr: {
+        error: { code: 'question-not-allowed', message: expect.stringContaining(about), remedy: expect.any(String) },
+      },
+    });
     expect(trials()).toBe(before);
   });
 

@@ -46,18 +46,29 @@ describe('the command line on a laptop', () => {
       world.stack('lap-web', { 'compose.yaml': webStack(`chatops-test/web:${version}`, port) });
     compose('1');
     const plan = await chatops(['plan', intent('lap-web')]);
-    expect([plan.code, plan.stdout], plan.stderr).toEqual([0, expect.stringContaining('✓ planned')]);
+    expect({ exit: plan.code, stdout: plan.stdout }, plan.stderr).toEqual({
+      exit: 0,
+      stdout: expect.stringContaining('✓ planned'),
+    });
     const first = await chatops(['run', intent('lap-web')]);
-    expect([first.code, first.stderr, await says()], first.stdout).toEqual([0, '', '1']);
+    expect({ exit: first.code, stderr: first.stderr, page: await says() }, first.stdout).toEqual({
+      exit: 0,
+      stderr: '',
+      page: '1',
+    });
     compose('2');
     const second = await chatops(['run', intent('lap-web'), '--json']);
     const lines = second.stdout
       .trim()
       .split('\n')
       .map(line => JSON.parse(line) as { type: string; outcome?: string });
-    expect([lines.at(-1)?.type, lines.at(-1)?.outcome, await says()]).toEqual(['receipt', 'succeeded', '2']);
+    expect({ type: lines.at(-1)?.type, outcome: lines.at(-1)?.outcome, page: await says() }).toEqual({
+      type: 'receipt',
+      outcome: 'succeeded',
+      page: '2',
+    });
     const back = await chatops(['rollback', 'lap-web']);
-    expect([back.code, await says()], back.stderr).toEqual([0, '1']);
+    expect({ exit: back.code, page: await says() }, back.stderr).toEqual({ exit: 0, page: '1' });
 
     const listed = JSON.parse((await chatops(['runs', '--json'])).stdout) as { id: string; title: string }[];
     expect(listed.map(({ title }) => title)).toEqual(['rollback on lap-web', ...Array(3).fill('rollout on lap-web')]);
@@ -66,7 +77,10 @@ describe('the command line on a laptop', () => {
     const one = JSON.parse((await chatops(['runs', listed[0]?.id ?? '', '--json'])).stdout);
     expect(one).toMatchObject({ ...listed[0], receipt: { outcome: 'succeeded', documents: [{ stack: 'lap-web' }] } });
     const shown = await chatops(['logs', listed[1]?.id ?? '']);
-    expect([shown.code, shown.stdout]).toEqual([0, expect.stringMatching(/Container lap-web-web-1 {2}Started/)]);
+    expect({ exit: shown.code, stdout: shown.stdout }).toEqual({
+      exit: 0,
+      stdout: expect.stringMatching(/Container lap-web-web-1 {2}Started/),
+    });
   });
 
   it('cancels what it has begun and left', async () => {
@@ -77,7 +91,10 @@ describe('the command line on a laptop', () => {
     const { run } = JSON.parse(begun.stdout) as { run: string };
     await sleep(300);
     const cancelled = await chatops(['cancel', run]);
-    expect([cancelled.code, cancelled.stdout], cancelled.stderr).toEqual([0, expect.stringContaining('✗ cancelled')]);
+    expect({ exit: cancelled.code, stdout: cancelled.stdout }, cancelled.stderr).toEqual({
+      exit: 0,
+      stdout: expect.stringContaining('✗ cancelled'),
+    });
   });
 
   it('sees the runs of its own entry and no others, and can’t follow or cancel those', async () => {
@@ -117,14 +134,14 @@ describe('the command line on a laptop', () => {
     'is refused: %s',
     async (_, call, said) => {
       const { code, stderr } = await call();
-      expect([code, stderr]).toEqual([1, expect.stringContaining(said)]);
+      expect({ exit: code, stderr }).toEqual({ exit: 1, stderr: expect.stringContaining(said) });
     },
     30_000,
   );
 
   it('tells a refusal as JSON where JSON is asked for', async () => {
     const { code, stdout, stderr } = await chatops(['run', intent('db'), '--json']);
-    expect([code, stdout]).toEqual([1, '']);
+    expect({ exit: code, stdout }).toEqual({ exit: 1, stdout: '' });
     expect(JSON.parse(stderr)).toEqual({
       error: { code: 'stack-not-allowed', message: expect.any(String), remedy: expect.any(String) },
     });
@@ -152,6 +169,9 @@ describe('--json', () => {
   ])('is one object: %s', async (_, args, expected) => {
     intent('lap-web');
     const { code, stdout, stderr } = await chatops([...args, '--json']);
-    expect([code, JSON.parse(stdout)], stderr).toEqual([0, typeof expected === 'function' ? expected() : expected]);
+    expect({ exit: code, stdout: JSON.parse(stdout) }, stderr).toEqual({
+      exit: 0,
+      stdout: typeof expected === 'function' ? expected() : expected,
+    });
   });
 });

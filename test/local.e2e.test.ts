@@ -31,7 +31,7 @@ describe('the command line on the host', () => {
       'label_required: nobody-sets-this\naction: rollout\nstack: local-web\nsource_dir: stacks\n',
     );
     const done = await world.host.chatops(['run', intent], { cwd: world.dir });
-    expect([done.code, done.stderr], done.stdout).toEqual([0, '']);
+    expect({ exit: done.code, stderr: done.stderr }, done.stdout).toEqual({ exit: 0, stderr: '' });
     expect(done.stdout).toMatch(/Container local-web-web-1 {2}Started/);
     expect(done.stdout.trim().split('\n').at(-1)).toBe('✓ succeeded');
     expect((await (await fetch(`http://127.0.0.1:${port}/`)).text()).trim()).toBe('1');
@@ -39,7 +39,7 @@ describe('the command line on the host', () => {
     expect(await world.host.audit()).toContainEqual(expect.objectContaining({ event: 'run-begun', trust: 'local' }));
 
     const plan = await chatops('run', file('plan', 'action: rollout\nstack: local-web\n'), '--plan');
-    expect([plan.code, plan.stdout]).toEqual([0, expect.stringContaining('✓ planned')]);
+    expect({ exit: plan.code, stdout: plan.stdout }).toEqual({ exit: 0, stdout: expect.stringContaining('✓ planned') });
   });
 
   it('lists runs, the newest first, page by page, and shows one', async () => {
@@ -68,7 +68,10 @@ describe('the command line on the host', () => {
     const part = await chatops('logs', run);
     expect(part.stdout).not.toContain('✓ succeeded');
     const whole = await chatops('logs', '--follow');
-    expect([whole.code, whole.stdout.trim().split('\n').at(-1)]).toEqual([0, '✓ succeeded']);
+    expect({ exit: whole.code, stdout: whole.stdout.trim().split('\n').at(-1) }).toEqual({
+      exit: 0,
+      stdout: '✓ succeeded',
+    });
     expect((await job.finished).outputs.status).toBe('succeeded');
     const json = (await chatops('logs', run, '--json')).stdout
       .trim()
@@ -85,14 +88,14 @@ describe('the command line on the host', () => {
     const run = started.stdout.trim();
     while (!(await chatops('logs', run)).stdout.includes('Recreate')) await sleep(50);
     const cancelled = await chatops('cancel', run);
-    expect([cancelled.code, cancelled.stdout], cancelled.stdout).toEqual([
-      0,
-      expect.stringContaining('✗ cancelled: cancelled.'),
-    ]);
+    expect({ exit: cancelled.code, stdout: cancelled.stdout }, cancelled.stdout).toEqual({
+      exit: 0,
+      stdout: expect.stringContaining('✗ cancelled: cancelled.'),
+    });
     expect(cancelled.stdout).toContain('Cancelled by');
     expect((await chatops('cancel', run)).stderr).toContain('run-ended');
     const back = await chatops('rollback', 'local-job');
-    expect([back.code, back.stderr], back.stdout).toEqual([0, '']);
+    expect({ exit: back.code, stderr: back.stderr }, back.stdout).toEqual({ exit: 0, stderr: '' });
     expect(back.stdout).toContain('use chatops-test/web:1');
   });
 

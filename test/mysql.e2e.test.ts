@@ -33,7 +33,7 @@ const restore = (more = 'confirm_overwrite: true\n') =>
 describe('a backup of a MariaDB database', () => {
   it.each(['zstd', 'gzip', '0'])('is dumped whole, kept as %s, and its password is nowhere', async compress => {
     const done = await backup(`compress: "${compress}"\n`);
-    expect([done.code, done.reason], done.log).toEqual([0, '']);
+    expect({ exit: done.code, reason: done.reason }, done.log).toEqual({ exit: 0, reason: '' });
     const name = vault.kept('my').at(-1) ?? '';
     const { file } = vault.manifest('my', name);
     const program = { zstd: 'zstd', gzip: 'gzip', 0: 'cat' }[compress] ?? '';
@@ -59,8 +59,8 @@ describe('a backup of a MariaDB database', () => {
   ])('%s is none', async (_, job, code) => {
     const before = vault.kept('my');
     const done = await job();
-    expect([done.code, done.reason], done.log).toEqual([1, code]);
-    expect([vault.kept('my'), vault.leftovers('my')]).toEqual([before, []]);
+    expect({ exit: done.code, reason: done.reason }, done.log).toEqual({ exit: 1, reason: code });
+    expect({ kept: vault.kept('my'), leftovers: vault.leftovers('my') }).toEqual({ kept: before, leftovers: [] });
   });
 
   it('as another user takes the password from a file of the host', async () => {
@@ -75,7 +75,7 @@ describe('a backup of a MariaDB database', () => {
     await vault.host.stop();
     await vault.host.start({ backups: { ...vault.policy.backups, databases } });
     const done = await backup();
-    expect([done.code, done.reason], done.log).toEqual([0, '']);
+    expect({ exit: done.code, reason: done.reason }, done.log).toEqual({ exit: 0, reason: '' });
     await vault.host.stop();
     await vault.host.start({
       backups: { ...vault.policy.backups, databases: [{ server, password_file: `${file}.gone` }] },
@@ -87,9 +87,15 @@ describe('a backup of a MariaDB database', () => {
 
   it('may be proved in a throw-away server, at once or later', async () => {
     const done = await backup('verify_level: drill\n');
-    expect([done.code, done.log.includes('tables: 2')], done.log).toEqual([0, true]);
+    expect({ exit: done.code, logNamesTables2: done.log.includes('tables: 2') }, done.log).toEqual({
+      exit: 0,
+      logNamesTables2: true,
+    });
     const drill = await vault.run('try', `action: drill\nof: {kind: mysql, name: my}\nfrom: ${vault.nas}\n`);
-    expect([drill.code, drill.log.includes('restored in')], drill.log).toEqual([0, true]);
+    expect({ exit: drill.code, logNamesRestoredIn: drill.log.includes('restored in') }, drill.log).toEqual({
+      exit: 0,
+      logNamesRestoredIn: true,
+    });
     expect(
       docker(
         'ps',
@@ -107,11 +113,14 @@ describe('a backup of a MariaDB database', () => {
     sql('DELETE FROM shop.orders WHERE n > 7; CREATE TABLE shop.later (n INT)');
     expect((await restore('')).reason).toBe('overwrite-unconfirmed');
     const done = await restore();
-    expect([done.code, sql('SELECT COUNT(*) FROM shop.orders'), sql('SHOW TABLES FROM shop')], done.log).toEqual([
-      0,
-      '5000',
-      'big\norders',
-    ]);
+    expect(
+      {
+        exit: done.code,
+        sqlSELECTCOUNTFROMShopOrders: sql('SELECT COUNT(*) FROM shop.orders'),
+        sqlSHOWTABLESFROMShop: sql('SHOW TABLES FROM shop'),
+      },
+      done.log,
+    ).toEqual({ exit: 0, sqlSELECTCOUNTFROMShopOrders: '5000', sqlSHOWTABLESFROMShop: 'big\norders' });
     const [before = ''] = vault.leftovers('my');
     expect(readFileSync(join(vault.nas, 'my', before), 'utf8')).toContain('CREATE TABLE `later`');
     sql('CREATE TABLE shop.precious (n INT)');
@@ -119,7 +128,10 @@ describe('a backup of a MariaDB database', () => {
     const undone = await restore(
       'confirm_overwrite: true\nstack: app\nverify: {tcp: {address: "127.0.0.1:1", retries: 0}}\n',
     );
-    expect([undone.reason, sql('SHOW TABLES FROM shop')], undone.log).toEqual(['undo-failed', 'big\norders\nprecious']);
+    expect({ reason: undone.reason, sql: sql('SHOW TABLES FROM shop') }, undone.log).toEqual({
+      reason: 'undo-failed',
+      sql: 'big\norders\nprecious',
+    });
     sql('DROP TABLE shop.precious');
     sql('DELETE FROM shop.orders WHERE n > 9');
     // A dump that a server can't load, though it is what its manifest says.
@@ -128,11 +140,17 @@ describe('a backup of a MariaDB database', () => {
       'nope',
       `action: restore\nof: {kind: mysql, name: my}\nfrom: ${vault.nas}\nto_container: ${server}\nconfirm_overwrite: true\nuser: nobody\n`,
     );
-    expect([broken.code, sql('SELECT COUNT(*) FROM shop.orders')], broken.log).toEqual([1, '9']);
+    expect({ exit: broken.code, sql: sql('SELECT COUNT(*) FROM shop.orders') }, broken.log).toEqual({
+      exit: 1,
+      sql: '9',
+    });
     const file = openSync(join(vault.nas, 'my', name, vault.manifest('my', name).file), 'r+');
     writeSync(file, 'X', 30);
     closeSync(file);
     const flipped = await restore(`confirm_overwrite: true\nat: ${name}\n`);
-    expect([flipped.reason, sql('SELECT COUNT(*) FROM shop.orders')], flipped.log).toEqual(['backup-broken', '9']);
+    expect({ reason: flipped.reason, sql: sql('SELECT COUNT(*) FROM shop.orders') }, flipped.log).toEqual({
+      reason: 'backup-broken',
+      sql: '9',
+    });
   });
 });

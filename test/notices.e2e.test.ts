@@ -59,7 +59,7 @@ describe('a notice tells people', () => {
     const job = await world.deploy(world.merge(intent()), 'up');
     expect(job.outputs.status, job.log).toBe('succeeded');
     const { title, color, fields } = await embed();
-    expect([title, color]).toEqual(['whitebox: rollout on told succeeded', 0x2ecc71]);
+    expect({ title, color }).toEqual({ title: 'whitebox: rollout on told succeeded', color: 0x2ecc71 });
     expect(fields).toContainEqual(
       expect.objectContaining({
         name: 'run',
@@ -79,7 +79,11 @@ describe('a notice tells people', () => {
     });
     expect((await world.deploy(merge, 'leaky')).outputs.reason).toBe('service-exited');
     const { title, color, description } = await embed();
-    expect([title, color, description.length < 900]).toEqual(['whitebox: rollout on leaky failed', 0xe74c3c, true]);
+    expect({ title, color, descriptionCountIsLess: description.length < 900 }).toEqual({
+      title: 'whitebox: rollout on leaky failed',
+      color: 0xe74c3c,
+      descriptionCountIsLess: true,
+    });
     expect(receiver.got[0]?.body).not.toContain(SECRET);
   });
 
@@ -101,14 +105,21 @@ describe('a notice tells people', () => {
     const job = await world.deploy(world.merge(intent('timeout: 5m\n')), 'up');
     expect(job.outputs.reason).toBe('label-missing');
     const { title, color } = await embed();
-    expect([title, color, merge.number > 0]).toEqual(['whitebox: label-mismatch: label-missing', 0xe67e22, true]);
+    expect({ title, color, numberIsMore: merge.number > 0 }).toEqual({
+      title: 'whitebox: label-mismatch: label-missing',
+      color: 0xe67e22,
+      numberIsMore: true,
+    });
   });
 
   it('that somebody came with a key that nobody trusts, once for many times', async () => {
     for (let n = 0; n < 3; n++)
       await world.deploy(world.merge(intent()), 'up', { inputs: { 'signing-key': generateKey().secret } });
     const { title, description } = await embed();
-    expect([title, description.includes('127.0.0.1')]).toEqual(['whitebox: auth-failure: signature-invalid', true]);
+    expect({ title, descriptionNames127001: description.includes('127.0.0.1') }).toEqual({
+      title: 'whitebox: auth-failure: signature-invalid',
+      descriptionNames127001: true,
+    });
     expect(await world.host.metrics()).toContain('chatops_notifications_total{channel="team",outcome="folded"} 2');
     expect(receiver.got).toHaveLength(1);
   });
@@ -126,10 +137,10 @@ describe('a notice tells people', () => {
     world.host.child?.kill('SIGHUP');
     await expect.poll(async () => (await fetch(`${world.host.url.replace('ws', 'http')}/healthz`)).status).toBe(200);
     const done = await world.host.chatops(['notify', 'test']);
-    expect([done.code, done.stdout.split('\n').sort()], done.stderr).toEqual([
-      1,
-      ['', '✓ team', '✗ dead: ECONNREFUSED'],
-    ]);
+    expect({ exit: done.code, stdout: done.stdout.split('\n').sort() }, done.stderr).toEqual({
+      exit: 1,
+      stdout: ['', '✓ team', '✗ dead: ECONNREFUSED'],
+    });
     expect((await world.host.chatops(['notify', 'test', 'team'])).code).toBe(0);
     expect((await world.host.chatops(['notify', 'test', 'none'])).stdout).toContain('There is no channel "none"');
     expect((await world.host.chatops(['notify'])).code).toBe(2);
@@ -139,7 +150,10 @@ describe('a notice tells people', () => {
     receiver.hangs = true;
     const began = performance.now();
     const job = await world.deploy(world.merge(intent('timeout: 6m\n')), 'up');
-    expect([job.outputs.status, performance.now() - began < 20_000], job.log).toEqual(['succeeded', true]);
+    expect({ status: job.outputs.status, nowDifferenceIsLess: performance.now() - began < 20_000 }, job.log).toEqual({
+      status: 'succeeded',
+      nowDifferenceIsLess: true,
+    });
     receiver.hangs = false;
   });
 });

@@ -61,19 +61,19 @@ describe('a backup of Plex', () => {
     const counts: number[] = [];
     for (let n = 0; n < 30; n++) {
       const done = await backup('keep: {last: 40}\n');
-      expect([done.code, done.reason], done.log).toEqual([0, '']);
+      expect({ exit: done.code, reason: done.reason }, done.log).toEqual({ exit: 0, reason: '' });
       const { a, b, check } = open(vault.kept('px').at(-1) ?? '');
-      expect([a % 200, b, check]).toEqual([0, a, 'ok']);
+      expect({ a: a % 200, b, check }).toEqual({ a: 0, b: a, check: 'ok' });
       counts.push(a);
     }
     expect(vault.kept('px')).toHaveLength(30);
     expect(counts).toEqual(counts.toSorted((x, y) => x - y));
     expect(new Set(counts).size).toBeGreaterThan(25);
     // Nothing stays behind, neither at the destination nor inside.
-    expect([vault.leftovers('px'), readdirSync(databases()).filter(name => name.includes('chatops'))]).toEqual([
-      [],
-      [],
-    ]);
+    expect({
+      leftovers: vault.leftovers('px'),
+      entries: readdirSync(databases()).filter(name => name.includes('chatops')),
+    }).toEqual({ leftovers: [], entries: [] });
   });
 
   it('is a timestamped archive of both databases and the preferences, pruned by its rules', async () => {
@@ -88,17 +88,20 @@ describe('a backup of Plex', () => {
 
   it('may be made while Plex is stopped, which runs again afterwards', async () => {
     const done = await backup('method: stop\n');
-    expect([done.code, done.log.includes('docker container stop')], done.log).toEqual([0, true]);
+    expect(
+      { exit: done.code, logNamesDockerContainerStop: done.log.includes('docker container stop') },
+      done.log,
+    ).toEqual({ exit: 0, logNamesDockerContainerStop: true });
     const { a, b, check } = open(vault.kept('px').at(-1) ?? '');
-    expect([a % 200, b, check]).toEqual([0, a, 'ok']);
+    expect({ a: a % 200, b, check }).toEqual({ a: 0, b: a, check: 'ok' });
     expect(docker('inspect', '--format', '{{.State.Running}}', plex).trim()).toBe('true');
     docker('stop', plex);
     expect((await backup()).reason).toBe('container-stopped');
     const stopped = await backup('method: stop\n');
-    expect([stopped.code, docker('inspect', '--format', '{{.State.Running}}', plex).trim()], stopped.log).toEqual([
-      0,
-      'false',
-    ]);
+    expect(
+      { exit: stopped.code, docker: docker('inspect', '--format', '{{.State.Running}}', plex).trim() },
+      stopped.log,
+    ).toEqual({ exit: 0, docker: 'false' });
     docker('start', plex);
     await eventually(() => count());
   });
@@ -115,7 +118,11 @@ describe('a backup of Plex', () => {
       'DROP TABLE metadata_items; DROP TABLE media_parts;',
     );
     const empty = await backup();
-    expect([empty.reason, vault.kept('px'), vault.leftovers('px')], empty.log).toEqual(['backup-broken', before, []]);
+    expect({ reason: empty.reason, kept: vault.kept('px'), leftovers: vault.leftovers('px') }, empty.log).toEqual({
+      reason: 'backup-broken',
+      kept: before,
+      leftovers: [],
+    });
     docker(
       'exec',
       plex,
@@ -129,7 +136,10 @@ describe('a backup of Plex', () => {
     await backup();
     const name = vault.kept('px').at(-1) ?? '';
     const drill = await vault.run('try', `action: drill\nof: {kind: plex, name: px}\nfrom: ${vault.nas}\n`);
-    expect([drill.code, drill.log.includes('restored in')], drill.log).toEqual([0, true]);
+    expect({ exit: drill.code, logNamesRestoredIn: drill.log.includes('restored in') }, drill.log).toEqual({
+      exit: 0,
+      logNamesRestoredIn: true,
+    });
     const { a } = open(name);
     await eventually(() => expect(count()).toBeGreaterThan(a + 2000));
     expect((await restore('')).reason).toBe('overwrite-unconfirmed');
@@ -150,7 +160,10 @@ describe('a backup of Plex', () => {
     const done = await restore(
       'confirm_overwrite: true\nstack: app\nverify: {tcp: {address: "127.0.0.1:1", retries: 0}}\n',
     );
-    expect([done.reason, done.log.includes('✓ swap library back')], done.log).toEqual(['undo-failed', true]);
+    expect(
+      { reason: done.reason, logNamesSwapLibraryBack: done.log.includes('✓ swap library back') },
+      done.log,
+    ).toEqual({ reason: 'undo-failed', logNamesSwapLibraryBack: true });
     await eventually(() => expect(count()).toBeGreaterThanOrEqual(before));
     expect(readdirSync(databases()).filter(name => name.includes('restoring'))).toEqual([]);
   });

@@ -34,32 +34,39 @@ describe('chatops policy', () => {
   - {name: nightly, entry: homelab, event: schedule, merged: false, intent: {action: rollout, stack: nightly}, expect: allowed}
 `;
     const good = await host.chatops(['policy', 'test', write('cases.yaml', cases)]);
-    expect([good.code, good.stdout], good.stderr).toEqual([
-      0,
-      '✓ merged: allowed (by media)\n✓ unlabelled: refused (label-missing: Pull request #1 did not have the label "approved" when it was merged.)\n✓ nightly: allowed (by allow.2)\n',
-    ]);
+    expect({ exit: good.code, stdout: good.stdout }, good.stderr).toEqual({
+      exit: 0,
+      stdout:
+        '✓ merged: allowed (by media)\n✓ unlabelled: refused (label-missing: Pull request #1 did not have the label "approved" when it was merged.)\n✓ nightly: allowed (by allow.2)\n',
+    });
     const wrong = await host.chatops([
       'policy',
       'test',
       write('wrong.yaml', cases.replace('code: label-missing', 'code: denied')),
     ]);
-    expect([wrong.code, wrong.stdout]).toEqual([1, expect.stringContaining('✗ unlabelled: refused (label-missing')]);
+    expect({ exit: wrong.code, stdout: wrong.stdout }).toEqual({
+      exit: 1,
+      stdout: expect.stringContaining('✗ unlabelled: refused (label-missing'),
+    });
     const broken = await host.chatops(['policy', 'test', write('broken.yaml', 'cases: [{name: x, wrong: 1}]')]);
-    expect([broken.code, broken.stderr]).toEqual([1, expect.stringContaining('wrong')]);
+    expect({ exit: broken.code, stderr: broken.stderr }).toEqual({ exit: 1, stderr: expect.stringContaining('wrong') });
   });
 
   it('explains which rule admits an intent, or why none does', async () => {
     const file = write('up.yaml', 'action: rollout\nstack: stack-a\n');
     const refused = await host.chatops(['policy', 'explain', file, '--entry', 'homelab', '--label', 'approved']);
-    expect([refused.code, refused.stdout], refused.stderr).toEqual([
-      1,
-      expect.stringMatching(
+    expect({ exit: refused.code, stdout: refused.stdout }, refused.stderr).toEqual({
+      exit: 1,
+      stdout: expect.stringMatching(
         /^document 1: ✗ approvals-missing: .*\n {4}media: approvals-missing: .*\n {4}allow\.2: stack-not-allowed: /,
       ),
-    ]);
+    });
     const args = ['policy', 'explain', file, '--entry', 'homelab', '--label', 'approved', '--approvals', '1'];
     const allowed = await host.chatops(args);
-    expect([allowed.code, allowed.stdout.split('\n')[0]]).toEqual([0, 'document 1: ✓ allowed by media']);
+    expect({ exit: allowed.code, firstStdout: allowed.stdout.split('\n')[0] }).toEqual({
+      exit: 0,
+      firstStdout: 'document 1: ✓ allowed by media',
+    });
     expect(JSON.parse((await host.chatops([...args, '--json'])).stdout)).toMatchObject([
       { document: 1, rule: 'media' },
     ]);

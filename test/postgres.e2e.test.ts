@@ -34,14 +34,14 @@ const restore = (more = '') =>
 describe('a backup of a PostgreSQL database', () => {
   it('is dumped by the server’s own programs, decoded whole, and can be loaded by hand', async () => {
     const done = await backup('keep: {last: 2}\nmin_keep: 1\n');
-    expect([done.code, done.reason], done.log).toEqual([0, '']);
+    expect({ exit: done.code, reason: done.reason }, done.log).toEqual({ exit: 0, reason: '' });
     const [name = ''] = vault.kept('pg');
     const manifest = vault.manifest('pg', name);
     expect(manifest).toMatchObject({ kind: 'postgres', database: 'shop', file: 'shop.dump', files: 2 });
-    expect([manifest.versions.pg_dump, manifest.image]).toEqual([
-      expect.stringContaining('pg_dump (PostgreSQL)'),
-      expect.stringContaining('sha256:'),
-    ]);
+    expect({ pg_dump: manifest.versions.pg_dump, image: manifest.image }).toEqual({
+      pg_dump: expect.stringContaining('pg_dump (PostgreSQL)'),
+      image: expect.stringContaining('sha256:'),
+    });
     expect(vault.leftovers('pg')).toEqual([]);
     // What the recovery card says.
     const card = readFileSync(join(vault.nas, 'pg', 'RESTORE.md'), 'utf8');
@@ -61,8 +61,8 @@ describe('a backup of a PostgreSQL database', () => {
   ])('%s is none', async (_, job, code) => {
     const before = vault.kept('pg');
     const done = await job();
-    expect([done.code, done.reason], done.log).toEqual([1, code]);
-    expect([vault.kept('pg'), vault.leftovers('pg')]).toEqual([before, []]);
+    expect({ exit: done.code, reason: done.reason }, done.log).toEqual({ exit: 1, reason: code });
+    expect({ kept: vault.kept('pg'), leftovers: vault.leftovers('pg') }).toEqual({ kept: before, leftovers: [] });
   });
 
   it('in a container that is stopped, or by a client that is too old, is refused', async () => {
@@ -90,9 +90,15 @@ describe('a backup of a PostgreSQL database', () => {
 
   it('may be proved by a drill in a throw-away server, at once or later, which is timed and taken away', async () => {
     const done = await backup('verify_level: drill\n');
-    expect([done.code, done.log.includes('tables: 1')], done.log).toEqual([0, true]);
+    expect({ exit: done.code, logNamesTables1: done.log.includes('tables: 1') }, done.log).toEqual({
+      exit: 0,
+      logNamesTables1: true,
+    });
     const drill = await vault.run('try', `action: drill\nof: {kind: postgres, name: pg}\nfrom: ${vault.nas}\n`);
-    expect([drill.code, drill.log.includes('restored in')], drill.log).toEqual([0, true]);
+    expect({ exit: drill.code, logNamesRestoredIn: drill.log.includes('restored in') }, drill.log).toEqual({
+      exit: 0,
+      logNamesRestoredIn: true,
+    });
     expect(vault.manifest('pg', vault.kept('pg').at(-1) ?? '').drill).toMatchObject({ seconds: expect.any(Number) });
     expect(await vault.host.metrics()).toMatch(
       /chatops_backup_last_drill_timestamp_seconds\{kind="postgres",name="pg"\} 1\d{9}/,
@@ -113,15 +119,25 @@ describe('a backup of a PostgreSQL database', () => {
   it('comes back under its name, and what was there is kept; without a word it is not overwritten', async () => {
     sql('shop', 'DELETE FROM orders WHERE n > 5');
     const refused = await restore();
-    expect([refused.reason, sql('shop', 'SELECT count(*) FROM orders')]).toEqual(['overwrite-unconfirmed', '5']);
+    expect({ reason: refused.reason, sql: sql('shop', 'SELECT count(*) FROM orders') }).toEqual({
+      reason: 'overwrite-unconfirmed',
+      sql: '5',
+    });
     const done = await restore('confirm_overwrite: true\n');
-    expect([done.code, sql('shop', 'SELECT count(*) FROM orders')], done.log).toEqual([0, '20000']);
+    expect({ exit: done.code, sql: sql('shop', 'SELECT count(*) FROM orders') }, done.log).toEqual({
+      exit: 0,
+      sql: '20000',
+    });
     const [aside = ''] = databases().filter(name => name.startsWith('shop_before_'));
-    expect([sql(aside, 'SELECT count(*) FROM orders'), databases().filter(name => name.includes('_restore_'))]).toEqual(
-      ['5', []],
-    );
+    expect({
+      sql: sql(aside, 'SELECT count(*) FROM orders'),
+      databases: databases().filter(name => name.includes('_restore_')),
+    }).toEqual({ sql: '5', databases: [] });
     const other = await restore('database: copy\n');
-    expect([other.code, sql('copy', 'SELECT count(*) FROM orders')], other.log).toEqual([0, '20000']);
+    expect({ exit: other.code, sql: sql('copy', 'SELECT count(*) FROM orders') }, other.log).toEqual({
+      exit: 0,
+      sql: '20000',
+    });
   });
 
   it('whose check fails is undone: the database that was there is there again', async () => {
@@ -131,7 +147,10 @@ describe('a backup of a PostgreSQL database', () => {
       'confirm_overwrite: true\nstack: app\nverify: {tcp: {address: "127.0.0.1:1", retries: 0}}\n',
     );
     // The check holds for neither: what counts is which of them is there.
-    expect([done.reason, done.log.includes('✓ swap back')], done.log).toEqual(['undo-failed', true]);
+    expect({ reason: done.reason, logNamesSwapBack: done.log.includes('✓ swap back') }, done.log).toEqual({
+      reason: 'undo-failed',
+      logNamesSwapBack: true,
+    });
     expect(sql('shop', "SELECT count(*) FROM pg_tables WHERE tablename = 'precious'")).toBe('1');
     expect(databases().filter(name => name.includes('_restore_'))).toEqual([]);
     sql('shop', 'DROP TABLE precious');
@@ -143,7 +162,10 @@ describe('a backup of a PostgreSQL database', () => {
     writeSync(file, 'X', 3000);
     closeSync(file);
     const done = await restore('confirm_overwrite: true\n');
-    expect([done.reason, sql('shop', 'SELECT count(*) FROM orders')], done.log).toEqual(['backup-broken', '20000']);
+    expect({ reason: done.reason, sql: sql('shop', 'SELECT count(*) FROM orders') }, done.log).toEqual({
+      reason: 'backup-broken',
+      sql: '20000',
+    });
     expect(vault.manifest('pg', name).broken.why).toContain('sha256');
     const again = await restore('database: later\n');
     expect(again.log, again.log).not.toContain(`(${name})`);
@@ -180,10 +202,10 @@ describe('a backup of a PostgreSQL database', () => {
     await eventually(() => expect(dumping()).not.toEqual([]));
     await vault.host.chatops(['cancel', id]);
     const log = await vault.host.chatops(['logs', id, '-f']);
-    expect([log.stdout.trim().split('\n').at(-1), dumping()], log.stdout).toEqual([
-      expect.stringContaining('cancelled'),
-      [],
-    ]);
+    expect({ stdout: log.stdout.trim().split('\n').at(-1), dumping: dumping() }, log.stdout).toEqual({
+      stdout: expect.stringContaining('cancelled'),
+      dumping: [],
+    });
     expect(vault.leftovers('pg')).toEqual([]);
     sql(
       'postgres',

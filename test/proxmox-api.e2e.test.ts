@@ -46,7 +46,10 @@ function job(scenario: string, more = 'retention_days: 14\nnotes: "--script=/tmp
 describe('a backup by Proxmox’s API', () => {
   it('needs a token and nothing of the node’s own, and is proved by the task’s log and the storage’s list', async () => {
     const done = await job('ok')();
-    expect([done.outputs.status, done.outputs.reason], done.log).toEqual(['succeeded', '']);
+    expect({ status: done.outputs.status, reason: done.outputs.reason }, done.log).toEqual({
+      status: 'succeeded',
+      reason: '',
+    });
     expect(callsOf(node)).toBe(
       '101 --storage backup-nfs --mode snapshot --compress zstd --prune-backups keep-all=1 --lockwait 180 --notes-template --script=/tmp/x',
     );
@@ -94,7 +97,10 @@ describe('a backup by Proxmox’s API', () => {
     ['nothing-there', 'backup-not-listed', 'lists no new backup'],
   ])('that fails (%s) is none, and nothing is pruned', async (scenario, code, says) => {
     const done = await job(scenario)();
-    expect([done.outputs.reason, done.log.includes(says)], done.log).toEqual([code, true]);
+    expect({ reason: done.outputs.reason, logNamesSays: done.log.includes(says) }, done.log).toEqual({
+      reason: code,
+      logNamesSays: true,
+    });
     expect(existsSync(join(node, 'state', 'pruned'))).toBe(false);
   });
 
@@ -107,23 +113,29 @@ describe('a backup by Proxmox’s API', () => {
       onLog: (chunk: string) => chunk.includes('  1% (408.0') && child.kill('SIGINT'),
     });
     const done = await finished;
-    expect([done.outputs.status, done.log.includes('interrupted by signal')], done.log).toEqual(['cancelled', true]);
+    expect(
+      { status: done.outputs.status, logNamesInterruptedBySignal: done.log.includes('interrupted by signal') },
+      done.log,
+    ).toEqual({ status: 'cancelled', logNamesInterruptedBySignal: true });
     expect(api.asked.some(line => line.startsWith('DELETE /nodes/pve/tasks/UPID'))).toBe(true);
   });
 
   it('is refused where the token is wrong, or the certificate is somebody else’s', async () => {
     writeFileSync(at('token'), 'other@pve!x=1\n', { mode: 0o600 });
     const wrong = await job('ok')();
-    expect([wrong.outputs.reason, wrong.log.includes('401')], wrong.log).toEqual(['proxmox-unreadable', true]);
+    expect({ reason: wrong.outputs.reason, logNames401: wrong.log.includes('401') }, wrong.log).toEqual({
+      reason: 'proxmox-unreadable',
+      logNames401: true,
+    });
     expect(wrong.log).not.toContain('other@pve!x=1');
     writeFileSync(at('token'), `${api.token}\n`, { mode: 0o600 });
     await world.host.stop();
     await world.host.start(config({ ca_file: undefined }));
     const stranger = await job('ok')();
-    expect([stranger.outputs.reason, /certificate/.test(stranger.log)], stranger.log).toEqual([
-      'proxmox-unreadable',
-      true,
-    ]);
+    expect({ reason: stranger.outputs.reason, matchingLog: /certificate/.test(stranger.log) }, stranger.log).toEqual({
+      reason: 'proxmox-unreadable',
+      matchingLog: true,
+    });
     await world.host.stop();
     await world.host.start(config());
   });
@@ -134,10 +146,10 @@ describe('a backup by Proxmox’s API', () => {
       'chatops/intents/back.yaml': `label_required: ${LABEL}\naction: restore\nof: {kind: vm_proxmox, vm_id: 101}\nfrom: backup-nfs\nstorage: backup-nfs\nto_vm_id: 901\n`,
     });
     const done = await world.deploy(merge, 'back');
-    expect([done.outputs.reason, done.log.includes('not supported over the API')], done.log).toEqual([
-      'vm-restore-failed',
-      true,
-    ]);
+    expect(
+      { reason: done.outputs.reason, logNamesNotSupportedOverTheAPI: done.log.includes('not supported over the API') },
+      done.log,
+    ).toEqual({ reason: 'vm-restore-failed', logNamesNotSupportedOverTheAPI: true });
   });
 
   it('can’t be meant together with programs', async () => {

@@ -65,7 +65,11 @@ describe('a registry', () => {
     for (const version of ['1', '2']) {
       publish(version);
       const job = await world.deploy(merge, 'it');
-      expect([job.outputs.status, job.outputs.changed, await says()]).toEqual(['succeeded', 'true', version]);
+      expect({ status: job.outputs.status, changed: job.outputs.changed, page: await says() }).toEqual({
+        status: 'succeeded',
+        changed: 'true',
+        page: version,
+      });
     }
     const [{ images }] = JSON.parse((await world.deploy(merge, 'it')).outputs.result ?? '').receipts[0].documents;
     expect(images[0].before).toBe(images[0].after);
@@ -145,10 +149,10 @@ describe('several hosts', () => {
     };
     const job = await world.deploy(merge, 'both', { inputs });
     const { receipts } = JSON.parse(job.outputs.result ?? '') as { receipts: { documents: { stack: string }[] }[] };
-    expect([job.outputs.status, receipts.map(({ documents }) => documents.map(({ stack }) => stack))]).toEqual([
-      'succeeded',
-      [['stack-here'], ['stack-there']],
-    ]);
+    expect({
+      status: job.outputs.status,
+      receipts: receipts.map(({ documents }) => documents.map(({ stack }) => stack)),
+    }).toEqual({ status: 'succeeded', receipts: [['stack-here'], ['stack-there']] });
     expect((await world.deploy(merge, 'lost', { inputs })).outputs.reason).toBe('host-unknown');
   });
 });

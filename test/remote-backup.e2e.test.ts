@@ -108,12 +108,12 @@ const restore = (way: Way, to: string, more = '') =>
 describe.each(['daemon', 'ssh'] as const)('a backup to another host by %s', way => {
   it('is read back there, shares what did not change, and is pruned there', async () => {
     const first = await backup(way);
-    expect([first.code, first.reason], first.log).toEqual([0, '']);
+    expect({ exit: first.code, reason: first.reason }, first.log).toEqual({ exit: 0, reason: '' });
     expect(first.log).toMatch(/100%/);
     await sleep(20);
     writeFileSync(join(vault.data, 'www', 'a.txt'), `changed ${way}\n`);
     const second = await backup(way, 'keep: {last: 2}\nmin_keep: 1\n');
-    expect([second.code, second.reason], second.log).toEqual([0, '']);
+    expect({ exit: second.code, reason: second.reason }, second.log).toEqual({ exit: 0, reason: '' });
     const [one = '', two = ''] = kept(way);
     const inode = (name: string) => statSync(join(there(way), name, 'deep/b c.txt')).ino;
     expect(inode(one)).toBe(inode(two));
@@ -126,7 +126,10 @@ describe.each(['daemon', 'ssh'] as const)('a backup to another host by %s', way 
       checks: ['md5 of every file, read at the other end'],
     });
     const third = await backup(way, 'keep: {last: 2}\nmin_keep: 1\n');
-    expect([third.code, kept(way).length, readdirSync(there(way)).includes(one)], third.log).toEqual([0, 2, false]);
+    expect(
+      { exit: third.code, keptCount: kept(way).length, entriesNamesOne: readdirSync(there(way)).includes(one) },
+      third.log,
+    ).toEqual({ exit: 0, keptCount: 2, entriesNamesOne: false });
     expect(readdirSync(there(way)).sort()).toEqual(
       ['RESTORE.md', ...kept(way).flatMap(name => [name, `${name}.json`])].sort(),
     );
@@ -135,10 +138,13 @@ describe.each(['daemon', 'ssh'] as const)('a backup to another host by %s', way 
   it('comes back, also to a host that has forgotten it, and can be tried', async () => {
     rmSync(join(vault.host.state, 'backups'), { recursive: true, force: true });
     const done = await restore(way, `from-${way}`);
-    expect([done.code, done.reason], done.log).toEqual([0, '']);
+    expect({ exit: done.code, reason: done.reason }, done.log).toEqual({ exit: 0, reason: '' });
     expect(readFileSync(join(vault.data, `from-${way}`, 'deep/b c.txt'), 'utf8')).toBe('two\n');
     const drill = await vault.run('try', `action: drill\nof: www\nfrom: ${targets()[way]}\n`);
-    expect([drill.code, drill.log.includes('restored in')], drill.log).toEqual([0, true]);
+    expect({ exit: drill.code, logNamesRestoredIn: drill.log.includes('restored in') }, drill.log).toEqual({
+      exit: 0,
+      logNamesRestoredIn: true,
+    });
   });
 
   it('that has lost a byte there is not restored', async () => {
@@ -150,7 +156,10 @@ describe.each(['daemon', 'ssh'] as const)('a backup to another host by %s', way 
     execFileSync('touch', ['-d', mtime.toISOString(), file]);
     expect(atime).toBeDefined();
     const done = await restore(way, `flipped-${way}`);
-    expect([done.reason, existsSync(join(vault.data, `flipped-${way}`))], done.log).toEqual(['backup-broken', false]);
+    expect({ reason: done.reason, exists: existsSync(join(vault.data, `flipped-${way}`)) }, done.log).toEqual({
+      reason: 'backup-broken',
+      exists: false,
+    });
     writeFileSync(file, text);
   });
 
@@ -159,7 +168,10 @@ describe.each(['daemon', 'ssh'] as const)('a backup to another host by %s', way 
     await vault.host.start(policy({ marker: 'this-is-the-nas' }));
     const before = kept(way);
     const done = await backup(way);
-    expect([done.reason, kept(way)], done.log).toEqual(['destination-unmarked', before]);
+    expect({ reason: done.reason, kept: kept(way) }, done.log).toEqual({
+      reason: 'destination-unmarked',
+      kept: before,
+    });
     expect(done.log).toContain('is the right disk mounted at the other end?');
     writeFileSync(join(away, way, 'this-is-the-nas'), '');
     expect((await backup(way)).code).toBe(0);
@@ -200,7 +212,10 @@ describe('a target on another host', () => {
       const before = kept('ssh');
       writeFileSync(join(vault.data, 'www', 'big'), Buffer.alloc(8 * 1024 * 1024, 1));
       const done = await backup('ssh');
-      expect([done.reason, kept('ssh')], done.log).toEqual(['destination-full', before]);
+      expect({ reason: done.reason, kept: kept('ssh') }, done.log).toEqual({
+        reason: 'destination-full',
+        kept: before,
+      });
     } finally {
       execFileSync('umount', [join(away, 'ssh')]);
       rmSync(join(vault.data, 'www', 'big'), { force: true });

@@ -48,7 +48,7 @@ const snapshots = () =>
 describe('a backup by restic', () => {
   it('makes its repository, checks what it wrote, and forgets by the same rules as every other kind', async () => {
     const first = await backup();
-    expect([first.code, first.reason], first.log).toEqual([0, '']);
+    expect({ exit: first.code, reason: first.reason }, first.log).toEqual({ exit: 0, reason: '' });
     const [name = ''] = vault.kept('www');
     expect(vault.manifest('www', name)).toMatchObject({
       kind: 'docker_volumes',
@@ -58,9 +58,12 @@ describe('a backup by restic', () => {
     for (const text of ['two', 'three']) {
       write(text);
       const done = await backup('keep: {last: 2}\nmin_keep: 1\n');
-      expect([done.code, done.reason], done.log).toEqual([0, '']);
+      expect({ exit: done.code, reason: done.reason }, done.log).toEqual({ exit: 0, reason: '' });
     }
-    expect([vault.kept('www').length, vault.kept('www').includes(name)]).toEqual([2, false]);
+    expect({ keptCount: vault.kept('www').length, keptNamesName: vault.kept('www').includes(name) }).toEqual({
+      keptCount: 2,
+      keptNamesName: false,
+    });
     expect(snapshots().map(({ id }) => id)).toEqual(vault.kept('www').map(one => vault.manifest('www', one).snapshot));
     expect(
       readdirSync(join(vault.nas, 'www')).filter(file => file.startsWith('.') || file.endsWith('.forgotten')),
@@ -70,16 +73,23 @@ describe('a backup by restic', () => {
   it('comes back, the newest or any, without what was left out, and can be tried', async () => {
     const done = await restore('newest');
     expect(
-      [done.code, readdirSync(join(vault.data, 'newest')), readFileSync(join(vault.data, 'newest/index.html'), 'utf8')],
+      {
+        exit: done.code,
+        entries: readdirSync(join(vault.data, 'newest')),
+        content: readFileSync(join(vault.data, 'newest/index.html'), 'utf8'),
+      },
       done.log,
-    ).toEqual([0, ['index.html'], 'three\n']);
+    ).toEqual({ exit: 0, entries: ['index.html'], content: 'three\n' });
     const earlier = await restore('earlier', `at: ${vault.kept('www')[0]}\n`);
-    expect([earlier.code, readFileSync(join(vault.data, 'earlier/index.html'), 'utf8')], earlier.log).toEqual([
-      0,
-      'two\n',
-    ]);
+    expect(
+      { exit: earlier.code, content: readFileSync(join(vault.data, 'earlier/index.html'), 'utf8') },
+      earlier.log,
+    ).toEqual({ exit: 0, content: 'two\n' });
     const drill = await vault.run('try', `action: drill\nof: www\nfrom: ${vault.nas}\n`);
-    expect([drill.code, drill.log.includes('restored in')], drill.log).toEqual([0, true]);
+    expect({ exit: drill.code, logNamesRestoredIn: drill.log.includes('restored in') }, drill.log).toEqual({
+      exit: 0,
+      logNamesRestoredIn: true,
+    });
   });
 
   it('refuses what is rsync’s, a source that is missing, and a password that is not there or wrong', async () => {
@@ -114,8 +124,11 @@ describe('a backup by restic', () => {
     }
     const before = vault.kept('www');
     const done = await backup('verify_level: full\n');
-    expect([done.code, vault.kept('www')], done.log).toEqual([1, before]);
+    expect({ exit: done.code, kept: vault.kept('www') }, done.log).toEqual({ exit: 1, kept: before });
     const back = await restore('broken');
-    expect([back.code, existsSync(join(vault.data, 'broken'))], back.log).toEqual([1, false]);
+    expect({ exit: back.code, exists: existsSync(join(vault.data, 'broken')) }, back.log).toEqual({
+      exit: 1,
+      exists: false,
+    });
   });
 });

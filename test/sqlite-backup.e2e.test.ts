@@ -71,7 +71,7 @@ describe('a backup of a SQLite database', () => {
       };
       expect(copy.prepare('PRAGMA integrity_check').get()).toEqual({ integrity_check: 'ok' });
       copy.close();
-      expect([a % 200, b]).toEqual([0, a]);
+      expect({ a: a % 200, b }).toEqual({ a: 0, b: a });
       counts.push(a);
     }
     expect(new Set(copies()).size).toBe(30);
@@ -82,7 +82,7 @@ describe('a backup of a SQLite database', () => {
   it('leaves no side files, and prunes by its rules', async () => {
     const last = copies().at(-1) ?? '';
     const done = await backup('keep: {last: 5}\nmin_keep: 1\n');
-    expect([done.code, copies().length], done.stdout).toEqual([0, 5]);
+    expect({ exit: done.code, copiesCount: copies().length }, done.stdout).toEqual({ exit: 0, copiesCount: 5 });
     expect(readdirSync(join(folder(), copies().at(-1) ?? ''))).toEqual(['app library.db']);
     expect(copies()).toContain(last);
   });
@@ -99,12 +99,18 @@ describe('a backup of a SQLite database', () => {
       [join(world.dir, 'data', 'nowhere.db'), 'source-missing'],
     ] as const) {
       const done = await backup('', source);
-      expect([done.code, done.stdout.includes(code)], done.stdout).toEqual([1, true]);
+      expect({ exit: done.code, stdoutNamesCode: done.stdout.includes(code) }, done.stdout).toEqual({
+        exit: 1,
+        stdoutNamesCode: true,
+      });
     }
     const empty = join(world.dir, 'data', 'empty.db');
     writeFileSync(empty, '');
     const none = await backup('', empty);
-    expect([none.code, none.stdout.includes('backup-broken')], none.stdout).toEqual([1, true]);
+    expect({ exit: none.code, stdoutNamesBackupBroken: none.stdout.includes('backup-broken') }, none.stdout).toEqual({
+      exit: 1,
+      stdoutNamesBackupBroken: true,
+    });
     expect(copies()).toEqual(before);
   });
 
@@ -116,20 +122,26 @@ describe('a backup of a SQLite database', () => {
       return world.host.chatops(['run', file]);
     };
     const drill = await give(`action: drill\nof: {kind: sqlite, name: app}\nfrom: ${destination}\n`);
-    expect([drill.code, drill.stdout.includes('restored in')], drill.stdout).toEqual([0, true]);
+    expect({ exit: drill.code, stdoutNamesRestoredIn: drill.stdout.includes('restored in') }, drill.stdout).toEqual({
+      exit: 0,
+      stdoutNamesRestoredIn: true,
+    });
     const to = join(world.dir, 'data', 'back.db');
     const live = new DatabaseSync(to);
     live.exec('PRAGMA journal_mode = WAL; CREATE TABLE a (n INTEGER); INSERT INTO a VALUES (1), (2), (3);');
     const restore = (more = '') =>
       give(`action: restore\nof: {kind: sqlite, name: app}\nfrom: ${destination}\nto: ${to}\n${more}`);
     const refused = await restore();
-    expect([refused.code, refused.stdout.includes('overwrite-unconfirmed')]).toEqual([1, true]);
+    expect({
+      exit: refused.code,
+      stdoutNamesOverwriteUnconfirmed: refused.stdout.includes('overwrite-unconfirmed'),
+    }).toEqual({ exit: 1, stdoutNamesOverwriteUnconfirmed: true });
     const done = await restore('confirm_overwrite: true\n');
     expect(done.code, done.stdout).toBe(0);
     const restored = new DatabaseSync(to, { readOnly: true });
     const { n } = restored.prepare('SELECT count(*) AS n FROM a').get() as { n: number };
     restored.close();
-    expect([n % 200, n > 0]).toEqual([0, true]);
+    expect({ n: n % 200, nIsMore: n > 0 }).toEqual({ n: 0, nIsMore: true });
     const [aside = ''] = readdirSync(join(world.dir, 'data')).filter(name => /^back\.db\.before-\S+Z$/.test(name));
     const old = new DatabaseSync(join(world.dir, 'data', aside), { readOnly: true });
     expect(old.prepare('SELECT count(*) AS n FROM a').get()).toEqual({ n: 3 });
@@ -148,6 +160,9 @@ describe('a backup of a SQLite database', () => {
       },
     });
     const logs = await world.host.chatops(['logs', started.stdout.trim(), '-f']);
-    expect([logs.code, logs.stdout.trim().split('\n').at(-1)], logs.stdout).toEqual([0, '✓ succeeded']);
+    expect({ exit: logs.code, stdout: logs.stdout.trim().split('\n').at(-1) }, logs.stdout).toEqual({
+      exit: 0,
+      stdout: '✓ succeeded',
+    });
   });
 });

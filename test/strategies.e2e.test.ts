@@ -97,7 +97,7 @@ describe('strategy: canary', () => {
     expect(answers).not.toContain('DOWN');
     expect(new Set(answers)).toEqual(new Set(['1', '2']));
     const now = containers('canary-web');
-    expect([now.length, now.some(id => old.includes(id))]).toEqual([2, false]);
+    expect({ nowCount: now.length, now: now.some(id => old.includes(id)) }).toEqual({ nowCount: 2, now: false });
   });
 
   it('that fails leaves the old containers as they are, and they never stop answering', async () => {
@@ -106,7 +106,10 @@ describe('strategy: canary', () => {
     const job = await ship('canary-web', stack('3'), canary);
     const answers = await asks.stop();
     expect(outcome(job), job.log).toEqual(['rolled-back', 'service-unhealthy']);
-    expect([job.code, containers('canary-web').sort()]).toEqual([1, old.sort()]);
+    expect({ exit: job.code, containers: containers('canary-web').sort() }).toEqual({
+      exit: 1,
+      containers: old.sort(),
+    });
     expect(answers).not.toContain('DOWN');
     expect(answers).toContain('2');
     expect(readFileSync(join(world.host.stacks, 'canary-web', 'compose.yaml'), 'utf8')).toContain('web:2');
@@ -133,19 +136,34 @@ describe('strategy: blue-green', () => {
     const intent = `strategy: blue-green\nswitch: {service: web}\nverify: {http: {url: "http://web/"}}\n`;
     world.stack('bg-port');
     expect(outcome(await ship('bg-port', stack('1'), intent))).toEqual(['succeeded', '']);
-    expect([await says(port), containers('bg-port').length]).toEqual(['1', 1]);
+    expect({ page: await says(port), containersCount: containers('bg-port').length }).toEqual({
+      page: '1',
+      containersCount: 1,
+    });
     const second = await ship('bg-port', stack('2'), intent);
     expect(outcome(second), second.log).toEqual(['succeeded', '']);
-    expect([await says(port), containers('bg-port').length, containers('bg-port-green').length]).toEqual(['2', 0, 1]);
+    expect({
+      page: await says(port),
+      containersContainersCount: containers('bg-port').length,
+      containersContainersCount2: containers('bg-port-green').length,
+    }).toEqual({ page: '2', containersContainersCount: 0, containersContainersCount2: 1 });
 
     const green = containers('bg-port-green');
     const third = await ship('bg-port', stack('3'), intent);
     expect(outcome(third), third.log).toEqual(['rolled-back', 'service-unhealthy']);
-    expect([await says(port), containers('bg-port'), containers('bg-port-green')]).toEqual(['2', [], green]);
+    expect({
+      page: await says(port),
+      containersBgPort: containers('bg-port'),
+      containersBgPortGreen: containers('bg-port-green'),
+    }).toEqual({ page: '2', containersBgPort: [], containersBgPortGreen: green });
 
     // A plain rollout afterwards is of the project that serves.
     expect(outcome(await ship('bg-port', stack('1'), ''))).toEqual(['succeeded', '']);
-    expect([await says(port), containers('bg-port').length, containers('bg-port-green').length]).toEqual(['1', 0, 1]);
+    expect({
+      page: await says(port),
+      containersContainersCount: containers('bg-port').length,
+      containersContainersCount2: containers('bg-port-green').length,
+    }).toEqual({ page: '1', containersContainersCount: 0, containersContainersCount2: 1 });
   });
 
   it('with a file that a proxy reads', async () => {
@@ -157,18 +175,18 @@ describe('strategy: blue-green', () => {
     expect(file()).toBe('server bg-file-web-1;\n');
     const second = await ship('bg-file', stack('2'), intent);
     expect(outcome(second), second.log).toEqual(['succeeded', '']);
-    expect([file(), containers('bg-file').length, containers('bg-file-green').length]).toEqual([
-      'server bg-file-green-web-1;\n',
-      0,
-      1,
-    ]);
+    expect({
+      file: file(),
+      containersContainersCount: containers('bg-file').length,
+      containersContainersCount2: containers('bg-file-green').length,
+    }).toEqual({ file: 'server bg-file-green-web-1;\n', containersContainersCount: 0, containersContainersCount2: 1 });
     const third = await ship('bg-file', stack('3'), intent);
     expect(outcome(third), third.log).toEqual(['rolled-back', 'service-unhealthy']);
-    expect([file(), containers('bg-file').length, containers('bg-file-green').length]).toEqual([
-      'server bg-file-green-web-1;\n',
-      0,
-      1,
-    ]);
+    expect({
+      file: file(),
+      containersContainersCount: containers('bg-file').length,
+      containersContainersCount2: containers('bg-file-green').length,
+    }).toEqual({ file: 'server bg-file-green-web-1;\n', containersContainersCount: 0, containersContainersCount2: 1 });
   });
 
   it.each([

@@ -95,7 +95,10 @@ describe('an entry that asks the tailnet', () => {
   ])('refuses a node %s', async (_, change, code, message) => {
     change();
     const [answer, said] = await ask();
-    expect([answer, message.test(said)], said).toEqual([code, true]);
+    expect({ answer, messageMatchesSaid: message.test(said) }, said).toEqual({
+      answer: code,
+      messageMatchesSaid: true,
+    });
   });
 
   it('believes no header of a proxy, and nothing on loopback', async () => {
@@ -111,7 +114,10 @@ describe('an entry that asks the tailnet', () => {
   it('refuses where the socket is gone, and says so', async () => {
     await tailscaled.stop();
     const [answer, said] = await ask();
-    expect([answer, said]).toEqual(['tailnet-unreachable', expect.stringContaining(tailscaled.socket)]);
+    expect({ answer, said }).toEqual({
+      answer: 'tailnet-unreachable',
+      said: expect.stringContaining(tailscaled.socket),
+    });
     await tailscaled.start();
     expect((await ask())[0]).toBe('accepted');
   });

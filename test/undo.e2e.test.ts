@@ -61,7 +61,11 @@ describe('a rollout whose check fails', () => {
     docker('tag', image('2'), 'chatops-test/moved:latest');
     const job = await roll('undo-tag');
     expect(outcome(job), job.log).toEqual(['rolled-back', 'service-unhealthy']);
-    expect([job.code, await says(port), idOf('undo-tag', 'side')]).toEqual([1, '1', side]);
+    expect({ exit: job.code, page: await says(port), container: idOf('undo-tag', 'side') }).toEqual({
+      exit: 1,
+      page: '1',
+      container: side,
+    });
     expect(job.log).toContain('The previous version is running again.');
     const id = (name: string) => docker('image', 'inspect', '--format', '{{.Id}}', name).trim();
     expect(id('chatops-test/moved:latest')).toBe(id(image('1')));
@@ -78,7 +82,10 @@ describe('a rollout whose check fails', () => {
     writeFileSync(join(folder, 'compose.yaml'), edited);
     const job = await roll('undo-edit');
     expect(outcome(job), job.log).toEqual(['rolled-back', 'service-unhealthy']);
-    expect([await says(port), readFileSync(join(folder, 'compose.yaml'), 'utf8')]).toEqual(['1', edited]);
+    expect({ page: await says(port), content: readFileSync(join(folder, 'compose.yaml'), 'utf8') }).toEqual({
+      page: '1',
+      content: edited,
+    });
   });
 
   it('stays as it is where the intent says so', async () => {

@@ -63,7 +63,7 @@ describe('a backup of a Proxmox guest', () => {
     expect(plan.log).toContain(
       'backup-nfs:backup/vzdump-qemu-101-2025_01_01-00_00_00.vma.zst: remove (no rule keeps it, by pvesm)',
     );
-    expect([text('calls'), text('pruned')]).toEqual(['', '']);
+    expect({ textCalls: text('calls'), textPruned: text('pruned') }).toEqual({ textCalls: '', textPruned: '' });
   });
 
   it('may succeed with warnings, or though the mail about it was lost', async () => {

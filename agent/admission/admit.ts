@@ -21,7 +21,7 @@ import {
   type TrustedKey,
   trustedKeys,
 } from './authenticate.ts';
-import { assignExecutors, checkDocument, checkGraph, checkShippedFiles } from './check-command.ts';
+import { assignExecutors, checkCommandGraph, checkDocument, checkShippedFiles } from './check-command.ts';
 import { checkSender } from './check-sender.ts';
 import { confirmWithGitHub } from './confirm-with-github.ts';
 import { Issuer } from './oidc.ts';
@@ -98,7 +98,7 @@ export class Admission {
     const config = live.current;
     if (from.kind === 'key') checkSender(command, from.sender, config);
     const rules = this.#applyRules(command, from);
-    checkGraph(command);
+    checkCommandGraph(command);
     const documents = assignExecutors(command, executors);
     const site = siteOf(config);
     for (const document of documents) await checkDocument(document, command.dry_run, site);

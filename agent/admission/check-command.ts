@@ -15,7 +15,7 @@ import { requireUnder } from '../system/paths.ts';
 import type { AdmittedCommand } from './admitted.ts';
 
 /** Checks that each need comes with the command or was executed by another one, and that no document waits for itself. Throws `Refused`. */
-export function checkGraph(command: Deployment): void {
+export function checkCommandGraph(command: Deployment): void {
   const { intents, given = [] } = command;
   for (const { name, document, intent } of intents) {
     // A rollout may need backups of this host.

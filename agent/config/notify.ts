@@ -164,3 +164,4 @@ export const NotifyConfig = z
   })
   .default({ channels: [], rules: [], fold: '1h' })
   .describe('Channels for notices, and which notices each gets.');
+export type NotifyConfig = z.infer<typeof NotifyConfig>;

@@ -12,7 +12,7 @@ export function pathOf(request: IncomingMessage): string {
 }
 
 /** Reads the body of a request. Returns undefined if it has more than `limit` bytes. */
-export async function readBody(request: IncomingMessage, limit: number): Promise<Buffer | undefined> {
+export async function readLimitedBody(request: IncomingMessage, limit: number): Promise<Buffer | undefined> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {

@@ -11,7 +11,7 @@ import { refusals } from '../refusals.ts';
 import type { StoredRun } from '../store/runs.ts';
 import { createHostCommand } from '../triggers/host-command.ts';
 import type { EndpointDeps } from './endpoint.ts';
-import { readBody, sendJson } from './http-io.ts';
+import { readLimitedBody, sendJson } from './http-io.ts';
 import { streamAudit, streamRunLog } from './local-streams.ts';
 import type { ReloadResult } from './reload.ts';
 import { toRunView } from './run-view.ts';
@@ -162,7 +162,7 @@ async function startRun(
 }
 
 async function parseBody<T>(request: IncomingMessage, schema: z.ZodType<T>): Promise<T> {
-  const body = await readBody(request, MAX_FRAME_BYTES);
+  const body = await readLimitedBody(request, MAX_FRAME_BYTES);
   if (!body) throw new Refused(refusals.frameMalformed('it is too large'));
   let value: unknown;
   try {

@@ -4,7 +4,7 @@ import { refusals } from '../refusals.ts';
 import { statusOf, type WebhookHandler } from '../triggers/hooks.ts';
 import type { ConnectionLimits } from './connection-limits.ts';
 import type { EndpointDeps } from './endpoint.ts';
-import { pathOf, readBody, sendJson } from './http-io.ts';
+import { pathOf, readLimitedBody, sendJson } from './http-io.ts';
 
 /** The groups of Alertmanager are the largest payloads. */
 const MAX_BODY_BYTES = 256 * 1024;
@@ -30,7 +30,7 @@ export async function answerWebhook(
     const wait = await limits.secondsToWait(address);
     if (wait > 0) throw new Refused(refusals.rateLimited(wait));
     if (rest.length > 0) throw new Refused(refusals.hookUnknown(name));
-    const body = await readBody(request, MAX_BODY_BYTES);
+    const body = await readLimitedBody(request, MAX_BODY_BYTES);
     if (!body) throw new Refused(refusals.hookMalformed(name, `it has more than ${MAX_BODY_BYTES / 1024} KiB`));
     const answer = await webhooks.handle({ name, secret, headers: request.headers, body });
     countHook(label, 'run' in answer ? 'begun' : 'ignored');

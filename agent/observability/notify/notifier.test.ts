@@ -6,11 +6,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Receiver } from '../../../test/doubles/receiver.ts';
+import type { NotifyConfig } from '../../config/notify.ts';
 import { Channel } from '../../config/notify.ts';
 import { Database } from '../../store/database.ts';
 import { createNoticeQueue } from '../../store/notice-queue.ts';
 import { Notice } from './notice.ts';
-import { Notifier, type NotifyConfig } from './notifier.ts';
+import { Notifier } from './notifier.ts';
 
 let dir: string;
 const receiver = new Receiver();

@@ -1,6 +1,7 @@
 import type { CircuitBreakerPolicy } from 'cockatiel';
 import { parseDuration } from '../../../intents/duration.ts';
 import { messageOf } from '../../../protocol/refusal.ts';
+import type { NotifyConfig } from '../../config/notify.ts';
 import { type Channel, type NoticeEvent, SEVERITIES, type Severity } from '../../config/notify.ts';
 import { parseWindow, remainingTime } from '../../config/time-windows.ts';
 import { matchesPattern } from '../../config/trust.ts';
@@ -15,14 +16,6 @@ export interface NotifyRule {
   on?: NoticeEvent[] | undefined;
   stacks?: string[] | undefined;
   min_severity?: Severity | undefined;
-}
-
-export interface NotifyConfig {
-  channels: Channel[];
-  rules: NotifyRule[];
-  fold: string;
-  /** Only errors are sent in this window; other notices wait for its end. */
-  quiet_hours?: string | undefined;
 }
 
 export interface NotifierOptions {
