@@ -54,7 +54,8 @@ export function proseOfSource(text: string): Prose[] {
       found.push({ line: first, text: take(end < 0 ? text.length : end).replace(/^\/\/\s*/, '') });
     } else if (char === '/' && next === '*') {
       const first = line;
-      const piece = take(text.indexOf('*/', at) + 2);
+      const end = text.indexOf('*/', at + 2);
+      const piece = take(end < 0 ? text.length : end + 2);
       const body = piece.replace(/^\/\*+|\*\/$/g, '').replace(/^[ \t]*\*/gm, '');
       found.push({ line: first, text: body, ...(piece.startsWith('/**') ? { isDoc: true } : {}) });
     } else if (char === "'" || char === '"') quoted(char);
