@@ -31,7 +31,7 @@ const WALLS: { in: RegExp; may: RegExp; because: string }[] = [
   },
   {
     in: /^agent\/cli\//,
-    may: /^(intents\/|protocol\/|client\/|agent\/|node:|yaml$|zod$|croner$)/,
+    may: /^(intents\/|protocol\/|client\/|agent\/|node:|yaml$|zod$|croner$|commander$)/,
     because: 'the command line is a sender too, from a laptop; the agent itself is none',
   },
   {

@@ -222,7 +222,7 @@ describe('a hook', () => {
     expect([statuses.length > 3, new Set(statuses)]).toEqual([true, new Set([200])]);
     expect((await post('kuma', {}, { Authorization: `Bearer ${SECRET}` })).status).toBe(401);
     expect((await world.host.chatops(['hook', 'rotate', 'kuma', '--finish'])).stderr).toContain(
-      'Begin with: chatops hook rotate kuma',
+      'Start with: chatops hook rotate kuma',
     );
     expect((await world.host.chatops(['hook', 'rotate', 'other'])).stderr).toContain('There are: kuma.');
     writeFileSync(file(), `${SECRET}\n`, { mode: 0o600 });

@@ -55,7 +55,7 @@ describe('chatops init', () => {
     expect(done.said).not.toContain(secret.trim());
     // Nothing is replaced.
     const again = await init('dual', '--repository', 'org/homelab');
-    expect([again.code, again.said]).toEqual([1, expect.stringContaining('is there already')]);
+    expect([again.code, again.said]).toEqual([1, expect.stringContaining('exists and is not replaced')]);
     expect(readFileSync(join(done.dir, 'signing.key'), 'utf8')).toBe(secret);
   });
 

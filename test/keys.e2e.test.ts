@@ -78,7 +78,7 @@ describe('a signing key', () => {
     const removed = await chatops('key', 'remove', world.host.keys.id, '--entry', 'homelab');
     expect([removed.code, removed.stdout], removed.stderr).toEqual([
       0,
-      expect.stringContaining('is not trusted under "homelab" any more'),
+      expect.stringContaining(`"homelab" no longer trusts the key ${world.host.keys.id}`),
     ]);
     await expect.poll(() => open.closed).toBe(1008);
     expect((await world.deploy(merge(), 'up')).outputs.reason).toBe('signature-invalid');
@@ -136,13 +136,13 @@ describe('the agent’s own key', () => {
     const done = await chatops('key', 'rotate', '--finish');
     expect([done.code, done.stdout], done.stderr).toEqual([
       0,
-      expect.stringContaining('has taken the old one’s place'),
+      expect.stringContaining('The new key has replaced the old one.'),
     ]);
     const answers = [...first, ...(await later.stop())];
     expect(new Set(answers)).toEqual(new Set(['planned ']));
     const stale = await world.deploy(merge(), 'up', { inputs: { 'signing-key': second.secret, 'agent-key': old } });
     expect(stale.outputs.reason).toBe('agent-key-mismatch');
-    expect((await chatops('key', 'rotate', '--finish')).stderr).toContain('Begin with: chatops key rotate');
+    expect((await chatops('key', 'rotate', '--finish')).stderr).toContain('Start with: chatops key rotate');
     expect(await audit('agent-key-changed')).toHaveLength(2);
     expect(statSync(join(world.host.state, 'agent.key')).mode & 0o777).toBe(0o600);
   });
