@@ -1,10 +1,11 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { COMMANDS } from '../agent/cli/completion.ts';
-import { PAGES } from '../agent/cli/man.ts';
+import { formatOption, listOptions } from '../agent/cli/command-spec.ts';
+import { SHOWN_COMMANDS } from '../agent/cli/commands.ts';
+import { HANDLERS } from '../agent/cli/handlers.ts';
 import type { CheckResult } from '../agent/diagnostics/doctor.ts';
 import { IssuerDouble } from './doubles/issuer.ts';
 import { Host } from './stand/host.ts';
@@ -105,11 +106,10 @@ describe('chatops completion', () => {
   const chatops = (...args: string[]) =>
     spawnSync(process.execPath, ['dist/agent/index.js', ...args], { encoding: 'utf8' });
 
-  it('knows every command', () => {
-    const cases = [...readFileSync('agent/cli.ts', 'utf8').matchAll(/^ {4}case '([a-z]+)':/gm)].map(([, name]) => name);
-    // What the agent calls itself is for nobody to type.
-    const typed = cases.filter(name => !['keeper', 'proxmox', 'help'].includes(name ?? ''));
-    expect(Object.keys(COMMANDS).sort()).toEqual(typed.sort());
+  it('has every command of the help', () => {
+    // The agent calls the other two itself.
+    const typed = Object.keys(HANDLERS).filter(name => !['keeper', 'proxmox'].includes(name));
+    expect(SHOWN_COMMANDS.map(({ name }) => name).sort()).toEqual(typed.sort());
     const { stdout } = chatops('--help');
     for (const name of typed) expect(stdout).toContain(`chatops ${name}`);
   });
@@ -133,7 +133,7 @@ describe('chatops completion', () => {
     expect(complete('chatops policy ex')).toContain('explain');
   });
 
-  it('is taken in by zsh', () => {
+  it('is loaded by zsh', () => {
     const file = join(dir, '_chatops');
     writeFileSync(file, chatops('completion', 'zsh').stdout);
     const script = `autoload -U compinit && compinit -u -D && source ${file} && print -r -- $_comps[chatops]`;
@@ -142,13 +142,13 @@ describe('chatops completion', () => {
     expect(spawnSync('zsh', ['-n', file]).status).toBe(0);
   });
 
-  it('is for these shells and no other', () => {
+  it('refuses other shells', () => {
     expect(chatops('completion', 'tcsh').status).toBe(2);
   });
 });
 
 describe('chatops man', () => {
-  it('is a manual page without a fault, that knows every command and option', () => {
+  it('passes mandoc and shows every command and option', () => {
     const { stdout, status } = spawnSync(process.execPath, ['dist/agent/index.js', 'man'], { encoding: 'utf8' });
     expect(status).toBe(0);
     const judged = spawnSync('mandoc', ['-T', 'lint', '-W', 'warning'], { input: stdout, encoding: 'utf8' });
@@ -159,11 +159,9 @@ describe('chatops man', () => {
       .split('\b')
       .map((part, index, all) => (index < all.length - 1 ? part.slice(0, -1) : part))
       .join('');
-    for (const [name, words] of Object.entries(COMMANDS)) {
-      expect(text).toMatch(new RegExp(`^ {7}${name}\\b`, 'm'));
-      for (const option of words.filter(word => word.startsWith('--')))
-        expect(text).toMatch(new RegExp(`^ {7}${option}( |$)`, 'm'));
-    }
-    expect(Object.keys(PAGES).sort()).toEqual(Object.keys(COMMANDS).sort());
+    const options = SHOWN_COMMANDS.flatMap(listOptions);
+    for (const { name } of SHOWN_COMMANDS) expect(text).toMatch(new RegExp(`^ {7}${name}\\b`, 'm'));
+    for (const option of options) expect(text).toMatch(new RegExp(`^ {7}${formatOption(option)}( |$)`, 'm'));
+    expect(text).toMatch(/^ {7}CHATOPS_SIGNING_KEY_FILE$/m);
   });
 });

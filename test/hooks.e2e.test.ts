@@ -234,7 +234,7 @@ describe('a hook', () => {
     });
     expect((await post('kuma', {}, { Authorization: `Bearer ${SECRET}` })).status).toBe(401);
     expect((await world.host.chatops(['hook', 'rotate', 'kuma', '--finish'])).stderr).toContain(
-      'Begin with: chatops hook rotate kuma',
+      'Start with: chatops hook rotate kuma',
     );
     expect((await world.host.chatops(['hook', 'rotate', 'other'])).stderr).toContain('There are: kuma.');
     writeFileSync(file(), `${SECRET}\n`, { mode: 0o600 });

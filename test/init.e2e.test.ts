@@ -57,7 +57,7 @@ describe('chatops init', () => {
     const again = await init('dual', '--repository', 'org/homelab');
     expect({ exit: again.code, said: again.said }).toEqual({
       exit: 1,
-      said: expect.stringContaining('is there already'),
+      said: expect.stringContaining('exists and is not replaced'),
     });
     expect(readFileSync(join(done.dir, 'signing.key'), 'utf8')).toBe(secret);
   });

@@ -84,7 +84,7 @@ describe('a signing key', () => {
     const removed = await chatops('key', 'remove', world.host.keys.id, '--entry', 'homelab');
     expect({ exit: removed.code, stdout: removed.stdout }, removed.stderr).toEqual({
       exit: 0,
-      stdout: expect.stringContaining('is not trusted under "homelab" any more'),
+      stdout: expect.stringContaining(`"homelab" no longer trusts the key ${world.host.keys.id}`),
     });
     await expect.poll(() => open.closed).toBe(1008);
     expect((await world.deploy(merge(), 'up')).outputs.reason).toBe('signature-invalid');
@@ -145,13 +145,13 @@ describe('the agent’s own key', () => {
     const done = await chatops('key', 'rotate', '--finish');
     expect({ exit: done.code, stdout: done.stdout }, done.stderr).toEqual({
       exit: 0,
-      stdout: expect.stringContaining('has taken the old one’s place'),
+      stdout: expect.stringContaining('The new key has replaced the old one.'),
     });
     const answers = [...first, ...(await later.stop())];
     expect(new Set(answers)).toEqual(new Set(['planned ']));
     const stale = await world.deploy(merge(), 'up', { inputs: { 'signing-key': second.secret, 'agent-key': old } });
     expect(stale.outputs.reason).toBe('agent-key-mismatch');
-    expect((await chatops('key', 'rotate', '--finish')).stderr).toContain('Begin with: chatops key rotate');
+    expect((await chatops('key', 'rotate', '--finish')).stderr).toContain('Start with: chatops key rotate');
     expect(await audit('agent-key-changed')).toHaveLength(2);
     expect(statSync(join(world.host.state, 'agent.key')).mode & 0o777).toBe(0o600);
   });

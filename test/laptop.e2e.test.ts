@@ -128,7 +128,11 @@ describe('the command line on a laptop', () => {
     ],
     ['of an agent that is not there', () => chatops(['runs', '--agent', 'ws://127.0.0.1:1']), 'agent-unreachable'],
     ['without a key', () => chatops(['runs'], { CHATOPS_SIGNING_KEY_FILE: '' }), '--signing-key-file'],
-    ['of several hosts', () => chatops(['run', intent('lap-web', 'hosts: tag:edge\n')]), 'the action drives'],
+    [
+      'of several hosts',
+      () => chatops(['run', intent('lap-web', 'hosts: tag:edge\n')]),
+      'this command talks to one agent',
+    ],
     ['with half a parameter', () => chatops(['run', intent('lap-web'), '--param', 'tag']), '--param name=value'],
   ])(
     'is refused: %s',

@@ -1,19 +1,18 @@
 import { realpathSync } from 'node:fs';
-import { parseArgs } from 'node:util';
 import { startAgent } from '../main.ts';
+import type { Options } from './commands.ts';
 
 /** Runs until SIGTERM or SIGINT; SIGHUP reads the configuration again. */
-export async function agentCommand(args: string[]): Promise<number> {
-  const { values } = parseArgs({ args, options: { config: { type: 'string', default: '/etc/chatops/agent.yaml' } } });
+export async function agentCommand(_args: [], { config }: Options<'agent'>): Promise<number> {
   const program = realpathSync(process.argv[1] ?? '');
-  const running = await startAgent(values.config, { supervisor: [process.execPath, program, 'keeper'] });
+  const running = await startAgent(config, { supervisor: [process.execPath, program, 'keeper'] });
   process.on('SIGHUP', () => running.reload());
   await new Promise<void>(stop => {
     process.once('SIGTERM', () => stop());
     process.once('SIGINT', () => stop());
   });
-  console.log('stopping; what runs in flight have started goes on, and the next agent takes them up');
+  console.log('Stopping. Running steps continue; the next agent resumes their runs.');
   await running.stop();
-  // A run that was left still holds on to its files and pipes.
+  // Runs in flight keep files and pipes open, so the process would not end by itself.
   process.exit(0);
 }

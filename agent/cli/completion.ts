@@ -1,81 +1,60 @@
-import { cliRefusals } from './refusals.ts';
+import type { CommandSpec } from './command-spec.ts';
+import { listOptions } from './command-spec.ts';
+import { type Arguments, GROUPS, SHOWN_COMMANDS, selectCommands } from './commands.ts';
 
-const REMOTE = ['--agent', '--agent-key', '--signing-key-file', '--as', '--timeout'];
-
-/** Commands and what may follow them, in one place: the shells' completions are made of it. */
-export const COMMANDS: Record<string, string[]> = {
-  init: [
-    '--repository',
-    '--profile',
-    '--agent',
-    '--listen',
-    '--repository-id',
-    '--owner-id',
-    '--label',
-    '--stacks',
-    '--dir',
-    '--json',
-  ],
-  agent: ['--config'],
-  config: ['check', '--json'],
-  doctor: [...REMOTE, '--config', '--json'],
-  validate: ['--json'],
-  run: [...REMOTE, '--plan', '--dry-run', '--detach', '--param', '--json', '--config', '--socket'],
-  plan: [...REMOTE, '--param', '--json', '--config', '--socket'],
-  rollback: [...REMOTE, '--to', '--plan', '--detach', '--json', '--config', '--socket'],
-  runs: [...REMOTE, '--limit', '--before', '--json', '--config', '--socket'],
-  logs: [...REMOTE, '--follow', '--json', '--config', '--socket'],
-  cancel: [...REMOTE, '--json', '--config', '--socket'],
-  schedule: [...REMOTE, '--json', '--config', '--socket'],
-  notify: ['test', ...REMOTE, '--json', '--config', '--socket'],
-  hook: ['rotate', '--finish', '--json', '--config'],
-  policy: [
-    'test',
-    'explain',
-    ...REMOTE,
-    '--entry',
-    '--event',
-    '--label',
-    '--approvals',
-    '--unmerged',
-    '--plan-digest',
-    '--at',
-    '--param',
-    '--json',
-    '--config',
-  ],
-  audit: ['export', 'verify', ...REMOTE, '--receipt', '--expect', '--json', '--config', '--socket'],
-  key: ['fingerprint', 'add', 'remove', 'rotate', '--entry', '--finish', '--json', '--config'],
-  keygen: ['--out', '--json'],
-  selftest: ['--attack', '--out', '--json', '--config'],
-  man: [],
-  completion: ['bash', 'zsh', 'fish'],
-};
-
-/** Prints what a shell takes in to complete `chatops`. */
-export function completionCommand([shell, ...rest]: string[]): number {
-  const text = rest.length === 0 && shell !== undefined ? SHELLS[shell]?.() : undefined;
-  if (text === undefined) {
-    throw cliRefusals.wrongCall('usage: chatops completion bash | zsh | fish');
-  }
-  process.stdout.write(text);
+/** Prints a completion script for a shell. */
+export function completionCommand([shell]: Arguments<'completion'>): number {
+  process.stdout.write(SCRIPTS[shell]());
   return 0;
 }
 
-const NAMES = Object.keys(COMMANDS).join(' ');
-const cases = (write: (words: string[]) => string) =>
-  Object.entries(COMMANDS)
-    .map(([name, words]) => `      ${name}) ${write(words)} ;;`)
-    .join('\n');
+/** Words that may follow a prefix of a command line. */
+interface Completion {
+  prefix: string;
+  words: string[];
+}
 
-const SHELLS: Record<string, () => string> = {
+const WORDS = [...new Set(SHOWN_COMMANDS.map(({ name }) => name.split(' ')[0] ?? ''))];
+const ONE_LINE = new Map([...Object.entries(GROUPS), ...SHOWN_COMMANDS.map(({ name, text }) => [name, text] as const)]);
+
+/** Returns completions, subcommands before their groups: the first that matches is right. */
+function listCompletions(): Completion[] {
+  const subcommands = SHOWN_COMMANDS.filter(({ name }) => name.includes(' '));
+  return [
+    ...subcommands.map(command => ({ prefix: command.name, words: wordsOf([command]) })),
+    ...WORDS.map(word => {
+      const commands = selectCommands(word);
+      const verbs = commands.flatMap(({ name }) => name.split(' ')[1] ?? []);
+      return { prefix: word, words: [...verbs, ...wordsOf(commands)] };
+    }),
+  ];
+}
+
+function wordsOf(commands: readonly CommandSpec[]): string[] {
+  const choices = commands.flatMap(({ arguments: args = [] }) => args.flatMap(argument => argument.choices ?? []));
+  const options = commands.flatMap(command => listOptions(command).map(({ name }) => `--${name}`));
+  return [...new Set([...choices, ...options, '--help'])];
+}
+
+/** Returns options whose values are a choice, with these values. */
+function listChoices(): Completion[] {
+  const options = SHOWN_COMMANDS.flatMap(listOptions);
+  return options.flatMap(({ name, choices }) => (choices ? [{ prefix: `--${name}`, words: [...choices] }] : []));
+}
+
+const SCRIPTS: Record<Arguments<'completion'>[0], () => string> = {
   bash: () => `_chatops() {
   local current=\${COMP_WORDS[COMP_CWORD]} choices=
   if [ "$COMP_CWORD" -eq 1 ]; then
-    choices="${NAMES}"
+    choices="${WORDS.join(' ')}"
   else
-    case \${COMP_WORDS[1]} in
-${cases(words => `choices="${words.join(' ')}"`)}
+    case "\${COMP_WORDS[*]:1:COMP_CWORD-1} " in
+${listChoices()
+  .map(({ prefix, words }) => `      *" ${prefix} ") choices="${words.join(' ')}" ;;`)
+  .join('\n')}
+${listCompletions()
+  .map(({ prefix, words }) => `      "${prefix} "*) choices="${words.join(' ')}" ;;`)
+  .join('\n')}
     esac
   fi
   COMPREPLY=($(compgen -W "$choices" -- "$current"))
@@ -87,10 +66,15 @@ complete -F _chatops chatops
 _chatops() {
   local -a choices
   if (( CURRENT == 2 )); then
-    choices=(${NAMES})
+    choices=(${WORDS.join(' ')})
   else
-    case $words[2] in
-${cases(words => `choices=(${words.join(' ')})`)}
+    case "\${words[2,CURRENT-1]} " in
+${listChoices()
+  .map(({ prefix, words }) => `      *" ${prefix} ") choices=(${words.join(' ')}) ;;`)
+  .join('\n')}
+${listCompletions()
+  .map(({ prefix, words }) => `      "${prefix} "*) choices=(${words.join(' ')}) ;;`)
+  .join('\n')}
     esac
     _files
   fi
@@ -100,10 +84,19 @@ compdef _chatops chatops
 `,
   fish: () =>
     [
-      `complete -c chatops -f -n __fish_use_subcommand -a "${NAMES}"`,
-      ...Object.entries(COMMANDS).map(
-        ([name, words]) => `complete -c chatops -n "__fish_seen_subcommand_from ${name}" -a "${words.join(' ')}"`,
+      ...WORDS.map(word => `complete -c chatops -f -n __fish_use_subcommand -a ${word}${describe(ONE_LINE.get(word))}`),
+      ...SHOWN_COMMANDS.filter(({ name }) => name.includes(' ')).map(({ name, text }) => {
+        const [word, verb] = name.split(' ');
+        return `complete -c chatops -n "__fish_seen_subcommand_from ${word}" -a ${verb}${describe(text)}`;
+      }),
+      ...WORDS.map(
+        word =>
+          `complete -c chatops -n "__fish_seen_subcommand_from ${word}" -a "${wordsOf(selectCommands(word)).join(' ')}"`,
       ),
       '',
     ].join('\n'),
 };
+
+function describe(text: string | undefined): string {
+  return text === undefined ? '' : ` -d '${text.replaceAll("'", "\\'")}'`;
+}

@@ -1,19 +1,10 @@
-import { parseArgs } from 'node:util';
 import { readConfig } from '../config/load.ts';
-import { cliRefusals } from './refusals.ts';
+import type { Arguments, Options } from './commands.ts';
 
-export function configCommand(args: string[]): number {
-  const { values, positionals } = parseArgs({
-    args,
-    allowPositionals: true,
-    options: { json: { type: 'boolean', default: false } },
-  });
-  const [verb, file] = positionals;
-  if (verb !== 'check' || file === undefined) {
-    throw cliRefusals.wrongCall('usage: chatops config check FILE [--json]');
-  }
+/** Reads an agent.yaml and prints what it configures. */
+export function configCheckCommand([file]: Arguments<'config check'>, { json }: Options<'config check'>): number {
   const { agent, trust } = readConfig(file);
-  if (values.json) console.log(JSON.stringify({ file, agent, entries: trust.map(({ name }) => name) }));
+  if (json) console.log(JSON.stringify({ file, agent, entries: trust.map(({ name }) => name) }));
   else console.log(`✓ ${file}: agent "${agent}", ${trust.length} trust ${trust.length === 1 ? 'entry' : 'entries'}`);
   return 0;
 }

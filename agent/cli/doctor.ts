@@ -1,25 +1,23 @@
-import { parseArgs } from 'node:util';
 import { Refused } from '../../protocol/refusal.ts';
 import { type CheckResult, diagnoseHost, failed, passed } from '../diagnostics/doctor.ts';
-import { AGENT_OPTIONS, findSocket, requestAgent } from './local-client.ts';
-import { createRemoteAgent, REMOTE_OPTIONS } from './remote.ts';
+import type { Options } from './commands.ts';
+import { findSocket, requestAgent } from './local-client.ts';
+import { createRemoteAgent } from './remote.ts';
 
-/** Looks at everything that an agent needs, and says what to do about what is wrong. */
-export async function doctorCommand(args: string[]): Promise<number> {
-  const { config, json } = AGENT_OPTIONS;
-  const { values } = parseArgs({ args, options: { config, json, ...REMOTE_OPTIONS } });
-  const findings: CheckResult[] =
-    (await createRemoteAgent(values)?.ask({ about: 'doctor' })) ?? (await diagnoseLocally(values.config));
-  if (values.json) console.log(JSON.stringify(findings, null, 2));
-  else for (const one of findings) console.log(formatFinding(one));
-  return findings.some(({ state }) => state === 'bad') ? 1 : 0;
+/** Checks everything that an agent needs, and prints a remedy for each problem. */
+export async function doctorCommand(_args: [], options: Options<'doctor'>): Promise<number> {
+  const results: CheckResult[] =
+    (await createRemoteAgent(options)?.ask({ about: 'doctor' })) ?? (await diagnoseLocally(options.config));
+  if (options.json) console.log(JSON.stringify(results, null, 2));
+  else for (const result of results) console.log(formatResult(result));
+  return results.some(({ state }) => state === 'bad') ? 1 : 0;
 }
 
 function diagnoseLocally(file: string): Promise<CheckResult[]> {
   return diagnoseHost(file, async config => {
     try {
       await requestAgent(findSocket({ config: file }), 'GET', '/runs?limit=1');
-      return passed('the agent', `runs, and answers at its socket in ${config.state_dir}`);
+      return passed('the agent', `runs, and answers on its socket in ${config.state_dir}`);
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       return failed(
@@ -31,7 +29,7 @@ function diagnoseLocally(file: string): Promise<CheckResult[]> {
   });
 }
 
-function formatFinding({ check, state, says, remedy }: CheckResult): string {
+function formatResult({ check, state, says, remedy }: CheckResult): string {
   const mark = { good: '✓', bad: '✗', skipped: '–' }[state];
   return `${mark} ${check}: ${says}${remedy === undefined ? '' : `\n    ${remedy}`}`;
 }

@@ -1,84 +1,61 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { hostname, networkInterfaces } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { generateKey } from '../../protocol/keys.ts';
 import { messageOf } from '../../protocol/refusal.ts';
 import { DEFAULT_PORT } from '../../protocol/wire.ts';
 import { parseConfig } from '../config/load.ts';
 import { parseAddressRanges } from '../system/address-ranges.ts';
+import type { Options } from './commands.ts';
 import { cliRefusals } from './refusals.ts';
 
-const USAGE = `usage: chatops init --repository OWNER/NAME [--profile dual | keyless | offline] [--agent NAME] [--listen ADDRESS:PORT]
-               [--repository-id N --owner-id N] [--label NAME] [--stacks PATTERN] [--dir FOLDER] [--json]
-`;
-const PROFILES = ['dual', 'keyless', 'offline'] as const;
-type Profile = (typeof PROFILES)[number];
+type Profile = Options<'init'>['profile'];
+
 const TIMEOUT_MS = 10_000;
 
-/** Numbers of a repository and its owner at GitHub. */
+/** The numbers that GitHub gives to a repository and to its owner. */
 interface RepositoryIds {
   repository: string;
   owner: string;
 }
 
 /**
- * Writes a first agent.yaml, and for a profile with a key the signing key beside it, both for nobody else to read; and says
- * what comes next. Nothing that is there is replaced.
+ * Writes a first agent.yaml and, if the profile has a key, the signing key next to it. Prints the next steps. Existing
+ * files are never replaced.
  */
-export async function initCommand(args: string[]): Promise<number> {
-  const { values, positionals } = parseArgs({
-    args,
-    allowPositionals: true,
-    options: {
-      repository: { type: 'string' },
-      profile: { type: 'string', default: 'dual' },
-      agent: { type: 'string', default: hostname().split('.')[0] || 'whitebox' },
-      listen: { type: 'string' },
-      'repository-id': { type: 'string' },
-      'owner-id': { type: 'string' },
-      label: { type: 'string', default: 'approved' },
-      stacks: { type: 'string', default: '*' },
-      dir: { type: 'string', default: '/etc/chatops' },
-      json: { type: 'boolean', default: false },
-      'github-api': { type: 'string', default: 'https://api.github.com' },
-    },
-  });
-  const profile = PROFILES.find(one => one === values.profile);
-  if (values.repository === undefined || profile === undefined || positionals.length > 0) {
-    throw cliRefusals.wrongCall(USAGE);
-  }
-  const { repository, dir } = values;
+export async function initCommand(_args: [], options: Options<'init'>): Promise<number> {
+  const { repository, profile, dir, label, stacks } = options;
+  const agent = options.agent ?? (hostname().split('.')[0] || 'whitebox');
   const [file, keyFile] = [join(dir, 'agent.yaml'), join(dir, 'signing.key')];
   for (const path of [file, ...(profile === 'keyless' ? [] : [keyFile])])
     if (existsSync(path)) throw cliRefusals.fileExists(path);
-  const given = values['repository-id'];
+  const { 'repository-id': id, 'owner-id': owner } = options;
   const ids =
     profile === 'offline'
       ? undefined
-      : given !== undefined && values['owner-id'] !== undefined
-        ? { repository: given, owner: values['owner-id'] }
-        : await fetchIds(values['github-api'], repository);
+      : id !== undefined && owner !== undefined
+        ? { repository: id, owner }
+        : await fetchIds(options['github-api'], repository);
   const key = profile === 'keyless' ? undefined : generateKey();
-  const listen = values.listen ?? `${findTailnetAddress() ?? '127.0.0.1'}:${DEFAULT_PORT}`;
-  const text = renderYaml({ ...values, repository, profile, listen, ids, key: key?.public });
-  // What is written is read before.
+  const listen = options.listen ?? `${findTailnetAddress() ?? '127.0.0.1'}:${DEFAULT_PORT}`;
+  const text = renderYaml({ agent, listen, repository, profile, ids, key: key?.public, label, stacks });
+  // Fails before anything is written if the agent would not accept the file.
   parseConfig(text, file);
   mkdirSync(dir, { recursive: true, mode: 0o755 });
   if (key) writeFileSync(keyFile, `${key.secret}\n`, { mode: 0o600, flag: 'wx' });
   writeFileSync(file, text, { mode: 0o640, flag: 'wx' });
-  if (values.json) {
+  if (options.json) {
     console.log(JSON.stringify({ config: file, signing_key: key ? keyFile : null, key: key?.public ?? null, listen }));
     return 0;
   }
   console.log(
-    `written: ${file}${key ? `\nwritten: ${keyFile} (put it into the repository’s secret CHATOPS_SIGNING_KEY, then delete it)` : ''}`,
+    `written: ${file}${key ? `\nwritten: ${keyFile} (copy it to the repository secret CHATOPS_SIGNING_KEY, then delete the file)` : ''}`,
   );
-  console.log(nextSteps(file, profile, listen, values.agent));
+  console.log(nextSteps(file, profile, listen, agent));
   return 0;
 }
 
-function renderYaml(of: {
+function renderYaml(settings: {
   agent: string;
   listen: string;
   repository: string;
@@ -88,7 +65,7 @@ function renderYaml(of: {
   label: string;
   stacks: string;
 }): string {
-  const { agent, listen, repository, profile, ids, key, label, stacks } = of;
+  const { agent, listen, repository, profile, ids, key, label, stacks } = settings;
   const lines = [
     `# Profile: ${profile}. Every key: https://github.com/org/chatops-action/blob/main/docs/agent.md`,
     `agent: ${JSON.stringify(agent)}`,
@@ -102,7 +79,7 @@ function renderYaml(of: {
     ...(ids === undefined
       ? []
       : [
-          '    github: # what the job’s token must say; names can be given away, these numbers not',
+          '    github: # claims that the token of the job must have; names can change hands, these numbers can not',
           `      repository_id: ${JSON.stringify(ids.repository)}`,
           `      repository_owner_id: ${JSON.stringify(ids.owner)}`,
           '      ref: refs/heads/main',
@@ -120,14 +97,14 @@ function renderYaml(of: {
 function nextSteps(file: string, profile: Profile, listen: string, agent: string): string {
   const token = profile === 'offline' ? '' : '\n         id-token: write';
   const key = profile === 'keyless' ? '' : `\n             signing-key: \${{ secrets.CHATOPS_SIGNING_KEY }}`;
-  const only = listen.startsWith('127.')
-    ? '\nNo address of a tailnet was found: the agent listens on this host only. Correct "listen" once Tailscale is up.'
+  const warning = listen.startsWith('127.')
+    ? '\nThe agent listens on loopback only: no other host can reach it. Start Tailscale, then correct "listen".'
     : '';
-  return `${only}
+  return `${warning}
 Next:
   1. Start the agent: chatops agent --config ${file}
-     It prints its public key, the input agent-key.
-  2. The deploying job:
+     It logs its public key: the input agent-key.
+  2. Write the job that deploys:
        permissions:
          contents: read
          pull-requests: read${token}
@@ -137,7 +114,7 @@ Next:
              intent: …
              agent: ws://${agent}:${listen.split(':').at(-1)}
              agent-key: ed25519:…${key}
-  3. Try the policy: chatops policy explain INTENT.yaml --entry main --config ${file}`;
+  3. Check the policy: chatops policy explain INTENT.yaml --entry main --config ${file}`;
 }
 
 /** Throws `Refused`. */
@@ -152,10 +129,9 @@ async function fetchIds(api: string, repository: string): Promise<RepositoryIds>
     throw cliRefusals.numbersUnknown(messageOf(error), repository);
   }
   if (!response.ok)
-    throw cliRefusals.numbersUnknown(`it answered ${response.status}, and shows private ones to nobody`, repository);
+    throw cliRefusals.numbersUnknown(`it answered ${response.status} (it hides private repositories)`, repository);
   const { id, owner } = (await response.json()) as { id?: number; owner?: { id?: number } };
-  if (id === undefined || owner?.id === undefined)
-    throw cliRefusals.numbersUnknown('its answer names none', repository);
+  if (id === undefined || owner?.id === undefined) throw cliRefusals.numbersUnknown('its answer has none', repository);
   return { repository: String(id), owner: String(owner.id) };
 }
 

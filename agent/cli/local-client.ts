@@ -7,23 +7,16 @@ import { Config, readConfig } from '../config/load.ts';
 import { SOCKET } from '../server/local-api.ts';
 import { cliRefusals } from './refusals.ts';
 
-/** Options of every command that speaks with the agent of this host. */
-export const AGENT_OPTIONS = {
-  config: { type: 'string', default: '/etc/chatops/agent.yaml' },
-  socket: { type: 'string' },
-  json: { type: 'boolean', default: false },
-} as const;
-
-/** The agent's socket: named, or where agent.yaml says. */
+/** Returns the socket that the user names, or else that of agent.yaml. */
 export function findSocket(values: { config: string; socket?: string | undefined }): string {
   if (values.socket !== undefined) return values.socket;
-  const known = existsSync(values.config)
+  const stateFolder = existsSync(values.config)
     ? readConfig(values.config).state_dir
     : Config.shape.state_dir.parse(undefined);
-  return join(known, SOCKET);
+  return join(stateFolder, SOCKET);
 }
 
-/** Asks the agent and returns its answer, parsed. Throws `Refused`. */
+/** Sends a request to the agent of this host and returns its answer, parsed. Throws `Refused`. */
 export async function requestAgent<T>(socket: string, method: 'GET' | 'POST', path: string, body?: object): Promise<T> {
   const response = await openRequest(socket, method, path, body);
   let text = '';
@@ -31,7 +24,7 @@ export async function requestAgent<T>(socket: string, method: 'GET' | 'POST', pa
   return JSON.parse(text) as T;
 }
 
-/** Asks the agent for JSON lines, and yields each as it comes. Throws `Refused`. */
+/** Requests JSON lines from the agent of this host and yields each when it arrives. Throws `Refused`. */
 export async function* requestLines<T>(socket: string, path: string): AsyncGenerator<T> {
   const response = await openRequest(socket, 'GET', path);
   for await (const line of createInterface(response)) yield JSON.parse(line) as T;
@@ -39,7 +32,7 @@ export async function* requestLines<T>(socket: string, path: string): AsyncGener
 
 function openRequest(socket: string, method: string, path: string, body?: object): Promise<IncomingMessage> {
   return new Promise((done, fail) => {
-    const asked = request({ socketPath: socket, method, path, headers: { host: 'agent' } }, response => {
+    const sent = request({ socketPath: socket, method, path, headers: { host: 'agent' } }, response => {
       if ((response.statusCode ?? 0) < 300) return done(response);
       let text = '';
       response.setEncoding('utf8').on('data', chunk => {
@@ -47,12 +40,12 @@ function openRequest(socket: string, method: string, path: string, body?: object
       });
       response.on('end', () => fail(readRefusal(text)));
     });
-    asked.on('error', error => fail(cliRefusals.agentUnreachable(socket, error.message)));
-    asked.end(body === undefined ? undefined : JSON.stringify(body));
+    sent.on('error', error => fail(cliRefusals.agentUnreachable(socket, error.message)));
+    sent.end(body === undefined ? undefined : JSON.stringify(body));
   });
 }
 
-/** The agent's own refusal, or whatever else it said. */
+/** Returns the refusal in an answer, or an error with its text. */
 function readRefusal(text: string): Error {
   try {
     return new Refused(Refusal.parse(JSON.parse(text)));

@@ -1,117 +1,39 @@
 import { VERSION } from '../../protocol/version.ts';
-import { COMMANDS } from './completion.ts';
-import { cliRefusals } from './refusals.ts';
+import {
+  type CommandSpec,
+  describeOption,
+  formatArgument,
+  formatOption,
+  formatUsage,
+  listOptions,
+  type OptionSpec,
+} from './command-spec.ts';
+import { SHOWN_COMMANDS } from './commands.ts';
 
-/** When the page's words were last changed. */
-const MAN_DATE = '2026-11-21';
+/** The date of the last change to the texts of the page. */
+const MAN_DATE = '2026-11-26';
 
-/** What each command is called with, and what it does. */
-export const PAGES: Record<string, [synopsis: string, text: string]> = {
-  init: [
-    'init --repository OWNER/NAME',
-    'Writes a first agent.yaml, and a signing key where the profile has one. Nothing that is there is replaced.',
-  ],
-  agent: ['agent --config FILE', 'Runs the agent that agent.yaml describes. SIGHUP has it read the file again.'],
-  config: ['config check FILE', 'Checks an agent.yaml; tells problems with line and column.'],
-  doctor: ['doctor', 'Looks at everything that the agent needs, and says what to do about what is wrong.'],
-  validate: ['validate FILE…', 'Checks files of intents, and shows what comes after what in them.'],
-  run: [
-    'run FILE',
-    'Has an agent carry out the intents of a file, and shows it live. With --dry-run every step is shown without any agent.',
-  ],
-  plan: ['plan FILE', 'The same as run --plan: tells what would change.'],
-  rollback: ['rollback STACK', 'Brings a stack back to the release before, or to the one that a run left.'],
-  runs: ['runs [RUN]', 'Lists runs, the newest first; with an id shows that one.'],
-  logs: ['logs [RUN]', 'Shows what a run has told; without an id that of the newest one.'],
-  cancel: ['cancel RUN', 'Stops a run, repairs and undoes it, and shows how it ends.'],
-  schedule: ['schedule', 'Lists the agent’s own schedules with their next times.'],
-  notify: ['notify test [CHANNEL]', 'Tells each channel of agent.yaml, or one, something for a trial.'],
-  hook: ['hook rotate NAME', 'Changes the secret of a webhook in two steps, without a delivery being refused.'],
-  policy: [
-    'policy test CASES.yaml | explain INTENT.yaml',
-    'Holds agent.yaml against expectations; or says which rule admits an intent, or why none does.',
-  ],
-  audit: [
-    'audit export | verify',
-    'Prints the audit as JSON lines; or follows its chain, and says where it is broken.',
-  ],
-  key: [
-    'key fingerprint KEY | add KEY | remove ID | rotate',
-    'Tells what a key is called; trusts one, or no longer; changes the agent’s own key in two steps.',
-  ],
-  keygen: ['keygen', 'Makes a signing key.'],
-  selftest: ['selftest --attack', 'Attacks the agent of this host, and says how it stood; the report is signed.'],
-  completion: ['completion bash | zsh | fish', 'Prints what a shell takes in to complete chatops.'],
-  man: ['man', 'Prints this page.'],
-};
+const DESCRIPTION = [
+  'One program is the agent of a host and its command line.',
+  'Most commands talk to the agent of this host. They find its socket by --config or --socket; only the owner of the socket may use it.',
+  'Some commands also talk to an agent elsewhere in the tailnet, with a signing key. Its agent.yaml needs a trust entry for the repository laptop/NAME, with a rule that has the event laptop under without_approval.',
+  'The commands schedule, doctor, notify, policy and audit also need their name under may_ask of that entry.',
+];
 
-/** What each option means, wherever it stands. */
-export const OPTIONS: Record<string, [value: string, text: string]> = {
-  '--agent': [
-    'URL',
-    'An agent elsewhere on the tailnet: ws://NAME:8000 or wss://NAME:8000. For init: the agent’s name.',
-  ],
-  '--agent-key': ['KEY', 'The public key that it must have; it prints it at its start.'],
-  '--approvals': ['N', 'How many approving reviews there are.'],
-  '--as': ['NAME', 'Who you are: the repository of the trust entry is laptop/NAME. Default: the user’s name.'],
-  '--at': ['TIME', 'As if it were that time (ISO 8601).'],
-  '--attack': ['', 'Begin. Without it nothing is done.'],
-  '--before': ['RUN', 'Those before that run.'],
-  '--config': ['FILE', 'The agent’s configuration. Default: /etc/chatops/agent.yaml.'],
-  '--detach': ['', 'Print the run’s id and go.'],
-  '--dir': ['FOLDER', 'Where files are written. Default: /etc/chatops.'],
-  '--dry-run': ['', 'Show every step; no agent is asked and nothing is started.'],
-  '--entry': ['NAME', 'The trust entry of agent.yaml.'],
-  '--event': ['NAME', 'The event that is asked about.'],
-  '--expect': ['N:DIGEST', 'What row N must have been.'],
-  '--finish': ['', 'The second step: the old one goes.'],
-  '--follow': ['', 'Until its end. Also -f.'],
-  '--json': ['', 'JSON on standard output; a refusal as JSON on standard error.'],
-  '--label': ['NAME', 'A label that is set. May be given several times.'],
-  '--limit': ['N', 'At most so many. Default: 20.'],
-  '--listen': ['ADDRESS:PORT', 'Where the agent listens.'],
-  '--out': ['FILE', 'Written there, for nobody else to read.'],
-  '--owner-id': ['N', 'The number of the repository’s owner at GitHub.'],
-  '--param': ['NAME=VALUE', 'A parameter of the intents. May be given several times.'],
-  '--plan': ['', 'Tell what would change, and change nothing.'],
-  '--plan-digest': ['', 'As if the command carried one.'],
-  '--profile': ['NAME', 'dual, keyless or offline.'],
-  '--receipt': ['FILE', 'A receipt whose audit head must be in the chain.'],
-  '--repository': ['OWNER/NAME', 'The repository that may deploy.'],
-  '--repository-id': ['N', 'Its number at GitHub.'],
-  '--signing-key-file': ['FILE', 'The secret key that signs commands, as keygen writes it.'],
-  '--socket': ['PATH', 'The agent’s socket, in place of --config.'],
-  '--stacks': ['PATTERN', 'Which stacks may be changed. Default: all.'],
-  '--timeout': ['DURATION', 'How long to wait for a run’s end. The run itself goes on. Default: 30m.'],
-  '--to': ['RUN', 'The run whose state is to come back. Default: the release before.'],
-  '--unmerged': ['', 'As if there were no merged pull request.'],
-};
-
-/** Prints the manual page, in the words of man(7). */
-export function manCommand(args: string[]): number {
-  if (args.length > 0) {
-    throw cliRefusals.wrongCall('usage: chatops man | man -l -');
-  }
+/** Prints the manual page, in the macros of man(7). */
+export function manCommand(): number {
   process.stdout.write(renderPage());
   return 0;
 }
 
 function renderPage(): string {
-  const commands = Object.keys(COMMANDS).flatMap(name => {
-    const [synopsis, text] = PAGES[name] ?? [name, ''];
-    const options = (COMMANDS[name] ?? []).filter(word => word.startsWith('--'));
-    return [
-      '.TP',
-      `.B ${escapeRoff(synopsis)}`,
-      escapeRoff(text),
-      ...(options.length > 0 ? ['.br', `Options: ${escapeRoff(options.join(', '))}`] : []),
-    ];
-  });
-  const options = Object.entries(OPTIONS).flatMap(([name, [value, text]]) => [
-    '.TP',
-    `.B ${escapeRoff(name)}${value === '' ? '' : ` ${escapeRoff(value)}`}`,
-    escapeRoff(text),
-  ]);
+  const shared = new Map(
+    SHOWN_COMMANDS.flatMap(listOptions)
+      .filter(isShared)
+      .map(option => [option.name, option]),
+  );
+  const options = SHOWN_COMMANDS.flatMap(listOptions);
+  const variables = new Map(options.flatMap(({ name, variable }) => (variable ? [[variable, name] as const] : [])));
   return `${[
     `.TH CHATOPS 1 ${MAN_DATE} "chatops ${VERSION}"`,
     '.SH NAME',
@@ -120,30 +42,57 @@ function renderPage(): string {
     '.B chatops',
     escapeRoff('COMMAND [OPTION …]'),
     '.SH DESCRIPTION',
-    escapeRoff(
-      'One program is the agent of a host and its command line. The commands that speak with the agent find it by its configuration or its socket, which is for its owner alone. run, plan, rollback, runs, logs and cancel also speak with an agent elsewhere on the tailnet, as the owner of a signing key: its agent.yaml has an entry of trust for the repository laptop/NAME whose rules name the event laptop under without_approval. schedule, doctor, notify, policy and audit do so too, where that entry names them under may_ask.',
-    ),
+    ...DESCRIPTION.map(escapeRoff),
     '.SH COMMANDS',
-    ...commands,
-    '.SH OPTIONS',
-    ...options,
+    ...SHOWN_COMMANDS.flatMap(renderCommand),
+    '.SH SHARED OPTIONS',
+    ...[...shared.values()].flatMap(renderOption),
     '.SH ENVIRONMENT',
-    '.TP',
-    '.B CHATOPS_AGENT, CHATOPS_AGENT_KEY, CHATOPS_SIGNING_KEY_FILE, CHATOPS_AS',
-    escapeRoff('In place of --agent, --agent-key, --signing-key-file and --as.'),
+    ...[...variables].flatMap(([variable, name]) => [
+      '.TP',
+      `.B ${escapeRoff(variable)}`,
+      escapeRoff(`The value of --${name} if that is not given.`),
+    ]),
     '.SH EXIT STATUS',
-    escapeRoff('0: done. 1: not valid, refused or failed. 2: the call itself was wrong.'),
+    escapeRoff('0: done. 1: invalid, refused or failed. 2: wrong call. 141: the reader of the output is gone.'),
     '.SH FILES',
     '.TP',
     '.I /etc/chatops/agent.yaml',
-    'The host policy.',
+    'The policy of the host.',
     '.TP',
     '.I /var/lib/chatops',
-    escapeRoff('The agent’s key, its database, its runs and its socket, agent.sock.'),
+    escapeRoff('The key of the agent, its database, its runs and its socket agent.sock.'),
   ].join('\n')}\n`;
 }
 
-/** Text that roff reads as itself. */
+function renderCommand(command: CommandSpec): string[] {
+  const { name, text, details, arguments: args = [], examples = [] } = command;
+  const own = listOptions(command).filter(option => !isShared(option));
+  const others = listOptions(command).filter(isShared);
+  return [
+    `.SS ${escapeRoff(name)}`,
+    `.B ${escapeRoff(formatUsage(command))}`,
+    '.PP',
+    escapeRoff([`${text.charAt(0).toUpperCase()}${text.slice(1)}.`, details ?? ''].join(' ').trim()),
+    ...(others.length > 0
+      ? ['.br', escapeRoff(`Shared options: ${others.map(one => `--${one.name}`).join(', ')}.`)]
+      : []),
+    ...args.flatMap(argument => ['.TP', `.I ${escapeRoff(formatArgument(argument))}`, escapeRoff(argument.text)]),
+    ...own.flatMap(renderOption),
+    ...(examples.length > 0 ? ['.PP', 'Examples:'] : []),
+    ...examples.flatMap(example => ['.br', escapeRoff(example)]),
+  ];
+}
+
+function renderOption(option: OptionSpec): string[] {
+  return ['.TP', `.B ${escapeRoff(formatOption(option))}`, escapeRoff(describeOption(option))];
+}
+
+function isShared({ group }: OptionSpec): boolean {
+  return group !== undefined;
+}
+
+/** Returns text that roff prints literally. */
 function escapeRoff(text: string): string {
   return text
     .replaceAll('\\', '\\e')

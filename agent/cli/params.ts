@@ -1,5 +1,6 @@
 import { cliRefusals } from './refusals.ts';
-/** `--param name=value`, each. Throws `Refused` for what has no name. */
+
+/** Parses each `--param name=value`. Throws `Refused` if a name is missing. */
 export function parseParams(pairs: readonly string[]): Record<string, string> {
   return Object.fromEntries(
     pairs.map(pair => {

@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs';
-import { parseArgs } from 'node:util';
 import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import { loadIntents } from '../../intents/load.ts';
@@ -7,17 +6,12 @@ import { yamlValue } from '../../intents/yaml-value.ts';
 import type { Answer, PolicyCase } from '../../protocol/question.ts';
 import { simulatePolicy } from '../admission/simulate.ts';
 import { readConfig } from '../config/load.ts';
+import type { Arguments, Options } from './commands.ts';
 import { parseParams } from './params.ts';
 import { cliRefusals } from './refusals.ts';
-import { createRemoteAgent, REMOTE_OPTIONS } from './remote.ts';
+import { createRemoteAgent } from './remote.ts';
 
-const USAGE = `usage: chatops policy test CASES.yaml… [--json] [--config FILE | --agent …]
-       chatops policy explain INTENT.yaml --entry NAME [--event push] [--label NAME …] [--approvals N] [--plan-digest]
-               [--at TIME] [--unmerged] [--param name=value …]
-               [--json] [--config FILE | --agent …]
-`;
-
-/** One expectation: what an entry says to an intent. */
+/** One expectation: the decision of an entry about an intent. */
 const PolicyTest = z.strictObject({
   name: z.string().min(1),
   entry: z.string().describe('The name of an entry under trust.'),
@@ -26,7 +20,7 @@ const PolicyTest = z.strictObject({
   code: z.string().optional().describe('The code of the refusal.'),
   rule: z.string().optional().describe('The rule that allows it.'),
   event: z.string().default('push'),
-  labels: z.array(z.string()).default([]).describe('Set after the last push, by somebody who may write.'),
+  labels: z.array(z.string()).default([]).describe('Set after the last push, by a user with write access.'),
   approvals: z.int().min(0).max(20).default(0),
   merged: z.boolean().default(true).describe('false: the command has no pull request.'),
   plan_digest: z.boolean().default(false),
@@ -36,66 +30,64 @@ const Cases = z.strictObject({ cases: z.array(PolicyTest).min(1) });
 type PolicyTest = z.infer<typeof PolicyTest>;
 
 type PolicyDecisions = Answer<'policy'>;
-/** Has the policy of an agent judge: of this host's, or of one elsewhere. Throws `Refused`. */
-type EvaluatePolicy = (supposed: PolicyCase[]) => Promise<PolicyDecisions>;
 
-/** `test` holds agent.yaml against expectations; `explain` tells what each rule of an entry says to an intent. */
-export async function policyCommand(args: string[]): Promise<number> {
-  const { values, positionals } = parseArgs({
-    args,
-    allowPositionals: true,
-    options: {
-      ...REMOTE_OPTIONS,
-      config: { type: 'string', default: '/etc/chatops/agent.yaml' },
-      entry: { type: 'string' },
-      event: { type: 'string', default: 'push' },
-      label: { type: 'string', multiple: true, default: [] },
-      approvals: { type: 'string', default: '0' },
-      unmerged: { type: 'boolean', default: false },
-      'plan-digest': { type: 'boolean', default: false },
-      at: { type: 'string' },
-      param: { type: 'string', multiple: true, default: [] },
-      json: { type: 'boolean', default: false },
-    },
-  });
-  const [verb, ...files] = positionals;
-  const remote = createRemoteAgent(values);
-  const judge: EvaluatePolicy = async supposed => {
-    if (remote) return remote.ask({ about: 'policy', supposed });
-    const { trust } = readConfig(values.config);
-    return supposed.map(one => simulatePolicy(one, trust));
-  };
-  if (verb === 'test' && files.length > 0) return runTests(files, judge, values.json);
-  if (verb !== 'explain' || files.length !== 1 || values.entry === undefined) {
-    throw cliRefusals.wrongCall(USAGE);
+/** Compares agent.yaml with the expectations of files. */
+export async function policyTestCommand(
+  [files]: Arguments<'policy test'>,
+  options: Options<'policy test'>,
+): Promise<number> {
+  const tests = files.flatMap(readTests);
+  const decisions = await evaluatePolicy(tests.map(toPolicyCase), options);
+  const results = tests.map((test, index) => compare(test, decisions[index]));
+  if (options.json) console.log(JSON.stringify(results, null, 2));
+  else {
+    for (const { name, passed, said, why, wanted } of results)
+      console.log(`${passed ? '✓' : '✗'} ${name}: ${said} (${why})${passed ? '' : `, expected ${wanted}`}`);
+    const failed = results.filter(({ passed }) => !passed).length;
+    if (failed > 0) console.log(`${failed} of ${results.length} decisions differ from the expectation.`);
   }
-  const [file = ''] = files;
-  const loaded = loadIntents([{ file, text: readFileSync(file, 'utf8') }], parseParams(values.param));
-  const circumstances = {
-    entry: values.entry,
-    event: values.event,
-    labels: values.label,
-    approvals: numberOf(values.approvals),
-    merged: !values.unmerged,
-    plan_digest: values['plan-digest'],
-    ...(values.at === undefined ? {} : { at: timeOf(values.at) }),
-  };
-  const judgements = await judge(loaded.map(({ intent }) => ({ ...circumstances, intent })));
-  const judged = judgements.map((judgement, index) => ({
-    document: loaded[index]?.document ?? index + 1,
-    ...judgement,
-  }));
-  if (values.json) console.log(JSON.stringify(judged, null, 2));
-  else for (const one of judged) explain(one);
-  return judged.every(({ refusal }) => refusal === undefined) ? 0 : 1;
+  return results.every(({ passed }) => passed) ? 0 : 1;
 }
 
-function numberOf(text: string): number {
+/** Shows what each rule of an entry decides about the intents of a file. */
+export async function policyExplainCommand(
+  [file]: Arguments<'policy explain'>,
+  options: Options<'policy explain'>,
+): Promise<number> {
+  const loaded = loadIntents([{ file, text: readFileSync(file, 'utf8') }], parseParams(options.param));
+  const circumstances = {
+    entry: options.entry,
+    event: options.event,
+    labels: options.label,
+    approvals: parseApprovals(options.approvals),
+    merged: !options.unmerged,
+    plan_digest: options['plan-digest'],
+    ...(options.at === undefined ? {} : { at: parseTime(options.at) }),
+  };
+  const cases = loaded.map(({ intent }) => ({ ...circumstances, intent }));
+  const decisions = (await evaluatePolicy(cases, options)).map((decision, index) => ({
+    document: loaded[index]?.document ?? index + 1,
+    ...decision,
+  }));
+  if (options.json) console.log(JSON.stringify(decisions, null, 2));
+  else for (const decision of decisions) explain(decision);
+  return decisions.every(({ refusal }) => refusal === undefined) ? 0 : 1;
+}
+
+/** Returns the decisions of an agent elsewhere, or those of this host's agent.yaml. Throws `Refused`. */
+async function evaluatePolicy(supposed: PolicyCase[], options: Options<'policy test'>): Promise<PolicyDecisions> {
+  const remote = createRemoteAgent(options);
+  if (remote) return remote.ask({ about: 'policy', supposed });
+  const { trust } = readConfig(options.config);
+  return supposed.map(one => simulatePolicy(one, trust));
+}
+
+function parseApprovals(text: string): number {
   if (/^(1?\d|20)$/.test(text)) return Number(text);
   throw cliRefusals.optionInvalid(`--approvals ${text}`, 'Write a number from 0 to 20.');
 }
 
-function timeOf(text: string): string {
+function parseTime(text: string): string {
   const at = new Date(text);
   if (Number.isNaN(at.getTime()))
     throw cliRefusals.optionInvalid(`--at ${text}`, 'Write a time such as 2026-11-23T10:00:00+01:00.');
@@ -109,27 +101,13 @@ function explain({ document, rule, refusal, findings }: PolicyDecisions[number] 
       : `document ${document}: ✗ ${refusal.code}: ${refusal.message} ${refusal.remedy}`,
   );
   for (const finding of findings) {
-    const says = finding.refusal
+    const decision = finding.refusal
       ? `${finding.refusal.code}: ${finding.refusal.message}`
       : finding.rule.startsWith('deny')
-        ? 'nothing against it'
+        ? 'does not deny it'
         : 'allows it';
-    console.log(`    ${finding.rule}: ${says}`);
+    console.log(`    ${finding.rule}: ${decision}`);
   }
-}
-
-async function runTests(files: string[], judge: EvaluatePolicy, json: boolean): Promise<number> {
-  const cases = files.flatMap(readCases);
-  const judgements = await judge(cases.map(toPolicyCase));
-  const results = cases.map((one, index) => resultOf(one, judgements[index]));
-  if (json) console.log(JSON.stringify(results, null, 2));
-  else {
-    for (const { name, passed, said, why, wanted } of results)
-      console.log(`${passed ? '✓' : '✗'} ${name}: ${said} (${why})${passed ? '' : `, expected ${wanted}`}`);
-    const failed = results.filter(({ passed }) => !passed).length;
-    if (failed > 0) console.log(`${failed} not as expected`);
-  }
-  return results.every(({ passed }) => passed) ? 0 : 1;
 }
 
 function toPolicyCase({ name, intent, at, expect, code, rule, ...circumstances }: PolicyTest): PolicyCase {
@@ -138,19 +116,19 @@ function toPolicyCase({ name, intent, at, expect, code, rule, ...circumstances }
   return { ...circumstances, intent: loaded.intent, ...(at === undefined ? {} : { at: at.toISOString() }) };
 }
 
-function resultOf({ name, expect, code, rule }: PolicyTest, judgement: PolicyDecisions[number] | undefined) {
-  const refusal = judgement?.refusal;
+function compare({ name, expect, code, rule }: PolicyTest, decision: PolicyDecisions[number] | undefined) {
+  const refusal = decision?.refusal;
   const said = refusal === undefined ? 'allowed' : 'refused';
   const passed =
     said === expect &&
     (code === undefined || refusal?.code === code) &&
-    (rule === undefined || judgement?.rule === rule);
-  const why = refusal ? `${refusal.code}: ${refusal.message}` : `by ${judgement?.rule}`;
+    (rule === undefined || decision?.rule === rule);
+  const why = refusal ? `${refusal.code}: ${refusal.message}` : `by ${decision?.rule}`;
   const wanted = [expect, code, rule].filter(Boolean).join(' ');
-  return { name, passed, said, rule: judgement?.rule ?? null, code: refusal?.code ?? null, why, wanted };
+  return { name, passed, said, rule: decision?.rule ?? null, code: refusal?.code ?? null, why, wanted };
 }
 
-function readCases(file: string): PolicyTest[] {
+function readTests(file: string): PolicyTest[] {
   const document = parseDocument(readFileSync(file, 'utf8'), { uniqueKeys: true, strict: true, schema: 'core' });
   const [broken] = document.errors;
   if (broken) throw cliRefusals.casesInvalid(file, broken.message);

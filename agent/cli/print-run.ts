@@ -6,8 +6,8 @@ import { requestLines } from './local-client.ts';
 type LogLine = Event | { type: 'receipt'; payload: string };
 
 /**
- * Shows a run as it goes on, or as far as it has come. Returns its receipt, or undefined where it has not ended. What a
- * program printed is shown as it is, but for control characters, which could command the terminal.
+ * Shows the log of a run. Returns its receipt, or undefined if the run has not ended. Removes control characters from
+ * the output of programs, because they could control the terminal.
  */
 export async function showLog(
   socket: string,
@@ -26,25 +26,25 @@ export async function showLog(
   return undefined;
 }
 
-/** Shows the events of a run, one after another: for people, or as JSON lines. */
+/** Prints the events of a run in their order: as text, or as JSON lines. */
 export class EventPrinter {
   readonly #json: boolean;
-  readonly #lanes = new EventLines();
+  readonly #lines = new EventLines();
 
   constructor(json: boolean) {
     this.#json = json;
   }
 
-  event(given: AnyEvent | Event): void {
+  event(received: AnyEvent | Event): void {
     if (this.#json) {
-      console.log(JSON.stringify(given));
+      console.log(JSON.stringify(received));
       return;
     }
-    const event = given as Event;
-    this.#lanes.observe(event);
-    if (event.kind === 'step-finished') process.stdout.write(stripControl(this.#lanes.flush(event.document)));
+    const event = received as Event;
+    this.#lines.observe(event);
+    if (event.kind === 'step-finished') process.stdout.write(stripControl(this.#lines.flush(event.document)));
     const text = formatEvent(event) ?? `${JSON.stringify(event)}\n`;
-    process.stdout.write(stripControl('document' in event ? this.#lanes.prefixOutput(event.document, text) : text));
+    process.stdout.write(stripControl('document' in event ? this.#lines.prefixOutput(event.document, text) : text));
   }
 
   receipt(receipt: Receipt): void {
@@ -63,11 +63,11 @@ export function showReceipt({ outcome, reason, message, remedy, documents }: Rec
         console.log(`    ${service}: ${before?.slice(0, 19) ?? 'none'} → ${after?.slice(0, 19) ?? 'none'}`);
     }
   }
-  const why = [reason, message, remedy].filter(Boolean).join('. ').replaceAll('..', '.');
-  console.log(stripControl(`${outcomeMark(outcome)} ${outcome}${why ? `: ${why}` : ''}`));
+  const details = [reason, message, remedy].filter(Boolean).join('. ').replaceAll('..', '.');
+  console.log(stripControl(`${outcomeMark(outcome)} ${outcome}${details ? `: ${details}` : ''}`));
 }
 
-/** Undefined for what a newer agent tells. */
+/** Returns undefined for an event that only a newer agent sends. */
 function formatEvent(event: Event): string | undefined {
   switch (event.kind) {
     case 'waiting':
@@ -87,13 +87,13 @@ function formatEvent(event: Event): string | undefined {
   }
 }
 
-/** The plan as a person reads it; where it is carried out the steps tell themselves. */
+/** Returns a plan as text, without its steps: a run shows each when it starts. */
 function formatPlan({ title, summary, changes }: Extract<Event, { kind: 'planned' }>): string {
-  const told = changes.map(({ subject, change, details }) => {
-    const why = details.length > 0 ? ` (${details.join(', ')})` : '';
-    return `  ${subject}: ${change}${why}`;
+  const lines = changes.map(({ subject, change, details }) => {
+    const reasons = details.length > 0 ? ` (${details.join(', ')})` : '';
+    return `  ${subject}: ${change}${reasons}`;
   });
-  return [title, ...(summary ? [`  ${summary}`] : []), ...told, ''].join('\n');
+  return [title, ...(summary ? [`  ${summary}`] : []), ...lines, ''].join('\n');
 }
 
 function outcomeMark(outcome: string): string {
@@ -101,6 +101,6 @@ function outcomeMark(outcome: string): string {
 }
 
 function stripControl(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern looks for control characters
   return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '');
 }

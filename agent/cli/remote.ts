@@ -8,51 +8,39 @@ import { parseDuration } from '../../intents/duration.ts';
 import { readPublicKey, readSecretKey } from '../../protocol/keys.ts';
 import type { Answer, Question } from '../../protocol/question.ts';
 import type { Receipt } from '../../protocol/receipt.ts';
+import type { OptionValues } from './command-spec.ts';
+import { printError } from './exit.ts';
 import { EventPrinter } from './print-run.ts';
 import { cliRefusals } from './refusals.ts';
+import type { REMOTE } from './shared-options.ts';
 
-/** Options of the commands that also speak with an agent elsewhere, over the tailnet. */
-export const REMOTE_OPTIONS = {
-  agent: { type: 'string' },
-  'agent-key': { type: 'string' },
-  'signing-key-file': { type: 'string' },
-  as: { type: 'string' },
-  timeout: { type: 'string', default: '30m' },
-} as const;
+type RemoteOptions = OptionValues<typeof REMOTE> & { socket?: string | undefined; json: boolean };
 
-interface RemoteValues {
-  agent?: string | undefined;
-  'agent-key'?: string | undefined;
-  'signing-key-file'?: string | undefined;
-  as?: string | undefined;
-  timeout: string;
-  socket?: string | undefined;
-  json: boolean;
-}
-
-/** For a first connection, and for a cancel to be taken, in milliseconds. */
+/** The longest waits for a first connection and for the confirmation of a cancel, in milliseconds. */
 const CONNECT_MS = 10_000;
 const CANCEL_MS = 30_000;
 
-/** An agent elsewhere, spoken with as the owner of a signing key. */
+type Task = Omit<CommandTask, 'id' | 'origin' | 'approval'>;
+
+/** An agent elsewhere. The user authenticates with a signing key. */
 export class RemoteAgent {
   readonly #delivery: DeliveryOptions;
   readonly #json: boolean;
   readonly origin: CommandTask['origin'];
 
-  constructor(values: RemoteValues & { agent: string; key: string; file: string; as: string }) {
-    const { agent, key, file, as } = values;
+  constructor(options: RemoteOptions & { agent: string; key: string; file: string; as: string }) {
+    const { agent, key, file, as, timeout, json } = options;
     if (!/^wss?:\/\/[^/?#@\s]+\/?$/.test(agent) || !URL.canParse(agent))
       throw cliRefusals.optionInvalid(`--agent ${agent}`, 'Write ws://name:8000 or wss://name:8000.');
     if (!/^[A-Za-z0-9][\w.-]{0,63}$/.test(as))
-      throw cliRefusals.optionInvalid(`--as ${as}`, 'Say who you are: --as NAME.');
-    this.#json = values.json;
+      throw cliRefusals.optionInvalid(`--as ${as}`, 'Write --as NAME with up to 64 letters, digits, "_", "." and "-".');
+    this.#json = json;
     this.#delivery = {
       agent: { url: agent.replace(/\/$/, ''), key: readPublicKey(key) },
       key: readSecretKey(readFileSync(file, 'utf8')),
       connectTimeout: CONNECT_MS,
-      timeout: parseDuration(values.timeout),
-      log: line => process.stderr.write(`${line}\n`),
+      timeout: parseTimeout(timeout),
+      log: printError,
     };
     this.origin = {
       ...{ repository: `laptop/${as}`, repository_id: '0', ref: '', sha: '0'.repeat(40), event: 'laptop' },
@@ -60,12 +48,12 @@ export class RemoteAgent {
     };
   }
 
-  /** Sends what is to be done, or follows a run, and shows it to its end. Throws `Refused`. */
-  async show(what: Omit<CommandTask, 'id' | 'origin' | 'approval'> | { follow: string }): Promise<Receipt> {
+  /** Starts a run, or follows one, and shows it until it ends. Throws `Refused`. */
+  async show(request: Task | { follow: string }): Promise<Receipt> {
     const task: CommandTask | FollowRequest =
-      'follow' in what
-        ? { ...what, origin: this.origin }
-        : { ...what, id: randomUUID(), origin: this.origin, approval: null };
+      'follow' in request
+        ? { ...request, origin: this.origin }
+        : { ...request, id: randomUUID(), origin: this.origin, approval: null };
     if ('id' in task && !this.#json) console.log(`run ${task.id}`);
     const printer = new EventPrinter(this.#json);
     const events = deliver(task, this.#delivery);
@@ -75,9 +63,9 @@ export class RemoteAgent {
     return next.value;
   }
 
-  /** Sends what is to be done and does not wait for its end. Returns the run's id. Throws `Refused`. */
-  async begin(what: Omit<CommandTask, 'id' | 'origin' | 'approval'>): Promise<string> {
-    const task: CommandTask = { ...what, id: randomUUID(), origin: this.origin, approval: null };
+  /** Starts a run without waiting for its end. Returns the id of the run. Throws `Refused`. */
+  async start(request: Task): Promise<string> {
+    const task: CommandTask = { ...request, id: randomUUID(), origin: this.origin, approval: null };
     const events = deliver(task, this.#delivery);
     await events.next();
     await events.return(undefined as never);
@@ -85,7 +73,8 @@ export class RemoteAgent {
   }
 
   async cancel(run: string): Promise<Receipt> {
-    if (!(await cancelRun(run, { origin: this.origin }, this.#delivery, CANCEL_MS))) throw cliRefusals.goesOn();
+    if (!(await cancelRun(run, { origin: this.origin }, this.#delivery, CANCEL_MS)))
+      throw cliRefusals.cancelUnconfirmed();
     return this.show({ follow: run });
   }
 
@@ -98,31 +87,38 @@ export class RemoteAgent {
     return askAgent(question, { origin: this.origin }, this.#delivery);
   }
 
-  /** All rows of the audit that there are when it begins. Throws `Refused`. */
+  /** Yields the rows that the audit log has at the start of the request. Throws `Refused`. */
   async *audit(): AsyncGenerator<Answer<'audit'>[number]> {
     for await (const rows of askAgentParts({ about: 'audit', after: 0 }, { origin: this.origin }, this.#delivery))
       yield* rows;
   }
 }
 
+function parseTimeout(text: string): number {
+  try {
+    return parseDuration(text);
+  } catch {
+    throw cliRefusals.optionInvalid(`--timeout ${text}`, 'Write a duration such as 90s or 30m.');
+  }
+}
+
 /**
- * The agent that options or environment name (CHATOPS_AGENT, CHATOPS_AGENT_KEY, CHATOPS_SIGNING_KEY_FILE, CHATOPS_AS);
- * undefined where the one of this host is meant. Throws `Refused`.
+ * Returns the agent that options or environment variables name, or undefined if the user means the agent of this host.
+ * Throws `Refused`.
  */
-export function createRemoteAgent(values: RemoteValues): RemoteAgent | undefined {
-  const agent = values.agent ?? (values.socket === undefined ? process.env.CHATOPS_AGENT : undefined);
+export function createRemoteAgent(options: RemoteOptions): RemoteAgent | undefined {
+  const agent = options.agent ?? (options.socket === undefined ? process.env.CHATOPS_AGENT : undefined);
   if (agent === undefined || agent === '') return undefined;
   const need = (value: string | undefined, option: string, variable: string): string => {
     const found = value ?? process.env[variable];
-    if (!found)
-      throw cliRefusals.optionInvalid('--agent alone', `Name --${option} too, or ${variable} in the environment.`);
+    if (!found) throw cliRefusals.remoteIncomplete(option, variable);
     return found;
   };
   return new RemoteAgent({
-    ...values,
+    ...options,
     agent,
-    key: need(values['agent-key'], 'agent-key', 'CHATOPS_AGENT_KEY'),
-    file: need(values['signing-key-file'], 'signing-key-file', 'CHATOPS_SIGNING_KEY_FILE'),
-    as: values.as ?? process.env.CHATOPS_AS ?? userInfo().username,
+    key: need(options['agent-key'], 'agent-key', 'CHATOPS_AGENT_KEY'),
+    file: need(options['signing-key-file'], 'signing-key-file', 'CHATOPS_SIGNING_KEY_FILE'),
+    as: options.as ?? process.env.CHATOPS_AS ?? userInfo().username,
   });
 }

@@ -2,7 +2,6 @@ import { createHash, randomUUID } from 'node:crypto';
 import { existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { dirname, join, relative } from 'node:path';
-import { parseArgs } from 'node:util';
 import { graphLines } from '../../intents/graph.ts';
 import { type LoadedIntent, loadIntents } from '../../intents/load.ts';
 import { InvalidIntents } from '../../intents/problem.ts';
@@ -16,111 +15,70 @@ import { Failure } from '../plan/failure.ts';
 import type { Plan } from '../plan/plan.ts';
 import type { LocalCommand } from '../server/local-api.ts';
 import { blindHostReader } from '../system/host-reader.ts';
-import { AGENT_OPTIONS, findSocket, requestAgent } from './local-client.ts';
+import type { Arguments, Options } from './commands.ts';
+import { printError } from './exit.ts';
+import { findSocket, requestAgent } from './local-client.ts';
 import { parseParams } from './params.ts';
 import { showLog } from './print-run.ts';
 import { cliRefusals } from './refusals.ts';
-import { createRemoteAgent, REMOTE_OPTIONS } from './remote.ts';
+import { createRemoteAgent } from './remote.ts';
 import { isSuccessful } from './runs.ts';
+import { CONFIG } from './shared-options.ts';
 
-const USAGE = `usage: chatops run FILE [--plan | --dry-run] [--param name=value …] [--detach] [--json] [--config FILE | --socket PATH]
-       chatops run FILE … --agent ws://NAME:8000 --agent-key KEY --signing-key-file FILE [--as NAME]
-`;
-
-/** Has the agent of this host carry out a file of intents; with --dry-run shows what it means, without any agent. */
-export async function runCommand(args: string[]): Promise<number> {
-  const { values, positionals } = parseArgs({
-    args,
-    allowPositionals: true,
-    options: {
-      ...AGENT_OPTIONS,
-      ...REMOTE_OPTIONS,
-      config: { type: 'string' },
-      'dry-run': { type: 'boolean', default: false },
-      plan: { type: 'boolean', default: false },
-      detach: { type: 'boolean', default: false },
-      param: { type: 'string', multiple: true, default: [] },
-    },
-  });
-  const [file] = positionals;
-  if (file === undefined || positionals.length > 1) {
-    throw cliRefusals.wrongCall(USAGE);
-  }
+/** Executes a file of intents on an agent; with `--dry-run` shows every step without any agent. */
+export async function runCommand([file]: Arguments<'run'>, options: Options<'run'>): Promise<number> {
   try {
-    const params = parseParams(values.param);
+    const params = parseParams(options.param);
     const own = [{ file, text: readFileSync(file, 'utf8') }];
-    const before = listRequiredBackups(loadIntents(own, params)).map(name => readBeside(file, name));
-    const loaded = loadIntents([...before, ...own], params);
-    if (values['dry-run']) return await dryRun(loaded, values);
-    const { config = AGENT_OPTIONS.config.default, ...rest } = values;
-    return await sendRun(loaded, params, { ...rest, config });
+    const backups = listRequiredBackups(loadIntents(own, params)).map(name => readSibling(file, name));
+    const loaded = loadIntents([...backups, ...own], params);
+    if (options['dry-run']) return await dryRun(loaded, options);
+    return await sendRun(loaded, params, { ...options, config: options.config ?? CONFIG.default });
   } catch (error) {
     return printRefusal(error);
   }
 }
 
-/** The intent file of that name in the folder of the other. */
-function readBeside(file: string, name: string): { file: string; text: string } {
+/** Reads the intent file of a name, in the folder of another file. */
+function readSibling(file: string, name: string): { file: string; text: string } {
   const paths = ['.yaml', '.yml', ''].map(ending => join(dirname(file), name + ending));
   const found = paths.find(existsSync) ?? paths[0] ?? '';
   return { file: found, text: readFileSync(found, 'utf8') };
 }
 
-/** `rollback` as the intent that it stands for. */
-export async function rollbackCommand(args: string[]): Promise<number> {
-  const { values, positionals } = parseArgs({
-    args,
-    allowPositionals: true,
-    options: {
-      ...AGENT_OPTIONS,
-      ...REMOTE_OPTIONS,
-      to: { type: 'string' },
-      plan: { type: 'boolean', default: false },
-      detach: { type: 'boolean', default: false },
-    },
-  });
-  const [stack] = positionals;
-  if (stack === undefined || positionals.length > 1) {
-    throw cliRefusals.wrongCall(
-      'usage: chatops rollback STACK [--to RUN] [--plan] [--detach] [--json] [--config FILE | --socket PATH | --agent …]',
-    );
-  }
+/** Sends the rollback intent that the arguments describe. */
+export async function rollbackCommand([stack]: Arguments<'rollback'>, options: Options<'rollback'>): Promise<number> {
   try {
-    const intent = { action: 'rollback', stack, ...(values.to === undefined ? {} : { to: values.to }) };
+    const { to } = options;
+    const intent = { action: 'rollback', stack, ...(to === undefined ? {} : { to }) };
     const loaded = loadIntents([{ file: 'rollback.yaml', text: JSON.stringify(intent) }]);
-    return await sendRun(loaded, {}, values);
+    return await sendRun(loaded, {}, options);
   } catch (error) {
     return printRefusal(error);
   }
 }
 
 function printRefusal(error: unknown): number {
-  if (error instanceof InvalidIntents) process.stderr.write(`${error.message}\n`);
-  else if (error instanceof Failure) process.stderr.write(`${error.code}: ${error.message} ${error.remedy}\n`);
+  if (error instanceof InvalidIntents) printError(error.message);
+  else if (error instanceof Failure) printError(`${error.code}: ${error.message} ${error.remedy}`);
   else throw error;
   return 1;
 }
 
-type Values = Parameters<typeof createRemoteAgent>[0] & {
-  plan: boolean;
-  detach: boolean;
-  json: boolean;
-  config: string;
-  socket?: string | undefined;
-};
+type SendOptions = Omit<Options<'rollback'>, 'to'>;
 
-async function sendRun(loaded: LoadedIntent[], params: Record<string, string>, values: Values): Promise<number> {
+async function sendRun(loaded: LoadedIntent[], params: Record<string, string>, options: SendOptions): Promise<number> {
   const hosts = new Set(loaded.flatMap(({ intent }) => intent.host ?? []));
   if (hosts.size > 1 || loaded.some(({ intent }) => intent.hosts !== undefined)) throw cliRefusals.severalHosts();
-  const type = values.plan ? 'plan' : 'run';
+  const type = options.plan ? 'plan' : 'run';
   const files = loaded.flatMap(({ intent }) =>
     intent.action === 'rollout' && intent.source_dir !== undefined ? shippedFrom(intent.source_dir, intent.stack) : [],
   );
-  const remote = createRemoteAgent(values);
+  const remote = createRemoteAgent(options);
   const task = { type, intents: loaded, files, params, dryRun: false } as const;
-  if (remote && values.detach) return printId(await remote.begin(task), values.json);
+  if (remote && options.detach) return printId(await remote.start(task), options.json);
   if (remote) {
-    if (!values.json) for (const line of graphLines(loaded)) console.log(line);
+    if (!options.json) for (const line of graphLines(loaded)) console.log(line);
     return isSuccessful(await remote.show(task)) ? 0 : 1;
   }
   const command: LocalCommand = {
@@ -128,13 +86,13 @@ async function sendRun(loaded: LoadedIntent[], params: Record<string, string>, v
     intents: loaded.map(({ name, document, documents, intent }) => ({ name, document, documents, intent })),
     ...{ files, params },
   };
-  const socket = findSocket(values);
+  const socket = findSocket(options);
   const { run: id } = await requestAgent<{ run: string }>(socket, 'POST', '/runs', command);
-  if (values.detach) return printId(id, values.json);
-  if (!values.json) for (const line of [`run ${id}`, ...graphLines(loaded)]) console.log(line);
-  const receipt = await showLog(socket, id, { follow: true, json: values.json });
+  if (options.detach) return printId(id, options.json);
+  if (!options.json) for (const line of [`run ${id}`, ...graphLines(loaded)]) console.log(line);
+  const receipt = await showLog(socket, id, { follow: true, json: options.json });
   if (receipt) return isSuccessful(receipt) ? 0 : 1;
-  process.stderr.write(`The agent ended while the run went on. See it with: chatops logs ${id} -f\n`);
+  printError(`The agent stopped before the run ended. Follow it with: chatops logs ${id} -f`);
   return 1;
 }
 
@@ -143,15 +101,15 @@ function printId(run: string, json: boolean): number {
   return 0;
 }
 
-async function dryRun(loaded: LoadedIntent[], values: { config?: string; json: boolean }): Promise<number> {
+async function dryRun(loaded: LoadedIntent[], { config, json }: Options<'run'>): Promise<number> {
   const site = siteOf(
-    values.config === undefined
-      ? Config.parse({ agent: 'here', trust: [ANY], backups: allowNamedPaths(loaded) })
-      : readConfig(values.config),
+    config === undefined
+      ? Config.parse({ agent: 'here', trust: [PLACEHOLDER_ENTRY], backups: allowNamedPaths(loaded) })
+      : readConfig(config),
   );
   const plans: { document: number; plan: Plan }[] = [];
   for (const one of loaded) plans.push({ document: one.document, plan: await planWithoutHost(one, site) });
-  if (values.json) console.log(JSON.stringify(plans, null, 2));
+  if (json) console.log(JSON.stringify(plans, null, 2));
   else for (const line of [...graphLines(loaded), ...plans.flatMap(({ plan }) => formatPlan(plan))]) console.log(line);
   return 0;
 }
@@ -182,13 +140,13 @@ function formatPlan(plan: Plan): string[] {
   return [`[DRY-RUN] ${plan.title}`, ...plan.steps.map(step => `[DRY-RUN]   ${step.name}: ${describeStep(step)}`)];
 }
 
-/** The files below a folder of the working directory, as a rollout ships them. */
+/** Returns the files below a folder of the working directory, as a rollout ships them. */
 function shippedFrom(folder: string, stack: string): ShippedFile[] {
   if (!existsSync(folder)) {
     throw new Failure(
       'source-dir-missing',
-      `There is no folder "${folder}" here.`,
-      'Call this from the top of the repository, or correct source_dir.',
+      `The working directory has no folder "${folder}".`,
+      'Run this command from the top of the repository, or correct source_dir.',
     );
   }
   return readdirSync(folder, { recursive: true, encoding: 'utf8' })
@@ -206,23 +164,23 @@ function shippedFrom(folder: string, stack: string): ShippedFile[] {
     });
 }
 
-/** Without the host's policy a dry run takes what the intents name for allowed. */
+/** Allows the paths that the intents name: a dry run without agent.yaml has no policy to check them against. */
 function allowNamedPaths(loaded: LoadedIntent[]): object {
-  const places = loaded.flatMap(({ intent }) => {
+  const paths = loaded.flatMap(({ intent }) => {
     const named = 'destination' in intent ? intent.destination : 'of' in intent ? intent.from : undefined;
     return named === undefined ? [] : [named.replace(/(?<=.)\/+$/, '')];
   });
   return {
-    destinations: places.filter(path => path.startsWith('/')).map(path => ({ path })),
-    remotes: [...new Set(places.filter(path => !path.startsWith('/') && path.includes('/')))].map(target => ({
+    destinations: paths.filter(path => path.startsWith('/')).map(path => ({ path })),
+    remotes: [...new Set(paths.filter(path => !path.startsWith('/') && path.includes('/')))].map(target => ({
       target,
     })),
     restic: { password_file: '/etc/chatops/restic.password' },
   };
 }
 
-/** A dry run trusts nobody, but a configuration without an entry is none. */
-const ANY = {
+/** The schema of agent.yaml requires a trust entry, which a dry run does not use. */
+const PLACEHOLDER_ENTRY = {
   name: 'nobody',
   key: 'ed25519:6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw=',
   repository: 'nobody/nothing',

@@ -1,42 +1,30 @@
 import { userInfo } from 'node:os';
-import { parseArgs } from 'node:util';
 import type { Answer } from '../../protocol/question.ts';
 import { Receipt } from '../../protocol/receipt.ts';
 import type { ListedRun } from '../store/runs.ts';
-import { AGENT_OPTIONS, findSocket, requestAgent } from './local-client.ts';
+import type { Arguments, Options } from './commands.ts';
+import { findSocket, requestAgent } from './local-client.ts';
 import { showLog, showReceipt } from './print-run.ts';
 import { cliRefusals } from './refusals.ts';
-import { createRemoteAgent, REMOTE_OPTIONS } from './remote.ts';
+import { createRemoteAgent } from './remote.ts';
 
-/** Lists runs, the newest first; with an id shows that one. */
-export async function runsCommand(args: string[]): Promise<number> {
-  const { values, positionals } = parseArgs({
-    args,
-    allowPositionals: true,
-    options: {
-      ...AGENT_OPTIONS,
-      ...REMOTE_OPTIONS,
-      limit: { type: 'string', default: '20' },
-      before: { type: 'string' },
-    },
-  });
-  const [id] = positionals;
-  const remote = createRemoteAgent(values);
-  if (remote && id !== undefined) return showRun(await remote.ask({ about: 'run', run: id }), values.json);
-  if (remote) return print(await remote.list(Number(values.limit), values.before), values.json);
-  const socket = findSocket(values);
-  if (id !== undefined) return showRun(await requestAgent<Answer<'run'>>(socket, 'GET', `/runs/${id}`), values.json);
-  const query = new URLSearchParams({
-    limit: values.limit,
-    ...(values.before === undefined ? {} : { before: values.before }),
-  });
-  const { runs: listed } = await requestAgent<{ runs: ListedRun[] }>(socket, 'GET', `/runs?${query}`);
-  return print(listed, values.json);
+/** Lists runs, newest first; with an id shows that run. */
+export async function runsCommand([id]: Arguments<'runs'>, options: Options<'runs'>): Promise<number> {
+  const { limit, before, json } = options;
+  if (!/^[1-9]\d{0,5}$/.test(limit)) throw cliRefusals.optionInvalid(`--limit ${limit}`, 'Write a number from 1.');
+  const remote = createRemoteAgent(options);
+  if (remote && id !== undefined) return showRun(await remote.ask({ about: 'run', run: id }), json);
+  if (remote) return printRuns(await remote.list(Number(limit), before), json);
+  const socket = findSocket(options);
+  if (id !== undefined) return showRun(await requestAgent<Answer<'run'>>(socket, 'GET', `/runs/${id}`), json);
+  const query = new URLSearchParams({ limit, ...(before === undefined ? {} : { before }) });
+  const { runs } = await requestAgent<{ runs: ListedRun[] }>(socket, 'GET', `/runs?${query}`);
+  return printRuns(runs, json);
 }
 
-function print(listed: ShownRun[], json: boolean): number {
-  if (json) console.log(JSON.stringify(listed, null, 2));
-  else for (const run of listed) console.log(formatRun(run));
+function printRuns(runs: ShownRun[], json: boolean): number {
+  if (json) console.log(JSON.stringify(runs, null, 2));
+  else for (const run of runs) console.log(formatRun(run));
   return 0;
 }
 
@@ -50,41 +38,26 @@ function showRun(run: Answer<'run'>, json: boolean): number {
   return 0;
 }
 
-/** Shows what a run has told; with --follow until its end. Without an id: the newest run. */
-export async function logsCommand(args: string[]): Promise<number> {
-  const { values, positionals } = parseArgs({
-    args,
-    allowPositionals: true,
-    options: { ...AGENT_OPTIONS, ...REMOTE_OPTIONS, follow: { type: 'boolean', short: 'f', default: false } },
-  });
-  const remote = createRemoteAgent(values);
+/** Shows the log of a run, with `--follow` until the run ends. Without an id: the newest run. */
+export async function logsCommand([given]: Arguments<'logs'>, options: Options<'logs'>): Promise<number> {
+  const remote = createRemoteAgent(options);
   if (remote) {
-    const [id = (await remote.list(1, undefined))[0]?.id] = positionals;
+    const id = given ?? (await remote.list(1, undefined))[0]?.id;
     if (id === undefined) throw cliRefusals.noRuns();
     return isSuccessful(await remote.show({ follow: id })) ? 0 : 1;
   }
-  const socket = findSocket(values);
-  const [id = await findNewestRun(socket)] = positionals;
-  const receipt = await showLog(socket, id, values);
+  const socket = findSocket(options);
+  const receipt = await showLog(socket, given ?? (await findNewestRun(socket)), options);
   return receipt === undefined || isSuccessful(receipt) ? 0 : 1;
 }
 
-/** Asks a run to end, and shows how it does. */
-export async function cancelCommand(args: string[]): Promise<number> {
-  const { values, positionals } = parseArgs({
-    args,
-    allowPositionals: true,
-    options: { ...AGENT_OPTIONS, ...REMOTE_OPTIONS },
-  });
-  const [id] = positionals;
-  if (id === undefined) {
-    throw cliRefusals.wrongCall('usage: chatops cancel RUN [--config FILE | --socket PATH | --agent …] [--json]');
-  }
-  const remote = createRemoteAgent(values);
+/** Cancels a run and shows how it ends. */
+export async function cancelCommand([id]: Arguments<'cancel'>, options: Options<'cancel'>): Promise<number> {
+  const remote = createRemoteAgent(options);
   if (remote) return (await remote.cancel(id)).outcome === 'cancelled' ? 0 : 1;
-  const socket = findSocket(values);
+  const socket = findSocket(options);
   await requestAgent(socket, 'POST', `/runs/${id}/cancel`, { actor: userInfo().username });
-  const receipt = await showLog(socket, id, { follow: true, json: values.json });
+  const receipt = await showLog(socket, id, { follow: true, json: options.json });
   return receipt?.outcome === 'cancelled' ? 0 : 1;
 }
 
@@ -93,14 +66,14 @@ export function isSuccessful({ outcome }: Receipt): boolean {
 }
 
 async function findNewestRun(socket: string): Promise<string> {
-  const { runs: listed } = await requestAgent<{ runs: ListedRun[] }>(socket, 'GET', '/runs?limit=1');
-  if (!listed[0]) throw cliRefusals.noRuns();
-  return listed[0].id;
+  const { runs } = await requestAgent<{ runs: ListedRun[] }>(socket, 'GET', '/runs?limit=1');
+  if (!runs[0]) throw cliRefusals.noRuns();
+  return runs[0].id;
 }
 
 type ShownRun = Pick<ListedRun, 'id' | 'title' | 'createdAt' | 'outcome'> & { state: string; cancel?: unknown };
 
 function formatRun({ id, createdAt, state, outcome, title, cancel = null }: ShownRun): string {
-  const how = outcome ?? (cancel === null ? state : `${state}, being cancelled`);
-  return `${id}  ${createdAt.replace('T', ' ').slice(0, 19)}  ${how.padEnd(11)}  ${title}`;
+  const status = outcome ?? (cancel === null ? state : `${state}, cancelling`);
+  return `${id}  ${createdAt.replace('T', ' ').slice(0, 19)}  ${status.padEnd(11)}  ${title}`;
 }

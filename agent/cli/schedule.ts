@@ -1,16 +1,15 @@
-import { parseArgs } from 'node:util';
 import type { Answer } from '../../protocol/question.ts';
-import { AGENT_OPTIONS, findSocket, requestAgent } from './local-client.ts';
-import { createRemoteAgent, REMOTE_OPTIONS } from './remote.ts';
+import type { Options } from './commands.ts';
+import { findSocket, requestAgent } from './local-client.ts';
+import { createRemoteAgent } from './remote.ts';
 
-/** An agent's schedules: when each comes next, and what it last began. */
-export async function scheduleCommand(args: string[]): Promise<number> {
-  const { values } = parseArgs({ args, options: { ...AGENT_OPTIONS, ...REMOTE_OPTIONS } });
-  const here = () => requestAgent<{ schedules: Answer<'schedules'> }>(findSocket(values), 'GET', '/schedules');
-  const schedules = (await createRemoteAgent(values)?.ask({ about: 'schedules' })) ?? (await here()).schedules;
-  if (values.json) console.log(JSON.stringify(schedules, null, 2));
-  else if (schedules.length === 0) console.log('There are no schedules in agent.yaml.');
-  else for (const one of schedules) console.log(formatSchedule(one));
+/** Lists the schedules of an agent: the next time of each, and its last run. */
+export async function scheduleCommand(_args: [], options: Options<'schedule'>): Promise<number> {
+  const askLocally = () => requestAgent<{ schedules: Answer<'schedules'> }>(findSocket(options), 'GET', '/schedules');
+  const schedules = (await createRemoteAgent(options)?.ask({ about: 'schedules' })) ?? (await askLocally()).schedules;
+  if (options.json) console.log(JSON.stringify(schedules, null, 2));
+  else if (schedules.length === 0) console.log('agent.yaml has no schedules.');
+  else for (const schedule of schedules) console.log(formatSchedule(schedule));
   return 0;
 }
 

@@ -1,20 +1,11 @@
 import { readFileSync } from 'node:fs';
-import { parseArgs } from 'node:util';
 import { validateFiles } from '../../intents/validate.ts';
-import { cliRefusals } from './refusals.ts';
+import type { Arguments, Options } from './commands.ts';
 
-export function validateCommand(args: string[]): number {
-  const { values, positionals } = parseArgs({
-    args,
-    allowPositionals: true,
-    options: { json: { type: 'boolean', default: false } },
-  });
-  if (positionals.length === 0) {
-    throw cliRefusals.wrongCall('usage: chatops validate FILE… [--json]');
-  }
-  const files = positionals.map(file => ({ file, text: readFileSync(file, 'utf8') }));
-  const { lines, problems, documents } = validateFiles(files);
-  if (values.json) console.log(JSON.stringify({ valid: problems.length === 0, documents, problems }, null, 2));
+/** Checks files of intents; prints one line for each document. */
+export function validateCommand([paths]: Arguments<'validate'>, { json }: Options<'validate'>): number {
+  const { lines, problems, documents } = validateFiles(paths.map(file => ({ file, text: readFileSync(file, 'utf8') })));
+  if (json) console.log(JSON.stringify({ valid: problems.length === 0, documents, problems }, null, 2));
   else for (const line of lines) console.log(line);
   return problems.length === 0 ? 0 : 1;
 }

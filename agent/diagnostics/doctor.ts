@@ -114,11 +114,7 @@ function checkSecrets(config: Config): CheckResult[] {
     } catch (error) {
       if (file.startsWith('credential:') && !existsSync(secretPath(file)))
         return skipped(`secret ${file}`, 'only the systemd unit can read it (LoadCredential=)');
-      return failed(
-        `secret ${file}`,
-        error instanceof Error ? error.message : String(error),
-        'Write it with mode 0600, owned by the user of the agent.',
-      );
+      return failed(`secret ${file}`, messageOf(error), 'Write it with mode 0600, owned by the user of the agent.');
     }
   });
 }

@@ -1,3 +1,4 @@
+import { messageOf } from '../../protocol/refusal.ts';
 import type { DockerEngine } from '../outbound/docker.ts';
 import { Failure } from '../plan/failure.ts';
 import type { RunStore } from '../store/runs.ts';
@@ -31,6 +32,6 @@ async function collectProblem(check: () => Promise<unknown>): Promise<string[]> 
     await check();
     return [];
   } catch (error) {
-    return [error instanceof Error ? error.message : String(error)];
+    return [messageOf(error)];
   }
 }

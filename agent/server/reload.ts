@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { messageOf } from '../../protocol/refusal.ts';
 import type { Admission } from '../admission/admit.ts';
 import type { AuthContext, AuthenticatedSender } from '../admission/authenticate.ts';
 import type { AgentKeys } from '../config/agent-keys.ts';
@@ -31,7 +32,7 @@ export function createReload({ live, admission, keys, revoke, recorder, log }: R
       needsRestart = live.reload();
     } catch (error) {
       const code = error instanceof ConfigError ? error.code : 'fault';
-      const cause = error instanceof Error ? error.message : String(error);
+      const cause = messageOf(error);
       recorder.write('reload-refused', { by, code, message: cause });
       const message = `configuration refused, the old one stays:\n${cause}`;
       log(message);
