@@ -15,24 +15,24 @@ afterAll(() => world[Symbol.asyncDispose]());
 
 const HEALTH =
   '    healthcheck: {test: [CMD, sh, -c, "test -e /ok || { touch /ok; exit 1; }"], interval: 3s, retries: 5}\n';
-/** Takes four seconds to be stopped. */
+/** Ignores SIGTERM, so that the engine needs four seconds to stop it. */
 const STUBBORN = '    command: [sh, -c, "trap : TERM; while :; do sleep 1; done"]\n    init: false\n';
 const image = (version: string) => `chatops-test/web:${version}`;
 const stubborn = (version: string) =>
   `services:\n  web:\n    image: ${image(version)}\n    pull_policy: never\n    stop_grace_period: 4s\n${STUBBORN}`;
 
-/** A job of that stack, at the moment when its log says a text. */
+/** Starts a job for the stack, and returns it when its log contains a text. */
 async function jobAt(text: string, stack: string, files: Record<string, string>, intent = '') {
   const merge = world.merge({
     'chatops/intents/it.yaml': `label_required: ${LABEL}\naction: rollout\nstack: ${stack}\n${intent}`,
     ...files,
   });
   let seen = () => {};
-  const waits = new Promise<void>(done => {
+  const textSeen = new Promise<void>(done => {
     seen = done;
   });
   const job = world.begin(merge, 'it', { onLog: chunk => chunk.includes(text) && seen() });
-  await Promise.race([waits, job.finished]);
+  await Promise.race([textSeen, job.finished]);
   return { ...job, merge };
 }
 
@@ -42,7 +42,7 @@ async function waitingJob(stack: string) {
   return jobAt('health check has not passed yet', stack, {});
 }
 
-/** A job whose second rollout is being stopped by a container that takes its time. */
+/** A job whose second rollout waits while the engine stops a slow container. */
 async function stoppingJob(stack: string) {
   world.stack(stack);
   const compose = `stacks/${stack}/compose.yaml`;
@@ -52,13 +52,13 @@ async function stoppingJob(stack: string) {
   return jobAt('Recreate', stack, { [compose]: stubborn('2') }, intent);
 }
 
-const stepsOf = (result: string | undefined): [string, string][] =>
+const stepsOf = (result: string | undefined) =>
   (JSON.parse(result ?? '').receipts[0].documents as ReceiptDocument[]).flatMap(({ steps }) =>
-    steps.map(({ name, outcome }): [string, string] => [name, outcome]),
+    steps.map(({ name, outcome }) => ({ name, outcome })),
   );
 const running = (stack: string) =>
   docker('ps', '--format', '{{.Names}} {{.Image}}', '--filter', `label=com.docker.compose.project=${stack}`).trim();
-/** Processes of the run's steps and its keeper. */
+/** Processes of the run's steps and its supervisor. */
 function processesOf(run: string): number[] {
   return readdirSync('/proc')
     .filter(name => /^\d+$/.test(name))
@@ -74,22 +74,23 @@ function processesOf(run: string): number[] {
     .map(Number);
 }
 
-describe('an agent that ends while a run is in flight', () => {
-  it('by SIGTERM: stops at once, and the next one carries the run to its end', async () => {
+describe('an agent that ends during a run', () => {
+  it('stops at once on SIGTERM, and the next agent finishes the run', async () => {
     const job = await waitingJob('stack-term');
     const child = world.host.child as NonNullable<typeof world.host.child>;
     const began = Date.now();
     child.kill('SIGTERM');
-    expect(await once(child, 'exit')).toEqual([0, null]);
+    const [exit, signal] = await once(child, 'exit');
+    expect({ exit, signal }).toEqual({ exit: 0, signal: null });
     expect(Date.now() - began).toBeLessThan(5_000);
     expect((await world.host.audit()).at(-1)).toMatchObject({ event: 'stopped' });
     await world.host.start();
     const { outputs, log } = await job.finished;
     expect({ status: outputs.status, reason: outputs.reason }, log).toEqual({ status: 'succeeded', reason: '' });
-    expect(stepsOf(outputs.result).filter(([name]) => name === 'up')).toEqual([['up', 'succeeded']]);
+    expect(stepsOf(outputs.result).filter(({ name }) => name === 'up')).toEqual([{ name: 'up', outcome: 'succeeded' }]);
   });
 
-  it('by SIGKILL while it waits for health: the next one waits on, and the job shows the whole log', async () => {
+  it('is killed while it waits for health: the next agent keeps waiting, and the job shows the whole log', async () => {
     const job = await waitingJob('stack-kill');
     await world.host.stop('SIGKILL');
     await sleep(1_000);
@@ -105,7 +106,7 @@ describe('an agent that ends while a run is in flight', () => {
     expect((await world.host.audit()).some(({ event }) => event === 'run-resumed')).toBe(true);
   });
 
-  it('by SIGKILL in the middle of compose’s work: compose goes on, and its end is taken over', async () => {
+  it('is killed while compose works: compose continues, and the next agent reads its result', async () => {
     const job = await stoppingJob('stack-mid');
     await world.host.stop('SIGKILL');
     await sleep(1_000);
@@ -116,7 +117,7 @@ describe('an agent that ends while a run is in flight', () => {
     expect(running('stack-mid')).toBe(`stack-mid-web-1 ${image('2')}`);
   });
 
-  it('after compose had ended unseen: its exit code was written down', async () => {
+  it('reads the stored exit code if compose finished while no agent ran', async () => {
     const job = await stoppingJob('stack-late');
     await world.host.stop('SIGKILL');
     await sleep(7_000);
@@ -127,13 +128,13 @@ describe('an agent that ends while a run is in flight', () => {
     expect(log).not.toContain('the step runs again');
   });
 
-  it('together with all that it had started: what was half done is done again, and nothing stays down', async () => {
+  it('is killed together with its processes: the next agent repeats the interrupted step, and no container stays down', async () => {
     const job = await stoppingJob('stack-all');
     const run = String((await world.host.audit()).findLast(({ event }) => event === 'run-begun')?.run);
     await world.host.stop('SIGKILL');
     const pids = processesOf(run);
     expect(pids.length).toBeGreaterThan(0);
-    for (const pid of [...keepersOf(), ...pids]) process.kill(pid, 'SIGKILL');
+    for (const pid of [...supervisors(), ...pids]) process.kill(pid, 'SIGKILL');
     await sleep(500);
     await world.host.start();
     const { outputs, log } = await job.finished;
@@ -152,8 +153,8 @@ describe('an agent that ends while a run is in flight', () => {
   });
 });
 
-/** Keepers of this host’s agent. */
-function keepersOf(): number[] {
+/** Supervisors of this host’s agent. */
+function supervisors(): number[] {
   return readdirSync('/proc')
     .filter(name => /^\d+$/.test(name))
     .filter(pid => {

@@ -68,7 +68,7 @@ const EXAMPLES: Intent[] = [
     { action: 'drill', of: 'x', from: '/mnt/backup' },
   ].flatMap(value => Intent.safeParse(value).data ?? []),
 ];
-const EVIL = [
+const HOSTILE = [
   '--rsh=sh',
   '-e',
   '--',
@@ -97,12 +97,12 @@ const site = siteOf(
   }),
 );
 
-/** Each place of a text in a value, by the keys that lead there. */
+/** Returns the path of keys to each text in a value. */
 function textsIn(value: unknown, path: (string | number)[] = []): (string | number)[][] {
   if (typeof value === 'string') return [path];
   if (typeof value !== 'object' || value === null) return [];
-  return Object.entries(value).flatMap(([key, one]) =>
-    textsIn(one, [...path, Array.isArray(value) ? Number(key) : key]),
+  return Object.entries(value).flatMap(([key, item]) =>
+    textsIn(item, [...path, Array.isArray(value) ? Number(key) : key]),
   );
 }
 
@@ -115,7 +115,7 @@ function withText(value: unknown, path: (string | number)[], text: string): unkn
 }
 
 async function planOf(intent: Intent): Promise<Plan | undefined> {
-  const executor = executors.find(one => one.supports(intent));
+  const executor = executors.find(candidate => candidate.supports(intent));
   const document = { name: 'x', document: 1, documents: 1, intent };
   try {
     return await executor?.plan(
@@ -129,46 +129,46 @@ async function planOf(intent: Intent): Promise<Plan | undefined> {
   }
 }
 
-/** Where an evil text would be an option or a shell's line. */
-function misled(plan: Plan, evil: string): string[] {
+/** Returns the arguments that would make the hostile text an option or a line of a shell. */
+function misled(plan: Plan, hostile: string): string[] {
   return [...plan.steps, ...plan.undo, ...plan.cleanup].flatMap(step => {
     if (!('argv' in step)) return [];
     const { argv } = step;
     const end = argv.indexOf('--');
     return argv.filter(
-      (one, at) =>
-        at > 0 &&
-        ((evil.startsWith('-') &&
-          (evil === '-' ? one === evil : one.startsWith(evil)) &&
-          evil !== '--' &&
-          (end < 0 || at < end)) ||
-          (argv[at - 1] === '-c' && one.includes(evil) && evil.length > 2)),
+      (argument, index) =>
+        index > 0 &&
+        ((hostile.startsWith('-') &&
+          (hostile === '-' ? argument === hostile : argument.startsWith(hostile)) &&
+          hostile !== '--' &&
+          (end < 0 || index < end)) ||
+          (argv[index - 1] === '-c' && argument.includes(hostile) && hostile.length > 2)),
     );
   });
 }
 
-describe('an intent whose texts are evil', () => {
-  it('becomes no option and no line of a shell, whichever of its fields they stand in', async () => {
+describe('an intent with hostile texts', () => {
+  it('never turns a hostile text of any field into an option or a line of a shell', async () => {
     let [tried, planned] = [0, 0];
     for (const example of EXAMPLES) {
       for (const path of textsIn(example)) {
-        for (const evil of EVIL) {
+        for (const hostile of HOSTILE) {
           tried++;
-          const read = Intent.safeParse(withText(example, path, evil));
+          const read = Intent.safeParse(withText(example, path, hostile));
           const plan = read.success ? await planOf(read.data) : undefined;
           if (!plan) continue;
           planned++;
-          expect(misled(plan, evil), `${path.join('.')} = ${JSON.stringify(evil)}`).toEqual([]);
+          expect(misled(plan, hostile), `${path.join('.')} = ${JSON.stringify(hostile)}`).toEqual([]);
         }
       }
     }
     expect(EXAMPLES.length).toBeGreaterThan(14);
-    // Most are refused; free texts are not, and are led nowhere.
+    // Most of them are refused. Free texts are accepted, and must not become an option or a shell line.
     expect(tried).toBeGreaterThan(700);
     expect(planned).toBeGreaterThan(20);
   });
 
-  it('would be found out', () => {
+  it('the check finds a hostile option and a hostile shell line in a plan', () => {
     const start = { do: 'start', name: 'x', timeout: 1, failure: { code: 'x', remedy: 'x' } } as const;
     const plan = (argv: [string, ...string[]]) => ({
       title: '',
@@ -193,13 +193,13 @@ describe('an intent whose texts are evil', () => {
     ],
     ['deep nesting', `action: rollout\nstack: ${'['.repeat(50_000)}`],
     ['deep mappings', `action: ${'{a: '.repeat(20_000)}`],
-    ['a key twice', 'action: rollout\nstack: a\nstack: b\n'],
+    ['a repeated key', 'action: rollout\nstack: a\nstack: b\n'],
     ['a merge key', 'x: &x {stack: a}\naction: rollout\n<<: *x\n'],
-    ['a tag of a language', 'action: rollout\nstack: !!js/function "function () {}"\n'],
+    ['a tag of a programming language', 'action: rollout\nstack: !!js/function "function () {}"\n'],
     ['a prototype', 'action: rollout\nstack: a\n__proto__: {polluted: true}\n'],
     ['a constructor', 'action: rollout\nstack: a\nconstructor: {prototype: {polluted: true}}\n'],
     ['a megabyte', `action: rollout\nstack: a\nnotes: ${'x'.repeat(1024 * 1024)}\n`],
-  ])('is refused at once: %s', (_, text) => {
+  ])('refuses an intent file within two seconds: %s', (_, text) => {
     const began = performance.now();
     expect(() => loadIntents([{ file: 'x.yaml', text }])).toThrow(InvalidIntents);
     expect(performance.now() - began).toBeLessThan(2_000);
@@ -207,7 +207,7 @@ describe('an intent whose texts are evil', () => {
   });
 });
 
-describe('a connection that tries', () => {
+describe('a hostile connection', () => {
   const send = async (text: string) => {
     const client = new Client(url());
     await client.frame('hello');
@@ -217,7 +217,7 @@ describe('a connection that tries', () => {
     return answer;
   };
 
-  it('a command whose signature was taken off', async () => {
+  it('is refused for a command whose signature was removed', async () => {
     const client = new Client(url());
     const frame = JSON.parse(await client.signed(command([rollout()]), keys.secret));
     client.socket.send(JSON.stringify({ ...frame, signatures: [] }));
@@ -235,7 +235,7 @@ describe('a connection that tries', () => {
     ).toBe('token-invalid');
   });
 
-  it('prototypes, in the frame and in the command', async () => {
+  it('pollutes no prototype through a frame or a command', async () => {
     expect(await send('{"__proto__":{"type":"signed"},"type":"signed"}')).toBe('frame-malformed');
     const body = JSON.stringify(command([rollout()])).replace(
       '"params":{}',
@@ -248,14 +248,14 @@ describe('a connection that tries', () => {
     expect(({} as { polluted?: boolean }).polluted).toBeUndefined();
   });
 
-  it('compression, behind which a small frame is a large one', async () => {
+  it('gets no compression, which would hide a large frame in a small one', async () => {
     const client = new Client(url(), { perMessageDeflate: true });
     await client.frame('hello');
     expect(client.socket.extensions).toBe('');
     await client.end();
   });
 
-  it('thousands of fragments', async () => {
+  it('is closed when it sends thousands of fragments', async () => {
     const client = new Client(url());
     await client.frame('hello');
     for (let n = 0; n < 40_000 && client.closed === undefined; n++) client.socket.send('x', { fin: false });
@@ -264,15 +264,15 @@ describe('a connection that tries', () => {
   });
 });
 
-describe('"verify" as a way into the network', () => {
+describe('"verify" as an attack on the network', () => {
   let server: Server;
   beforeAll(async () => {
     server = createServer((_, response) => {
-      const pour = () => {
+      const fillBuffer = () => {
         while (response.write('x'.repeat(65_536)));
       };
-      response.on('drain', pour);
-      pour();
+      response.on('drain', fillBuffer);
+      fillBuffer();
     }).listen(0, '127.0.0.1');
     await new Promise(done => server.once('listening', done));
   });
@@ -293,17 +293,17 @@ describe('"verify" as a way into the network', () => {
       },
       ...changes,
     };
-    const work = runProbe(step, {
+    const probe = runProbe(step, {
       engine: new DockerEngine('/nonexistent.sock'),
       signal: new AbortController().signal,
       circuits: undefined,
     });
-    let next = await work.next();
-    while (!next.done) next = await work.next();
+    let next = await probe.next();
+    while (!next.done) next = await probe.next();
     return next.value;
   };
 
-  it('reads no answer without end', async () => {
+  it('stops reading an endless answer', async () => {
     const before = process.memoryUsage().rss;
     expect((await verify('/endless')).outcome).toBe('succeeded');
     expect(process.memoryUsage().rss - before).toBeLessThan(100 * 2 ** 20);
@@ -316,7 +316,7 @@ describe('"verify" as a way into the network', () => {
     'http://0x7f000002/',
     'http://2130706434/',
     'http://127.2/',
-  ])('asks no other address: %s', async target => {
+  ])('refuses a request to an address that is not allowed: %s', async target => {
     expect(await verify('', { url: target })).toMatchObject({ outcome: 'failed', code: 'verify-address-not-allowed' });
   });
 });

@@ -26,7 +26,7 @@ beforeAll(async () => {
 afterAll(() => world[Symbol.asyncDispose]());
 
 const verify = (...args: string[]) => world.host.chatops(['audit', 'verify', ...args]);
-/** The audit with a change made to its table behind the agent's back, and put right again. */
+/** Verifies the audit log after a change to its table while no agent runs, and restores the table. */
 async function tampered(sql: string, ...args: string[]) {
   await world.host.stop();
   execFileSync('sqlite3', [file(), 'PRAGMA wal_checkpoint(TRUNCATE);']);
@@ -39,8 +39,8 @@ async function tampered(sql: string, ...args: string[]) {
   return done;
 }
 
-describe('the audit', () => {
-  it('is a chain whose head is in each receipt and in the metrics, while the agent runs and after', async () => {
+describe('the audit log', () => {
+  it('is a chain whose head is in each receipt and in the metrics, and verifies with and without an agent', async () => {
     const done = await verify('--receipt', receipt);
     expect({ exit: done.code, stdout: done.stdout }, done.stdout + done.stderr).toEqual({
       exit: 0,
@@ -67,14 +67,14 @@ describe('the audit', () => {
       "UPDATE audit SET body = replace(body, 'succeeded', 'failed') WHERE n = (SELECT min(n) FROM audit WHERE body LIKE '%succeeded%')",
       'was changed or inserted',
     ],
-    ['another time', "UPDATE audit SET at = '2020-01-01T00:00:00.000Z' WHERE n = 2", 'row 2 was changed or inserted'],
-    ['a row that is missing', 'DELETE FROM audit WHERE n = 3', 'row 3 is missing'],
+    ['a changed time', "UPDATE audit SET at = '2020-01-01T00:00:00.000Z' WHERE n = 2", 'row 2 was changed or inserted'],
+    ['a missing row', 'DELETE FROM audit WHERE n = 3', 'row 3 is missing'],
     [
-      'a row that was put in',
+      'an inserted row',
       "UPDATE audit SET n = n + 1000 WHERE n > 2; INSERT INTO audit VALUES (3, 't', '{}', '00'); UPDATE audit SET n = n - 999 WHERE n > 1000",
       'row 3 was changed or inserted',
     ],
-  ])('tells of %s', async (_, sql, why) => {
+  ])('reports %s', async (_, sql, why) => {
     const done = await tampered(sql);
     expect({ exit: done.code, stdout: done.stdout }, done.stderr).toEqual({
       exit: 1,
@@ -82,17 +82,17 @@ describe('the audit', () => {
     });
   });
 
-  it('tells what a receipt has seen and it has not: rows cut off at its end, or a chain that was made anew', async () => {
+  it('reports rows that a receipt proves and the log lacks: a cut end, or a rebuilt chain', async () => {
     const cut = 'DELETE FROM audit WHERE n > 3';
     expect((await tampered(cut)).code).toBe(0);
-    const told = await tampered(cut, '--receipt', receipt);
-    expect({ exit: told.code, stdout: told.stdout }).toEqual({
+    const shortened = await tampered(cut, '--receipt', receipt);
+    expect({ exit: shortened.code, stdout: shortened.stdout }).toEqual({
       exit: 1,
       stdout: expect.stringContaining('the chain ends at row 3'),
     });
     const digest = 'f'.repeat(64);
-    const other = await verify('--expect', `2:${digest}`);
-    expect({ exit: other.code, stdout: other.stdout }).toEqual({
+    const rebuilt = await verify('--expect', `2:${digest}`);
+    expect({ exit: rebuilt.code, stdout: rebuilt.stdout }).toEqual({
       exit: 1,
       stdout: expect.stringContaining('the chain was rebuilt'),
     });

@@ -35,7 +35,7 @@ const policy = () => ({
   ],
 });
 
-/** Deploys an intent, and kills the agent with the first output of that step. */
+/** Deploys an intent, and kills and restarts the agent at the first output of that step. */
 async function killedIn(step: string, name: string, intent: string) {
   let killed = false;
   const merge = vault.merge({
@@ -57,20 +57,20 @@ async function killedIn(step: string, name: string, intent: string) {
 
 describe('an agent that is killed', () => {
   it.each(['copy library', 'pack', 'unpack', 'check library', 'read back'])(
-    'in the phase "%s" of a backup of Plex leaves a whole one and nothing else',
+    'finishes a backup of Plex after a kill in the step "%s", and leaves nothing else',
     async step => {
       await killedIn(step, 'px', `database_type: plex\nsource_container: ${plex}\ndestination: ${vault.nas}\n`);
       const name = vault.kept('px').at(-1) ?? '';
       execFileSync('tar', ['--test-label', '--file', join(vault.nas, 'px', name)]);
       expect({
         leftovers: vault.leftovers('px'),
-        entries: readdirSync(databases()).filter(file => file.includes('chatops')),
-      }).toEqual({ leftovers: [], entries: [] });
+        temporaryFiles: readdirSync(databases()).filter(file => file.includes('chatops')),
+      }).toEqual({ leftovers: [], temporaryFiles: [] });
     },
   );
 
   it.each(['dump', 'check', 'start a throw-away server', 'load', 'read back', 'prune'])(
-    'in the phase "%s" of a backup of PostgreSQL likewise',
+    'finishes a backup of PostgreSQL after a kill in the step "%s", and leaves nothing else',
     async step => {
       await killedIn(
         step,
@@ -83,7 +83,7 @@ describe('an agent that is killed', () => {
       );
       expect({
         leftovers: vault.leftovers('pg'),
-        docker: docker(
+        drillContainers: docker(
           'ps',
           '--all',
           '--quiet',
@@ -92,13 +92,13 @@ describe('an agent that is killed', () => {
           '--filter',
           'ancestor=chatops-test/postgres:1',
         ),
-      }).toEqual({ leftovers: [], docker: '' });
+      }).toEqual({ leftovers: [], drillContainers: '' });
     },
   );
 });
 
-describe('a destination that can’t be written', () => {
-  it('is told before anything is begun', async () => {
+describe('a read-only destination', () => {
+  it('is reported before the backup starts', async () => {
     const folder = join(vault.data, 'small');
     mkdirSync(folder);
     writeFileSync(join(folder, 'a'), 'a');

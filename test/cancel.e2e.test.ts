@@ -16,15 +16,15 @@ const intent = (stack: string) => ({
 const running = (stack: string) =>
   docker('ps', '--format', '{{.Names}} {{.Image}}', '--filter', `label=com.docker.compose.project=${stack}`).trim();
 
-/** A job that rolls out that version, at the moment when its log says a text. */
+/** Starts a job that rolls out the version, and returns it when its log contains a text. */
 async function jobAt(text: string, stack: string, version: string, changes: Partial<Job> = {}) {
   const merge = world.merge({ ...intent(stack), [`stacks/${stack}/compose.yaml`]: slowStack(version) });
   let seen = () => {};
-  const waits = new Promise<void>(done => {
+  const textSeen = new Promise<void>(done => {
     seen = done;
   });
   const job = world.begin(merge, 'it', { ...changes, onLog: chunk => chunk.includes(text) && seen() });
-  await Promise.race([waits, job.finished]);
+  await Promise.race([textSeen, job.finished]);
   return { ...job, merge };
 }
 async function rolledOut(stack: string): Promise<void> {
@@ -34,7 +34,7 @@ async function rolledOut(stack: string): Promise<void> {
 }
 
 describe('a cancelled job', () => {
-  it('ends the run: compose is stopped, the old version runs again, and the job says so', async () => {
+  it('stops compose, starts the previous version again, and reports both in its log and summary', async () => {
     await rolledOut('cancel-up');
     const job = await jobAt('Recreate', 'cancel-up', '2');
     job.child.kill('SIGINT');
@@ -54,7 +54,7 @@ describe('a cancelled job', () => {
     );
   });
 
-  it('that is killed before the run’s end: its post step tells the truth', async () => {
+  it('reports the end of the run in its post step if the job is killed first', async () => {
     await rolledOut('cancel-post');
     const job = await jobAt('Recreate', 'cancel-post', '2');
     job.child.stdout?.on('data', chunk => String(chunk).includes('The agent stops') && job.child.kill('SIGKILL'));
@@ -65,7 +65,7 @@ describe('a cancelled job', () => {
     expect(running('cancel-post')).toBe('cancel-post-web-1 chatops-test/web:1');
   });
 
-  it('that waits for another run gives up its place, and the other one goes on', async () => {
+  it('leaves the lock queue when it waits for another run, and the other run continues', async () => {
     await rolledOut('cancel-wait');
     const first = await jobAt('Recreate', 'cancel-wait', '2');
     const second = await jobAt('waiting for run', 'cancel-wait', '3');
@@ -76,7 +76,7 @@ describe('a cancelled job', () => {
     expect(running('cancel-wait')).toBe('cancel-wait-web-1 chatops-test/web:2');
   });
 
-  it('is cancelled also by an agent that ended meanwhile', async () => {
+  it('cancels its run also if the agent is killed and restarts meanwhile', async () => {
     await rolledOut('cancel-kill');
     const job = await jobAt('Recreate', 'cancel-kill', '2');
     job.child.kill('SIGINT');
@@ -93,7 +93,7 @@ describe('a cancelled job', () => {
     expect(running('cancel-kill')).toBe('cancel-kill-web-1 chatops-test/web:1');
   });
 
-  it('before an agent has it, sends nothing', async () => {
+  it('sends nothing if it has not reached an agent', async () => {
     world.stack('cancel-early');
     const job = await jobAt('::add-mask::', 'cancel-early', '1', { inputs: { agent: 'ws://127.0.0.1:1' } });
     job.child.kill('SIGINT');
@@ -105,7 +105,7 @@ describe('a cancelled job', () => {
     expect((await world.post(job.merge, state)).ms).toBeLessThan(5_000);
   });
 
-  it('or is refused by one, has a post step that looks for nothing', async () => {
+  it('looks for no run in its post step if it could not reach an agent', async () => {
     world.stack('cancel-none');
     const job = await jobAt('no such text', 'cancel-none', '1', {
       inputs: { agent: 'ws://127.0.0.1:1', 'connect-timeout': '1s' },
@@ -113,9 +113,9 @@ describe('a cancelled job', () => {
     const { outputs, state } = await job.finished;
     expect(outputs.reason).toBe('agent-unreachable');
     const post = await world.post(job.merge, state);
-    expect({ logNamesAgent: post.log.includes('agent'), msIsLess: post.ms < 5_000 }, post.log).toEqual({
+    expect({ logNamesAgent: post.log.includes('agent'), endsWithin5s: post.ms < 5_000 }, post.log).toEqual({
       logNamesAgent: false,
-      msIsLess: true,
+      endsWithin5s: true,
     });
   });
 });

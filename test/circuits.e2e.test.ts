@@ -22,7 +22,7 @@ async function roll(stack: string, more = ''): Promise<string> {
 }
 
 describe('a registry that does not work', () => {
-  it('is left alone after five pulls, which is said before anything is changed', async () => {
+  it('has an open circuit after five failed pulls, and the next rollout is refused before it changes anything', async () => {
     const registry = `127.0.0.1:${await freePort()}`;
     world.stack('circuit-pull', { 'compose.yaml': `services: {web: {image: "${registry}/web:1"}}\n` });
     for (let n = 0; n < 5; n++) expect(await roll('circuit-pull')).toContain('pull-failed');
@@ -30,19 +30,19 @@ describe('a registry that does not work', () => {
     expect(refused).toContain(`circuit-open. registry ${registry} has failed 5 times in a row`);
     expect(refused).toContain('Nothing was changed.');
     expect(await world.host.metrics()).toContain(`chatops_circuit_state{name="registry ${registry}"} 1`);
-    // Another registry is nobody's business.
+    // The circuit of one registry does not affect other stacks.
     world.stack('circuit-free', { 'compose.yaml': webStack('chatops-test/web:1', await freePort()) });
     expect(await roll('circuit-free')).toBe('✓ succeeded');
   });
 });
 
-describe('an address outside of the host that "verify" asks', () => {
-  it('is left alone where it has not answered five times; loopback never is', async () => {
+describe('an address outside of the host that "verify" requests', () => {
+  it('has an open circuit after five failures in a row; loopback has no circuit', async () => {
     const port = await freePort();
     world.stack('circuit-verify', { 'compose.yaml': webStack('chatops-test/web:1', await freePort()) });
     const verify = (host: string) => `verify: {http: {url: "http://${host}:${port}/", retries: 0, timeout: 1s}}\n`;
     for (let n = 0; n < 4; n++) expect(await roll('circuit-verify', verify('127.0.0.1'))).toContain('ECONNREFUSED');
-    // On failure it is asked again, after what was there before was brought back: twice a rollout.
+    // A failed rollout requests it twice: the agent verifies the restored version as well.
     for (let n = 0; n < 3; n++) expect(await roll('circuit-verify', verify(bridge))).toContain('ECONNREFUSED');
     expect(await roll('circuit-verify', verify(bridge))).toContain(`circuit-open. verify ${bridge} has failed 5 times`);
     const server: Server = createServer((_, response) => response.end('ok')).listen(port, '127.0.0.1');

@@ -24,7 +24,7 @@ async function restart(rules: object): Promise<void> {
   await vault.host.start({ compose: rules });
 }
 
-describe('what a compose file may do', () => {
+describe('a compose file', () => {
   it.each([
     ['privileged', '    privileged: true\n', '', 'it is privileged'],
     ['capabilities', '    cap_add: [NET_ADMIN]\n', '', 'it adds the capability NET_ADMIN'],
@@ -42,18 +42,18 @@ describe('what a compose file may do', () => {
     ],
     ['binds', '    secrets: [sly]\n', 'secrets:\n  sly: {file: /etc/shadow}\n', 'secrets sly: it binds /etc/shadow'],
     ['docker-socket', '    volumes: ["SOCKET:/s"]\n', '', 'it gets the Docker socket'],
-  ])('%s is refused before anything is started, unless it is granted: %s', async (grant, more, rest, why) => {
+  ])('is refused before anything starts, unless the host grants %s: %s', async (grant, more, rest, explanation) => {
     await restart({ binds: ['/nowhere'], ports: '8000-9000' });
     const text = compose(more.replace('SOCKET', dockerSocket()), rest);
     const done = await rollout(text);
-    expect({ reason: done.reason, logNamesWhy: done.log.includes(why), running: running() }, done.log).toEqual({
+    expect({ reason: done.reason, logExplains: done.log.includes(explanation), running: running() }, done.log).toEqual({
       reason: 'compose-not-allowed',
-      logNamesWhy: true,
+      logExplains: true,
       running: '',
     });
     expect(done.log).toMatch(/compose\.yaml:\d+: /);
     expect(done.log).toContain(`compose.grants (${grant})`);
-    // What was rendered, with what env files hold, is nowhere any more.
+    // The rendered file contains the values of env files, so the agent deletes it.
     const folders = readdirSync(join(vault.host.state, 'runs'));
     for (const run of folders)
       expect(readdirSync(join(vault.host.state, 'runs', run)).filter(name => name.endsWith('.json'))).toEqual([]);
@@ -61,7 +61,7 @@ describe('what a compose file may do', () => {
     expect((await rollout(text)).reason).toBe('compose-not-allowed');
   });
 
-  it('names the line, in the file that is wrong', async () => {
+  it('is refused with the name of the file and the line of the setting', async () => {
     await restart({});
     const done = await rollout(compose('    cap_add:\n      - SYS_ADMIN\n'));
     expect(done.log).toContain(
@@ -69,18 +69,18 @@ describe('what a compose file may do', () => {
     );
   });
 
-  it('is bounded by folders and ports, and by grants to a stack by name', async () => {
+  it('may bind the allowed folders, publish the allowed ports, and use the grants of its stack', async () => {
     await restart({ binds: [vault.data], ports: '8000-9000' });
     writeFileSync(join(vault.data, 'x'), '');
     const inside = compose(`    volumes: ["./own:/own", "${vault.data}:/data"]\n`);
     const done = await rollout(inside);
-    expect({ exit: done.code, runningDiffers: running() !== '' }, done.log).toEqual({ exit: 0, runningDiffers: true });
+    expect({ exit: done.code, isRunning: running() !== '' }, done.log).toEqual({ exit: 0, isRunning: true });
     const port = await rollout(compose('    ports: ["127.0.0.1:7999:80"]\n'));
-    expect({ reason: port.reason, logNames7999: port.log.includes('7999') }, port.log).toEqual({
+    expect({ reason: port.reason, logNamesPort: port.log.includes('7999') }, port.log).toEqual({
       reason: 'compose-not-allowed',
-      logNames7999: true,
+      logNamesPort: true,
     });
-    // What ran before still runs.
+    // The earlier version still runs.
     expect(running()).not.toBe('');
     await restart({ ports: '8000-9000', grants: [{ stack: 'ruled', allow: ['capabilities'] }] });
     expect((await rollout(compose('    cap_add: [NET_ADMIN]\n'))).code).toBe(0);
@@ -89,14 +89,14 @@ describe('what a compose file may do', () => {
     );
   });
 
-  it('is judged for a scale too, which leaves what is there as it is', async () => {
+  it('is checked for a scale too, and a refused scale changes neither containers nor files', async () => {
     await restart({});
     expect((await rollout(compose(''))).code).toBe(0);
     vault.stack('ruled', { 'compose.yaml': compose('    privileged: true\n') });
     const scale = await vault.run('scale', 'action: scale\nstack: ruled\nservice: web\nreplicas: 2\n');
-    expect({ reason: scale.reason, runningCount: running().split('\n').length }, scale.log).toEqual({
+    expect({ reason: scale.reason, containers: running().split('\n').length }, scale.log).toEqual({
       reason: 'compose-not-allowed',
-      runningCount: 1,
+      containers: 1,
     });
     expect(readFileSync(join(vault.host.stacks, 'ruled', 'compose.yaml'), 'utf8')).toContain('privileged');
   });

@@ -27,8 +27,8 @@ function reviewed(files: Record<string, string>, state = 'APPROVED') {
   return merge;
 }
 
-describe('a rule that wants approvals and a plan', () => {
-  it('lets a deployment in that names the plan it was', async () => {
+describe('a rule that requires approvals and a plan', () => {
+  it('admits a deployment that names the digest of its plan', async () => {
     const merge = reviewed(intent());
     const plan = await world.deploy(merge, 'up', { inputs: { mode: 'plan' } });
     expect(plan.outputs, plan.log).toMatchObject({
@@ -48,7 +48,7 @@ describe('a rule that wants approvals and a plan', () => {
     expect(row).toMatchObject({ rules: ['allow.1'], trust: 'homelab' });
   });
 
-  it('does nothing where the host is not any more what was planned on', async () => {
+  it('refuses a deployment if the host has changed since its plan, and changes nothing', async () => {
     const merge = reviewed(intent('timeout: 4m\n'));
     const plan = await world.deploy(merge, 'up', { inputs: { mode: 'plan' } });
     writeFileSync(join(world.host.stacks, 'planned', 'compose.yaml'), stack('2'));
@@ -57,34 +57,31 @@ describe('a rule that wants approvals and a plan', () => {
       {
         reason: job.outputs.reason,
         changed: job.outputs.changed,
-        logNamesDockerCompose: job.log.includes('docker compose'),
+        logShowsCompose: job.log.includes('docker compose'),
       },
       job.log,
-    ).toEqual({ reason: 'plan-changed', changed: 'false', logNamesDockerCompose: false });
+    ).toEqual({ reason: 'plan-changed', changed: 'false', logShowsCompose: false });
     const again = await world.deploy(merge, 'up', { inputs: { mode: 'plan' } });
     const done = await world.deploy(merge, 'up', { inputs: { 'plan-digest': again.outputs['plan-digest'] ?? '' } });
     expect(done.outputs.status, done.log).toBe('succeeded');
   });
 
   it.each<[string, (head: string) => { state: string; user: { login: string }; commit_id: string }[]]>([
-    ['nobody reviewed', () => []],
+    ['it has no review', () => []],
     [
-      'the review is of an earlier commit',
+      'its review is of an earlier commit',
       () => [{ state: 'APPROVED', user: { login: 'octocat' }, commit_id: 'e'.repeat(40) }],
     ],
     [
-      'it was taken back',
+      'its approval was dismissed',
       head => [
         { state: 'APPROVED', user: { login: 'octocat' }, commit_id: head },
         { state: 'DISMISSED', user: { login: 'octocat' }, commit_id: head },
       ],
     ],
-    [
-      'somebody without a word approved',
-      head => [{ state: 'APPROVED', user: { login: 'passer-by' }, commit_id: head }],
-    ],
-    ['it is a comment', head => [{ state: 'COMMENTED', user: { login: 'octocat' }, commit_id: head }]],
-  ])('refuses where %s', async (_, reviews) => {
+    ['its reviewer has no permission', head => [{ state: 'APPROVED', user: { login: 'passer-by' }, commit_id: head }]],
+    ['its review is a comment', head => [{ state: 'COMMENTED', user: { login: 'octocat' }, commit_id: head }]],
+  ])('refuses a deployment if %s', async (_, reviews) => {
     const merge = world.merge(intent(), head => [committed(head), labeled(LABEL), merged()]);
     const pull = world.github.pulls.get(merge.number);
     pull?.reviews.push(...reviews(pull.headSha));
@@ -92,14 +89,14 @@ describe('a rule that wants approvals and a plan', () => {
     expect({ exit: job.code, reason: job.outputs.reason }, job.log).toEqual({ exit: 1, reason: 'approvals-missing' });
   });
 
-  it('refuses what is no digest before anything is sent', async () => {
+  it('refuses a malformed digest before the action sends anything', async () => {
     const job = await world.deploy(reviewed(intent()), 'up', { inputs: { 'plan-digest': 'yes' } });
     expect({ exit: job.code, reason: job.outputs.reason }).toEqual({ exit: 1, reason: 'input-invalid' });
   });
 });
 
-describe('an entry with a rate', () => {
-  it('refuses further runs, but no plan', async () => {
+describe('a trust entry with a rate', () => {
+  it('refuses runs above its rate, but still admits a plan', async () => {
     await world.host.stop();
     await world.host.start({
       trust: [
@@ -115,10 +112,9 @@ describe('an entry with a rate', () => {
     const merge = world.merge(intent());
     expect((await world.deploy(merge, 'up')).outputs.status).toBe('succeeded');
     const over = await world.deploy(merge, 'up');
-    expect(
-      { reason: over.outputs.reason, logNames1RunsOfTheLast1h: over.log.includes('1 runs of the last 1h') },
-      over.log,
-    ).toEqual({ reason: 'run-rate-reached', logNames1RunsOfTheLast1h: true });
+    expect({ reason: over.outputs.reason, logNamesRate: over.log.includes('1 runs of the last 1h') }, over.log).toEqual(
+      { reason: 'run-rate-reached', logNamesRate: true },
+    );
     expect((await world.deploy(merge, 'up', { inputs: { mode: 'plan' } })).outputs.status).toBe('planned');
     expect(await world.host.metrics()).toContain('chatops_auth_failures_total{reason="rate_limited"} 1');
   });

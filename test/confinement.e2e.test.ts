@@ -20,24 +20,24 @@ import { LABEL, World } from './stand/world.ts';
 
 const UNIT = 'agent/deploy/chatops-agent.service';
 
-describe('the unit', () => {
+describe('the systemd unit', () => {
   const lines = (file: string) =>
     readFileSync(file, 'utf8')
       .split('\n')
       .filter(line => /^\w+=/.test(line) && !line.startsWith('WantedBy'));
-  /** What systemd says of a unit file: the score, and each line that adds to it. */
+  /** Returns systemd's exposure score of a unit file, and each setting that adds to it. */
   function analyze(unit: string[]): { score: number; open: string[] } {
     const dir = mkdtempSync(join(tmpdir(), 'chatops-unit-'));
     try {
       const file = join(dir, 'chatops-agent.service');
       writeFileSync(file, ['[Service]', ...unit].join('\n'));
       const args = ['security', '--offline=true', '--no-pager'];
-      const told = execFileSync('systemd-analyze', [...args, file], { encoding: 'utf8' });
+      const report = execFileSync('systemd-analyze', [...args, file], { encoding: 'utf8' });
       const rows = JSON.parse(
         execFileSync('systemd-analyze', [...args, '--json=short', file], { encoding: 'utf8' }),
       ) as { name: string; exposure: string | null }[];
       return {
-        score: Number(/exposure level for .*: ([\d.]+)/.exec(told)?.[1]),
+        score: Number(/exposure level for .*: ([\d.]+)/.exec(report)?.[1]),
         open: rows.filter(({ exposure }) => Number(exposure) > 0).map(({ name }) => name),
       };
     } finally {
@@ -46,7 +46,7 @@ describe('the unit', () => {
   }
   const service = () => lines(UNIT).filter(line => !/^(Description|Documentation|Wants|After)=/.test(line));
 
-  it('is exposed by 2.0 at most, and each line that is open says why', () => {
+  it('has an exposure of at most 2.0, and its page explains each setting that adds to it', () => {
     const { score, open } = analyze(service());
     expect(score).toBeLessThanOrEqual(2);
     expect(score).toBeGreaterThan(0);
@@ -55,22 +55,22 @@ describe('the unit', () => {
     for (const name of open) expect(page).toContain(`\`${name}\``);
   });
 
-  it('has the score with the drop-in for backups that is told of it', () => {
+  it('has the documented exposure with the drop-in for backups', () => {
     const { score } = analyze([...service(), ...lines('agent/deploy/backups.conf')]);
     expect(readFileSync('docs/confinement.md', 'utf8')).toContain(`With it the unit has ${score}:`);
     expect(score).toBeLessThan(2.5);
   });
 
-  it('would be told apart from one that protects nothing', () => {
+  it('has a lower exposure than a unit that protects nothing', () => {
     expect(analyze(['ExecStart=/bin/true']).score).toBeGreaterThan(9);
   });
 
-  it('has nothing that systemd does not know', () => {
-    const said = execFileSync('systemd-analyze', ['verify', '--man=no', UNIT], {
+  it('has only settings that systemd knows', () => {
+    const output = execFileSync('systemd-analyze', ['verify', '--man=no', UNIT], {
       encoding: 'utf8',
       stdio: ['ignore', 'pipe', 'pipe'],
     });
-    expect(said).not.toMatch(/Unknown/);
+    expect(output).not.toMatch(/Unknown/);
   });
 });
 
@@ -82,13 +82,13 @@ describe('an agent that is not root', () => {
   beforeAll(async () => {
     dir = mkdtempSync(join(tmpdir(), 'chatops-user-'));
     chmodSync(dir, 0o755);
-    // Where the sources lie, nobody else may look.
+    // Another user may not read the folder of the sources.
     copyFileSync(process.execPath, join(dir, 'node'));
     cpSync('dist/agent', join(dir, 'agent'), { recursive: true });
     const socket = join(dir, 'docker.sock');
     proxy = createServer(client => {
       const engine = connect(dockerSocket());
-      for (const one of [client, engine]) one.on('error', () => undefined);
+      for (const connection of [client, engine]) connection.on('error', () => undefined);
       client.pipe(engine).pipe(client);
     }).listen(socket);
     await new Promise(done => proxy.once('listening', done));
@@ -118,13 +118,13 @@ describe('an agent that is not root', () => {
     rmSync(dir, { recursive: true });
   });
 
-  it('rolls a stack out with its files, with no right but its group', async () => {
+  it('rolls out a stack with its files, and needs only the group of the Docker socket', async () => {
     const status = readFileSync(`/proc/${world.host.child?.pid}/status`, 'utf8');
     expect({
-      exec1: /^Uid:\s+(\d+)/m.exec(status)?.[1],
-      exec12: /^CapEff:\s+(\S+)/m.exec(status)?.[1],
-      exec13: /^NoNewPrivs:\s+(\d)/m.exec(status)?.[1],
-    }).toEqual({ exec1: String(USER), exec12: '0000000000000000', exec13: '1' });
+      uid: /^Uid:\s+(\d+)/m.exec(status)?.[1],
+      capabilities: /^CapEff:\s+(\S+)/m.exec(status)?.[1],
+      noNewPrivileges: /^NoNewPrivs:\s+(\d)/m.exec(status)?.[1],
+    }).toEqual({ uid: String(USER), capabilities: '0000000000000000', noNewPrivileges: '1' });
     const folder = world.stack('own');
     chownSync(folder, USER, USER);
     const merge = world.merge({
@@ -137,7 +137,7 @@ describe('an agent that is not root', () => {
     expect(statSync(join(folder, 'compose.yaml')).uid).toBe(USER);
   });
 
-  it('says what it may not', async () => {
+  it('reports a folder that its user may not write, with the remedy', async () => {
     const folder = world.stack('roots');
     chmodSync(folder, 0o755);
     const merge = world.merge({
@@ -148,10 +148,10 @@ describe('an agent that is not root', () => {
     expect(
       {
         reason: job.outputs.reason,
-        logNamesLetTheAgentSUserWriteThere: job.log.includes('Let the agent’s user write there'),
+        logHasRemedy: job.log.includes('Let the agent’s user write there'),
       },
       job.log,
-    ).toEqual({ reason: 'write-failed', logNamesLetTheAgentSUserWriteThere: true });
+    ).toEqual({ reason: 'write-failed', logHasRemedy: true });
     expect(existsSync(join(folder, 'compose.yaml'))).toBe(false);
   });
 });

@@ -54,8 +54,13 @@ beforeEach(() => {
   world.github.permissions.set('octocat', { permission: 'write', role_name: 'write' });
 });
 
-/** What the holder of the signing key can send: everything as the action would, with changes. */
-async function ask(changes: (sent: Deployment) => Partial<Deployment> = () => ({})): Promise<[string, string]> {
+interface Answer {
+  answer: string;
+  message: string;
+}
+
+/** Sends the action's command with changes, as the holder of the signing key can. */
+async function ask(changes: (sent: Deployment) => Partial<Deployment> = () => ({})): Promise<Answer> {
   const client = new Client(world.host.url);
   const file = (path: string, text: string) => ({
     stack: 'confirmed',
@@ -78,30 +83,30 @@ async function ask(changes: (sent: Deployment) => Partial<Deployment> = () => ({
     },
   );
   sent.origin = { ...sent.origin, sha: merge.sha, run_id: '42' };
-  sent.intents = sent.intents.map(one => ({ ...one, name: 'up' }));
+  sent.intents = sent.intents.map(entry => ({ ...entry, name: 'up' }));
   await client.send({ ...sent, ...changes(sent) }, world.host.keys.secret);
   const answer = await client.answer();
   if (answer === 'accepted') await client.receipt();
   const message = String(client.frames.find(({ type }) => type === 'refusal')?.message ?? '');
   await client.end();
-  return [answer, message];
+  return { answer, message };
 }
 
 describe('an agent that asks GitHub itself', () => {
-  it('takes what the action sends', async () => {
+  it('accepts the command that the action sends', async () => {
     const job = await world.deploy(merge, 'up');
     expect(job.outputs.status, job.log).toBe('succeeded');
-    expect(await ask()).toEqual(['accepted', '']);
+    expect(await ask()).toEqual({ answer: 'accepted', message: '' });
   });
 
   const origin = (changes: object) => (sent: Deployment) => ({ origin: { ...sent.origin, ...changes } });
   const approval = (changes: object) => (sent: Deployment) =>
     ({ approval: { ...sent.approval, ...changes } }) as Partial<Deployment>;
   it.each<[string, (sent: Deployment) => Partial<Deployment>, RegExp]>([
-    ['a workflow run that there is not', origin({ run_id: '43' }), /the workflow run 43 does not exist/],
+    ['a workflow run that does not exist', origin({ run_id: '43' }), /the workflow run 43 does not exist/],
     ['another attempt', origin({ run_attempt: '2' }), /attempt 1/],
     ['another event', origin({ event: 'workflow_dispatch' }), /event of the workflow run is push/],
-    ['another commit than the run’s', origin({ sha: 'a'.repeat(40) }), /another commit/],
+    ['a commit that is not the run’s', origin({ sha: 'a'.repeat(40) }), /another commit/],
     [
       'a changed file',
       sent => ({
@@ -119,22 +124,24 @@ describe('an agent that asks GitHub itself', () => {
       /differs from the commit/,
     ],
     [
-      'a file left out',
+      'a missing file',
       sent => ({ files: sent.files.slice(0, 1) }),
       /"confirmed\/notes\/read\.me" of the commit is not shipped/,
     ],
     [
       'another intent',
-      sent => ({ intents: sent.intents.map(one => ({ ...one, intent: { ...one.intent, timeout: '9m' } as never })) }),
+      sent => ({
+        intents: sent.intents.map(entry => ({ ...entry, intent: { ...entry.intent, timeout: '9m' } as never })),
+      }),
       /no file of the commit yields the intent "up"/,
     ],
     [
-      'an intent of no file',
-      sent => ({ intents: sent.intents.map(one => ({ ...one, name: 'made-up' })) }),
+      'an intent that no file contains',
+      sent => ({ intents: sent.intents.map(entry => ({ ...entry, name: 'made-up' })) }),
       /"made-up"/,
     ],
     [
-      'a document told to have ended that the file has not',
+      'a finished document that the file does not contain',
       () => ({
         given: [
           { place: 0, name: 'up', document: 2, outcome: 'succeeded', intent: { action: 'backup' as const, id: 'db' } },
@@ -143,28 +150,28 @@ describe('an agent that asks GitHub itself', () => {
       /no file of the commit yields the intent "up"/,
     ],
     ['another pull request', approval({ pull_request: 99 }), /#99 is not merged/],
-    ['another merge', approval({ merge_sha: 'b'.repeat(40) }), /merged as another commit/],
-  ])('refuses %s, though the key signed it', async (_, changes, message) => {
-    const [answer, said] = await ask(changes);
-    expect({ answer, messageMatchesSaid: message.test(said) }, said).toEqual({
+    ['another merge commit', approval({ merge_sha: 'b'.repeat(40) }), /merged as another commit/],
+  ])('refuses %s, even with a valid signature', async (_, changes, expected) => {
+    const { answer, message } = await ask(changes);
+    expect({ answer, messageMatches: expected.test(message) }, message).toEqual({
       answer: 'not-confirmed',
-      messageMatchesSaid: true,
+      messageMatches: true,
     });
   });
 
   it.each<[string, object, RegExp]>([
-    ['has ended', { status: 'completed' }, /is completed/],
-    ['is another repository’s', { repository: { id: 1 } }, /another repository/],
-  ])('refuses where the workflow run %s', async (_, changes, message) => {
+    ['has finished', { status: 'completed' }, /is completed/],
+    ['belongs to another repository', { repository: { id: 1 } }, /another repository/],
+  ])('refuses a command if its workflow run %s', async (_, changes, expected) => {
     world.github.runs.set('42', run(changes));
-    const [answer, said] = await ask();
-    expect({ answer, messageMatchesSaid: message.test(said) }, said).toEqual({
+    const { answer, message } = await ask();
+    expect({ answer, messageMatches: expected.test(message) }, message).toEqual({
       answer: 'not-confirmed',
-      messageMatchesSaid: true,
+      messageMatches: true,
     });
   });
 
-  it('judges by the labels that GitHub has, not by those that are claimed', async () => {
+  it('checks the labels that GitHub has, not those that the command claims', async () => {
     const bare = world.merge({ 'stacks/other': 'x' }, head => [committed(head), merged()]);
     world.github.runs.set('42', run({ head_sha: bare.sha }));
     const claim = (sent: Deployment) => ({
@@ -176,52 +183,55 @@ describe('an agent that asks GitHub itself', () => {
         head_sha: bare.sha.replace(/^./, 'f'),
       },
     });
-    expect((await ask(claim as never))[0]).toBe('label-missing');
+    expect((await ask(claim as never)).answer).toBe('label-missing');
     // A label of an earlier pull request does not count for this commit.
     const early = (sent: Deployment) => ({ origin: { ...sent.origin, sha: bare.sha } });
-    expect(await ask(early)).toEqual([
-      'not-confirmed',
-      expect.stringContaining('none of the pull requests contains this commit'),
-    ]);
+    expect(await ask(early)).toEqual({
+      answer: 'not-confirmed',
+      message: expect.stringContaining('none of the pull requests contains this commit'),
+    });
     world.github.permissions.set('octocat', { permission: 'read', role_name: 'triage' });
     world.github.runs.set('42', run());
-    expect((await ask())[0]).toBe('label-by-unauthorized');
+    expect((await ask()).answer).toBe('label-by-unauthorized');
   });
 
-  it('asks also where no approval is needed', async () => {
+  it('asks GitHub also if no approval is needed', async () => {
     world.github.runs.set('42', run({ event: 'workflow_dispatch' }));
     const dispatched = (sent: Deployment) => ({
       approval: null,
       origin: { ...sent.origin, event: 'workflow_dispatch' },
     });
-    expect((await ask(dispatched))[0]).toBe('accepted');
+    expect((await ask(dispatched)).answer).toBe('accepted');
     const evil = (sent: Deployment) => ({ ...dispatched(sent), files: sent.files.slice(1) });
-    expect((await ask(evil))[0]).toBe('not-confirmed');
+    expect((await ask(evil)).answer).toBe('not-confirmed');
   });
 
-  it('refuses where GitHub can’t be asked', async () => {
+  it('refuses a command if GitHub answers with an error', async () => {
     world.github.failures.push({ path: '/actions/runs', status: 502 });
-    expect(await ask()).toEqual(['github-unconfirmed', expect.stringContaining('it answered 502')]);
+    expect(await ask()).toEqual({
+      answer: 'github-unconfirmed',
+      message: expect.stringContaining('it answered 502'),
+    });
   });
 
-  it('asks nothing for a plan', async () => {
+  it('sends GitHub no request for a plan', async () => {
     world.github.asked.length = 0;
-    expect((await ask(() => ({ type: 'plan', approval: null })))[0]).toBe('accepted');
+    expect((await ask(() => ({ type: 'plan', approval: null }))).answer).toBe('accepted');
     expect(world.github.asked).toEqual([]);
   });
 
-  it('leaves GitHub alone for a while where it has failed five times in a row, and says so', async () => {
-    // What works ends the count of what has not.
-    expect((await ask())[0]).toBe('accepted');
+  it('opens the circuit of GitHub after five failures in a row, and says until when', async () => {
+    // A success resets the count of failures.
+    expect((await ask()).answer).toBe('accepted');
     for (let n = 0; n < 5; n++) {
       world.github.failures.push({ path: '/actions/runs', status: 502 });
-      expect((await ask())[0]).toBe('github-unconfirmed');
+      expect((await ask()).answer).toBe('github-unconfirmed');
     }
     world.github.asked.length = 0;
-    expect(await ask()).toEqual([
-      'circuit-open',
-      expect.stringMatching(/github has failed 5 times in a row.* until 20/),
-    ]);
+    expect(await ask()).toEqual({
+      answer: 'circuit-open',
+      message: expect.stringMatching(/github has failed 5 times in a row.* until 20/),
+    });
     expect(world.github.asked).toEqual([]);
     expect(await world.host.metrics()).toContain('chatops_circuit_state{name="github"} 1');
   });

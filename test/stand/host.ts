@@ -8,28 +8,29 @@ import { generateKey } from '../../protocol/keys.ts';
 
 const BUNDLE = resolve(import.meta.dirname, '../../dist/agent/index.js');
 
-/** A key pair as `chatops keygen` makes it. */
+/** A key pair as `chatops keygen` creates it. */
 export type Keys = ReturnType<typeof generateKey>;
 
 export interface HostOptions {
-  /** A folder of its own: state, stacks and agent.yaml are made in it. */
+  /** The host's own folder, for the state, the stacks and agent.yaml. */
   dir: string;
   repository: string;
   keys?: Keys;
-  /** Rows of `allow:`; by default everything in `stacks` and the label of the examples. */
+  /** Rows of `allow:`. The default allows all stacks, with the label of the examples. */
   allow?: unknown[];
   /** Further keys of agent.yaml. */
   config?: Record<string, unknown>;
   /** Added to the agent's environment. */
   env?: Record<string, string>;
-  /** Starts it, in the place of Node and the bundle; and the user to whom its files then belong. */
+  /** The command that starts the agent, in place of Node and the bundle. */
   command?: string[];
+  /** The user who owns the agent's files. */
   owner?: number;
-  /** It speaks TLS. */
+  /** Set if the agent serves TLS, so that a plain request can't show its start. */
   tls?: boolean;
 }
 
-/** An agent as a process (the built bundle) with a fresh key, on a free port of loopback. */
+/** An agent process of the built bundle, with a new key, on a free port of loopback. */
 export class Host {
   readonly dir: string;
   readonly stacks: string;
@@ -56,7 +57,7 @@ export class Host {
     return `ws://127.0.0.1:${this.port}`;
   }
 
-  /** The public half of the agent's own key, as `agent-key` wants it. */
+  /** The public half of the agent's own key, in the format of the input `agent-key`. */
   get agentKey(): string {
     const line = /ed25519:[A-Za-z0-9+/=]{44}/.exec(this.log)?.[0];
     if (!line) throw new Error(`The agent has not printed its public key:\n${this.log}`);
@@ -72,7 +73,7 @@ export class Host {
       rate_limit: { commands: 1000, per: '1m' },
       stacks: { root: this.stacks },
       docker: { socket: dockerSocket() },
-      // What these rules refuse is tried by itself.
+      // Allows binds in general; the tests of the compose rules set their own grants.
       compose: { grants: [{ stack: '*', allow: ['binds'] }] },
       trust: [
         {
@@ -91,7 +92,7 @@ export class Host {
     if (this.#options.owner !== undefined) chownSync(this.configFile, this.#options.owner, this.#options.owner);
   }
 
-  /** Starts the agent; `changes` are to agent.yaml. */
+  /** Starts the agent, with changes to agent.yaml. */
   async start(changes: Record<string, unknown> = {}): Promise<void> {
     this.port ||= await freePort();
     this.configure(changes);
@@ -117,7 +118,7 @@ export class Host {
     await once(child, 'exit');
   }
 
-  /** Calls the command line on this host, and returns how that ended. */
+  /** Runs the command line on this host, and returns its exit code and output. */
   async chatops(
     args: string[],
     options: { cwd?: string } = {},
@@ -127,21 +128,21 @@ export class Host {
       env: { PATH: process.env.PATH, HOME: this.dir },
       ...options,
     });
-    const said = { stdout: '', stderr: '' };
+    const output = { stdout: '', stderr: '' };
     for (const name of ['stdout', 'stderr'] as const) {
       child[name].setEncoding('utf8').on('data', chunk => {
-        said[name] += chunk;
+        output[name] += chunk;
       });
     }
     const [code] = await once(child, 'close');
-    return { code, ...said };
+    return { code, ...output };
   }
 
   async metrics(): Promise<string> {
     return (await fetch(`http://127.0.0.1:${this.port}/metrics`)).text();
   }
 
-  /** The audit, one object a row: from the agent, or where none runs from its database. */
+  /** Returns the rows of the audit log from the agent, or from its database if no agent runs. */
   async audit(): Promise<Record<string, unknown>[]> {
     const rows: Record<string, unknown>[] = [];
     try {
@@ -165,16 +166,16 @@ export class Host {
   }
 }
 
-/** The engine's unix socket, from DOCKER_HOST or the usual place. */
+/** Returns the engine's unix socket, from DOCKER_HOST or at the usual path. */
 export function dockerSocket(): string {
   return (process.env.DOCKER_HOST ?? 'unix:///var/run/docker.sock').replace('unix://', '');
 }
 
-/** Each process of tests has ports of its own, below those that the kernel gives to connections: a host may stop and come back. */
+/** Ports of this test process, below the kernel's ephemeral ports: a stopped host finds its port free again. */
 const PORTS = { from: 10_000 + (process.pid % 100) * 200, count: 200 };
 let tried = 0;
 
-/** A port of loopback that is free, and that no other process of tests takes. */
+/** Returns a free port of loopback that no other test process takes. */
 export async function freePort(): Promise<number> {
   for (let left = PORTS.count; left > 0; left--) {
     const port = PORTS.from + (tried++ % PORTS.count);

@@ -17,9 +17,9 @@ export interface Job {
   ref?: string;
   apiUrl: string;
   env?: Record<string, string>;
-  /** Where the log goes while the job runs. */
+  /** Receives the log while the job runs. */
   onLog?: (chunk: string) => void;
-  /** Where a log goes that is too large to keep or to read as text. */
+  /** Receives the raw output instead, if it is too large to keep or to read as text. */
   onBytes?: (chunk: Buffer) => void;
 }
 
@@ -33,7 +33,7 @@ export interface Finished {
   ms: number;
 }
 
-/** Runs the built bundle as GitHub's runner runs it: inputs and files by environment, commands on standard output. */
+/** Runs the built bundle like GitHub's runner: inputs and files in the environment, commands on standard output. */
 export function startJob(
   job: Job,
   state: Record<string, string> = {},
@@ -78,13 +78,13 @@ export function startJob(
     },
   });
   let log = '';
-  const tell = (chunk: string) => {
+  const append = (chunk: string) => {
     log += chunk;
     job.onLog?.(chunk);
   };
   for (const stream of [child.stdout, child.stderr]) {
     if (job.onBytes) stream?.on('data', job.onBytes);
-    else stream?.setEncoding('utf8').on('data', tell);
+    else stream?.setEncoding('utf8').on('data', append);
   }
   const finished = new Promise<Finished>((done, fail) => {
     child.on('error', fail);
@@ -113,7 +113,7 @@ function inputName(name: string): string {
   return `INPUT_${name.replaceAll(' ', '_').toUpperCase()}`;
 }
 
-/** The runner's file commands: `name<<delimiter`, lines, `delimiter`. */
+/** Parses the runner's file commands: `name<<delimiter`, lines, `delimiter`. */
 function readCommandFile(path: string): Record<string, string> {
   const values: Record<string, string> = {};
   const lines = readFileSync(path, 'utf8').split('\n');

@@ -35,7 +35,7 @@ export class World implements AsyncDisposable {
     return this;
   }
 
-  /** A folder of the host that is a stack, with these files. */
+  /** Creates the folder of a stack on the host, with these files. */
   stack(name: string, files: Record<string, string> = {}): string {
     const folder = join(this.host.stacks, name);
     mkdirSync(folder, { recursive: true });
@@ -43,7 +43,7 @@ export class World implements AsyncDisposable {
     return folder;
   }
 
-  /** Commits the files as the squashed merge of a pull request whose timeline is the given one (labelled, by default). */
+  /** Commits the files as the squashed merge of a pull request. Its timeline has the label, unless another is given. */
   merge(files: Record<string, string | null>, timeline?: (head: string) => Entry[]): Merge {
     const before = this.repository.head();
     const number = ++this.#pulls;
@@ -60,7 +60,7 @@ export class World implements AsyncDisposable {
     return { before, sha, number };
   }
 
-  /** The job that the push of this merge starts. */
+  /** Returns the job that the push of this merge starts. */
   job({ before, sha }: Merge, intent: string, changes: Partial<Job> = {}): Job {
     return {
       workspace: this.repository.dir,
@@ -89,7 +89,7 @@ export class World implements AsyncDisposable {
     return startJob(this.job(merge, intent, changes));
   }
 
-  /** The post step of a job that left this state. */
+  /** Runs the post step of a job that saved this state. */
   post(merge: Merge, state: Record<string, string>): Promise<Finished> {
     return runJob(this.job(merge, 'it'), state);
   }
@@ -109,7 +109,7 @@ export class World implements AsyncDisposable {
     rmSync(this.dir, { recursive: true, force: true });
   }
 
-  /** Removes the containers of stacks that are done with: their health checks would go on beside what comes after. */
+  /** Removes the containers of finished stacks: their health checks would continue during later tests. */
   clear(...except: string[]): void {
     const own = new Set(this.#stacks().filter(stack => !except.includes(stack)));
     const all = docker('ps', '--all', '--format', '{{.ID}} {{.Label "com.docker.compose.project"}}');
@@ -120,7 +120,7 @@ export class World implements AsyncDisposable {
     if (containers.length > 0) docker('rm', '--force', '--volumes', ...containers);
   }
 
-  /** Only what is this world's own: other tests run beside it. */
+  /** Returns only the stacks of this world, because other tests run at the same time. */
   #stacks(): string[] {
     return readdirSync(this.host.stacks).flatMap(name => [name, `${name}-green`]);
   }
@@ -134,7 +134,7 @@ export function docker(...args: string[]): string {
   return execFileSync('docker', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 }
 
-/** Builds an image out of nothing but a static busybox: a web server that tells its version. */
+/** Builds an image from a static busybox alone: a web server that returns its version. */
 export function buildImage(tag: string, version: string): void {
   const context = mkdtempSync(join(tmpdir(), 'chatops-image-'));
   try {
@@ -159,7 +159,7 @@ export function buildImage(tag: string, version: string): void {
   }
 }
 
-/** A compose file of one web service whose image is on the host already. */
+/** Returns a compose file of one web service whose image exists on the host. */
 export function webStack(image: string, port: number, more = ''): string {
   return `services:
   web:
@@ -171,6 +171,6 @@ export function webStack(image: string, port: number, more = ''): string {
 ${more}`;
 }
 
-/** A compose file of one service that takes three seconds to be stopped. */
+/** Returns a compose file of one service that the engine needs three seconds to stop. */
 export const slowStack = (version: string) =>
   `services:\n  web:\n    image: chatops-test/web:${version}\n    pull_policy: never\n    stop_grace_period: 3s\n    command: [sh, -c, "trap : TERM; while :; do sleep 1; done"]\n`;
