@@ -5,7 +5,7 @@ import type { ParamValue } from '../intents/render.ts';
 import { KeyError, readPublicKey, readSecretKey, type SecretKey } from '../protocol/keys.ts';
 import { actionRefusals } from './refusals.ts';
 
-export const MODES = ['run', 'plan', 'dry-run', 'validate'] as const;
+const MODES = ['run', 'plan', 'dry-run', 'validate'] as const;
 export type Mode = (typeof MODES)[number];
 
 /** The inputs of every mode. */

@@ -38,7 +38,7 @@ export interface UndoRequest {
 export type CommandRequest = SendRequest | RecallRequest | UndoRequest;
 
 /** Answers one request. */
-export interface CommandReport {
+interface CommandReport {
   request: CommandRequest;
   /** Undefined if a run was recalled and its outcome stays unknown. */
   result: CommandResult | undefined;
@@ -179,7 +179,7 @@ function outcomeOf(place: number, results: readonly CommandResult[]): DocumentOu
 }
 
 /** Returns the outcome of a document on one host. A refused command counts as failed. */
-export function outcomeAt(place: number, { places, receipt }: CommandResult): DocumentOutcome {
+function outcomeAt(place: number, { places, receipt }: CommandResult): DocumentOutcome {
   if (!receipt) return 'failed';
   // The receipt of an agent that could not resume the run has no outcome for its documents.
   return receipt.documents[places.indexOf(place)]?.outcome ?? receipt.outcome;

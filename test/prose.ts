@@ -6,6 +6,11 @@ export interface Prose {
   isDoc?: true;
 }
 
+/** Replaces code between back-ticks, within one line. */
+function withoutCode(text: string): string {
+  return text.replace(/`[^`\n]*`/g, '`…`');
+}
+
 /** Reads the comments of a TypeScript file and its strings that hold more than one word. */
 export function proseOfSource(text: string): Prose[] {
   const found: Prose[] = [];
@@ -51,13 +56,13 @@ export function proseOfSource(text: string): Prose[] {
     if (char === '/' && next === '/') {
       const first = line;
       const end = text.indexOf('\n', at);
-      found.push({ line: first, text: take(end < 0 ? text.length : end).replace(/^\/\/\s*/, '') });
+      found.push({ line: first, text: withoutCode(take(end < 0 ? text.length : end).replace(/^\/\/\s*/, '')) });
     } else if (char === '/' && next === '*') {
       const first = line;
       const end = text.indexOf('*/', at + 2);
       const piece = take(end < 0 ? text.length : end + 2);
       const body = piece.replace(/^\/\*+|\*\/$/g, '').replace(/^[ \t]*\*/gm, '');
-      found.push({ line: first, text: body, ...(piece.startsWith('/**') ? { isDoc: true } : {}) });
+      found.push({ line: first, text: withoutCode(body), ...(piece.startsWith('/**') ? { isDoc: true } : {}) });
     } else if (char === "'" || char === '"') quoted(char);
     else if (char === '`') template();
     else if (char === '}' && templates.at(-1) === depth - 1) {
@@ -88,7 +93,7 @@ export function proseOfPage(text: string): Prose[] {
   let isFenced = false;
   return text.split('\n').flatMap((content, index) => {
     if (/^\s*```/.test(content)) isFenced = !isFenced;
-    return isFenced ? [] : [{ line: index + 1, text: content.replace(/`[^`]*`/g, '`…`') }];
+    return isFenced ? [] : [{ line: index + 1, text: withoutCode(content) }];
   });
 }
 

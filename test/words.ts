@@ -5,7 +5,7 @@ const WORDS: readonly (readonly [pattern: RegExp, instead: string])[] = [
   [/\b(?:re)?told\b/i, 'logged, reported or sent'],
   [/\bbesides?\b/i, 'next to, in addition to'],
   [/\banew\b/i, 'again'],
-  [/\bbegun\b/i, 'started'],
+  [/(?<![-])\bbegun\b/i, 'started'],
   [/\b(?:go|goes|going|gone|went) on\b(?! (?:to|with|the|a|an|this|that|PATH)\b)/i, 'continues'],
   [/\b(?:come|comes|came|coming|brought) to (?:its|their|an|the) ends?\b/i, 'finishes'],
   [/\bto be had\b|\b(?:can't|can’t|cannot|can) be had\b/i, 'is not available'],
@@ -13,7 +13,7 @@ const WORDS: readonly (readonly [pattern: RegExp, instead: string])[] = [
   [/\bways? back\b/i, 'rollback'],
   [/\b(?:take|takes|taken|took|taking) up\b/i, 'resumed'],
   [/\bleft alone\b/i, 'circuit open'],
-  [/\bjudge[sd]?\b|\bjudging\b|\bjudge?ments?\b/i, 'check, decide'],
+  [/\bjudge[sd]?\b(?!-)|\bjudging\b|\bjudge?ments?\b/i, 'check, decide'],
   [/\bdoors?\b(?![.:`_-])/i, 'endpoint'],
   [/\blies\b|\blay\b/i, 'is stored'],
   [/\bstars\b/i, 'redacted'],
@@ -23,7 +23,7 @@ const WORDS: readonly (readonly [pattern: RegExp, instead: string])[] = [
   [/\bamiss\b/i, 'wrong'],
   [/(?<!\bthere )\b(?:is|are|was|were) no (?!longer\b|more\b|less\b|such\b|one\b)/i, 'is not a …'],
   [
-    /(?:\b(?:undefined|null|empty|absent|only|also|except|and|but|not|true|false)|,|;|^) where\b|\bwhere (?:there (?:is|are|was|were)|none|nothing|no|not)\b/i,
+    /(?:\b(?:[Uu]ndefined|[Nn]ull|[Ee]mpty|[Aa]bsent|[Oo]nly|[Aa]lso|[Ee]xcept|and|but|not|true|false)|,|;|^) where\b|\b[Ww]here (?:there (?:is|are|was|were)|none|nothing|no|not)\b/,
     'if or when',
   ],
 ];

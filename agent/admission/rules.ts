@@ -24,7 +24,7 @@ export interface PolicyInput {
 }
 
 /** The finding of one rule. Without `refusal` an allow rule allows the intent, and a deny rule does not deny it. */
-export interface RuleFinding {
+interface RuleFinding {
   rule: string;
   refusal?: Refusal | undefined;
 }
@@ -183,7 +183,7 @@ function isWindowOpen(text: string, at: Date): boolean {
 }
 
 /** Returns the name of a rule in the audit log and in `chatops policy`. */
-export function ruleNameOf(rule: AllowRule, index: number): string {
+function ruleNameOf(rule: AllowRule, index: number): string {
   return rule.name ?? `allow.${index + 1}`;
 }
 

@@ -1,5 +1,5 @@
 import type { ArgumentSpec, ArgumentValues, CommandSpec, OptionSpec, OptionValues } from './command-spec.ts';
-import { CONFIG, CONFIG_PATH, JSON_OUTPUT, LOCAL, REMOTE, SOCKET } from './shared-options.ts';
+import { CONFIG, CONFIG_PATH, JSON_OUTPUT, LOCAL_OPTIONS, REMOTE, SOCKET_OPTION } from './shared-options.ts';
 
 const PARAM = {
   name: 'param',
@@ -106,14 +106,14 @@ export const COMMANDS = [
     name: 'run',
     text: 'execute the intents of a file on an agent and show the run live',
     arguments: [INTENT_FILE],
-    options: [PLAN, DRY_RUN, DETACH, PARAM, CONFIG_PATH, SOCKET, JSON_OUTPUT, ...REMOTE],
+    options: [PLAN, DRY_RUN, DETACH, PARAM, CONFIG_PATH, SOCKET_OPTION, JSON_OUTPUT, ...REMOTE],
     examples: ['chatops run scale.yaml --param replicas=3', 'chatops run rollout.yaml --dry-run'],
   },
   {
     name: 'plan',
     text: 'show what a run would change; the same as "run --plan"',
     arguments: [INTENT_FILE],
-    options: [DRY_RUN, DETACH, PARAM, CONFIG_PATH, SOCKET, JSON_OUTPUT, ...REMOTE],
+    options: [DRY_RUN, DETACH, PARAM, CONFIG_PATH, SOCKET_OPTION, JSON_OUTPUT, ...REMOTE],
   },
   {
     name: 'rollback',
@@ -123,7 +123,7 @@ export const COMMANDS = [
       { name: 'to', value: 'RUN', text: 'The run to return to. Default: the previous release.' },
       PLAN,
       DETACH,
-      ...LOCAL,
+      ...LOCAL_OPTIONS,
       ...REMOTE,
     ],
   },
@@ -134,7 +134,7 @@ export const COMMANDS = [
     options: [
       { name: 'limit', value: 'N', text: 'The number of runs to list.', default: '20' },
       { name: 'before', value: 'RUN', text: 'List only runs that are older than this one.' },
-      ...LOCAL,
+      ...LOCAL_OPTIONS,
       ...REMOTE,
     ],
   },
@@ -142,14 +142,14 @@ export const COMMANDS = [
     name: 'logs',
     text: 'show the log of a run (default: the newest run)',
     arguments: [{ ...RUN_ID, optional: true }],
-    options: [{ name: 'follow', short: 'f', text: 'Follow the run until it ends.' }, ...LOCAL, ...REMOTE],
+    options: [{ name: 'follow', short: 'f', text: 'Follow the run until it ends.' }, ...LOCAL_OPTIONS, ...REMOTE],
     examples: ['chatops logs -f'],
   },
   {
     name: 'cancel',
     text: 'stop a run, repair and undo it, and show the result',
     arguments: [RUN_ID],
-    options: [...LOCAL, ...REMOTE],
+    options: [...LOCAL_OPTIONS, ...REMOTE],
   },
   {
     name: 'hook rotate',
@@ -164,19 +164,19 @@ export const COMMANDS = [
     name: 'notify test',
     text: 'send a test notice to one channel or to all',
     arguments: [{ name: 'CHANNEL', text: 'The name of a channel in agent.yaml.', optional: true }],
-    options: [...LOCAL, ...REMOTE],
+    options: [...LOCAL_OPTIONS, ...REMOTE],
     page: 'notices.md',
   },
   {
     name: 'schedule',
     text: 'list the schedules of the agent with their next times',
-    options: [...LOCAL, ...REMOTE],
+    options: [...LOCAL_OPTIONS, ...REMOTE],
     page: 'schedules.md',
   },
   {
     name: 'audit export',
     text: 'print the audit log as JSON lines',
-    options: [...LOCAL, ...REMOTE],
+    options: [...LOCAL_OPTIONS, ...REMOTE],
   },
   {
     name: 'audit verify',
@@ -189,7 +189,7 @@ export const COMMANDS = [
         text: 'A receipt, or the output "result" of the action, whose audit head must be in the chain.',
         repeatable: true,
       },
-      ...LOCAL,
+      ...LOCAL_OPTIONS,
       ...REMOTE,
     ],
   },

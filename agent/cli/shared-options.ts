@@ -1,9 +1,9 @@
 import type { OptionSpec } from './command-spec.ts';
 
 /** Headings of options that several commands share. */
-export const LOCAL_GROUP = 'Agent of this host:';
-export const REMOTE_GROUP = 'Agent elsewhere in the tailnet:';
-export const OUTPUT_GROUP = 'Output:';
+const LOCAL_GROUP = 'Agent of this host:';
+const REMOTE_GROUP = 'Agent elsewhere in the tailnet:';
+const OUTPUT_GROUP = 'Output:';
 
 /** The option without its default: `run` must know whether the user named a file. */
 export const CONFIG_PATH = {
@@ -15,7 +15,7 @@ export const CONFIG_PATH = {
 
 export const CONFIG = { ...CONFIG_PATH, default: '/etc/chatops/agent.yaml' } as const satisfies OptionSpec;
 
-export const SOCKET = {
+export const SOCKET_OPTION = {
   name: 'socket',
   value: 'PATH',
   text: 'The socket of the agent, instead of --config.',
@@ -29,7 +29,7 @@ export const JSON_OUTPUT = {
 } as const satisfies OptionSpec;
 
 /** Options of every command that talks to the agent of this host. */
-export const LOCAL = [CONFIG, SOCKET, JSON_OUTPUT] as const satisfies OptionSpec[];
+export const LOCAL_OPTIONS = [CONFIG, SOCKET_OPTION, JSON_OUTPUT] as const satisfies OptionSpec[];
 
 /** Options of the commands that also talk to an agent elsewhere, over the tailnet. */
 export const REMOTE = [

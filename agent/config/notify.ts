@@ -27,7 +27,7 @@ export const SEVERITIES = ['info', 'warning', 'error'] as const;
 export type Severity = (typeof SEVERITIES)[number];
 
 /** Fields of a notice that a template can use. */
-export const FIELDS = [
+const FIELDS = [
   'event',
   'severity',
   'agent',
@@ -42,7 +42,7 @@ export const FIELDS = [
   'count',
 ] as const;
 export type Field = (typeof FIELDS)[number];
-export const TemplateText = z
+const TemplateText = z
   .string()
   .min(1)
   .max(2000)

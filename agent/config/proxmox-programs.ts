@@ -6,7 +6,7 @@ import { secretPath } from '../system/secret-file.ts';
 import type { Config } from './load.ts';
 
 /** The Proxmox programs that the agent replaces if agent.yaml names the API. */
-export const PROXMOX_PROGRAMS = ['vzdump', 'pvesh', 'pvesm', 'qm', 'pct', 'qmrestore'] as const;
+const PROXMOX_PROGRAMS = ['vzdump', 'pvesh', 'pvesm', 'qm', 'pct', 'qmrestore'] as const;
 
 const FOLDER = 'proxmox';
 

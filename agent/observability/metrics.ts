@@ -86,13 +86,13 @@ export class Metrics implements RunObserver {
   });
   readonly #hooks = new Counter({
     name: 'chatops_hooks_total',
-    help: 'Deliveries to hooks by outcome: begun, ignored, refused.',
+    help: 'Deliveries to hooks by outcome.',
     labelNames: ['hook', 'outcome'] as const,
     registers: [this.registry],
   });
   readonly #schedules = new Counter({
     name: 'chatops_schedule_times_total',
-    help: 'Scheduled times by outcome: begun, skipped, missed, failed.',
+    help: 'Scheduled times by outcome.',
     labelNames: ['schedule', 'outcome'] as const,
     registers: [this.registry],
   });

@@ -16,7 +16,7 @@ export interface LimitedRequest extends OpenRequest {
   /** Milliseconds for the whole exchange, however slowly bytes drip in. */
   timeout: number;
   maxBytes: number;
-  /** What happens to a body over `maxBytes`. */
+  /** The treatment of a body over `maxBytes`. */
   overflow?: 'cut' | 'fail';
 }
 

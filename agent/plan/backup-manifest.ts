@@ -61,7 +61,7 @@ const description = {
 const readBack = {
   bytes: z.number().nonnegative(),
   files: z.number().nonnegative(),
-  /** Of a file: its own digest. Of a folder: the digest of the list of its files' digests. */
+  /** The digest of a file; for a folder, the digest of the list of its files' digests. */
   sha256: z.string().regex(/^[0-9a-f]{0,64}$/),
 };
 
@@ -74,7 +74,7 @@ export type BackupContent = z.infer<z.ZodObject<typeof readBack>>;
 export const BackupManifest = z.looseObject({
   ...description,
   ...readBack,
-  /** When it was read back. */
+  /** The time at which it was read back. */
   verified_at: z.iso.datetime().optional(),
   /** Retention never removes it. */
   protected: z.boolean().optional(),

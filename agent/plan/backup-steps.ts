@@ -5,7 +5,7 @@ import type { Milliseconds, StartStep, StepBase } from './start-step.ts';
 /** Checks a backup's destination: mounted and marked as agent.yaml says, writable, with enough space. Makes `folder`. */
 export interface CheckTargetStep extends StepBase {
   do: 'check-target';
-  /** As agent.yaml names it. */
+  /** The name in agent.yaml. */
   path: string;
   mount?: { source?: string | undefined; fstype?: string | undefined } | undefined;
   marker?: string | undefined;

@@ -1,7 +1,7 @@
 /** The facts of a backup that the rules use. */
 export interface RetentionCandidate {
   name: string;
-  /** When it was taken, ISO 8601. */
+  /** The time of the backup, ISO 8601. */
   at: string;
   verified: boolean;
   protected?: boolean;

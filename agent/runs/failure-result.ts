@@ -88,7 +88,7 @@ function hasSameImages(before: readonly ContainerImage[], after: readonly Contai
 }
 
 /** Returns true for a step that changes the services or the data of the host, not only stored files. */
-export function changesHost(step: Step): boolean {
+function changesHost(step: Step): boolean {
   return ((step.do === 'start' || step.do === 'tidy') && step.changes === true) || step.do === 'swap';
 }
 

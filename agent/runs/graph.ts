@@ -66,7 +66,7 @@ export async function executeGraph(nodes: readonly GraphNode[], documents: Graph
 }
 
 /** Returns the nodes to undo, the last first. Documents that run after failures, or always, are not undone. */
-export function listDocumentsToUndo(
+function listDocumentsToUndo(
   nodes: readonly GraphNode[],
   outcomes: readonly (DocumentOutcome | undefined)[],
 ): number[] {

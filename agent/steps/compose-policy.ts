@@ -10,7 +10,7 @@ import { type StepContext, type StepExecution, SUCCEEDED } from './runner.ts';
 import { runStart } from './start.ts';
 
 /** A part of a rendered compose config that the host does not grant to its stack. */
-export interface PolicyViolation {
+interface PolicyViolation {
   grant: ComposeGrant;
   /** Keys from the compose file's root, to find the line. */
   path: string[];
@@ -63,7 +63,7 @@ async function checkRenderedConfig(text: string, { rules, file }: JudgeConfigSte
 }
 
 /** Returns the violations in the output of `docker compose config --format json`. */
-export async function findViolations(config: ComposeNode, rules: ComposeRules): Promise<PolicyViolation[]> {
+async function findViolations(config: ComposeNode, rules: ComposeRules): Promise<PolicyViolation[]> {
   const found: PolicyViolation[] = [];
   for (const [name, service] of Object.entries((config.services ?? {}) as Record<string, ComposeNode>)) {
     const add = (grant: ComposeGrant, key: string, what: string) =>
@@ -133,7 +133,7 @@ function toList(value: unknown): unknown[] {
 }
 
 /** Returns the line of a compose file that has the path or its nearest parent; undefined if the file has neither. */
-export function findLine(text: string, path: string[]): number | undefined {
+function findLine(text: string, path: string[]): number | undefined {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
   for (let length = path.length; length > 1; length--) {

@@ -84,7 +84,7 @@ describe('Redactor', () => {
     );
   });
 
-  it('changes bytes only to stars', () => {
+  it('replaces bytes only with asterisks', () => {
     fc.assert(
       fc.property(fc.string({ minLength: 6, unit: 'binary' }), fc.string({ unit: 'binary' }), (secret, text) => {
         const bytes = Buffer.from(text);

@@ -1,5 +1,5 @@
 /** Characters; shorter values would be found everywhere. */
-export const SHORTEST_SECRET = 6;
+const SHORTEST_SECRET = 6;
 /** Bytes; of a longer value only the start is searched for. */
 const LONGEST_NEEDLE = 8 * 1024;
 /** Characters; longer lines of a secret are searched for on their own, because programs print it line by line. */

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 const CREDENTIALS = '/run/credentials/chatops-agent.service';
 
 /** A secret that is not usable. The message has the remedy. */
-export class SecretError extends Error {
+class SecretError extends Error {
   override name = 'SecretError';
   readonly code = 'secret-unreadable';
 }

@@ -177,7 +177,7 @@ describe('a temporary failure', () => {
     });
   });
 
-  it('is told apart from a permanent one by the output', async () => {
+  it('is distinguished from a permanent one by the output', async () => {
     const { result, text } = await run(planOf([program('console.log("no such image"); process.exit(1)', { retry })]));
     expect({ outcome: result.outcome, text }).toEqual({ outcome: 'failed', text: 'no such image\n' });
   });

@@ -18,7 +18,7 @@ const START_TRIES = 120;
 
 /** A database server: in a container, or on the host, known by the folder of its socket. */
 export interface DatabaseServer {
-  /** As agent.yaml names it: the container's name, or the folder. */
+  /** The name in agent.yaml: the container's name, or the folder. */
   name: string;
   container: ContainerDetails | undefined;
   /** The container's id, for `docker exec`. Of a server on the host: its name. */

@@ -18,13 +18,13 @@ import { planDockerCall } from './steps.ts';
 import type { ComposeTarget } from './target.ts';
 
 /** Number of releases of a stack that are kept for a rollback. */
-export const KEEP_RELEASES = 10;
+const KEEP_RELEASES = 10;
 
 /** Name of the release that ran before a stack's first rollout. */
 export const FIRST_RELEASE = 'before-first-rollout';
 
 /** The fields of a stack's container that a plan needs. */
-export interface StackContainer {
+interface StackContainer {
   id: string;
   service: string;
   project: string;

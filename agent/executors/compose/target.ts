@@ -36,7 +36,7 @@ export interface ComposeTarget {
   compose(args: string[], variant?: ComposeVariant): [string, ...string[]];
 }
 
-export function stackDir(intent: StackIntent, site: HostSite): string {
+function stackDir(intent: StackIntent, site: HostSite): string {
   return `${site.stacksRoot}/${intent.stack}`;
 }
 

@@ -3,7 +3,7 @@ import { type DrillIntent, planDrill } from '../backup/drill.ts';
 import type { PlanContext } from '../executor.ts';
 import { planCopyCheck } from './sqlite3.ts';
 
-/** Copies the backup into a scratch folder, where SQLite checks it. Throws Failure `backup-unknown`. */
+/** Copies the backup into a scratch folder and checks it there with SQLite. Throws Failure `backup-unknown`. */
 export function planSqliteDrill(intent: DrillIntent, context: PlanContext, host: HostReader): Promise<Plan> {
   return planDrill(intent, context, host, {
     kind: 'sqlite',

@@ -182,8 +182,8 @@ describe('a mail channel', () => {
           } else if (line === 'DATA') {
             isData = true;
             mails.push('');
-            socket.write('354 go on\r\n');
-          } else if (line.startsWith('RCPT') && rejects) socket.write('550 nobody\r\n');
+            socket.write('354 continue\r\n');
+          } else if (line.startsWith('RCPT') && rejects) socket.write('550 unknown\r\n');
           else socket.write(line === 'QUIT' ? '221 bye\r\n' : '250 ok\r\n');
         }
       });

@@ -11,7 +11,7 @@ import { keyOf, Notice } from './notice.ts';
 import { ChannelRejected, RetryLater, sendNotice } from './send-notice.ts';
 
 /** A notice that matches every given condition goes to `channels`. */
-export interface NotifyRule {
+interface NotifyRule {
   channels: string[];
   on?: NoticeEvent[] | undefined;
   stacks?: string[] | undefined;

@@ -9,7 +9,7 @@ import type { StepExecution } from '../runner.ts';
 import { failStep, formatMib, walkFiles } from './files.ts';
 
 /** The file in a destination that proves that the right share is mounted. */
-export const MARKER = '.chatops-backup-target';
+const MARKER = '.chatops-backup-target';
 
 const NOBODY = 65_534;
 const yes = () => true;

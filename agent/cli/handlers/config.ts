@@ -1,5 +1,5 @@
-import { readConfig } from '../config/load.ts';
-import type { Arguments, Options } from './commands.ts';
+import { readConfig } from '../../config/load.ts';
+import type { Arguments, Options } from '../commands.ts';
 
 /** Reads an agent.yaml and prints what it configures. */
 export function configCheckCommand([file]: Arguments<'config check'>, { json }: Options<'config check'>): number {

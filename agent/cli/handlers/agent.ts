@@ -1,6 +1,6 @@
 import { realpathSync } from 'node:fs';
-import { startAgent } from '../main.ts';
-import type { Options } from './commands.ts';
+import { startAgent } from '../../main.ts';
+import type { Options } from '../commands.ts';
 
 /** Runs until SIGTERM or SIGINT; SIGHUP reads the configuration again. */
 export async function agentCommand(_args: [], { config }: Options<'agent'>): Promise<number> {

@@ -1,12 +1,12 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { readConfig } from '../config/load.ts';
-import { AuditLog, type AuditRow, AuditVerifier } from '../store/audit-log.ts';
-import { Database } from '../store/database.ts';
-import type { Options } from './commands.ts';
-import { findSocket, requestLines } from './local-client.ts';
-import { cliRefusals } from './refusals.ts';
-import { createRemoteAgent } from './remote.ts';
+import { readConfig } from '../../config/load.ts';
+import { AuditLog, type AuditRow, AuditVerifier } from '../../store/audit-log.ts';
+import { Database } from '../../store/database.ts';
+import type { Options } from '../commands.ts';
+import { findSocket, requestLines } from '../local-client.ts';
+import { cliRefusals } from '../refusals.ts';
+import { createRemoteAgent } from '../remote.ts';
 
 const PAGE = 500;
 

@@ -1,7 +1,7 @@
-import type { Answer } from '../../protocol/question.ts';
-import type { Arguments, Options } from './commands.ts';
-import { findSocket, requestAgent } from './local-client.ts';
-import { createRemoteAgent } from './remote.ts';
+import type { Answer } from '../../../protocol/question.ts';
+import type { Arguments, Options } from '../commands.ts';
+import { findSocket, requestAgent } from '../local-client.ts';
+import { createRemoteAgent } from '../remote.ts';
 
 /** Sends a test notice to the named channel, or to each channel of agent.yaml. */
 export async function notifyTestCommand(

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { chownSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
-import { readConfig } from '../config/load.ts';
-import { readSecrets } from '../system/secret-file.ts';
-import type { Arguments, Options } from './commands.ts';
-import { cliRefusals } from './refusals.ts';
+import { readConfig } from '../../config/load.ts';
+import { readSecrets } from '../../system/secret-file.ts';
+import type { Arguments, Options } from '../commands.ts';
+import { cliRefusals } from '../refusals.ts';
 
 /** Adds a second secret to a hook, so that both are valid; with `--finish` only the newest stays. */
 export function hookRotateCommand(

@@ -1,13 +1,13 @@
 import { writeFileSync } from 'node:fs';
-import { generateKey, readSecretKey } from '../../protocol/keys.ts';
-import { messageOf } from '../../protocol/refusal.ts';
-import { VERSION } from '../../protocol/version.ts';
-import { parseListen, readConfig } from '../config/load.ts';
-import type { Attack } from '../diagnostics/attack.ts';
-import type { AttackTarget } from '../diagnostics/attacker.ts';
-import { ATTACKS, FINAL_ATTACKS } from '../diagnostics/attacks.ts';
-import type { Options } from './commands.ts';
-import { findSocket, requestAgent } from './local-client.ts';
+import { generateKey, readSecretKey } from '../../../protocol/keys.ts';
+import { messageOf } from '../../../protocol/refusal.ts';
+import { VERSION } from '../../../protocol/version.ts';
+import { parseListen, readConfig } from '../../config/load.ts';
+import type { Attack } from '../../diagnostics/attack.ts';
+import type { AttackTarget } from '../../diagnostics/attacker.ts';
+import { ATTACKS, FINAL_ATTACKS } from '../../diagnostics/attacks.ts';
+import type { Options } from '../commands.ts';
+import { findSocket, requestAgent } from '../local-client.ts';
 
 const PARALLEL_ATTACKS = 4;
 

@@ -1,8 +1,8 @@
-import { Refused } from '../../protocol/refusal.ts';
-import { type CheckResult, diagnoseHost, failed, passed } from '../diagnostics/doctor.ts';
-import type { Options } from './commands.ts';
-import { findSocket, requestAgent } from './local-client.ts';
-import { createRemoteAgent } from './remote.ts';
+import { Refused } from '../../../protocol/refusal.ts';
+import { type CheckResult, diagnoseHost, failed, passed } from '../../diagnostics/doctor.ts';
+import type { Options } from '../commands.ts';
+import { findSocket, requestAgent } from '../local-client.ts';
+import { createRemoteAgent } from '../remote.ts';
 
 /** Checks everything that an agent needs, and prints a remedy for each problem. */
 export async function doctorCommand(_args: [], options: Options<'doctor'>): Promise<number> {

@@ -1,7 +1,7 @@
-import type { Answer } from '../../protocol/question.ts';
-import type { Options } from './commands.ts';
-import { findSocket, requestAgent } from './local-client.ts';
-import { createRemoteAgent } from './remote.ts';
+import type { Answer } from '../../../protocol/question.ts';
+import type { Options } from '../commands.ts';
+import { findSocket, requestAgent } from '../local-client.ts';
+import { createRemoteAgent } from '../remote.ts';
 
 /** Lists the schedules of an agent: the next time of each, and its last run. */
 export async function scheduleCommand(_args: [], options: Options<'schedule'>): Promise<number> {

@@ -1,14 +1,14 @@
 import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isMap, isScalar, isSeq, parseDocument } from 'yaml';
-import { type PublicKey, readPublicKey, readSecretKey } from '../../protocol/keys.ts';
-import { Refused } from '../../protocol/refusal.ts';
-import { KEY_FILE, makeKey, NEXT_KEY_FILE } from '../config/agent-keys.ts';
-import { parseConfig, readConfig } from '../config/load.ts';
-import { refusals as agentRefusals } from '../refusals.ts';
-import type { Arguments, Options } from './commands.ts';
-import { findSocket, requestAgent } from './local-client.ts';
-import { cliRefusals } from './refusals.ts';
+import { type PublicKey, readPublicKey, readSecretKey } from '../../../protocol/keys.ts';
+import { Refused } from '../../../protocol/refusal.ts';
+import { KEY_FILE, makeKey, NEXT_KEY_FILE } from '../../config/agent-keys.ts';
+import { parseConfig, readConfig } from '../../config/load.ts';
+import { refusals as agentRefusals } from '../../refusals.ts';
+import type { Arguments, Options } from '../commands.ts';
+import { findSocket, requestAgent } from '../local-client.ts';
+import { cliRefusals } from '../refusals.ts';
 
 /** The result of a command: facts for programs, lines for people. */
 interface KeyCommandResult {

@@ -1,15 +1,15 @@
 import { readFileSync } from 'node:fs';
 import { parseDocument } from 'yaml';
 import { z } from 'zod';
-import { loadIntents } from '../../intents/load.ts';
-import { yamlValue } from '../../intents/yaml-value.ts';
-import type { Answer, PolicyCase } from '../../protocol/question.ts';
-import { simulatePolicy } from '../admission/simulate.ts';
-import { readConfig } from '../config/load.ts';
-import type { Arguments, Options } from './commands.ts';
-import { parseParams } from './params.ts';
-import { cliRefusals } from './refusals.ts';
-import { createRemoteAgent } from './remote.ts';
+import { loadIntents } from '../../../intents/load.ts';
+import { yamlValue } from '../../../intents/yaml-value.ts';
+import type { Answer, PolicyCase } from '../../../protocol/question.ts';
+import { simulatePolicy } from '../../admission/simulate.ts';
+import { readConfig } from '../../config/load.ts';
+import type { Arguments, Options } from '../commands.ts';
+import { parseParams } from '../params.ts';
+import { cliRefusals } from '../refusals.ts';
+import { createRemoteAgent } from '../remote.ts';
 
 /** One expectation: the decision of an entry about an intent. */
 const PolicyTest = z.strictObject({

@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
-import { generateKey } from '../../protocol/keys.ts';
-import type { Options } from './commands.ts';
+import { generateKey } from '../../../protocol/keys.ts';
+import type { Options } from '../commands.ts';
 
 /** Makes a signing key. A file that exists is never overwritten. */
 export function keygenCommand(_args: [], { out, json }: Options<'keygen'>): number {

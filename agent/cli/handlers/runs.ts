@@ -1,12 +1,12 @@
 import { userInfo } from 'node:os';
-import type { Answer } from '../../protocol/question.ts';
-import { Receipt } from '../../protocol/receipt.ts';
-import type { ListedRun } from '../store/runs.ts';
-import type { Arguments, Options } from './commands.ts';
-import { findSocket, requestAgent } from './local-client.ts';
-import { showLog, showReceipt } from './print-run.ts';
-import { cliRefusals } from './refusals.ts';
-import { createRemoteAgent } from './remote.ts';
+import type { Answer } from '../../../protocol/question.ts';
+import { Receipt } from '../../../protocol/receipt.ts';
+import type { ListedRun } from '../../store/runs.ts';
+import type { Arguments, Options } from '../commands.ts';
+import { findSocket, requestAgent } from '../local-client.ts';
+import { showLog, showReceipt } from '../print-run.ts';
+import { cliRefusals } from '../refusals.ts';
+import { createRemoteAgent } from '../remote.ts';
 
 /** Lists runs, newest first; with an id shows that run. */
 export async function runsCommand([id]: Arguments<'runs'>, options: Options<'runs'>): Promise<number> {

@@ -1,13 +1,13 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { hostname, networkInterfaces } from 'node:os';
 import { join } from 'node:path';
-import { generateKey } from '../../protocol/keys.ts';
-import { messageOf } from '../../protocol/refusal.ts';
-import { DEFAULT_PORT } from '../../protocol/wire.ts';
-import { parseConfig } from '../config/load.ts';
-import { parseAddressRanges } from '../system/address-ranges.ts';
-import type { Options } from './commands.ts';
-import { cliRefusals } from './refusals.ts';
+import { generateKey } from '../../../protocol/keys.ts';
+import { messageOf } from '../../../protocol/refusal.ts';
+import { DEFAULT_PORT } from '../../../protocol/wire.ts';
+import { parseConfig } from '../../config/load.ts';
+import { parseAddressRanges } from '../../system/address-ranges.ts';
+import type { Options } from '../commands.ts';
+import { cliRefusals } from '../refusals.ts';
 
 type Profile = Options<'init'>['profile'];
 

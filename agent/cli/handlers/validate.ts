@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { validateFiles } from '../../intents/validate.ts';
-import type { Arguments, Options } from './commands.ts';
+import { validateFiles } from '../../../intents/validate.ts';
+import type { Arguments, Options } from '../commands.ts';
 
 /** Checks files of intents; prints one line for each document. */
 export function validateCommand([paths]: Arguments<'validate'>, { json }: Options<'validate'>): number {
