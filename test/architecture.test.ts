@@ -52,7 +52,7 @@ describe('imports', () => {
     ['action/main.ts', "import { RunStore } from '../agent/store/runs.ts';"],
     ['client/connect.ts', "import { refusals } from '../agent/refusals.ts';"],
     ['agent/runs/registry.ts', "import { deliver } from '../../client/deliver.ts';"],
-    ['agent/cli/handlers/run.ts', "import { startGroup } from '@actions/core';"],
+    ['agent/cli/run.ts', "import { startGroup } from '@actions/core';"],
     ['agent/executors/compose/rollout.ts', "import { spawn } from 'node:child_process';"],
     ['agent/executors/compose/rollout.ts', "import { RunStore } from '../../store/runs.ts';"],
     ['agent/plan/plan.ts', "import { readFile } from 'node:fs/promises';"],
@@ -144,7 +144,7 @@ describe('every source', () => {
 
   it('is read with its lazy imports', () => {
     expect(importsOf({ path: 'agent/cli.ts', text: "await import(/* x */ './cli/run.ts')" })).toEqual([
-      'agent/cli/handlers/run.ts',
+      'agent/cli/run.ts',
     ]);
   });
 });
