@@ -24,6 +24,11 @@ beforeAll(async () => {
 afterAll(() => world[Symbol.asyncDispose]());
 
 const says = async (port: number) => (await (await fetch(`http://127.0.0.1:${port}/`)).text()).trim();
+/** Returns a line of `docker ps` for each running container of a stack. */
+const containers = (stack: string, ...args: string[]) =>
+  docker('ps', '--filter', `label=com.docker.compose.project=${stack}`, ...args)
+    .split('\n')
+    .filter(Boolean);
 const deploy = (merge: Merge, changes: Partial<Job> = {}, name = 'it') => world.deploy(merge, name, changes);
 const files = (stack: string, compose: string, more: Record<string, string | null> = {}) => ({
   'chatops/intents/it.yaml': intent(stack, `source_dir: stacks/${stack}\ntimeout: 30s\n`),
@@ -97,17 +102,7 @@ describe('a merge', () => {
     });
     const job = await deploy(merge, {}, 'web');
     expect({ status: job.outputs.status, page: await says(port) }).toEqual({ status: 'succeeded', page: '1' });
-    const services = () =>
-      docker(
-        'ps',
-        '--format',
-        '{{.Label "com.docker.compose.service"}}',
-        '--filter',
-        'label=com.docker.compose.project=stack-two',
-      )
-        .trim()
-        .split('\n')
-        .sort();
+    const services = () => containers('stack-two', '--format', '{{.Label "com.docker.compose.service"}}').sort();
     expect(services()).toEqual(['web']);
     expect((await deploy(merge, {}, 'all')).outputs.status).toBe('succeeded');
     expect(services()).toEqual(['side', 'web']);
@@ -129,16 +124,7 @@ describe('a scale', () => {
     });
     await deploy(merge, {}, 'all');
     const ids = (service: string) =>
-      docker(
-        'ps',
-        '--quiet',
-        '--filter',
-        'label=com.docker.compose.project=stack-scale',
-        '--filter',
-        `label=com.docker.compose.service=${service}`,
-      )
-        .split('\n')
-        .filter(Boolean);
+      containers('stack-scale', '--quiet', '--filter', `label=com.docker.compose.service=${service}`);
     const side = ids('side');
     for (const n of [3, 1, 0]) {
       const job = await deploy(merge, { inputs: { params: `n=${n}` } }, 'scale');
