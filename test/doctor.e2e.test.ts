@@ -17,14 +17,14 @@ beforeAll(async () => {
   dir = mkdtempSync(join(tmpdir(), 'chatops-doctor-'));
   await issuer.start();
   host = new Host({ dir, repository: 'org/homelab' });
-  await host.start(well());
+  await host.start(healthy());
 });
 afterAll(async () => {
   await host.stop();
   await issuer.stop();
   rmSync(dir, { recursive: true });
 });
-const well = () => {
+const healthy = () => {
   writeFileSync(join(dir, 'token'), 'secret\n', { mode: 0o600 });
   return {
     oidc: { issuer: issuer.url },
@@ -38,17 +38,17 @@ const well = () => {
     ],
   };
 };
-async function look(): Promise<{ code: number | null; found: Map<string, CheckResult> }> {
+async function diagnose(): Promise<{ code: number | null; found: Map<string, CheckResult> }> {
   const { code, stdout } = await host.chatops(['doctor', '--json']);
-  return { code, found: new Map((JSON.parse(stdout) as CheckResult[]).map(one => [one.check, one])) };
+  return { code, found: new Map((JSON.parse(stdout) as CheckResult[]).map(result => [result.check, result])) };
 }
 
 describe('chatops doctor', () => {
-  it('finds a host on which all is well to be so', async () => {
-    const { code, found } = await look();
-    expect({ exit: code, value2: [...found.values()].filter(({ state }) => state === 'bad') }).toEqual({
+  it('reports no problem on a healthy host', async () => {
+    const { code, found } = await diagnose();
+    expect({ exit: code, problems: [...found.values()].filter(({ state }) => state === 'bad') }).toEqual({
       exit: 0,
-      value2: [],
+      problems: [],
     });
     for (const check of [
       'Node',
@@ -68,37 +68,32 @@ describe('chatops doctor', () => {
   it.each<[string, object, string, RegExp]>([
     ['an address that is not this host’s', { listen: '100.64.0.7:8000' }, 'listen', /not an address of this host/],
     ['an engine that does not answer', { docker: { socket: '/nonexistent.sock' } }, 'Docker', /is not available/],
-    ['a client that is not there', { docker: { command: 'no-docker' } }, 'compose', /no-docker/],
-    ['keys that can’t be had', { oidc: { issuer: 'http://127.0.0.1:9' } }, 'GitHub’s keys', /127\.0\.0\.1:9/],
-    ['a folder that is missing', { stacks: { root: '/nonexistent/stacks' } }, '/nonexistent/stacks', /does not exist/],
-    [
-      'a secret that is missing',
-      { doors: { token_file: '/nonexistent/token' } },
-      'secret /nonexistent/token',
-      /ENOENT/,
-    ],
+    ['a missing Docker client', { docker: { command: 'no-docker' } }, 'compose', /no-docker/],
+    ['keys that are not available', { oidc: { issuer: 'http://127.0.0.1:9' } }, 'GitHub’s keys', /127\.0\.0\.1:9/],
+    ['a missing folder', { stacks: { root: '/nonexistent/stacks' } }, '/nonexistent/stacks', /does not exist/],
+    ['a missing secret', { doors: { token_file: '/nonexistent/token' } }, 'secret /nonexistent/token', /ENOENT/],
     ['an agent that does not run', { state_dir: '/nonexistent/state' }, 'the agent', /agent-unreachable/],
-  ])('finds %s, and says what to do', async (_, changes, check, says) => {
-    host.configure({ ...well(), ...changes });
-    const { code, found } = await look();
+  ])('reports %s with a remedy', async (_, changes, check, message) => {
+    host.configure({ ...healthy(), ...changes });
+    const { code, found } = await diagnose();
     const finding = found.get(check);
     expect(
       {
         exit: code,
         state: finding?.state,
-        saysMatches: says.test(finding?.says ?? ''),
-        remedyCountIsMore: (finding?.remedy ?? '').length > 10,
+        messageMatches: message.test(finding?.says ?? ''),
+        hasRemedy: (finding?.remedy ?? '').length > 10,
       },
       JSON.stringify([...found.values()]),
-    ).toEqual({ exit: 1, state: 'bad', saysMatches: true, remedyCountIsMore: true });
-    host.configure(well());
+    ).toEqual({ exit: 1, state: 'bad', messageMatches: true, hasRemedy: true });
+    host.configure(healthy());
   });
 
-  it('says where agent.yaml can’t be read, and looks no further', async () => {
+  it('stops after agent.yaml if it cannot be parsed', async () => {
     writeFileSync(host.configFile, 'agent: [', { mode: 0o600 });
-    const { code, found } = await look();
-    expect({ exit: code, value2: [...found.keys()] }).toEqual({ exit: 1, value2: ['Node', 'agent.yaml'] });
-    host.configure(well());
+    const { code, found } = await diagnose();
+    expect({ exit: code, checks: [...found.keys()] }).toEqual({ exit: 1, checks: ['Node', 'agent.yaml'] });
+    host.configure(healthy());
   });
 });
 
@@ -106,15 +101,15 @@ describe('chatops completion', () => {
   const chatops = (...args: string[]) =>
     spawnSync(process.execPath, ['dist/agent/index.js', ...args], { encoding: 'utf8' });
 
-  it('has every command of the help', () => {
-    // The agent calls the other two itself.
-    const typed = Object.keys(HANDLERS).filter(name => !['keeper', 'proxmox'].includes(name));
-    expect(SHOWN_COMMANDS.map(({ name }) => name).sort()).toEqual(typed.sort());
+  it('completes every command that --help lists', () => {
+    // The agent calls these two commands itself: users do not type them.
+    const commands = Object.keys(HANDLERS).filter(name => !['keeper', 'proxmox'].includes(name));
+    expect(SHOWN_COMMANDS.map(({ name }) => name).sort()).toEqual(commands.sort());
     const { stdout } = chatops('--help');
-    for (const name of typed) expect(stdout).toContain(`chatops ${name}`);
+    for (const name of commands) expect(stdout).toContain(`chatops ${name}`);
   });
 
-  it('completes in bash', () => {
+  it('completes commands, subcommands and options in bash', () => {
     const script = `${chatops('completion', 'bash').stdout}\nCOMP_WORDS=(chatops "$1" "$2"); COMP_CWORD=$3; _chatops; echo "\${COMPREPLY[@]}"`;
     const complete = (...args: string[]) =>
       spawnSync('bash', ['-c', script, 'bash', ...args], { encoding: 'utf8' }).stdout.trim();
@@ -123,17 +118,17 @@ describe('chatops completion', () => {
     expect(complete('audit', '--e', '2')).toBe('--expect');
   });
 
-  it('completes in fish', () => {
+  it('completes commands and subcommands in fish', () => {
     const script = `${chatops('completion', 'fish').stdout}\ncomplete --do-complete $argv[1]`;
     const complete = (line: string) =>
       spawnSync('fish', ['--no-config', '-c', script, line], { encoding: 'utf8', env: { ...process.env, HOME: dir } })
         .stdout.split('\n')
-        .map(one => one.split('\t')[0]);
+        .map(completion => completion.split('\t')[0]);
     expect(complete('chatops roll')).toEqual(['rollback', '']);
     expect(complete('chatops policy ex')).toContain('explain');
   });
 
-  it('is loaded by zsh', () => {
+  it('writes a completion script that zsh loads', () => {
     const file = join(dir, '_chatops');
     writeFileSync(file, chatops('completion', 'zsh').stdout);
     const script = `autoload -U compinit && compinit -u -D && source ${file} && print -r -- $_comps[chatops]`;
@@ -142,20 +137,20 @@ describe('chatops completion', () => {
     expect(spawnSync('zsh', ['-n', file]).status).toBe(0);
   });
 
-  it('refuses other shells', () => {
+  it('refuses to write a completion script for another shell', () => {
     expect(chatops('completion', 'tcsh').status).toBe(2);
   });
 });
 
 describe('chatops man', () => {
-  it('passes mandoc and shows every command and option', () => {
+  it('writes a valid manual page with every command and option', () => {
     const { stdout, status } = spawnSync(process.execPath, ['dist/agent/index.js', 'man'], { encoding: 'utf8' });
     expect(status).toBe(0);
-    const judged = spawnSync('mandoc', ['-T', 'lint', '-W', 'warning'], { input: stdout, encoding: 'utf8' });
-    expect({ stdout: judged.stdout, status: judged.status }).toEqual({ stdout: '', status: 0 });
-    const { stdout: shown } = spawnSync('mandoc', ['-T', 'utf8'], { input: stdout, encoding: 'utf8' });
+    const lint = spawnSync('mandoc', ['-T', 'lint', '-W', 'warning'], { input: stdout, encoding: 'utf8' });
+    expect({ stdout: lint.stdout, status: lint.status }).toEqual({ stdout: '', status: 0 });
+    const { stdout: rendered } = spawnSync('mandoc', ['-T', 'utf8'], { input: stdout, encoding: 'utf8' });
     // Bold is a letter, a backspace and the letter again.
-    const text = shown
+    const text = rendered
       .split('\b')
       .map((part, index, all) => (index < all.length - 1 ? part.slice(0, -1) : part))
       .join('');

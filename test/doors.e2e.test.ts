@@ -30,7 +30,7 @@ async function restart(changes: Record<string, unknown>, env: Record<string, str
   Object.assign(process.env, env);
   await host.start(changes);
 }
-/** The status of a GET, with these headers. */
+/** Returns the status of a GET with these headers. */
 const status = (path: string, headers: Record<string, string> = {}) =>
   new Promise<number | undefined>((done, fail) => {
     request({ host: '127.0.0.1', port: host.port, path, headers }, response => {
@@ -41,12 +41,12 @@ const status = (path: string, headers: Record<string, string> = {}) =>
       .end();
   });
 
-describe('the HTTP doors', () => {
-  it('are open without a token where none is wanted', async () => {
+describe('the HTTP endpoints', () => {
+  it('endpoints need no token if agent.yaml names none', async () => {
     expect(await Promise.all(['/healthz', '/metrics'].map(path => status(path)))).toEqual([200, 200]);
   });
 
-  it('want the token where agent.yaml names one; being alive is told to all', async () => {
+  it('endpoints require the token that agent.yaml names, except /healthz', async () => {
     writeFileSync(join(dir, 'token'), `${TOKEN}\n`, { mode: 0o600 });
     await restart({ doors: { token_file: join(dir, 'token') } });
     const bearer = (token: string) => ({ Authorization: `Bearer ${token}` });
@@ -59,7 +59,7 @@ describe('the HTTP doors', () => {
     expect((await host.audit()).at(-1)).toMatchObject({ event: 'refused', code: 'door-closed' });
   });
 
-  it('open nothing where the token can’t be read, or others can read it', async () => {
+  it('endpoints stay closed if the token file is missing or other users can read it', async () => {
     const file = join(dir, 'open');
     writeFileSync(file, `${TOKEN}\n`, { mode: 0o644 });
     await restart({ doors: { token_file: file } });
@@ -69,24 +69,24 @@ describe('the HTTP doors', () => {
     expect(await status('/metrics', { Authorization: `Bearer ${TOKEN}` })).toBe(401);
   });
 
-  it('take it from systemd’s credentials', async () => {
+  it('endpoints read their token from systemd credentials', async () => {
     await host.stop();
-    const one = new Host({
+    const credentialed = new Host({
       dir: join(dir, 'credentials'),
       repository: 'org/homelab',
       config: { doors: { token_file: 'credential:metrics' } },
       env: { CREDENTIALS_DIRECTORY: dir },
     });
     writeFileSync(join(dir, 'metrics'), `${TOKEN}\n`, { mode: 0o600 });
-    await one.start();
-    const answer = await fetch(`http://127.0.0.1:${one.port}/metrics`, {
+    await credentialed.start();
+    const answer = await fetch(`http://127.0.0.1:${credentialed.port}/metrics`, {
       headers: { Authorization: `Bearer ${TOKEN}` },
     });
     expect(answer.status).toBe(200);
-    await one.stop();
+    await credentialed.stop();
   });
 
-  it('open to a peer of the tailnet', async () => {
+  it('endpoints open to an allowed peer of the tailnet', async () => {
     const tailscaled = await new TailscaledDouble(join(dir, 'tailscaled.sock')).start();
     await restart({ doors: { tailscale: { tags: ['tag:prometheus'] } }, tailscale: { socket: tailscaled.socket } });
     expect(await status('/metrics')).toBe(401);
@@ -96,7 +96,7 @@ describe('the HTTP doors', () => {
     expect(await status('/metrics')).toBe(401);
   });
 
-  it('know their own names only, so that no page of a browser can have its name lead here', async () => {
+  it('endpoints answer to their own names only, so that a browser page cannot rebind its name', async () => {
     await restart({ doors: { hosts: ['box.example.org'] } });
     const hosts = ['evil.example.org', 'evil.example.org:8000', 'evil.ts.net.example.org'];
     for (const name of hosts) expect(await status('/metrics', { Host: name }), name).toBe(421);
@@ -111,7 +111,7 @@ describe('the HTTP doors', () => {
   });
 });
 
-describe('who only holds connections', () => {
+describe('the limits of connections', () => {
   const drip = () => {
     const socket = connect(host.port, '127.0.0.1');
     socket.on('error', () => undefined);
@@ -119,14 +119,14 @@ describe('who only holds connections', () => {
     return socket;
   };
 
-  it('gets no more than an address may, and others are served', async () => {
+  it('limits the connections of an address and still serves other addresses', async () => {
     await restart({ limits: { connections: 100, connections_per_address: 3 } });
     const open = Array.from({ length: 8 }, drip);
     await sleep(300);
     const left = open.filter(socket => !socket.closed).length;
-    // One may still be the one that asked whether it lives.
+    // The health check of the start may still hold a connection.
     expect(left === 2 || left === 3).toBe(true);
-    // Another address of loopback is somebody else.
+    // Another loopback address is another client.
     const other = await new Promise<number | undefined>((done, fail) => {
       request({ host: '127.0.0.1', port: host.port, path: '/healthz', localAddress: '127.0.0.9' }, response =>
         done(response.statusCode),
@@ -141,7 +141,7 @@ describe('who only holds connections', () => {
     expect((await host.audit()).map(({ code }) => code)).toContain('too-many-connections');
   });
 
-  it('gets, from many addresses, no more than there are', async () => {
+  it('limits the connections of all addresses together', async () => {
     await restart({ limits: { connections: 6, connections_per_address: 3 } });
     const from = (localAddress: string) => {
       const socket = connect({ port: host.port, host: '127.0.0.1', localAddress });
@@ -156,7 +156,7 @@ describe('who only holds connections', () => {
     await expect.poll(() => status('/healthz')).toBe(200);
   });
 
-  it('is let go when the head of a request drips in', { timeout: 20_000 }, async () => {
+  it('closes a connection that sends a request head too slowly', { timeout: 20_000 }, async () => {
     await restart({ limits: { connections: 500, connections_per_address: 500 } });
     const sockets: Socket[] = Array.from({ length: 300 }, drip);
     const feeding = setInterval(() => {
@@ -173,7 +173,7 @@ describe('who only holds connections', () => {
     expect(performance.now() - before).toBeLessThan(9_000);
   });
 
-  it('and knocks without end is counted, not written down each time', async () => {
+  it('counts repeated refusals instead of adding each to the audit log', async () => {
     const limits = { connections: 500, connections_per_address: 500 };
     await restart({ limits });
     host.configure({ allow_from: ['100.64.0.0/10'], limits });
@@ -212,39 +212,39 @@ describe('TLS', () => {
       socket.on('error', fail);
     });
 
-  it('is spoken where agent.yaml names files, and renewed certificates are taken over', async () => {
+  it('serves TLS if agent.yaml names a certificate, and reloads a renewed one', async () => {
     const tls = certify('first');
     await host.stop();
-    const one = new Host({
+    const secure = new Host({
       dir: join(dir, 'tls'),
       repository: 'org/homelab',
       keys: generateKey(),
       config: { tls },
       tls: true,
     });
-    await one.start();
-    host.port = one.port;
+    await secure.start();
+    host.port = secure.port;
     expect(await subject()).toBe('first');
-    const client = new Client(`wss://127.0.0.1:${one.port}`, { ca: readFileSync(tls.cert_file) });
+    const client = new Client(`wss://127.0.0.1:${secure.port}`, { ca: readFileSync(tls.cert_file) });
     expect(await client.frame('hello')).toBeDefined();
     await client.end();
     certify('second');
-    one.child?.kill('SIGHUP');
+    secure.child?.kill('SIGHUP');
     await expect.poll(subject).toBe('second');
     writeFileSync(tls.cert_file, 'nonsense');
     utimesSync(tls.cert_file, new Date(), new Date(Date.now() + 5_000));
-    one.child?.kill('SIGHUP');
-    await expect.poll(() => one.log).toContain('is unusable, the old one stays');
+    secure.child?.kill('SIGHUP');
+    await expect.poll(() => secure.log).toContain('is unusable, the old one stays');
     expect(await subject()).toBe('second');
-    await one.stop();
+    await secure.stop();
   });
 
-  it('without readable files does not start', async () => {
-    const one = new Host({
+  it('does not start with TLS files that cannot be read', async () => {
+    const broken = new Host({
       dir: join(dir, 'none'),
       repository: 'org/homelab',
       config: { tls: { cert_file: '/nonexistent', key_file: '/nonexistent' } },
     });
-    await expect(one.start()).rejects.toThrow(/tailscale cert/);
+    await expect(broken.start()).rejects.toThrow(/tailscale cert/);
   });
 });

@@ -11,19 +11,19 @@ import { docker, LABEL, World, webStack } from './stand/world.ts';
 const intent = (stack: string) => ({
   'chatops/intents/it.yaml': `label_required: ${LABEL}\naction: rollout\nstack: ${stack}\n`,
 });
-/** Makes every clock of a Node process go wrong by so much. */
+/** Returns an environment that shifts every clock of a Node process by `hours`. */
 const shifted = (hours: number) => {
   const code = `const now = Date.now, by = ${hours} * 3600e3; globalThis.Date = class extends Date { constructor(...a) { a.length ? super(...a) : super(now() + by) } static now() { return now() + by } }`;
   return { NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(code)}` };
 };
 
-describe('a clock that is an hour off', () => {
+describe('a wrong clock', () => {
   it.each([
-    ['the host’s, ahead', 1, 0],
-    ['the host’s, behind', -1, 0],
-    ['the runner’s, ahead', 0, 1],
-    ['the runner’s, behind', 0, -1],
-  ])('%s, is no trouble', async (name, host, runner) => {
+    ['the host an hour ahead', 1, 0],
+    ['the host an hour behind', -1, 0],
+    ['the runner an hour ahead', 0, 1],
+    ['the runner an hour behind', 0, -1],
+  ])('deploys with the clock of %s', async (name, host, runner) => {
     const stack = `clock-${name.replaceAll(/[^a-z]+/g, '-').replaceAll(/^-|-$/g, '')}`;
     await using world = await new World({ env: shifted(host) }).start();
     world.stack(stack, { 'compose.yaml': webStack('chatops-test/web:1', await freePort()) });
@@ -34,8 +34,8 @@ describe('a clock that is an hour off', () => {
   });
 });
 
-describe('a disk that is full', () => {
-  it('holds a run up in the middle, loses nothing, and lets it go on when there is room', async () => {
+describe('a full disk', () => {
+  it('pauses a run on a full disk, loses nothing, and continues when there is space', async () => {
     await using world = new World();
     const { host } = world;
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m,mode=700', 'tmpfs', host.state]);
@@ -44,14 +44,14 @@ describe('a disk that is full', () => {
       const health =
         '    healthcheck: {test: [CMD, sh, -c, "test -e /ok || { touch /ok; exit 1; }"], interval: 3s, retries: 5}\n';
       world.stack('disk-full', { 'compose.yaml': webStack('chatops-test/web:1', await freePort(), health) });
-      let seen = () => {};
-      const waits = new Promise<void>(done => {
-        seen = done;
+      let onWait = () => {};
+      const waiting = new Promise<void>(done => {
+        onWait = done;
       });
       const job = world.begin(world.merge(intent('disk-full')), 'it', {
-        onLog: chunk => chunk.includes('has not passed yet') && seen(),
+        onLog: chunk => chunk.includes('has not passed yet') && onWait(),
       });
-      await waits;
+      await waiting;
       const ballast = join(host.state, 'ballast');
       fill(ballast);
       for (let tries = 0; tries < 100 && !host.log.includes('its state is not writable'); tries++) await sleep(200);
@@ -71,7 +71,7 @@ describe('a disk that is full', () => {
   });
 });
 
-/** Writes until nothing more fits. */
+/** Writes to the file until the disk is full. */
 function fill(path: string): void {
   for (const size of [64 * 1024, 1024, 1]) {
     for (;;) {
@@ -85,7 +85,7 @@ function fill(path: string): void {
 }
 
 describe('the history', () => {
-  it('forgets what agent.yaml does not keep, with its files', async () => {
+  it('removes runs that agent.yaml does not keep, with their files', async () => {
     await using world = new World();
     const { host } = world;
     await world.start();
@@ -95,21 +95,21 @@ describe('the history', () => {
     for (let n = 0; n < 4; n++) expect((await host.chatops(['run', file, '--plan'])).code).toBe(0);
     const ids = async () =>
       (JSON.parse((await host.chatops(['runs', '--json'])).stdout) as { id: string }[]).map(({ id }) => id);
-    const all = await ids();
-    expect({ allCount: all.length, entriesCount: readdirSync(join(host.state, 'runs')).length }).toEqual({
-      allCount: 4,
-      entriesCount: 4,
+    const before = await ids();
+    expect({ runs: before.length, folders: readdirSync(join(host.state, 'runs')).length }).toEqual({
+      runs: 4,
+      folders: 4,
     });
     await host.stop();
     await host.start({ history: { max_runs: 2 } });
     for (let tries = 0; tries < 50 && (await ids()).length > 2; tries++) await sleep(100);
-    expect(await ids()).toEqual(all.slice(0, 2));
-    expect(readdirSync(join(host.state, 'runs')).sort()).toEqual(all.slice(0, 2).sort());
+    expect(await ids()).toEqual(before.slice(0, 2));
+    expect(readdirSync(join(host.state, 'runs')).sort()).toEqual(before.slice(0, 2).sort());
   });
 });
 
 describe('a state folder of the first version', () => {
-  it('is taken over: old runs are listed, and what was in flight then ends interrupted', async () => {
+  it('migrates a state folder of the first version: lists old runs and ends unfinished runs as interrupted', async () => {
     await using world = new World();
     const { host } = world;
     mkdirSync(host.state, { recursive: true });

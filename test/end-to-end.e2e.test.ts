@@ -24,6 +24,11 @@ beforeAll(async () => {
 afterAll(() => world[Symbol.asyncDispose]());
 
 const says = async (port: number) => (await (await fetch(`http://127.0.0.1:${port}/`)).text()).trim();
+/** Returns a line of `docker ps` for each running container of a stack. */
+const containers = (stack: string, ...args: string[]) =>
+  docker('ps', '--filter', `label=com.docker.compose.project=${stack}`, ...args)
+    .split('\n')
+    .filter(Boolean);
 const deploy = (merge: Merge, changes: Partial<Job> = {}, name = 'it') => world.deploy(merge, name, changes);
 const files = (stack: string, compose: string, more: Record<string, string | null> = {}) => ({
   'chatops/intents/it.yaml': intent(stack, `source_dir: stacks/${stack}\ntimeout: 30s\n`),
@@ -37,7 +42,7 @@ const expectRefused = (job: Finished, reason: string) => {
 };
 
 describe('a merge', () => {
-  it('of a labelled pull request rolls out the stack, ships its files, and shows it live', async () => {
+  it('a merge of a labeled pull request rolls out the stack, ships its files and streams the log', async () => {
     const port = await freePort();
     const folder = world.stack('stack-web', { '.env': 'SECRET=host only\n', 'notes.txt': 'mine\n' });
     const first = await deploy(
@@ -59,19 +64,19 @@ describe('a merge', () => {
     );
     expect({ status: second.outputs.status, page: await says(port) }).toEqual({ status: 'succeeded', page: '2' });
     expect({
-      exists: existsSync(join(folder, 'conf/a.conf')),
-      content: readFileSync(join(folder, 'b.conf'), 'utf8'),
-    }).toEqual({ exists: false, content: 'b\n' });
+      removedFileExists: existsSync(join(folder, 'conf/a.conf')),
+      addedFile: readFileSync(join(folder, 'b.conf'), 'utf8'),
+    }).toEqual({ removedFileExists: false, addedFile: 'b\n' });
     expect({
-      contentUtf8: readFileSync(join(folder, '.env'), 'utf8'),
-      contentUtf82: readFileSync(join(folder, 'notes.txt'), 'utf8'),
-    }).toEqual({ contentUtf8: 'SECRET=host only\n', contentUtf82: 'mine\n' });
+      env: readFileSync(join(folder, '.env'), 'utf8'),
+      notes: readFileSync(join(folder, 'notes.txt'), 'utf8'),
+    }).toEqual({ env: 'SECRET=host only\n', notes: 'mine\n' });
 
     const nothing = await deploy(world.merge({ 'README.md': 'words\n' }));
     expect(nothing.outputs).toMatchObject({ status: 'succeeded', changed: 'false' });
   });
 
-  it('may be told of by pull_request, and the intent’s file may hold several documents', async () => {
+  it('the pull_request event deploys a merge too, and an intents file may have several documents', async () => {
     const [one, two] = [await freePort(), await freePort()];
     world.stack('stack-a', { 'compose.yaml': webStack(image('1'), one) });
     world.stack('stack-b', { 'compose.yaml': webStack(image('2'), two) });
@@ -87,7 +92,7 @@ describe('a merge', () => {
     expect(JSON.parse(job.outputs.result ?? '').receipts[0].documents).toHaveLength(2);
   });
 
-  it('rolls out one service and leaves the others, and takes orphans away', async () => {
+  it('a rollout of one service leaves the others unchanged, and a rollout of the stack removes orphans', async () => {
     const port = await freePort();
     const other = `  side:\n    image: ${image('1')}\n    pull_policy: never\n    init: true\n    command: [sleep, "1000"]\n    stop_grace_period: 0s\n`;
     world.stack('stack-two', { 'compose.yaml': webStack(image('1'), port, other) });
@@ -97,17 +102,7 @@ describe('a merge', () => {
     });
     const job = await deploy(merge, {}, 'web');
     expect({ status: job.outputs.status, page: await says(port) }).toEqual({ status: 'succeeded', page: '1' });
-    const services = () =>
-      docker(
-        'ps',
-        '--format',
-        '{{.Label "com.docker.compose.service"}}',
-        '--filter',
-        'label=com.docker.compose.project=stack-two',
-      )
-        .trim()
-        .split('\n')
-        .sort();
+    const services = () => containers('stack-two', '--format', '{{.Label "com.docker.compose.service"}}').sort();
     expect(services()).toEqual(['web']);
     expect((await deploy(merge, {}, 'all')).outputs.status).toBe('succeeded');
     expect(services()).toEqual(['side', 'web']);
@@ -120,7 +115,7 @@ describe('a merge', () => {
 });
 
 describe('a scale', () => {
-  it('sets one service’s containers, up, down and to none, and leaves the others', async () => {
+  it('scales one service up, down and to zero without a change to the others', async () => {
     const web = `services:\n  web:\n    image: ${image('1')}\n    pull_policy: never\n    init: true\n    stop_grace_period: 0s\n  side:\n    image: ${image('1')}\n    pull_policy: never\n    init: true\n    stop_grace_period: 0s\n`;
     world.stack('stack-scale', { 'compose.yaml': web });
     const merge = world.merge({
@@ -129,24 +124,15 @@ describe('a scale', () => {
     });
     await deploy(merge, {}, 'all');
     const ids = (service: string) =>
-      docker(
-        'ps',
-        '--quiet',
-        '--filter',
-        'label=com.docker.compose.project=stack-scale',
-        '--filter',
-        `label=com.docker.compose.service=${service}`,
-      )
-        .split('\n')
-        .filter(Boolean);
+      containers('stack-scale', '--quiet', '--filter', `label=com.docker.compose.service=${service}`);
     const side = ids('side');
     for (const n of [3, 1, 0]) {
       const job = await deploy(merge, { inputs: { params: `n=${n}` } }, 'scale');
       expect({
         status: job.outputs.status,
-        idsCount: ids('web').length,
-        logNamesRefused: job.log.includes('refused'),
-      }).toEqual({ status: 'succeeded', idsCount: n, logNamesRefused: false });
+        containers: ids('web').length,
+        refused: job.log.includes('refused'),
+      }).toEqual({ status: 'succeeded', containers: n, refused: false });
     }
     expect(ids('side')).toEqual(side);
     expect((await deploy(merge, { inputs: { mode: 'plan', params: 'n=2' } }, 'scale')).log).toContain(
@@ -155,8 +141,8 @@ describe('a scale', () => {
   });
 });
 
-describe('looking only', () => {
-  it('a dry run shows every step and starts nothing; a plan says what would be recreated and why', async () => {
+describe('dry run and plan', () => {
+  it('a dry run lists every step and starts nothing; a plan names each service to recreate and why', async () => {
     const port = await freePort();
     world.stack('stack-look', {
       'compose.yaml': webStack(image('1'), port, '    env_file: app.env\n'),
@@ -181,8 +167,8 @@ describe('looking only', () => {
   });
 });
 
-describe('what fails is undone as far as it can be, and told', () => {
-  it('a compose file that does not parse: the files are back, the old version runs', async () => {
+describe('a rollout that fails', () => {
+  it('restores the files and keeps the old version if a compose file cannot be parsed', async () => {
     const port = await freePort();
     const folder = world.stack('stack-broken');
     const good = webStack(image('1'), port);
@@ -193,13 +179,13 @@ describe('what fails is undone as far as it can be, and told', () => {
     expectRefused(job, 'compose-invalid');
     expect(job.outputs).toMatchObject({ status: 'failed', changed: 'false' });
     expect({
-      content: readFileSync(join(folder, 'compose.yaml'), 'utf8'),
-      exists: existsSync(join(folder, 'new.txt')),
-    }).toEqual({ content: good, exists: false });
+      compose: readFileSync(join(folder, 'compose.yaml'), 'utf8'),
+      newFileExists: existsSync(join(folder, 'new.txt')),
+    }).toEqual({ compose: good, newFileExists: false });
     expect(await says(port)).toBe('1');
   });
 
-  it('an image that can’t be pulled: the old version runs', async () => {
+  it('keeps the old version if an image cannot be pulled', async () => {
     const port = await freePort();
     world.stack('stack-pull');
     await deploy(world.merge(files('stack-pull', webStack(image('1'), port))));
@@ -209,7 +195,7 @@ describe('what fails is undone as far as it can be, and told', () => {
     expect({ changed: job.outputs.changed, page: await says(port) }).toEqual({ changed: 'false', page: '1' });
   });
 
-  it('a version that does not become healthy: with the old files the old version comes back', async () => {
+  it('rolls back to the old files and the old version if the new version stays unhealthy', async () => {
     const port = await freePort();
     world.stack('stack-sick');
     await deploy(world.merge(files('stack-sick', webStack(image('1'), port, HEALTH('"true"')))));
@@ -218,7 +204,7 @@ describe('what fails is undone as far as it can be, and told', () => {
     expect({ status: job.outputs.status, page: await says(port) }).toEqual({ status: 'rolled-back', page: '1' });
   });
 
-  it('a one-shot service that ends with 0 is well, one that ends with 1 is not', async () => {
+  it('accepts a one-shot service that exits with 0 and fails one that exits with 1', async () => {
     const oneShot = (command: string) =>
       `services:\n  init:\n    image: ${image('1')}\n    pull_policy: never\n    command: ["${command}"]\n`;
     world.stack('stack-once', { 'compose.yaml': oneShot('true') });
@@ -228,25 +214,25 @@ describe('what fails is undone as far as it can be, and told', () => {
     expectRefused(await deploy(merge, {}, 'once'), 'service-exited');
   });
 
-  it('files that would replace the host’s own .env', async () => {
+  it('refuses files that would replace the .env of the host', async () => {
     const folder = world.stack('stack-env', { '.env': 'SECRET=x\n' });
     const job = await deploy(
       world.merge(files('stack-env', webStack(image('1'), 1), { 'stacks/stack-env/.env': 'SECRET=theirs\n' })),
     );
     expectRefused(job, 'env-file-not-ours');
     expect({
-      content: readFileSync(join(folder, '.env'), 'utf8'),
-      exists: existsSync(join(folder, 'compose.yaml')),
-    }).toEqual({ content: 'SECRET=x\n', exists: false });
+      env: readFileSync(join(folder, '.env'), 'utf8'),
+      composeExists: existsSync(join(folder, 'compose.yaml')),
+    }).toEqual({ env: 'SECRET=x\n', composeExists: false });
   });
 });
 
-describe('without what a deployment needs it is refused, and the host stays as it is', () => {
+describe('a deployment without its requirements is refused and leaves the host unchanged', () => {
   const timelines = {
     'label-missing': (head: string) => [committed(head), merged()],
     'label-early': (head: string) => [labeled(LABEL), committed(head), merged()],
   };
-  it.each(Object.entries(timelines))('%s', async (reason, timeline) => {
+  it.each(Object.entries(timelines))('refuses a pull request with %s', async (reason, timeline) => {
     expectRefused(await deploy(world.merge(files('stack-web', 'x'), timeline)), reason);
   });
 
@@ -268,7 +254,7 @@ describe('without what a deployment needs it is refused, and the host stays as i
     ['merge-group-validate-only', async () => ({ event: 'merge_group' })],
     ['commit-not-checked-out', async () => ({ event: 'workflow_dispatch', payload: {}, sha: 'e'.repeat(40) })],
     ['input-invalid', async () => ({ inputs: { mode: 'yolo' } })],
-  ])('%s', async (reason, changes) => {
+  ])('refuses a deployment with %s and starts no run', async (reason, changes) => {
     const merge = world.merge(files('stack-web', 'services: {}\n'));
     const before = (await world.host.audit()).filter(({ event }) => event === 'run-begun').length;
     expectRefused(await deploy(merge, await changes(merge)), reason);
@@ -281,19 +267,19 @@ describe('without what a deployment needs it is refused, and the host stays as i
     ['path-outside', 'stack-web', 'compose: /etc/passwd\n'],
     ['intent-invalid', 'stack-web', 'servce: x\n'],
     ['source-dir-missing', 'stack-web', 'source_dir: nowhere\n'],
-  ])('%s', async (reason, stack, more) => {
+  ])('refuses an intent with %s', async (reason, stack, more) => {
     const job = await deploy(world.merge({ 'chatops/intents/it.yaml': intent(stack, more) }));
     expectRefused(job, reason);
     if (reason === 'intent-invalid')
       expect(job.log).toContain('::error file=chatops/intents/it.yaml,line=4,col=1,title=unknown-key::');
   });
 
-  it('a backup to a place that the host does not name', async () => {
+  it('refuses a backup to a destination that the host does not allow', async () => {
     const backup = `label_required: ${LABEL}\naction: backup\ndatabase_type: plex\nstack: stack-plex\nsource_container: plex\ndestination: /mnt/backup\n`;
     expectRefused(await deploy(world.merge({ 'chatops/intents/it.yaml': backup })), 'path-outside');
   });
 
-  it('an intent that is not there names the nearest', async () => {
+  it('refuses a missing intent and suggests the nearest name', async () => {
     const job = await deploy(
       world.merge({ 'chatops/intents/rollout_web.yaml': intent('stack-web') }),
       {},
@@ -305,7 +291,7 @@ describe('without what a deployment needs it is refused, and the host stays as i
 });
 
 describe('other ways to start', () => {
-  it('workflow_dispatch with the number of a merged pull request, or where the host needs none', async () => {
+  it('workflow_dispatch deploys a merged pull request, or needs none if the host says so for the event', async () => {
     const port = await freePort();
     world.stack('stack-nightly', { 'compose.yaml': webStack(image('1'), port) });
     const merge = world.merge({ 'chatops/intents/it.yaml': intent('stack-nightly') });
@@ -317,7 +303,7 @@ describe('other ways to start', () => {
     expect((await deploy(merge, { ...dispatch, event: 'schedule' })).outputs.status).toBe('succeeded');
   });
 
-  it('validate needs neither agent nor key nor GitHub', async () => {
+  it('mode validate needs neither agent nor key nor GitHub', async () => {
     const merge = world.merge({ 'chatops/intents/it.yaml': intent('stack-web') });
     const inputs = { mode: 'validate', agent: '', 'agent-key': '', 'signing-key': '', 'github-token': '' };
     const job = await deploy(merge, { event: 'merge_group', payload: {}, inputs });
@@ -333,8 +319,8 @@ describe('other ways to start', () => {
   });
 });
 
-describe('two at once', () => {
-  it('for one stack: the second waits and says for whom', async () => {
+describe('two deployments at the same time', () => {
+  it('a second deployment of a stack waits and names the run that holds the stack', async () => {
     const port = await freePort();
     const slow = webStack(
       image('1'),
@@ -363,7 +349,7 @@ function untilLog({ child }: { child: import('node:child_process').ChildProcess 
 }
 
 describe('a job that is killed', () => {
-  it('leaves the run to the host, and its post step tells how it ended', async () => {
+  it('the host finishes the run of a killed job, and the post step logs its outcome', async () => {
     const port = await freePort();
     const slow = webStack(image('1'), port, HEALTH('"true"'));
     world.stack('stack-killed', { 'compose.yaml': slow });
@@ -379,7 +365,7 @@ describe('a job that is killed', () => {
 });
 
 describe('the host', () => {
-  it('is ready, and a real Prometheus takes its metrics', async () => {
+  it('the agent is ready, and promtool accepts its metrics', async () => {
     expect((await fetch(`${world.host.url.replace('ws', 'http')}/readyz`)).status).toBe(200);
     const metrics = await world.host.metrics();
     execFileSync('promtool', ['check', 'metrics'], { input: metrics });
@@ -389,7 +375,7 @@ describe('the host', () => {
     expect(metrics).toContain('chatops_runs_in_progress 0');
   });
 
-  it('has in its audit what was done, by whom and how', async () => {
+  it('the audit log names each step with its intent, address, key and command line', async () => {
     const up = (await world.host.audit()).find(({ event, step }) => event === 'step-started' && step === 'up');
     expect(up).toMatchObject({
       intent: 'it',

@@ -9,7 +9,7 @@ import type { Finished } from './stand/runner.ts';
 import { Client, command } from './stand/signer.ts';
 import { docker, LABEL, slowStack, World, webStack } from './stand/world.ts';
 
-/** One world, and beside its own host four whose stacks are all called `app`. */
+/** One world and, in addition to its own host, four hosts whose stacks are all called `app`. */
 const NAMES = ['nas', 'edge-1', 'edge-2', 'edge-3'] as const;
 type Name = (typeof NAMES)[number];
 const keys = generateKey();
@@ -47,7 +47,7 @@ afterAll(async () => {
 const at = (name: Name) => hosts.get(name) as Host;
 const health = (good: boolean) =>
   `    healthcheck: {test: [CMD, "${good ? 'true' : 'false'}"], interval: 1s, retries: 1, timeout: 10s}\n`;
-/** What the stack `app` of a host is to be from now on. */
+/** Writes the compose file that the next rollout of `app` on a host uses. */
 function prepare(name: Name, version: string, good = true): void {
   const folder = join(at(name).stacks, 'app');
   mkdirSync(folder, { recursive: true });
@@ -68,7 +68,7 @@ const hostsFile = () =>
       `${name}: {agent: "${at(name).url}", key: "${at(name).agentKey}", tags: [${name.startsWith('edge') ? 'edge' : 'store'}]}\n`,
   ).join('');
 
-/** Merges that file of intents and deploys it to the hosts of the repository's file. */
+/** Merges an intents file of these documents and deploys it to the hosts of the repository's hosts file. */
 function deploy(documents: string[], inputs: Record<string, string> = {}): Promise<Finished> {
   const merge = world.merge({
     'chatops/intents/it.yaml': documents.join('---\n'),
@@ -87,26 +87,26 @@ function deploy(documents: string[], inputs: Record<string, string> = {}): Promi
 }
 const runsOf = async (name: Name) =>
   JSON.parse((await at(name).chatops(['runs', '--json'])).stdout) as { id: string; outcome: string; title: string }[];
-const outcomes = async () => Object.fromEntries(await Promise.all(NAMES.map(async name => [name, await says(name)])));
-const good = { nas: '1', 'edge-1': '1', 'edge-2': '1', 'edge-3': '1' };
+const pages = async () => Object.fromEntries(await Promise.all(NAMES.map(async name => [name, await says(name)])));
+const version1 = { nas: '1', 'edge-1': '1', 'edge-2': '1', 'edge-3': '1' };
 
-/** Everything runs version 1, and is to become version 2. */
+/** Each stack runs version 1 when a test starts, and its compose file asks for version 2. */
 beforeEach(async () => {
-  const is = await outcomes();
-  const others = NAMES.filter(name => is[name] !== '1');
+  const running = await pages();
+  const others = NAMES.filter(name => running[name] !== '1');
   for (const name of others) prepare(name, '1');
   for (const name of NAMES) if (!others.includes(name)) prepare(name, '2');
   if (others.length === 0) return;
   const first = await deploy([rollout('app', `hosts: [${others}]\nmax_unavailable: 100%\n`)]);
-  expect({ status: first.outputs.status, outcomes: await outcomes() }, first.log).toEqual({
+  expect({ status: first.outputs.status, pages: await pages() }, first.log).toEqual({
     status: 'succeeded',
-    outcomes: good,
+    pages: version1,
   });
   for (const name of others) prepare(name, '2');
 }, 60_000);
 
 describe('a graph over several hosts', () => {
-  it('goes to each in its turn, one command a host and wave, and is shown whole', async () => {
+  it('a graph runs its hosts in order, sends one command per host and wave, and is shown as a whole', async () => {
     const before = await runsOf('nas');
     const job = await deploy([
       backup('nas'),
@@ -118,7 +118,7 @@ describe('a graph over several hosts', () => {
       status: 'succeeded',
       reason: '',
     });
-    expect(await outcomes()).toEqual({ ...good, nas: '2', 'edge-1': '2', 'edge-2': '2' });
+    expect(await pages()).toEqual({ ...version1, nas: '2', 'edge-1': '2', 'edge-2': '2' });
     expect((await runsOf('nas')).length - before.length).toBe(2);
     expect(job.log).toContain('2. one: rollout on app at edge-1 (after data)');
     expect(job.log).toMatch(/^edge-1 \| one: ── up/m);
@@ -127,7 +127,7 @@ describe('a graph over several hosts', () => {
     expect(job.summary).toMatch(/\| edge\\-1 \| one \| ✓ succeeded \||\| edge-1 \| one \| ✓ succeeded \|/);
   });
 
-  it('stops what needs a host that can’t be reached; the rest comes to its end', async () => {
+  it('a graph skips documents that need an unreachable host and finishes the others', async () => {
     await at('edge-1').stop();
     try {
       const job = await deploy([
@@ -141,14 +141,14 @@ describe('a graph over several hosts', () => {
         status: 'refused',
         reason: 'agent-unreachable',
       });
-      expect(await outcomes()).toEqual({ ...good, 'edge-2': '2', nas: '2' });
+      expect(await pages()).toEqual({ ...version1, 'edge-2': '2', nas: '2' });
       expect(job.summary).toContain('refused: agent-unreachable');
     } finally {
       await at('edge-1').start();
     }
   });
 
-  it('waits for a host that is taken away midway as long as the job may, and ends the rest', async () => {
+  it('a graph waits for a host that disappears until the job times out, and finishes the others', async () => {
     const slow = `name: app-edge-1\n${slowStack('1')}`;
     writeFileSync(join(at('edge-1').stacks, 'app', 'compose.yaml'), slow);
     expect((await deploy([rollout('app', 'host: edge-1\n')])).outputs.status).toBe('succeeded');
@@ -170,17 +170,17 @@ describe('a graph over several hosts', () => {
     await at('edge-1').stop('SIGKILL');
     const { outputs, log } = await job;
     expect({ status: outputs.status, reason: outputs.reason }, log).toEqual({ status: 'refused', reason: 'timeout' });
-    expect({ pageEdge2: await says('edge-2'), pageEdge3: await says('edge-3'), pageNas: await says('nas') }).toEqual({
-      pageEdge2: '2',
-      pageEdge3: '1',
-      pageNas: '2',
+    expect({ edge2: await says('edge-2'), edge3: await says('edge-3'), nas: await says('nas') }).toEqual({
+      edge2: '2',
+      edge3: '1',
+      nas: '2',
     });
-    // The run goes on at the host, and the next agent knows how it ended.
+    // The host continues the run, and the next agent knows its outcome.
     await at('edge-1').start();
     expect((await at('edge-1').chatops(['logs', '-f'])).stdout).toContain('✓ succeeded');
   });
 
-  it('is undone at the hosts where it had succeeded, where one fails that says "rollback"', async () => {
+  it('a failure with "on_failure: rollback" undoes the graph on each host that had succeeded', async () => {
     prepare('edge-2', '2', false);
     const job = await deploy([
       backup('nas'),
@@ -193,7 +193,7 @@ describe('a graph over several hosts', () => {
       status: 'rolled-back',
       reason: 'service-unhealthy',
     });
-    expect(await outcomes()).toEqual({ ...good, 'edge-3': '2' });
+    expect(await pages()).toEqual({ ...version1, 'edge-3': '2' });
     const [latest, before] = await runsOf('edge-1');
     expect({ latestOutcome: latest?.outcome, beforeOutcome: before?.outcome }).toEqual({
       latestOutcome: 'rolled-back',
@@ -205,7 +205,7 @@ describe('a graph over several hosts', () => {
 });
 
 describe('a run that the job does not wait for', () => {
-  it('is called back where the file says "rollback", and undoes itself as the others are undone', {
+  it('a run that outlives its job is cancelled and undone with the others if the file says "rollback"', {
     timeout: 180_000,
   }, async () => {
     const endless = '    depends_on: {first: {condition: service_completed_successfully}}\n';
@@ -219,45 +219,45 @@ describe('a run that the job does not wait for', () => {
       reason: 'timeout',
     });
     expect(job.log).toMatch(/edge-1: cancelling the run \S+, which the job did not wait for\n.*edge-1: cancelled/s);
-    expect(await outcomes(), job.log).toEqual(good);
+    expect(await pages(), job.log).toEqual(version1);
     expect((await runsOf('edge-1'))[0]?.outcome).toBe('cancelled');
   });
 });
 
 describe('a fleet', () => {
-  it('is gone through in waves, the canary first', async () => {
+  it('a fleet rolls out in waves, the canary first', async () => {
     const job = await deploy([rollout('app', 'hosts: tag:edge\ncanary: 1\nmax_unavailable: 75%\n')]);
     expect(job.outputs.status, job.log).toBe('succeeded');
-    expect(await outcomes()).toEqual({ nas: '1', 'edge-1': '2', 'edge-2': '2', 'edge-3': '2' });
+    expect(await pages()).toEqual({ nas: '1', 'edge-1': '2', 'edge-2': '2', 'edge-3': '2' });
     const order = [...job.log.matchAll(/^(edge-\d) \| (?:app: )?(rollout on app|✓ rollout on app)/gm)].map(
-      ([, host, what]) => `${host} ${what?.startsWith('✓') ? 'ends' : 'begins'}`,
+      ([, host, line]) => `${host} ${line?.startsWith('✓') ? 'ends' : 'begins'}`,
     );
     expect(order.slice(0, 2)).toEqual(['edge-1 begins', 'edge-1 ends']);
     expect(order.slice(2, 4).sort()).toEqual(['edge-2 begins', 'edge-3 begins']);
   });
 
-  it('stops at the first bad wave', async () => {
+  it('a fleet stops after the first failed wave', async () => {
     prepare('edge-2', '2', false);
     const job = await deploy([rollout('app', 'hosts: tag:edge\nmax_unavailable: 2\n'), rollout('nas', 'host: nas\n')]);
     expect({ status: job.outputs.status, reason: job.outputs.reason }, job.log).toEqual({
       status: 'rolled-back',
       reason: 'service-unhealthy',
     });
-    expect(await outcomes()).toEqual({ ...good, 'edge-1': '2' });
+    expect(await pages()).toEqual({ ...version1, 'edge-1': '2' });
   });
 
-  it('has its earlier waves undone too, where it says "rollback"', async () => {
+  it('a fleet undoes its earlier waves too if its document says "rollback"', async () => {
     prepare('edge-2', '2', false);
     const job = await deploy([rollout('app', 'hosts: tag:edge\non_failure: rollback\n')]);
     expect({ status: job.outputs.status, reason: job.outputs.reason }, job.log).toEqual({
       status: 'rolled-back',
       reason: 'service-unhealthy',
     });
-    expect(await outcomes()).toEqual(good);
+    expect(await pages()).toEqual(version1);
     expect((await runsOf('edge-1'))[0]?.outcome).toBe('rolled-back');
   });
 
-  it('whose canary can’t be reached is left alone', async () => {
+  it('a fleet stays unchanged if its canary cannot be reached', async () => {
     await at('edge-1').stop();
     try {
       const job = await deploy([rollout('app', 'hosts: [edge-1, edge-2, edge-3]\ncanary: 1\nmax_unavailable: 2\n')]);
@@ -265,33 +265,33 @@ describe('a fleet', () => {
         status: 'refused',
         reason: 'agent-unreachable',
       });
-      expect(await outcomes()).toEqual(good);
+      expect(await pages()).toEqual(version1);
     } finally {
       await at('edge-1').start();
     }
   });
 
-  it('is planned on every host, each with a digest', async () => {
+  it('a fleet is planned on every host, with a digest for each', async () => {
     const fleet = [rollout('app', 'hosts: tag:edge\nmax_unavailable: 50%\n')];
     const plan = await deploy(fleet, { mode: 'plan' });
     expect(plan.outputs.status, plan.log).toBe('planned');
     expect(plan.outputs['plan-digest']?.split('\n')).toHaveLength(3);
-    expect(await outcomes()).toEqual(good);
-    const held = await deploy(fleet, { 'plan-digest': plan.outputs['plan-digest'] ?? '' });
-    expect(held.outputs.status, held.log).toBe('succeeded');
+    expect(await pages()).toEqual(version1);
+    const confirmed = await deploy(fleet, { 'plan-digest': plan.outputs['plan-digest'] ?? '' });
+    expect(confirmed.outputs.status, confirmed.log).toBe('succeeded');
   });
 
   it.each([
     ['hosts: tag:egde', 'host-unknown', 'tag:edge'],
     ['host: edge-9', 'host-unknown', 'edge-1'],
-  ])('that is none is refused before anything is sent: %s', async (more, code, near) => {
+  ])('an unknown host or tag is refused before anything is sent: %s', async (more, code, near) => {
     const job = await deploy([rollout('app', `${more}\n`)]);
     expect({ status: job.outputs.status, reason: job.outputs.reason }).toEqual({ status: 'refused', reason: code });
     expect(job.log).toContain(near);
   });
 });
 
-describe('an agent that is to undo', () => {
+describe('an agent that undoes a run', () => {
   const intent = { action: 'rollout' as const, stack: 'app', id: 'app' };
   const ask = async (name: Name, changes: object, intents: object[] = [intent], secret = keys.secret) => {
     const client = new Client(at(name).url);
@@ -300,7 +300,7 @@ describe('an agent that is to undo', () => {
     return client;
   };
 
-  it('does so for a run of the same intents and sender that has ended, and for no other', async () => {
+  it('undoes only a finished run of the same intents and sender', async () => {
     const done = await ask('edge-1', {});
     const { run } = await done.receipt();
     expect(await says('edge-1')).toBe('2');
@@ -317,12 +317,12 @@ describe('an agent that is to undo', () => {
     const undone = await ask('edge-1', { undo });
     expect(await undone.receipt()).toMatchObject({ outcome: 'rolled-back', changed: false });
     expect(await says('edge-1')).toBe('1');
-    // Once is enough: nothing is left to undo.
+    // The second undo finds nothing left to undo.
     expect(await (await ask('edge-1', { undo })).receipt()).toMatchObject({ outcome: 'cancelled', changed: false });
     expect(await says('edge-1')).toBe('1');
   });
 
-  it('refuses a document whose need it can’t see', async () => {
+  it('refuses documents that need a missing document or each other', async () => {
     const scale = { action: 'scale', stack: 'app', service: 'web', replicas: 1, needs: ['data'] };
     const given = [
       { place: 0, name: 'test', document: 9, outcome: 'succeeded', intent: { action: 'backup', id: 'data' } },

@@ -38,32 +38,32 @@ const BACKUP = () =>
   `label_required: ${LABEL}\naction: backup\nbackup_type: docker_volumes\nsource: ${data}\ndestination: ${vault.nas}\n`;
 const rollout = (more: string) => `label_required: ${LABEL}\naction: rollout\nstack: gated\n${more}`;
 const says = async () => (await (await fetch(`http://127.0.0.1:${port}/`)).text()).trim();
-const outcome = ({ outputs }: Finished) => [outputs.status, outputs.reason];
+const outcome = ({ outputs }: Finished) => ({ status: outputs.status, reason: outputs.reason });
 const documents = (job: Finished) => JSON.parse(job.outputs.result ?? '').receipts[0].documents;
 
-describe('a rollout that stands on a backup', () => {
-  it('does not begin where the backup is not known, or is too old', async () => {
+describe('a rollout that needs a backup', () => {
+  it('a rollout does not start if its backup is unknown or too old', async () => {
     vault.stack('gated', { 'compose.yaml': compose('1') });
     const none = await vault.run('up', 'action: rollout\nstack: gated\nneeds: [www]\n');
-    expect(
-      { reason: none.reason, logNamesThisHostKnowsOfNone: none.log.includes('this host knows of none') },
-      none.log,
-    ).toEqual({ reason: 'backup-needed', logNamesThisHostKnowsOfNone: true });
+    expect({ reason: none.reason, isUnknown: none.log.includes('this host knows of none') }, none.log).toEqual({
+      reason: 'backup-needed',
+      isUnknown: true,
+    });
     expect((await vault.run('www', BACKUP())).code).toBe(0);
     const old = await vault.run('up', 'action: rollout\nstack: gated\nneeds: [www]\nmax_age: 1ms\n');
-    expect({ reason: old.reason, logNamesNotOlderThan1ms: old.log.includes('not older than 1ms') }, old.log).toEqual({
+    expect({ reason: old.reason, isTooOld: old.log.includes('not older than 1ms') }, old.log).toEqual({
       reason: 'backup-needed',
-      logNamesNotOlderThan1ms: true,
+      isTooOld: true,
     });
     const done = await vault.run('up', 'action: rollout\nstack: gated\nneeds: [www]\nmax_age: 1h\n');
     expect({ exit: done.code, page: await says() }, done.log).toEqual({ exit: 0, page: 'one' });
   });
 
-  it('has the backups of another file made first, names them, and brings its data back with a rollback', async () => {
+  it('a rollout starts with the backups of another file and names them, and a rollback restores their data', async () => {
     vault.stack('gated', { 'compose.yaml': compose('2') });
     const files = { 'chatops/intents/www.yaml': BACKUP(), 'chatops/intents/up.yaml': rollout('backup_before: www\n') };
     const up = await vault.deploy(vault.merge(files), 'up');
-    expect(outcome(up), up.log).toEqual(['succeeded', '']);
+    expect(outcome(up), up.log).toEqual({ status: 'succeeded', reason: '' });
     const [made, rolled] = documents(up);
     expect({ madeAction: made.action, rolledAction: rolled.action }).toEqual({
       madeAction: 'backup',
@@ -77,7 +77,7 @@ describe('a rollout that stands on a backup', () => {
         run: up.outputs['run-id'],
       }),
     ]);
-    // The new version has spoilt the data.
+    // The new version corrupts the data.
     write('spoilt');
     const back = await vault.deploy(
       vault.merge({
@@ -85,17 +85,21 @@ describe('a rollout that stands on a backup', () => {
       }),
       'back',
     );
-    expect([...outcome(back), await says()], back.log).toEqual(['succeeded', '', 'one']);
+    expect({ ...outcome(back), page: await says() }, back.log).toEqual({
+      status: 'succeeded',
+      reason: '',
+      page: 'one',
+    });
     expect(documents(back)[0].images[0].reference).toBe('chatops-test/web:1');
-    const aside = /the previous content is kept as (\S+)/.exec(back.log)?.[1] ?? '';
-    expect(readFileSync(join(aside, 'index.html'), 'utf8')).toBe('spoilt\n');
+    const previousFolder = /the previous content is kept as (\S+)/.exec(back.log)?.[1] ?? '';
+    expect(readFileSync(join(previousFolder, 'index.html'), 'utf8')).toBe('spoilt\n');
   });
 
-  it('is where the host lets backups read: a manifest does not decide where data are brought back to', async () => {
+  it('a rollback restores data only to a source of agent.yaml: a manifest cannot name another place', async () => {
     vault.stack('gated', { 'compose.yaml': compose('2') });
     const files = { 'chatops/intents/www.yaml': BACKUP(), 'chatops/intents/up.yaml': rollout('backup_before: www\n') };
     const up = await vault.deploy(vault.merge(files), 'up');
-    expect(outcome(up), up.log).toEqual(['succeeded', '']);
+    expect(outcome(up), up.log).toEqual({ status: 'succeeded', reason: '' });
     const [made] = documents(up);
     const file = `${made.backup.archive}.json`;
     const manifest = JSON.parse(readFileSync(file, 'utf8'));
@@ -103,8 +107,8 @@ describe('a rollout that stands on a backup', () => {
     mkdirSync(elsewhere);
     const back = `action: rollback\nstack: gated\nrestore_data: true\n`;
     writeFileSync(file, JSON.stringify({ ...manifest, source: elsewhere }));
-    const led = await vault.run('back', back);
-    expect({ reason: led.reason, entries: readdirSync(elsewhere) }, led.log).toEqual({
+    const misled = await vault.run('back', back);
+    expect({ reason: misled.reason, entries: readdirSync(elsewhere) }, misled.log).toEqual({
       reason: 'path-outside',
       entries: [],
     });
@@ -113,10 +117,10 @@ describe('a rollout that stands on a backup', () => {
     writeFileSync(file, JSON.stringify(manifest));
   });
 
-  it('whose rollback fails has its data as they were', async () => {
+  it('a failed rollback leaves the data unchanged', async () => {
     vault.stack('gated', { 'compose.yaml': compose('3') });
     const files = { 'chatops/intents/www.yaml': BACKUP(), 'chatops/intents/up.yaml': rollout('backup_before: www\n') };
-    expect(outcome(await vault.deploy(vault.merge(files), 'up'))).toEqual(['succeeded', '']);
+    expect(outcome(await vault.deploy(vault.merge(files), 'up'))).toEqual({ status: 'succeeded', reason: '' });
     write('precious');
     const back = await vault.run(
       'back',
@@ -128,24 +132,31 @@ describe('a rollout that stands on a backup', () => {
     });
   });
 
-  it('does not begin where its backup fails, or the file holds none', async () => {
+  it('a rollout does not start if its backup fails or its backup file has no backup', async () => {
     const failing = {
       'chatops/intents/www.yaml': BACKUP().replace(data, join(vault.data, 'gone')),
       'chatops/intents/up.yaml': rollout('backup_before: www\n'),
     };
     const job = await vault.deploy(vault.merge(failing), 'up');
-    expect([...outcome(job), documents(job)[1].outcome], job.log).toEqual(['failed', 'source-missing', 'skipped']);
+    expect({ ...outcome(job), rollout: documents(job)[1].outcome }, job.log).toEqual({
+      status: 'failed',
+      reason: 'source-missing',
+      rollout: 'skipped',
+    });
     const other = {
       'chatops/intents/other.yaml': rollout(''),
       'chatops/intents/up.yaml': rollout('backup_before: other\n'),
     };
-    expect(outcome(await vault.deploy(vault.merge(other), 'up'))).toEqual(['failed', 'backup-needed']);
+    expect(outcome(await vault.deploy(vault.merge(other), 'up'))).toEqual({
+      status: 'failed',
+      reason: 'backup-needed',
+    });
     expect(
       outcome(await vault.deploy(vault.merge({ 'chatops/intents/up.yaml': rollout('backup_before: nosuch\n') }), 'up')),
-    ).toEqual(['refused', 'intent-not-found']);
+    ).toEqual({ status: 'refused', reason: 'intent-not-found' });
   });
 
-  it('without a tie has nothing to bring back', async () => {
+  it('a rollback cannot restore the data of a rollout that had no backup', async () => {
     vault.stack('plain', { 'compose.yaml': compose('1').replace(/\n {4}ports.*/, '') });
     expect((await vault.run('up', 'action: rollout\nstack: plain\n')).code).toBe(0);
     vault.stack('plain', { 'compose.yaml': compose('2').replace(/\n {4}ports.*/, '') });

@@ -18,11 +18,11 @@ afterEach(() => vault.clear());
 
 const data = () => join(vault.data, 'files');
 const image = (version: string) => `chatops-test/web:${version}`;
-/** Healthy at once, or never. */
+/** Returns a healthcheck that passes at once or never. */
 const health = (good: boolean) =>
   `    healthcheck: {test: [CMD, "${good ? 'true' : 'false'}"], interval: 1s, retries: 1, timeout: 10s}\n`;
 const ports = new Map<string, number>();
-/** The stack's compose file is of that version now. */
+/** Writes the stack's compose file with that version. */
 async function stack(name: string, version: string, good = true): Promise<void> {
   const port = ports.get(name) ?? (await freePort());
   ports.set(name, port);
@@ -41,18 +41,18 @@ const backup = () =>
 const latest = async () =>
   (JSON.parse((await vault.host.chatops(['runs', '--json', '--limit', '1'])).stdout) as { id: string }[])[0]?.id ?? '';
 
-/** How each document of the newest run ended, by its id, and the receipt. */
+/** Returns the receipt of the newest run, and the outcome of each document by its id. */
 async function newest(): Promise<{ receipt: Receipt; outcomes: Record<string, string> }> {
-  const [latest] = JSON.parse((await vault.host.chatops(['runs', '--json', '--limit', '1'])).stdout);
-  const { receipt } = JSON.parse((await vault.host.chatops(['runs', latest.id, '--json'])).stdout);
+  const [run] = JSON.parse((await vault.host.chatops(['runs', '--json', '--limit', '1'])).stdout);
+  const { receipt } = JSON.parse((await vault.host.chatops(['runs', run.id, '--json'])).stdout);
   return {
     receipt,
-    outcomes: Object.fromEntries((receipt as Receipt).documents.map(one => [one.id, one.outcome])),
+    outcomes: Object.fromEntries((receipt as Receipt).documents.map(({ id, outcome }) => [id, outcome])),
   };
 }
 
 describe('a file of several documents', () => {
-  it('carries them out side by side where nothing is between them, and tells each line’s document', async () => {
+  it('documents that do not need each other run in parallel, and each log line names its document', async () => {
     for (const name of ['side-a', 'side-b']) await stack(name, '1');
     const text = file(backup(), rollout('side-a', 'needs: [data]\n'), rollout('side-b', 'needs: [data]\n'));
     const { code, log } = await vault.run('side', text);
@@ -64,14 +64,14 @@ describe('a file of several documents', () => {
     expect(outcomes).toEqual({ data: 'succeeded', 'side-a': 'succeeded', 'side-b': 'succeeded' });
     expect(receipt.documents[1]).toMatchObject({ restore_points: [{ name: 'data' }] });
     const order = log.split('\n').filter(line => /(side-[ab]: ── up|✓ up)/.test(line));
-    // Both had begun before one had ended.
+    // Both start before one ends.
     expect(
       order.slice(0, 2).every(line => line.includes('── up')),
       order.join('\n'),
     ).toBe(true);
   });
 
-  it('undoes what had succeeded, the last first, where one fails that says "rollback"', async () => {
+  it('a failure with "on_failure: rollback" undoes the succeeded documents, the last first', async () => {
     for (const name of ['back-a', 'back-b']) {
       await stack(name, '1');
       expect((await vault.run('first', rollout(name))).code).toBe(0);
@@ -106,11 +106,15 @@ describe('a file of several documents', () => {
     });
     const [change] = receipt.documents[1]?.images ?? [];
     expect(change?.after).toBe(change?.before);
-    expect(await Promise.all(['back-a', 'back-new', 'back-b'].map(says))).toEqual(['1', 'nothing', '1']);
+    expect({ a: await says('back-a'), new: await says('back-new'), b: await says('back-b') }).toEqual({
+      a: '1',
+      new: 'nothing',
+      b: '1',
+    });
     const undone = [...log.matchAll(/── undo: (up again|down): .*(back-\w+)/g)].map(([, , name]) => name);
     expect(undone, log).toEqual(['back-b', 'back-new', 'back-a']);
 
-    // What was put back is the newest release: before it there is only what was before the first rollout.
+    // The restored version is the newest release: before it there is only the state before the first rollout.
     await stack('back-a', '2');
     expect((await vault.run('again', rollout('back-a'))).code).toBe(0);
     expect(await says('back-a')).toBe('2');
@@ -118,7 +122,7 @@ describe('a file of several documents', () => {
     expect({ exit: rolled.code, page: await says('back-a') }, rolled.stdout).toEqual({ exit: 0, page: '1' });
   });
 
-  it('undoes a restore too: the data are what they were', async () => {
+  it('a failure with "on_failure: rollback" undoes a restore and brings back the data', async () => {
     const kept = join(data(), 'kept.txt');
     expect((await vault.run('made', backup())).code).toBe(0);
     writeFileSync(kept, 'changed since\n');
@@ -132,13 +136,13 @@ describe('a file of several documents', () => {
     expect(readFileSync(kept, 'utf8')).toBe('changed since\n');
   });
 
-  it('says so where something could not be undone, and by hand how', async () => {
+  it('an undo that fails is reported with a remedy for the operator', async () => {
     await stack('stuck', '1');
     expect((await vault.run('first', rollout('stuck'))).code).toBe(0);
     await stack('stuck', '2');
     await stack('stuck-bad', '1', false);
     const gate = await freePort();
-    // Once it is replaced nothing answers there any more: the way back can't prove itself.
+    // Nothing answers at this address after the rollout: the rollback cannot verify itself.
     const verify = `id: stuck\naction: rollout\nstack: stuck\ntimeout: 60s\nverify: {tcp: {address: "127.0.0.1:${gate}", retries: 1}}\n`;
     const { createServer } = await import('node:net');
     const server = createServer(socket => socket.destroy()).listen(gate, '127.0.0.1');
@@ -158,7 +162,7 @@ describe('a file of several documents', () => {
     });
   });
 
-  it('goes on after a failure with what does not need it, and with what asks for failures', async () => {
+  it('a file continues after a failure with documents that do not need it or ask for "if: failed"', async () => {
     await stack('on-bad', '1', false);
     for (const name of ['on-other', 'on-mend', 'on-never']) await stack(name, '1');
     const text = file(
@@ -180,18 +184,18 @@ describe('a file of several documents', () => {
 });
 
 describe('a graph whose agent is killed', () => {
-  /** Two things that go on at the same time for three seconds, and what comes after both. */
+  /** Returns a compose file whose container ignores SIGTERM: its rollout takes seconds, so that two overlap. */
   const slow = (version: string) =>
     `services:\n  web:\n    image: ${image(version)}\n    pull_policy: never\n    stop_grace_period: 2s\n    command: [sh, -c, "trap : TERM; while :; do sleep 1; done"]\n`;
-  const killWhen = async (said: RegExp, run: Promise<unknown>, id: () => Promise<string>) => {
+  const killWhen = async (pattern: RegExp, run: Promise<unknown>, id: () => Promise<string>) => {
     let ended = false;
     run.finally(() => {
       ended = true;
     });
     for (;;) {
       const { stdout } = await vault.host.chatops(['logs', await id()]);
-      if (said.test(stdout)) break;
-      if (ended) throw new Error(`It ended before it said ${said}:\n${stdout}`);
+      if (pattern.test(stdout)) break;
+      if (ended) throw new Error(`The run ended before it logged ${pattern}:\n${stdout}`);
       await sleep(50);
     }
     await vault.host.stop('SIGKILL');
@@ -199,7 +203,7 @@ describe('a graph whose agent is killed', () => {
   const running = (name: string) =>
     docker('ps', '--filter', `label=com.docker.compose.project=${name}`, '--format', '{{.Image}}').trim();
 
-  it('is taken up: both go on to their ends, what comes after begins once', async () => {
+  it('a restarted agent resumes a graph: running documents finish, and the next starts once', async () => {
     for (const name of ['kill-a', 'kill-b']) {
       vault.stack(name, { 'compose.yaml': slow('1') });
       expect((await vault.run('first', `action: rollout\nstack: ${name}\n`)).code).toBe(0);
@@ -223,15 +227,15 @@ describe('a graph whose agent is killed', () => {
       'kill-b': 'succeeded',
       'kill-after': 'succeeded',
     });
-    expect({ runningKillA: running('kill-a'), runningKillB: running('kill-b') }).toEqual({
-      runningKillA: image('2'),
-      runningKillB: image('2'),
+    expect({ killA: running('kill-a'), killB: running('kill-b') }).toEqual({
+      killA: image('2'),
+      killB: image('2'),
     });
-    // Each step began once: nothing was carried out twice.
+    // Each step starts once: the agent repeats nothing.
     expect(shown.stdout.match(/── up:/g)?.length, shown.stdout).toBe(3);
   });
 
-  it('is taken up in the middle of undoing', async () => {
+  it('a restarted agent resumes a graph in the middle of an undo', async () => {
     vault.stack('half', { 'compose.yaml': slow('1') });
     expect((await vault.run('first', 'action: rollout\nstack: half\n')).code).toBe(0);
     vault.stack('half', { 'compose.yaml': slow('2') });

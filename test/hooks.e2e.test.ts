@@ -49,7 +49,7 @@ beforeAll(async () => {
 });
 afterAll(() => world[Symbol.asyncDispose]());
 
-async function use(hooks: object[], allow?: object): Promise<void> {
+async function reconfigure(hooks: object[], allow?: object): Promise<void> {
   const before = world.host.log.length;
   world.host.configure(config(hooks, allow));
   world.host.child?.kill('SIGHUP');
@@ -88,13 +88,13 @@ async function ended(run: string | undefined): Promise<ListedRun> {
 }
 
 describe('a hook', () => {
-  it('begins a run of the host’s own intent, and says which', async () => {
+  it('a hook starts a run of an intent of the host and answers with its id', async () => {
     const answer = await post('kuma', {});
     expect(answer).toMatchObject({ status: 202, run: expect.stringMatching(/^[0-9a-f-]{36}$/) });
     expect((await ended(answer.run)).outcome).toBe('succeeded');
-    const [begun] = (await world.host.audit()).filter(({ event, run }) => event === 'run-begun' && run === answer.run);
-    expect(begun).toMatchObject({ trust: 'hooks', rules: ['allow.1'], actor: 'kuma' });
-    expect(await world.host.metrics()).toContain('chatops_hooks_total{hook="kuma",outcome="begun"} 1');
+    const [start] = (await world.host.audit()).filter(({ event, run }) => event === 'run-begun' && run === answer.run);
+    expect(start).toMatchObject({ trust: 'hooks', rules: ['allow.1'], actor: 'kuma' });
+    expect(await world.host.metrics()).toMatch(/chatops_hooks_total\{hook="kuma",outcome="begun"\} 1/);
   });
 
   it.each<[string, object, string, Record<string, string>, number]>([
@@ -106,20 +106,20 @@ describe('a hook', () => {
     ['no signature', { token_file: undefined, hmac_file: 'file' }, 'kuma', {}, 401],
     ['the secret in the address', { token_file: undefined, path_file: 'file' }, `kuma/${SECRET}`, {}, 202],
     ['another secret in the address', { token_file: undefined, path_file: 'file' }, 'kuma/other', {}, 401],
-    ['none in the address', { token_file: undefined, path_file: 'file' }, 'kuma', {}, 401],
+    ['no secret in the address', { token_file: undefined, path_file: 'file' }, 'kuma', {}, 401],
     ['the secret in the address of another kind', {}, `kuma/${SECRET}`, {}, 401],
     ['another name', {}, 'other', { Authorization: `Bearer ${SECRET}` }, 404],
     ['a path that climbs', {}, 'kuma/x/../../metrics', { Authorization: `Bearer ${SECRET}` }, 404],
-  ])('with %s is answered rightly', async (_, changes, path, headers, status) => {
+  ])('a hook checks the credentials and the path of a delivery: %s', async (_, changes, path, headers, status) => {
     const named = Object.fromEntries(
       Object.entries(changes).map(([key, value]) => [key, value === 'file' ? file() : value]),
     );
-    await use([hook(named)]);
+    await reconfigure([hook(named)]);
     const answer = await post(path, '{}', headers);
     expect(
-      { status: answer.status, statusIsLess: status < 300 || answer.code !== undefined },
+      { status: answer.status, hasCodeIfRefused: status < 300 || answer.code !== undefined },
       JSON.stringify(answer),
-    ).toEqual({ status, statusIsLess: true });
+    ).toEqual({ status, hasCodeIfRefused: true });
     if (answer.run) await ended(answer.run);
   });
 
@@ -131,8 +131,8 @@ describe('a hook', () => {
       202,
     ],
     ['Uptime Kuma: up', { preset: 'uptime_kuma' }, { heartbeat: { status: 1 }, monitor: { name: 'web' } }, 200],
-    ['Uptime Kuma: its test', { preset: 'uptime_kuma' }, { heartbeat: null, monitor: null, msg: 'Testing' }, 200],
-    ['Uptime Kuma: up, which is wanted', { preset: 'uptime_kuma', on: ['up'] }, { heartbeat: { status: 1 } }, 202],
+    ['Uptime Kuma: test message', { preset: 'uptime_kuma' }, { heartbeat: null, monitor: null, msg: 'Testing' }, 200],
+    ['Uptime Kuma: up, with "on: [up]"', { preset: 'uptime_kuma', on: ['up'] }, { heartbeat: { status: 1 } }, 202],
     [
       'Alertmanager: firing',
       { preset: 'alertmanager' },
@@ -142,33 +142,38 @@ describe('a hook', () => {
     ['Alertmanager: resolved', { preset: 'alertmanager' }, { status: 'resolved', alerts: [] }, 200],
     ['Healthchecks: down', { preset: 'healthchecks' }, { status: 'down' }, 202],
     [
-      'GitHub: a package',
+      'GitHub: package published',
       { preset: 'registry_package' },
       { action: 'published', registry_package: { name: 'web' } },
       202,
     ],
-    ['GitHub: its ping', { preset: 'registry_package' }, { zen: 'x', hook_id: 1 }, 200],
+    ['GitHub: ping', { preset: 'registry_package' }, { zen: 'x', hook_id: 1 }, 200],
     [
-      'what a condition wants',
+      'a condition that matches',
       { when: [{ path: 'monitor.name', is: ['web', 'db'] }] },
       { monitor: { name: 'db' } },
       202,
     ],
-    ['what no condition wants', { when: [{ path: 'monitor.name', is: 'web' }] }, { monitor: { name: 'other' } }, 200],
+    [
+      'a condition that does not match',
+      { when: [{ path: 'monitor.name', is: 'web' }] },
+      { monitor: { name: 'other' } },
+      200,
+    ],
     ['a condition on a prototype', { when: [{ path: 'constructor.name', is: 'Object' }] }, {}, 200],
-  ])('takes of a payload what counts: %s', async (_, changes, payload, status) => {
-    await use([hook(changes)]);
+  ])('a hook starts a run only if its rules accept the payload: %s', async (_, changes, payload, status) => {
+    await reconfigure([hook(changes)]);
     const answer = await post('kuma', payload);
-    expect({ status: answer.status, ignoredMatches: answer.ignored === undefined }, JSON.stringify(answer)).toEqual({
+    expect({ status: answer.status, isAccepted: answer.ignored === undefined }, JSON.stringify(answer)).toEqual({
       status,
-      ignoredMatches: status === 202,
+      isAccepted: status === 202,
     });
     if (answer.run) await ended(answer.run);
   });
 
-  it('takes params through their patterns, and nothing else', async () => {
+  it('a hook takes only params that match their patterns', async () => {
     const params = { service: { from: 'alerts.0.labels.service', pattern: '[a-z]{1,20}' } };
-    await use([hook({ intent: 'one', params })]);
+    await reconfigure([hook({ intent: 'one', params })]);
     const payload = (service: unknown) => ({ alerts: [{ labels: { service } }] });
     const good = await post('kuma', payload('web'));
     expect(good.status, JSON.stringify(good)).toBe(202);
@@ -189,10 +194,9 @@ describe('a hook', () => {
     expect(await post('kuma', {})).toMatchObject({ status: 422, code: 'hook-param' });
   });
 
-  it('does not loop when somebody flaps', async () => {
-    await use([hook({ cooldown: '1h' })]);
+  it('a hook keeps its cooldown and its hourly limit, also after a restart', async () => {
+    await reconfigure([hook({ cooldown: '1h' })]);
     expect(await post('kuma', {})).toMatchObject({ status: 429, code: 'hook-cooldown' });
-    // Also one that has been started again knows.
     await world.host.stop();
     await world.host.start(config([hook({ name: 'other', cooldown: '1ms', max_per_hour: 2 })]));
     for (const status of [202, 202, 429]) {
@@ -203,24 +207,25 @@ describe('a hook', () => {
       });
       if (answer.run) await ended(answer.run);
     }
+    // The hourly limit also counts the runs before a restart.
     await world.host.stop();
     await world.host.start(config([hook({ name: 'other', cooldown: '1ms', max_per_hour: 2 })]));
     expect(await post('other', {})).toMatchObject({ status: 429, code: 'hook-limit' });
   });
 
-  it('has its secret changed without a delivery being refused', { timeout: 60_000 }, async () => {
-    await use([hook({ when: [{ path: 'never', is: 'there' }] })]);
+  it('a hook secret is rotated without a refused delivery', { timeout: 60_000 }, async () => {
+    await reconfigure([hook({ when: [{ path: 'never', is: 'there' }] })]);
     let secret = SECRET;
     let isOver = false;
     const statuses: number[] = [];
     const traffic = (async () => {
       while (!isOver) statuses.push((await post('kuma', {}, { Authorization: `Bearer ${secret}` })).status);
     })();
-    const begun = await world.host.chatops(['hook', 'rotate', 'kuma']);
-    const next = /^secret: (\S+)$/m.exec(begun.stdout)?.[1] ?? '';
-    expect({ exit: begun.code, nextCountIsMore: next.length > 20 }, begun.stderr).toEqual({
+    const rotation = await world.host.chatops(['hook', 'rotate', 'kuma']);
+    const next = /^secret: (\S+)$/m.exec(rotation.stdout)?.[1] ?? '';
+    expect({ exit: rotation.code, hasNextSecret: next.length > 20 }, rotation.stderr).toEqual({
       exit: 0,
-      nextCountIsMore: true,
+      hasNextSecret: true,
     });
     expect((await post('kuma', {}, { Authorization: `Bearer ${next}` })).status).toBe(200);
     secret = next;
@@ -228,9 +233,9 @@ describe('a hook', () => {
     expect((await world.host.chatops(['hook', 'rotate', 'kuma', '--finish'])).code).toBe(0);
     isOver = true;
     await traffic;
-    expect({ statusesCountIsMore: statuses.length > 3, value2: new Set(statuses) }).toEqual({
-      statusesCountIsMore: true,
-      value2: new Set([200]),
+    expect({ hasDeliveries: statuses.length > 3, statuses: new Set(statuses) }).toEqual({
+      hasDeliveries: true,
+      statuses: new Set([200]),
     });
     expect((await post('kuma', {}, { Authorization: `Bearer ${SECRET}` })).status).toBe(401);
     expect((await world.host.chatops(['hook', 'rotate', 'kuma', '--finish'])).stderr).toContain(
@@ -240,8 +245,8 @@ describe('a hook', () => {
     writeFileSync(file(), `${SECRET}\n`, { mode: 0o600 });
   });
 
-  it('may do no more than its entry of trust says', async () => {
-    await use([hook({ cooldown: '1ms' })], { actions: ['rollout'], stacks: ['elsewhere'] });
+  it('a hook cannot do more than its trust entry allows', async () => {
+    await reconfigure([hook({ cooldown: '1ms' })], { actions: ['rollout'], stacks: ['elsewhere'] });
     expect(await post('kuma', {})).toMatchObject({ status: 403, code: 'stack-not-allowed' });
     expect((await world.host.audit()).at(-1)).toMatchObject({
       event: 'refused',
@@ -250,39 +255,43 @@ describe('a hook', () => {
     });
   });
 
-  it('takes nothing that is too large, no JSON, or comes drop by drop', { timeout: 30_000 }, async () => {
-    await use([hook()]);
+  it('a hook refuses a body that is too large, is not JSON or arrives too slowly', { timeout: 30_000 }, async () => {
+    await reconfigure([hook()]);
     expect(await post('kuma', '{"a":')).toMatchObject({ status: 422, code: 'hook-malformed' });
     const large = await post('kuma', `"${'x'.repeat(300_000)}"`).catch(() => ({ status: 0, code: 'closed' }));
     expect(['hook-malformed', 'closed']).toContain(large.code);
-    const began = performance.now();
-    const asked = request(`${world.host.url.replace('ws', 'http')}/hooks/kuma`, {
+    const startedAt = performance.now();
+    const slow = request(`${world.host.url.replace('ws', 'http')}/hooks/kuma`, {
       method: 'POST',
       headers: { 'Content-Length': '100' },
     });
-    const feeding = setInterval(() => asked.write(' '), 500);
+    const feeding = setInterval(() => slow.write(' '), 500);
     await new Promise(done =>
-      asked
+      slow
         .on('close', done)
         .on('error', () => undefined)
         .on('response', response => response.resume()),
     );
     clearInterval(feeding);
-    expect(performance.now() - began).toBeLessThan(15_000);
+    expect(performance.now() - startedAt).toBeLessThan(15_000);
     expect((await post('kuma', {})).status).toBe(202);
   });
 
   it.each<[string, object, RegExp]>([
     ['without a secret', { token_file: undefined }, /Expected one of hmac_file, token_file and path_file/],
     ['with two kinds of secret', { hmac_file: '/etc/x' }, /Expected one of/],
-    ['with events that its preset has not', { preset: 'uptime_kuma', on: ['firing'] }, /Expected events of the preset/],
-    ['with a pattern that is none', { params: { a: { from: 'x', pattern: '(' } } }, /params/],
-  ])('%s is refused at load', (_, changes, message) => {
+    [
+      'with events that its preset does not send',
+      { preset: 'uptime_kuma', on: ['firing'] },
+      /Expected events of the preset/,
+    ],
+    ['with an invalid pattern', { params: { a: { from: 'x', pattern: '(' } } }, /params/],
+  ])('a hook %s is refused at load', (_, changes, message) => {
     const text = JSON.stringify({ agent: 'whitebox', ...config([hook(changes)]) });
     expect(() => parseConfig(text, 'agent.yaml')).toThrow(message);
   });
 
-  it('without an entry that says what it may do is refused at load', () => {
+  it('a hook without a trust entry is refused at load', () => {
     const all = config([hook()]);
     const text = JSON.stringify({ agent: 'whitebox', ...all, trust: all.trust.slice(0, 1) });
     expect(() => parseConfig(text, 'agent.yaml')).toThrow(/local: webhook/);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { eventually, Vault } from './stand/vault.ts';
 
-/** Servers on the host itself, each by its socket in a folder of its own. */
+/** A host with database servers on itself, each with its socket in its own folder. */
 let vault: Vault;
 const servers: ChildProcess[] = [];
 beforeAll(async () => {
@@ -29,7 +29,7 @@ afterAll(async () => {
 function startPostgres(folder: string): void {
   const version = readdirSync('/usr/lib/postgresql').sort().at(-1) ?? '';
   const bin = `/usr/lib/postgresql/${version}/bin`;
-  // It does not run as root.
+  // PostgreSQL refuses to run as root.
   const id = Number(execFileSync('id', ['-u', 'postgres'], { encoding: 'utf8' }));
   for (const path of [vault.dir, vault.data]) chmodSync(path, 0o755);
   execFileSync('chown', ['postgres', folder]);
@@ -39,7 +39,10 @@ function startPostgres(folder: string): void {
     ['--auth', 'trust', '--no-sync', '--no-locale', '--encoding', 'UTF8', join(folder, 'data')],
     options,
   );
-  const settings = ['listen_addresses=', `unix_socket_directories=${folder}`, 'fsync=off'].flatMap(one => ['-c', one]);
+  const settings = ['listen_addresses=', `unix_socket_directories=${folder}`, 'fsync=off'].flatMap(setting => [
+    '-c',
+    setting,
+  ]);
   servers.push(spawn(`${bin}/postgres`, ['-D', join(folder, 'data'), ...settings], options));
 }
 
@@ -77,27 +80,27 @@ const mysql = (text: string) =>
 const intent = (type: string, folder: string, database: string) =>
   `action: backup\ndatabase_type: ${type}\nsource: ${join(vault.data, folder)}\ndatabase: ${database}\ndestination: ${vault.nas}\n`;
 
-describe('a server on the host itself', () => {
-  it('is PostgreSQL: it is dumped and read back by the host’s own client', async () => {
+describe('a database server on the host itself', () => {
+  it('backs up PostgreSQL on the host with the host’s own client, and pg_restore reads the dump', async () => {
     const done = await vault.run('hostpg', intent('postgres', 'pg', 'postgres'));
     expect({ exit: done.code, reason: done.reason }, done.log).toEqual({ exit: 0, reason: '' });
     const dump = join(vault.nas, 'hostpg', vault.kept('hostpg')[0] ?? '', 'postgres.dump');
     expect(execFileSync('pg_restore', ['--file=-', dump], { encoding: 'utf8' })).toContain('\n500\n');
     expect((await vault.run('hostpg', intent('postgres', 'pg', 'nosuch'))).reason).toBe('database-missing');
-    // Which image would a drill take?
+    // A drill has no image that it can start.
     const drill = await vault.run('try', `action: drill\nof: {kind: postgres, name: hostpg}\nfrom: ${vault.nas}\n`);
     expect(drill.reason, drill.log).toBe('image-gone');
   });
 
-  it('is MariaDB: likewise', async () => {
+  it('backs up MariaDB on the host with the host’s own client', async () => {
     const done = await vault.run('hostmy', intent('mariadb', 'my', 'shop'));
     expect({ exit: done.code, reason: done.reason }, done.log).toEqual({ exit: 0, reason: '' });
     const dump = join(vault.nas, 'hostmy', vault.kept('hostmy')[0] ?? '', 'shop.sql.zst');
     expect(execFileSync('zstd', ['-dc', dump], { encoding: 'utf8' })).toContain('(1),\n(2),\n(3)');
   });
 
-  it('that does not answer is told, and nothing is left behind', async () => {
-    const done = await vault.run('hostpg', intent('postgres', 'nas-of-nobody', 'postgres'));
+  it('reports a database server that does not answer, and leaves no files', async () => {
+    const done = await vault.run('hostpg', intent('postgres', 'no-such-folder', 'postgres'));
     expect({ exit: done.code, reason: done.reason, leftovers: vault.leftovers('hostpg') }, done.log).toEqual({
       exit: 1,
       reason: 'dump-failed',

@@ -21,7 +21,7 @@ afterAll(async () => {
   rmSync(dir, { recursive: true });
 });
 
-async function init(name: string, ...args: string[]): Promise<{ code: number | null; said: string; dir: string }> {
+async function init(name: string, ...args: string[]): Promise<{ code: number | null; output: string; dir: string }> {
   const folder = join(dir, name);
   const child = spawn(process.execPath, [
     'dist/agent/index.js',
@@ -32,16 +32,16 @@ async function init(name: string, ...args: string[]): Promise<{ code: number | n
     folder,
     ...args,
   ]);
-  let said = '';
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', chunk => (said += chunk));
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', chunk => (output += chunk));
   const [code] = await once(child, 'close');
-  return { code, said, dir: folder };
+  return { code, output, dir: folder };
 }
 
 describe('chatops init', () => {
-  it('writes a configuration of the dual profile, and the key, which nobody else can read', async () => {
+  it('writes the configuration of the dual profile and a key that only its owner can read', async () => {
     const done = await init('dual', '--repository', 'org/homelab', '--label', 'ok', '--agent', 'whitebox');
-    expect(done.code, done.said).toBe(0);
+    expect(done.code, done.output).toBe(0);
     const [entry] = readConfig(join(done.dir, 'agent.yaml')).trust;
     const secret = readFileSync(join(done.dir, 'signing.key'), 'utf8');
     expect(entry).toMatchObject({
@@ -51,45 +51,45 @@ describe('chatops init', () => {
       allow: [{ name: 'deploy', require_labels: ['ok'] }],
     });
     expect(statSync(join(done.dir, 'signing.key')).mode & 0o777).toBe(0o600);
-    expect(done.said).toContain('id-token: write');
-    expect(done.said).not.toContain(secret.trim());
-    // Nothing is replaced.
+    expect(done.output).toContain('id-token: write');
+    expect(done.output).not.toContain(secret.trim());
+    // A second call replaces nothing.
     const again = await init('dual', '--repository', 'org/homelab');
-    expect({ exit: again.code, said: again.said }).toEqual({
+    expect({ exit: again.code, output: again.output }).toEqual({
       exit: 1,
-      said: expect.stringContaining('exists and is not replaced'),
+      output: expect.stringContaining('exists and is not replaced'),
     });
     expect(readFileSync(join(done.dir, 'signing.key'), 'utf8')).toBe(secret);
   });
 
-  it('keyless without a key, and offline without GitHub', async () => {
+  it('writes the keyless profile without a key, and the offline profile without GitHub', async () => {
     const keyless = await init('keyless', '--repository', 'org/homelab', '--profile', 'keyless');
-    expect({ exit: keyless.code, exists: existsSync(join(keyless.dir, 'signing.key')) }, keyless.said).toEqual({
+    expect({ exit: keyless.code, keyExists: existsSync(join(keyless.dir, 'signing.key')) }, keyless.output).toEqual({
       exit: 0,
-      exists: false,
+      keyExists: false,
     });
     expect(readConfig(join(keyless.dir, 'agent.yaml')).trust[0]).not.toHaveProperty('key');
     github.asked.length = 0;
     const offline = await init('offline', '--repository', 'org/homelab', '--profile', 'offline');
-    expect({ exit: offline.code, asked: github.asked }, offline.said).toEqual({ exit: 0, asked: [] });
+    expect({ exit: offline.code, asked: github.asked }, offline.output).toEqual({ exit: 0, asked: [] });
     expect(readConfig(join(offline.dir, 'agent.yaml')).trust[0]).not.toHaveProperty('github');
-    expect(offline.said).not.toContain('id-token');
+    expect(offline.output).not.toContain('id-token');
   });
 
-  it('says how to find the numbers where GitHub does not show them', async () => {
+  it('prints a command that finds the repository’s numbers if GitHub does not show them', async () => {
     const hidden = await init('hidden', '--repository', 'org/hidden');
-    expect({ exit: hidden.code, said: hidden.said }).toEqual({
+    expect({ exit: hidden.code, output: hidden.output }).toEqual({
       exit: 1,
-      said: expect.stringContaining("gh api repos/org/hidden --jq '.id, .owner.id'"),
+      output: expect.stringContaining("gh api repos/org/hidden --jq '.id, .owner.id'"),
     });
     expect(existsSync(hidden.dir)).toBe(false);
     const given = await init('given', '--repository', 'org/hidden', '--repository-id', '5', '--owner-id', '6');
-    expect(given.code, given.said).toBe(0);
+    expect(given.code, given.output).toBe(0);
     expect((await init('x', '--repository', 'nonsense', '--profile', 'offline')).code).toBe(1);
     expect((await init('x', '--repository', 'org/homelab', '--profile', 'other')).code).toBe(2);
   });
 
-  it('writes what a deployment then works with', async () => {
+  it('writes a configuration and a key that a deployment works with', async () => {
     const done = await init('whole', '--repository', 'org/homelab', '--label', LABEL, '--agent', 'whitebox');
     const issuer = await new IssuerDouble().start();
     await using world = new World();

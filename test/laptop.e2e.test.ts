@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { freePort } from './stand/host.ts';
-import { type Called, Laptop } from './stand/laptop.ts';
+import { type CallResult, Laptop } from './stand/laptop.ts';
 import { LABEL, slowStack, World, webStack } from './stand/world.ts';
 
 let world: World;
@@ -112,7 +112,7 @@ describe('the command line on a laptop', () => {
     expect((await chatops(['runs', run])).stderr).toContain('not-your-run');
   });
 
-  it.each<[string, () => Promise<Called>, string]>([
+  it.each<[string, () => Promise<CallResult>, string]>([
     ['what its rules do not allow', () => chatops(['run', intent('db')]), 'stack-not-allowed'],
     ['what wants a label', () => chatops(['run', intent('prod-web')]), 'approval-missing'],
     ['with another’s name', () => chatops(['run', intent('lap-web')], { CHATOPS_AS: 'bob' }), 'repository-not-allowed'],

@@ -38,11 +38,11 @@ export class Cable {
 
   get url(): string {
     const address = this.#server.address();
-    if (!address || typeof address === 'string') throw new Error('The cable is not there');
+    if (!address || typeof address === 'string') throw new Error('The cable is not listening. Start it first.');
     return `ws://127.0.0.1:${address.port}`;
   }
 
-  /** Ends every connection. */
+  /** Closes every connection. */
   cut(): void {
     for (const socket of this.#sockets) socket.destroy();
   }

@@ -10,7 +10,7 @@ import type { ShippedFile } from '../../protocol/command.ts';
 import { generateKey } from '../../protocol/keys.ts';
 import { Client, command } from './signer.ts';
 
-/** How the sources start a keeper. */
+/** Command line that starts a supervisor from the sources. */
 export const KEEPER: [string, ...string[]] = [
   process.execPath,
   resolve(import.meta.dirname, '../../agent/cli.ts'),
@@ -27,7 +27,7 @@ export const file = join(dir, 'agent.yaml');
 export const said: string[] = [];
 export let agent: Agent;
 
-/** Writes agent.yaml; `agent.reload()` takes it over. */
+/** Writes agent.yaml; `agent.reload()` applies it. */
 export function configure(changes: object = {}): void {
   const config = {
     agent: 'whitebox',
@@ -65,7 +65,7 @@ export function configure(changes: object = {}): void {
   writeFileSync(file, JSON.stringify(config), { mode: 0o600 });
 }
 
-/** Starts an agent in this process, without Docker, for the tests of one file. */
+/** Starts an agent in this process, without Docker, for the tests of one file. It sets `agent` and fills `said`. */
 export function withAgent(options: Partial<AgentOptions> = {}): void {
   beforeAll(async () => {
     mkdirSync(join(stacks, 'stack-web'), { recursive: true });
@@ -85,7 +85,7 @@ export function withAgent(options: Partial<AgentOptions> = {}): void {
 export const url = () => `ws://127.0.0.1:${agent.port}`;
 export const rollout = (changes: object = {}): Intent =>
   ({ action: 'rollout', stack: 'stack-web', ...changes }) as Intent;
-/** Sends what is signed as said, and returns the answer's code. */
+/** Signs a body with `secret`, sends it and returns the answer's code. */
 export async function ask(body: object, secret = keys.secret): Promise<string> {
   const client = new Client(url());
   await client.send(body, secret);

@@ -20,7 +20,7 @@ const APPLETS = [
   'id',
 ];
 
-/** A folder that becomes an image: programs of this machine with the libraries that they load, and a static busybox. */
+/** Root folder of an image: programs of this machine with the libraries that they load, and a static busybox. */
 class Root {
   readonly dir = mkdtempSync(join(tmpdir(), 'chatops-image-'));
 
@@ -30,7 +30,7 @@ class Root {
     chmodSync(join(this.dir, 'root/tmp'), 0o1777);
   }
 
-  /** Programs and folders, in their places. */
+  /** Copies programs and folders to the same paths in the image, with the libraries that the programs load. */
   add(...paths: string[]): void {
     const loaded = paths.flatMap(path => {
       const text = execFileSync('sh', ['-c', 'ldd "$1" 2>/dev/null || true', 'sh', path], { encoding: 'utf8' });
@@ -59,7 +59,7 @@ function has(tag: string): boolean {
   return execFileSync('docker', ['image', 'ls', '--quiet', tag], { encoding: 'utf8' }).trim() !== '';
 }
 
-/** PostgreSQL of this machine's package, behaving as the official image does where that matters: variables, folders, user. */
+/** PostgreSQL of this machine's package with the variables, folders and user of the official image. */
 export function postgresImage(tag = 'chatops-test/postgres:1'): string {
   if (has(tag)) return tag;
   const root = new Root();
@@ -133,7 +133,7 @@ exec mariadbd --no-defaults --user=root --datadir=$D --bind-address=127.0.0.1 --
 
 export const PLEX_DATABASES = '/config/Library/Application Support/Plex Media Server/Plug-in Support/Databases';
 
-/** As Plex is laid out: its own sqlite3 in its own place, a library in WAL mode, and something that writes to it all the time. */
+/** Layout of a Plex server: its own sqlite3, a library in WAL mode and a process that writes to it all the time. */
 export function plexImage(tag = 'chatops-test/plex:1'): string {
   if (has(tag)) return tag;
   const root = new Root();

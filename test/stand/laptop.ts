@@ -7,21 +7,21 @@ import type { Host, Keys } from './host.ts';
 
 const BUNDLE = resolve(import.meta.dirname, '../../dist/agent/index.js');
 
-/** How a call of the command line ended. */
-export interface Called {
+/** Result of a call of the command line. */
+export interface CallResult {
   code: number | null;
   stdout: string;
   stderr: string;
 }
 
-/** Somebody who is not on the host: a key of their own, and `chatops` without configuration and socket. */
+/** A user on another machine: an own key, and `chatops` without a configuration and a socket. */
 export class Laptop {
   readonly name: string;
   readonly keys: Keys = generateKey();
   readonly #dir: string;
   readonly #host: () => Host;
 
-  /** `host` is asked at each call: an agent prints its key when it starts. */
+  /** `host` is called for each command, because an agent prints its key only when it starts. */
   constructor(name: string, dir: string, host: () => Host) {
     this.name = name;
     this.#dir = dir;
@@ -33,12 +33,12 @@ export class Laptop {
     return join(this.#dir, `${this.name}.key`);
   }
 
-  /** What lets it in, beside its rules. */
+  /** Trust entry that admits the laptop, without its rules. */
   get entry() {
     return { name: `laptop-${this.name}`, key: this.keys.public, repository: `laptop/${this.name}` };
   }
 
-  async chatops(args: string[], env: Record<string, string> = {}): Promise<Called> {
+  async chatops(args: string[], env: Record<string, string> = {}): Promise<CallResult> {
     const { url, agentKey } = this.#host();
     const child = spawn(process.execPath, [BUNDLE, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -48,12 +48,12 @@ export class Laptop {
         ...{ CHATOPS_AGENT_KEY: agentKey, CHATOPS_SIGNING_KEY_FILE: this.keyFile, ...env },
       },
     });
-    const said = { stdout: '', stderr: '' };
+    const output = { stdout: '', stderr: '' };
     for (const name of ['stdout', 'stderr'] as const)
       child[name].setEncoding('utf8').on('data', chunk => {
-        said[name] += chunk;
+        output[name] += chunk;
       });
     const [code] = await once(child, 'close');
-    return { code, ...said };
+    return { code, ...output };
   }
 }
