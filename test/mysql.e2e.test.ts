@@ -43,7 +43,7 @@ describe('a backup of a MariaDB database', () => {
       const text = execFileSync(program, [...(compress === '0' ? [] : ['-dc']), kept], { encoding: 'utf8' });
       expect(text).toMatch(/CREATE TABLE `orders`[\s\S]*-- Dump completed/);
       expect(vault.leftovers('my')).toEqual([]);
-      // Searches the log and all that the agent stores.
+      // The password is neither in the log nor in any file of the agent.
       expect(done.log).not.toContain('s3cret-1234');
       expect(spawnSync('grep', ['-rla', 's3cret-1234', vault.host.state], { encoding: 'utf8' }).stdout).toBe('');
     },
