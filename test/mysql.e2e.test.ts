@@ -59,7 +59,7 @@ describe('a backup of a MariaDB database', () => {
       },
       'dump-failed',
     ],
-  ])('stores no backup %s', async (_, job, code) => {
+  ])('stores no MariaDB backup %s', async (_, job, code) => {
     const before = vault.kept('my');
     const done = await job();
     expect({ exit: done.code, reason: done.reason }, done.log).toEqual({ exit: 1, reason: code });

@@ -132,7 +132,7 @@ describe('a notice to a channel', () => {
     expect(title).toBe('whitebox: address-refused: address-not-allowed');
   });
 
-  it('arrives as a test, and the command reports the channel that fails', async () => {
+  it('sends a test notice, and the command reports the channel that fails', async () => {
     world.host.configure(notify());
     world.host.child?.kill('SIGHUP');
     await expect.poll(async () => (await fetch(`${world.host.url.replace('ws', 'http')}/healthz`)).status).toBe(200);

@@ -58,7 +58,7 @@ describe('a backup of a PostgreSQL database', () => {
     ['of a database that does not exist', () => backup('', 'nosuch'), 'database-missing'],
     ['of a database without a table', () => backup('', 'postgres'), 'backup-broken'],
     ['in a container that does not exist', () => backup('', 'shop', 'missing'), 'container-missing'],
-  ])('stores no backup %s', async (_, job, code) => {
+  ])('stores no PostgreSQL backup %s', async (_, job, code) => {
     const before = vault.kept('pg');
     const done = await job();
     expect({ exit: done.code, reason: done.reason }, done.log).toEqual({ exit: 1, reason: code });

@@ -16,7 +16,7 @@ export const LABELLED = {
   labels: [{ name: 'approved-by-gemini', by: 'octocat', permission: 'write' as const, at: '', after_last_push: true }],
 };
 
-/** Returns a valid command, like one of the action, with these changes. */
+/** Returns a valid command like the action's, with these changes. */
 export function command(intents: Intent[], changes: Partial<Deployment> = {}): Deployment {
   return {
     type: 'run',
