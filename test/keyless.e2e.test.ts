@@ -45,7 +45,7 @@ async function restart(...args: Parameters<typeof policy>): Promise<void> {
   await world.host.stop();
   await world.host.start(policy(...args));
 }
-/** A job that has no signing key, and may ask for a token. */
+/** Runs a job without a signing key that may ask for an ID token. */
 const keyless = (changes: object = {}) =>
   world.deploy(merge, 'up', { env: issuer.env, inputs: { 'signing-key': '', mode: 'plan' }, ...changes });
 const reason = async (changes?: object) => {
@@ -53,8 +53,8 @@ const reason = async (changes?: object) => {
   return outputs.status === 'refused' ? outputs.reason : `${outputs.status}: ${log.slice(-300)}`;
 };
 
-describe('a job without a key', () => {
-  it('deploys by a token of its own, which is in no log', async () => {
+describe('a job without a signing key', () => {
+  it('deploys with an ID token, which appears in no log', async () => {
     let token = '';
     issuer.token = async audience => {
       token = await issuer.make(audience);
@@ -76,7 +76,7 @@ describe('a job without a key', () => {
     ['repository_owner_id', '2'],
     ['ref', 'refs/heads/other'],
     ['event_name', 'pull_request'],
-  ])('whose %s is another is refused, and one that lacks it too', async (claim, value) => {
+  ])('refuses a token whose %s is missing or differs from the trust entry’s', async (claim, value) => {
     issuer.claims = { sha: merge.sha, [claim]: value };
     expect(await reason()).toBe('token-not-allowed');
     issuer.claims = { sha: merge.sha, [claim]: undefined };
@@ -84,7 +84,7 @@ describe('a job without a key', () => {
   });
 
   it.each([['sha'], ['run_id'], ['run_attempt'], ['repository']])(
-    'whose %s is not the command’s is refused',
+    'refuses a token whose %s is missing or differs from the command’s',
     async claim => {
       issuer.claims = { sha: merge.sha, [claim]: 'other' };
       expect(await reason()).toBe('token-mismatch');
@@ -93,35 +93,35 @@ describe('a job without a key', () => {
     },
   );
 
-  it('does not care what "sub" looks like', async () => {
+  it('accepts any form of the claim "sub"', async () => {
     issuer.claims = { sha: merge.sha, sub: 'repo:org/homelab:ref:refs/heads/main' };
     expect(await reason()).toMatch(/^planned/);
   });
 });
 
-describe('a token', () => {
+describe('an ID token', () => {
   const now = () => Math.floor(Date.now() / 1000);
   it.each<[string, () => object, string]>([
     ['that has expired', () => ({ iat: now() - 400, exp: now() - 100 }), 'token-expired'],
-    ['that is older than five minutes', () => ({ iat: now() - 3600, exp: now() + 3600 }), 'token-expired'],
+    ['older than five minutes', () => ({ iat: now() - 3600, exp: now() + 3600 }), 'token-expired'],
     ['that is not valid yet', () => ({ nbf: now() + 600 }), 'token-invalid'],
-    ['of another issuer', () => ({ iss: 'https://elsewhere.example' }), 'token-invalid'],
-    ['without a number of its own', () => ({ jti: undefined }), 'token-invalid'],
+    ['from another issuer', () => ({ iss: 'https://elsewhere.example' }), 'token-invalid'],
+    ['without an identifier of its own', () => ({ jti: undefined }), 'token-invalid'],
     ['for another audience', () => ({ aud: 'chatops:v1:agent:other:cmd:sha-256:00' }), 'token-invalid'],
-  ])('%s is refused', async (_, claims, code) => {
+  ])('refuses a token %s', async (_, claims, code) => {
     issuer.claims = { sha: merge.sha, ...claims() };
     expect(await reason()).toBe(code);
   });
 
-  it('for several audiences is refused', async () => {
+  it('refuses a token for several audiences', async () => {
     issuer.token = audience => issuer.make([audience, 'https://elsewhere.example']);
     expect(await reason()).toBe('token-invalid');
   });
 
-  it('without a signature, by a key that is no secret, or by another key is refused', async () => {
+  it('refuses a token without a signature, signed with the public key, or signed with an unknown key', async () => {
     issuer.token = async audience => new UnsecuredJWT({ aud: audience, repository_id: '7001' }).setIssuedAt().encode();
     expect(await reason()).toBe('token-invalid');
-    // The public key taken for a shared secret.
+    // The public key serves as a shared secret.
     issuer.token = async audience => {
       const secret = base64url.decode(base64url.encode(JSON.stringify(issuer.keySet.keys[0])));
       return new SignJWT({ sha: merge.sha, repository_id: '7001' })
@@ -138,22 +138,22 @@ describe('a token', () => {
     await stranger.stop();
   });
 
-  it('serves one command: with another it is refused', async () => {
+  it('refuses a token that another command has used', async () => {
     let first: string | undefined;
     issuer.token = async audience => (first ??= await issuer.make(audience));
     expect(await reason()).toMatch(/^planned/);
     expect(await reason()).toBe('token-invalid');
   });
 
-  it('that GitHub does not give ends the job', async () => {
+  it('ends the job if GitHub does not issue a token', async () => {
     issuer.token = async () => Promise.reject(new Error('no'));
     expect((await keyless()).outputs.reason).toBe('id-token-unavailable');
     expect((await keyless({ env: {} })).outputs.reason).toBe('input-invalid');
   });
 });
 
-describe('key and token', () => {
-  it('must both hold where an entry names both', async () => {
+describe('a trust entry that names a key, a token or both', () => {
+  it('requires the key and the token if the entry names both', async () => {
     await restart({ key: world.host.keys.public, github: GITHUB });
     const both = await world.deploy(merge, 'up', { env: issuer.env, inputs: { mode: 'plan' } });
     expect(both.outputs.status, both.log).toBe('planned');
@@ -165,7 +165,7 @@ describe('key and token', () => {
     expect(other.outputs.reason).toBe('token-not-allowed');
   });
 
-  it('where an entry names a key only, no token is looked at', async () => {
+  it('ignores the token if the entry names only a key', async () => {
     await restart({ key: world.host.keys.public });
     issuer.claims = { repository_id: 'anything' };
     const done = await world.deploy(merge, 'up', { env: issuer.env, inputs: { mode: 'plan' } });
@@ -176,8 +176,8 @@ describe('key and token', () => {
   });
 });
 
-describe('the issuer’s keys', () => {
-  it('are fetched anew for a key that is not known, but not for each that is made up', async () => {
+describe('the keys of the token issuer', () => {
+  it('fetches the issuer’s keys again for an unknown key, but not for each invented one', async () => {
     await restart();
     expect(await reason()).toMatch(/^planned/);
     await restart();
@@ -189,7 +189,7 @@ describe('the issuer’s keys', () => {
     expect(issuer.fetched - before).toBeLessThanOrEqual(1);
   });
 
-  it('are on the disk for times without internet, and where there are none the command is refused', async () => {
+  it('reads the issuer’s keys from disk without internet, and refuses the command if it has none', async () => {
     issuer.header = {};
     await restart();
     expect(await reason()).toMatch(/^planned/);
@@ -200,7 +200,7 @@ describe('the issuer’s keys', () => {
     expect(await reason()).toBe('token-keys-unreachable');
   });
 
-  it('may be a file', async () => {
+  it('reads the issuer’s keys from a configured file', async () => {
     const file = join(world.dir, 'keys.json');
     writeFileSync(file, JSON.stringify(issuer.keySet));
     await restart(undefined, { jwks_url: 'http://127.0.0.1:9/', jwks_file: file });

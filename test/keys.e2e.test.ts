@@ -21,13 +21,13 @@ const merge = () =>
   world.merge({ 'chatops/intents/up.yaml': `label_required: ${LABEL}\naction: rollout\nstack: keyed\n` });
 const chatops = (...args: string[]) => world.host.chatops(args);
 const audit = async (event: string) => (await world.host.audit()).filter(row => row.event === event);
-/** Sends plans without end until it is told to stop; returns how each ended. */
+/** Sends plans until `stop` is called, which returns the result of each. */
 function traffic(inputs: () => Record<string, string>) {
-  let isOver = false;
+  let isStopped = false;
   const sent = merge();
-  const ends = (async () => {
+  const results = (async () => {
     const answers: string[] = [];
-    while (!isOver) {
+    while (!isStopped) {
       const job = await world.deploy(sent, 'up', { inputs: { mode: 'plan', ...inputs() } });
       answers.push(`${job.outputs.status} ${job.outputs.reason}`);
     }
@@ -35,19 +35,19 @@ function traffic(inputs: () => Record<string, string>) {
   })();
   return {
     stop() {
-      isOver = true;
-      return ends;
+      isStopped = true;
+      return results;
     },
   };
 }
 
-describe('a signing key', () => {
-  it('has a fingerprint, which is what the log and the audit call it', async () => {
+describe('the signing keys of a trust entry', () => {
+  it('prints the fingerprint of a signing key, but not the secret', async () => {
     for (const text of [second.public, second.secret]) {
       const done = await world.host.chatops(['key', 'fingerprint', text]);
-      expect({ exit: done.code, stdoutNames: done.stdout.includes(second.id) }, done.stderr).toEqual({
+      expect({ exit: done.code, namesFingerprint: done.stdout.includes(second.id) }, done.stderr).toEqual({
         exit: 0,
-        stdoutNames: true,
+        namesFingerprint: true,
       });
       expect(done.stdout).not.toContain(second.secret);
     }
@@ -57,7 +57,7 @@ describe('a signing key', () => {
     rmSync(dir, { recursive: true });
   });
 
-  it('is changed without a command being refused, and the old one ends at once, also where its connection is open', async () => {
+  it('replaces a signing key without refusing a command, and the old key stops at once, even on an open connection', async () => {
     let key = world.host.keys.secret;
     const { stop } = traffic(() => ({ 'signing-key': key }));
     const added = await chatops('key', 'add', second.public, '--entry', 'homelab');
@@ -70,7 +70,7 @@ describe('a signing key', () => {
     const answers = await stop();
     expect(new Set(answers)).toEqual(new Set(['planned ']));
 
-    // Somebody with the old key follows a run that waits.
+    // A client with the old key follows a run that waits.
     world.stack('slow', {
       'compose.yaml':
         'services: {web: {image: "chatops-test/web:1", pull_policy: never, command: [sleep, "60"], init: true, stop_grace_period: 0s}}\n',
@@ -103,14 +103,14 @@ describe('a signing key', () => {
     await chatops('cancel', waiting?.id ?? '');
   });
 
-  it('is not lost by a wrong command, nor what else the file says', async () => {
+  it('keeps agent.yaml after a wrong command, and its comments and mode after a right one', async () => {
     const before = readFileSync(world.host.configFile, 'utf8');
     expect((await chatops('key', 'remove', 'ffff', '--entry', 'homelab')).stderr).toContain(`It has: ${second.id}`);
-    expect((await chatops('key', 'add', second.public, '--entry', 'nobody')).stderr).toContain(
-      'The trust entry "nobody" does not exist',
+    expect((await chatops('key', 'add', second.public, '--entry', 'missing')).stderr).toContain(
+      'The trust entry "missing" does not exist',
     );
     expect((await chatops('key', 'add', 'nonsense', '--entry', 'homelab')).code).toBe(1);
-    // Without a key nobody would vouch.
+    // An entry without a key would authenticate no sender.
     expect((await chatops('key', 'remove', second.id, '--entry', 'homelab')).stderr).toContain(
       'Expected "key", "github" or both',
     );
@@ -124,22 +124,22 @@ describe('a signing key', () => {
 });
 
 describe('the agent’s own key', () => {
-  it('is changed without a command being refused', { timeout: 60_000 }, async () => {
+  it('replaces the agent’s own key without refusing a command', { timeout: 60_000 }, async () => {
     const old = world.host.agentKey;
     let pinned = old;
     const { stop } = traffic(() => ({ 'signing-key': second.secret, 'agent-key': pinned }));
-    const begun = await chatops('key', 'rotate');
-    const next = /agent-key: (ed25519:\S+)/.exec(begun.stdout)?.[1] ?? '';
-    expect({ exit: begun.code, nextDiffers: next !== old && next !== '' }, begun.stdout + begun.stderr).toEqual({
+    const started = await chatops('key', 'rotate');
+    const next = /agent-key: (ed25519:\S+)/.exec(started.stdout)?.[1] ?? '';
+    expect({ exit: started.code, isNewKey: next !== old && next !== '' }, started.stdout + started.stderr).toEqual({
       exit: 0,
-      nextDiffers: true,
+      isNewKey: true,
     });
     expect((await chatops('key', 'rotate')).stdout).toContain(next);
-    // Both are good now, also across runs that began before.
+    // Both keys are valid now, also for runs that started before.
     const job = await world.deploy(merge(), 'up', { inputs: { 'signing-key': second.secret, 'agent-key': next } });
     expect(job.outputs.status, job.log).toBe('succeeded');
     pinned = next;
-    // Those under way with the old one come to their end.
+    // Plans that are under way with the old key finish.
     const [first] = await Promise.all([stop()]);
     const later = traffic(() => ({ 'signing-key': second.secret, 'agent-key': next }));
     const done = await chatops('key', 'rotate', '--finish');

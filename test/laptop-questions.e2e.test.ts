@@ -64,20 +64,20 @@ afterAll(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-/** How many notices for a trial have come. */
-const trials = () => receiver.got.filter(({ body }) => body.includes('a test notice')).length;
+/** Counts the test notices that the receiver got. */
+const testNotices = () => receiver.got.filter(({ body }) => body.includes('a test notice')).length;
 
-describe('from a laptop, where its entry may ask', () => {
-  it('schedules are told as on the host', async () => {
+describe('questions from a laptop whose trust entry may ask', () => {
+  it('lists schedules for a laptop as on the host', async () => {
     const there = await host.chatops(['schedule', '--json']);
-    for (const who of [anna, bert]) {
-      const { code, stdout, stderr } = await who.chatops(['schedule', '--json']);
+    for (const laptop of [anna, bert]) {
+      const { code, stdout, stderr } = await laptop.chatops(['schedule', '--json']);
       expect({ exit: code, stdout: JSON.parse(stdout) }, stderr).toEqual({ exit: 0, stdout: JSON.parse(there.stdout) });
     }
     expect((await anna.chatops(['schedule'])).stdout).toMatch(/^night +next 20.*it\.yaml/);
   });
 
-  it('the audit is told whole, row for row, and its chain holds', async () => {
+  it('exports the whole audit log to a laptop, row for row, and verifies its chain', async () => {
     const there = (await host.chatops(['audit', 'export'])).stdout.trim().split('\n');
     const { code, stdout, stderr } = await anna.chatops(['audit', 'export']);
     const rows = stdout.trim().split('\n');
@@ -85,8 +85,8 @@ describe('from a laptop, where its entry may ask', () => {
     expect(rows.slice(0, there.length)).toEqual(there);
     expect(rows.length).toBeGreaterThan(ROWS);
     const head = JSON.parse(there.at(-1) ?? '') as { n: number; digest: string };
-    const held = await anna.chatops(['audit', 'verify', '--expect', `${head.n}:${head.digest}`]);
-    expect({ exit: held.code, stdout: held.stdout }).toEqual({
+    const intact = await anna.chatops(['audit', 'verify', '--expect', `${head.n}:${head.digest}`]);
+    expect({ exit: intact.code, stdout: intact.stdout }).toEqual({
       exit: 0,
       stdout: expect.stringMatching(/^✓ \d+ rows, head /),
     });
@@ -95,14 +95,14 @@ describe('from a laptop, where its entry may ask', () => {
       exit: 1,
       stdout: expect.stringContaining('audit-broken'),
     });
-    // However long it is: one connection, one row of the audit for each time it was read.
+    // Each reading takes one connection and one audit row, however long the log is.
     const asked = (await host.audit()).filter(({ event, about }) => event === 'asked' && about === 'audit');
     expect(asked).toHaveLength(3);
   });
 
-  it('the doctor looks at the host, and says that the agent answers', async () => {
-    const findings = async (said: Promise<{ stdout: string }>) =>
-      JSON.parse((await said).stdout) as { check: string; state: string; says: string }[];
+  it('runs the doctor on the host for a laptop, and reports that the agent answers', async () => {
+    const findings = async (call: Promise<{ stdout: string }>) =>
+      JSON.parse((await call).stdout) as { check: string; state: string; says: string }[];
     const [there, here] = [
       await findings(host.chatops(['doctor', '--json'])),
       await findings(anna.chatops(['doctor', '--json'])),
@@ -117,16 +117,16 @@ describe('from a laptop, where its entry may ask', () => {
     });
   });
 
-  it('the policy judges as on the host', async () => {
+  it('explains and tests the policy for a laptop as on the host', async () => {
     const explain = ['policy', 'explain', 'it.yaml', '--entry', 'laptop-cleo', '--json'];
     const labelled = [...explain, '--label', 'ready', '--at', '2026-11-23T10:00:00Z'];
-    for (const [args, expected] of [
+    for (const [args, exit] of [
       [explain, 1],
       [labelled, 0],
     ] as const) {
       const here = await anna.chatops(args);
-      expect({ code: here.code, stdout: here.stdout }, here.stderr).toEqual({
-        code: expected,
+      expect({ exit: here.code, stdout: here.stdout }, here.stderr).toEqual({
+        exit,
         stdout: (await host.chatops(args, { cwd: dir })).stdout,
       });
     }
@@ -147,19 +147,19 @@ describe('from a laptop, where its entry may ask', () => {
       stdout: '✓ right.yaml: allowed (by labelled)\n',
     });
     expect((await anna.chatops(['policy', 'test', 'wrong.yaml'])).code).toBe(1);
-    const unknown = await anna.chatops(['policy', 'explain', 'it.yaml', '--entry', 'nobody']);
+    const unknown = await anna.chatops(['policy', 'explain', 'it.yaml', '--entry', 'missing']);
     expect({ exit: unknown.code, stderr: unknown.stderr }).toEqual({
       exit: 1,
       stderr: expect.stringMatching(/^chatops: entry-unknown: .*laptop-bert/),
     });
   });
 
-  it('channels are tried', async () => {
+  it('sends test notices for a laptop and reports a dead channel', async () => {
     const one = await anna.chatops(['notify', 'test', 'team']);
-    expect({ exit: one.code, stdout: one.stdout, trials: trials() }, one.stderr).toEqual({
+    expect({ exit: one.code, stdout: one.stdout, testNotices: testNotices() }, one.stderr).toEqual({
       exit: 0,
       stdout: '✓ team\n',
-      trials: 1,
+      testNotices: 1,
     });
     const all = await anna.chatops(['notify', 'test']);
     expect({ exit: all.code, stdout: all.stdout }).toEqual({
@@ -168,7 +168,7 @@ describe('from a laptop, where its entry may ask', () => {
     });
   });
 
-  it('each question is a row of the audit', async () => {
+  it('records each question of a laptop in the audit log', async () => {
     await bert.chatops(['schedule']);
     expect(await host.audit()).toContainEqual(
       expect.objectContaining({
@@ -179,7 +179,7 @@ describe('from a laptop, where its entry may ask', () => {
   });
 });
 
-describe('from a laptop, nothing of the host is told', () => {
+describe('questions from a laptop whose trust entry may not ask', () => {
   const questions: Record<(typeof QUESTION_TOPICS)[number], string[]> = {
     audit: ['audit', 'export'],
     doctor: ['doctor'],
@@ -187,8 +187,8 @@ describe('from a laptop, nothing of the host is told', () => {
     policy: ['policy', 'explain', 'it.yaml', '--entry', 'laptop-anna'],
     schedules: ['schedule'],
   };
-  it.each(QUESTION_TOPICS)('about %s where its entry may not ask', async about => {
-    const before = trials();
+  it.each(QUESTION_TOPICS)('refuses a question about %s if the entry may not ask it', async about => {
+    const before = testNotices();
     const { code, stdout, stderr } = await cleo.chatops([...questions[about], '--json']);
     expect({ exit: code, stdout, stderr: JSON.parse(stderr) }).toEqual({
       exit: 1,
@@ -197,10 +197,10 @@ describe('from a laptop, nothing of the host is told', () => {
         error: { code: 'question-not-allowed', message: expect.stringContaining(about), remedy: expect.any(String) },
       },
     });
-    expect(trials()).toBe(before);
+    expect(testNotices()).toBe(before);
   });
 
-  it('beyond what its entry names, to another’s name, or to a stranger', async () => {
+  it('refuses a question beyond the entry, under another name, or from a stranger', async () => {
     expect((await bert.chatops(['audit', 'export'])).stderr).toContain('question-not-allowed');
     expect((await anna.chatops(['schedule'], { CHATOPS_AS: 'bert' })).stderr).toContain('repository-not-allowed');
     const stranger = new Laptop('stranger', dir, () => host);

@@ -30,7 +30,7 @@ beforeAll(async () => {
 });
 afterAll(() => world[Symbol.asyncDispose]());
 
-/** `chatops` as Anna calls it, who is not on the host. */
+/** Runs `chatops` on Anna’s laptop, not on the host. */
 const chatops = (args: string[], env: Record<string, string> = {}) => anna.chatops(args, env);
 const intent = (stack: string, more = '') => {
   const file = join(world.dir, 'it.yaml');
@@ -39,7 +39,7 @@ const intent = (stack: string, more = '') => {
 };
 
 describe('the command line on a laptop', () => {
-  it('plans, deploys, lists, shows and rolls back over the wire, with its key', async () => {
+  it('plans, deploys, lists, shows and rolls back over the wire with the laptop’s own key', async () => {
     const port = await freePort();
     const says = async () => (await (await fetch(`http://127.0.0.1:${port}/`)).text()).trim();
     const compose = (version: string) =>
@@ -83,12 +83,12 @@ describe('the command line on a laptop', () => {
     });
   });
 
-  it('cancels what it has begun and left', async () => {
+  it('cancels a run that it started with --detach', async () => {
     world.stack('lap-slow', { 'compose.yaml': slowStack('1') });
     expect((await chatops(['run', intent('lap-slow')])).code).toBe(0);
     world.stack('lap-slow', { 'compose.yaml': slowStack('2') });
-    const begun = await chatops(['run', intent('lap-slow'), '--detach', '--json']);
-    const { run } = JSON.parse(begun.stdout) as { run: string };
+    const started = await chatops(['run', intent('lap-slow'), '--detach', '--json']);
+    const { run } = JSON.parse(started.stdout) as { run: string };
     await sleep(300);
     const cancelled = await chatops(['cancel', run]);
     expect({ exit: cancelled.code, stdout: cancelled.stdout }, cancelled.stderr).toEqual({
@@ -97,7 +97,7 @@ describe('the command line on a laptop', () => {
     });
   });
 
-  it('sees the runs of its own entry and no others, and can’t follow or cancel those', async () => {
+  it('lists only the runs of its own entry, and refuses to follow or cancel others', async () => {
     world.stack('other', { 'compose.yaml': webStack('chatops-test/web:1', await freePort()) });
     const merge = world.merge({
       'chatops/intents/it.yaml': `label_required: ${LABEL}\naction: rollout\nstack: other\n`,
@@ -113,37 +113,37 @@ describe('the command line on a laptop', () => {
   });
 
   it.each<[string, () => Promise<CallResult>, string]>([
-    ['what its rules do not allow', () => chatops(['run', intent('db')]), 'stack-not-allowed'],
-    ['what wants a label', () => chatops(['run', intent('prod-web')]), 'approval-missing'],
-    ['with another’s name', () => chatops(['run', intent('lap-web')], { CHATOPS_AS: 'bob' }), 'repository-not-allowed'],
+    ['for a stack that its rules do not allow', () => chatops(['run', intent('db')]), 'stack-not-allowed'],
+    ['for a stack that needs a label', () => chatops(['run', intent('prod-web')]), 'approval-missing'],
     [
-      'with a key that nobody trusts',
+      'under the name of another user',
+      () => chatops(['run', intent('lap-web')], { CHATOPS_AS: 'bob' }),
+      'repository-not-allowed',
+    ],
+    [
+      'with a key that the agent does not trust',
       () => chatops(['runs'], { CHATOPS_SIGNING_KEY_FILE: stranger.keyFile }),
       'signature-invalid',
     ],
-    [
-      'with the agent’s key wrong',
-      () => chatops(['runs'], { CHATOPS_AGENT_KEY: anna.keys.public }),
-      'agent-key-mismatch',
-    ],
-    ['of an agent that is not there', () => chatops(['runs', '--agent', 'ws://127.0.0.1:1']), 'agent-unreachable'],
+    ['with a wrong agent key', () => chatops(['runs'], { CHATOPS_AGENT_KEY: anna.keys.public }), 'agent-key-mismatch'],
+    ['to an agent that does not answer', () => chatops(['runs', '--agent', 'ws://127.0.0.1:1']), 'agent-unreachable'],
     ['without a key', () => chatops(['runs'], { CHATOPS_SIGNING_KEY_FILE: '' }), '--signing-key-file'],
+    ['for several hosts', () => chatops(['run', intent('lap-web', 'hosts: tag:edge\n')]), 'this command talks to one agent'],
     [
-      'of several hosts',
-      () => chatops(['run', intent('lap-web', 'hosts: tag:edge\n')]),
-      'this command talks to one agent',
+      'with a parameter without a value',
+      () => chatops(['run', intent('lap-web'), '--param', 'tag']),
+      '--param name=value',
     ],
-    ['with half a parameter', () => chatops(['run', intent('lap-web'), '--param', 'tag']), '--param name=value'],
   ])(
-    'is refused: %s',
-    async (_, call, said) => {
+    'refuses a call %s',
+    async (_, call, message) => {
       const { code, stderr } = await call();
-      expect({ exit: code, stderr }).toEqual({ exit: 1, stderr: expect.stringContaining(said) });
+      expect({ exit: code, stderr }).toEqual({ exit: 1, stderr: expect.stringContaining(message) });
     },
     30_000,
   );
 
-  it('tells a refusal as JSON where JSON is asked for', async () => {
+  it('prints a refusal as JSON with --json', async () => {
     const { code, stdout, stderr } = await chatops(['run', intent('db'), '--json']);
     expect({ exit: code, stdout }).toEqual({ exit: 1, stdout: '' });
     expect(JSON.parse(stderr)).toEqual({
@@ -152,7 +152,7 @@ describe('the command line on a laptop', () => {
   });
 });
 
-describe('--json', () => {
+describe('the option --json on a laptop', () => {
   it.each<[string, string[], unknown]>([
     [
       'validate',
@@ -170,7 +170,7 @@ describe('--json', () => {
       ['config', 'check', 'host/agent.yaml'],
       { file: 'host/agent.yaml', agent: 'whitebox', entries: ['homelab', 'laptop'] },
     ],
-  ])('is one object: %s', async (_, args, expected) => {
+  ])('prints one JSON object for "%s"', async (_, args, expected) => {
     intent('lap-web');
     const { code, stdout, stderr } = await chatops([...args, '--json']);
     expect({ exit: code, stdout: JSON.parse(stdout) }, stderr).toEqual({

@@ -11,7 +11,7 @@ beforeAll(async () => {
 });
 afterAll(() => world[Symbol.asyncDispose]());
 
-/** A file of intents on the host. */
+/** Writes a file of intents on the host, and returns its path. */
 function file(name: string, text: string): string {
   const path = join(world.dir, `${name}.yaml`);
   writeFileSync(path, text);
@@ -21,15 +21,12 @@ const chatops = (...args: string[]) => world.host.chatops(args);
 const ids = async () => (JSON.parse((await chatops('runs', '--json')).stdout) as { id: string }[]).map(({ id }) => id);
 
 describe('the command line on the host', () => {
-  it('carries out an intent that needs no label there, ships what it names, and shows it live', async () => {
+  it('runs an intent on the host without its label, ships the files it names, and shows the output live', async () => {
     const port = await freePort();
     world.stack('local-web');
     mkdirSync(join(world.dir, 'stacks'), { recursive: true });
     writeFileSync(join(world.dir, 'stacks', 'compose.yaml'), webStack('chatops-test/web:1', port));
-    const intent = file(
-      'web',
-      'label_required: nobody-sets-this\naction: rollout\nstack: local-web\nsource_dir: stacks\n',
-    );
+    const intent = file('web', 'label_required: never-set\naction: rollout\nstack: local-web\nsource_dir: stacks\n');
     const done = await world.host.chatops(['run', intent], { cwd: world.dir });
     expect({ exit: done.code, stderr: done.stderr }, done.stdout).toEqual({ exit: 0, stderr: '' });
     expect(done.stdout).toMatch(/Container local-web-web-1 {2}Started/);
@@ -42,7 +39,7 @@ describe('the command line on the host', () => {
     expect({ exit: plan.code, stdout: plan.stdout }).toEqual({ exit: 0, stdout: expect.stringContaining('✓ planned') });
   });
 
-  it('lists runs, the newest first, page by page, and shows one', async () => {
+  it('lists runs on the host, newest first, page by page, and shows one run', async () => {
     const all = await ids();
     const { stdout } = await chatops('runs', '--limit', '1');
     expect(stdout).toMatch(new RegExp(`^${all[0]} {2}\\d{4}-\\d\\d-\\d\\d .* planned {6}rollout on local-web\\n$`));
@@ -53,7 +50,7 @@ describe('the command line on the host', () => {
     expect(JSON.stringify(one)).not.toContain('"content"');
   });
 
-  it('shows the log of a run that the action began, while it goes on, to its end', async () => {
+  it('follows the log of a run that the action started until the run finishes', async () => {
     world.stack('local-job');
     const ship = (version: string) =>
       world.merge({
@@ -81,7 +78,7 @@ describe('the command line on the host', () => {
     expect(json.at(-1)).toMatchObject({ type: 'receipt', run, events: json.length - 1 });
   });
 
-  it('cancels a run, and rolls a stack back', async () => {
+  it('cancels a run and rolls back a stack on the host', async () => {
     const intent = file('job', 'action: rollout\nstack: local-job\n');
     writeFileSync(join(world.host.stacks, 'local-job', 'compose.yaml'), slowStack('3'));
     const started = await chatops('run', intent, '--detach');
@@ -99,7 +96,7 @@ describe('the command line on the host', () => {
     expect(back.stdout).toContain('use chatops-test/web:1');
   });
 
-  it('says what is wrong, and what to do', async () => {
+  it('prints the code or the remedy of a wrong call on the host', async () => {
     expect(await chatops('logs', 'no-such-run')).toMatchObject({
       code: 1,
       stderr: expect.stringContaining('run-unknown'),

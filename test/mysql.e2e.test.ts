@@ -31,39 +31,42 @@ const restore = (more = 'confirm_overwrite: true\n') =>
   );
 
 describe('a backup of a MariaDB database', () => {
-  it.each(['zstd', 'gzip', '0'])('is dumped whole, kept as %s, and its password is nowhere', async compress => {
-    const done = await backup(`compress: "${compress}"\n`);
-    expect({ exit: done.code, reason: done.reason }, done.log).toEqual({ exit: 0, reason: '' });
-    const name = vault.kept('my').at(-1) ?? '';
-    const { file } = vault.manifest('my', name);
-    const program = { zstd: 'zstd', gzip: 'gzip', 0: 'cat' }[compress] ?? '';
-    const kept = join(vault.nas, 'my', name, file);
-    const text = execFileSync(program, [...(compress === '0' ? [] : ['-dc']), kept], { encoding: 'utf8' });
-    expect(text).toMatch(/CREATE TABLE `orders`[\s\S]*-- Dump completed/);
-    expect(vault.leftovers('my')).toEqual([]);
-    // Neither in the log nor in anything that the agent keeps.
-    expect(done.log).not.toContain('s3cret-1234');
-    expect(spawnSync('grep', ['-rla', 's3cret-1234', vault.host.state], { encoding: 'utf8' }).stdout).toBe('');
-  });
+  it.each(['zstd', 'gzip', '0'])(
+    'dumps a whole MariaDB database with compress %s, and stores its password nowhere',
+    async compress => {
+      const done = await backup(`compress: "${compress}"\n`);
+      expect({ exit: done.code, reason: done.reason }, done.log).toEqual({ exit: 0, reason: '' });
+      const name = vault.kept('my').at(-1) ?? '';
+      const { file } = vault.manifest('my', name);
+      const program = { zstd: 'zstd', gzip: 'gzip', 0: 'cat' }[compress] ?? '';
+      const kept = join(vault.nas, 'my', name, file);
+      const text = execFileSync(program, [...(compress === '0' ? [] : ['-dc']), kept], { encoding: 'utf8' });
+      expect(text).toMatch(/CREATE TABLE `orders`[\s\S]*-- Dump completed/);
+      expect(vault.leftovers('my')).toEqual([]);
+      // The password is neither in the log nor in any file of the agent.
+      expect(done.log).not.toContain('s3cret-1234');
+      expect(spawnSync('grep', ['-rla', 's3cret-1234', vault.host.state], { encoding: 'utf8' }).stdout).toBe('');
+    },
+  );
 
   it.each([
-    ['of a database that is not there', () => backup('', 'nosuch'), 'database-missing'],
+    ['of a database that does not exist', () => backup('', 'nosuch'), 'database-missing'],
     [
-      'with a broken view, which ends in the right words',
+      'of a database with a broken view, although its dump ends with the usual words',
       () => {
         sql('CREATE DATABASE holey; USE holey; CREATE TABLE a (n INT); CREATE VIEW v AS SELECT n FROM a; DROP TABLE a');
         return backup('', 'holey');
       },
       'dump-failed',
     ],
-  ])('%s is none', async (_, job, code) => {
+  ])('stores no MariaDB backup %s', async (_, job, code) => {
     const before = vault.kept('my');
     const done = await job();
     expect({ exit: done.code, reason: done.reason }, done.log).toEqual({ exit: 1, reason: code });
     expect({ kept: vault.kept('my'), leftovers: vault.leftovers('my') }).toEqual({ kept: before, leftovers: [] });
   });
 
-  it('as another user takes the password from a file of the host', async () => {
+  it('reads the password of another MariaDB user from a file on the host', async () => {
     sql(
       `CREATE USER keeper IDENTIFIED BY "${PASSWORD}"; GRANT SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES ON shop.* TO keeper; GRANT SELECT ON mysql.proc TO keeper`,
     );
@@ -85,16 +88,16 @@ describe('a backup of a MariaDB database', () => {
     await vault.host.start(vault.policy);
   });
 
-  it('may be proved in a throw-away server, at once or later', async () => {
+  it('proves a MariaDB backup in a throw-away server, at once or later', async () => {
     const done = await backup('verify_level: drill\n');
-    expect({ exit: done.code, logNamesTables2: done.log.includes('tables: 2') }, done.log).toEqual({
+    expect({ exit: done.code, logsTables: done.log.includes('tables: 2') }, done.log).toEqual({
       exit: 0,
-      logNamesTables2: true,
+      logsTables: true,
     });
     const drill = await vault.run('try', `action: drill\nof: {kind: mysql, name: my}\nfrom: ${vault.nas}\n`);
-    expect({ exit: drill.code, logNamesRestoredIn: drill.log.includes('restored in') }, drill.log).toEqual({
+    expect({ exit: drill.code, logsRestoreTime: drill.log.includes('restored in') }, drill.log).toEqual({
       exit: 0,
-      logNamesRestoredIn: true,
+      logsRestoreTime: true,
     });
     expect(
       docker(
@@ -109,18 +112,18 @@ describe('a backup of a MariaDB database', () => {
     ).toBe('');
   });
 
-  it('comes back in its place after a copy of what is there was made, and is undone where it fails', async () => {
+  it('restores a MariaDB database in place after a copy of the current one, and undoes a restore that fails', async () => {
     sql('DELETE FROM shop.orders WHERE n > 7; CREATE TABLE shop.later (n INT)');
     expect((await restore('')).reason).toBe('overwrite-unconfirmed');
     const done = await restore();
     expect(
       {
         exit: done.code,
-        sqlSELECTCOUNTFROMShopOrders: sql('SELECT COUNT(*) FROM shop.orders'),
-        sqlSHOWTABLESFROMShop: sql('SHOW TABLES FROM shop'),
+        orders: sql('SELECT COUNT(*) FROM shop.orders'),
+        tables: sql('SHOW TABLES FROM shop'),
       },
       done.log,
-    ).toEqual({ exit: 0, sqlSELECTCOUNTFROMShopOrders: '5000', sqlSHOWTABLESFROMShop: 'big\norders' });
+    ).toEqual({ exit: 0, orders: '5000', tables: 'big\norders' });
     const [before = ''] = vault.leftovers('my');
     expect(readFileSync(join(vault.nas, 'my', before), 'utf8')).toContain('CREATE TABLE `later`');
     sql('CREATE TABLE shop.precious (n INT)');
@@ -128,29 +131,29 @@ describe('a backup of a MariaDB database', () => {
     const undone = await restore(
       'confirm_overwrite: true\nstack: app\nverify: {tcp: {address: "127.0.0.1:1", retries: 0}}\n',
     );
-    expect({ reason: undone.reason, sql: sql('SHOW TABLES FROM shop') }, undone.log).toEqual({
+    expect({ reason: undone.reason, tables: sql('SHOW TABLES FROM shop') }, undone.log).toEqual({
       reason: 'undo-failed',
-      sql: 'big\norders\nprecious',
+      tables: 'big\norders\nprecious',
     });
     sql('DROP TABLE shop.precious');
     sql('DELETE FROM shop.orders WHERE n > 9');
-    // A dump that a server can't load, though it is what its manifest says.
+    // A dump that the server can't load, although it matches its manifest.
     const name = vault.kept('my').at(-1) ?? '';
     const broken = await vault.run(
       'nope',
-      `action: restore\nof: {kind: mysql, name: my}\nfrom: ${vault.nas}\nto_container: ${server}\nconfirm_overwrite: true\nuser: nobody\n`,
+      `action: restore\nof: {kind: mysql, name: my}\nfrom: ${vault.nas}\nto_container: ${server}\nconfirm_overwrite: true\nuser: stranger\n`,
     );
-    expect({ exit: broken.code, sql: sql('SELECT COUNT(*) FROM shop.orders') }, broken.log).toEqual({
+    expect({ exit: broken.code, orders: sql('SELECT COUNT(*) FROM shop.orders') }, broken.log).toEqual({
       exit: 1,
-      sql: '9',
+      orders: '9',
     });
     const file = openSync(join(vault.nas, 'my', name, vault.manifest('my', name).file), 'r+');
     writeSync(file, 'X', 30);
     closeSync(file);
     const flipped = await restore(`confirm_overwrite: true\nat: ${name}\n`);
-    expect({ reason: flipped.reason, sql: sql('SELECT COUNT(*) FROM shop.orders') }, flipped.log).toEqual({
+    expect({ reason: flipped.reason, orders: sql('SELECT COUNT(*) FROM shop.orders') }, flipped.log).toEqual({
       reason: 'backup-broken',
-      sql: '9',
+      orders: '9',
     });
   });
 });

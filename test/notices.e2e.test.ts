@@ -24,11 +24,11 @@ beforeAll(async () => {
   await receiver.start();
   world = new World();
   writeFileSync(at('discord'), `${receiver.url}/hook\n`, { mode: 0o600 });
-  // Nobody answers there.
+  // No server listens at that port.
   writeFileSync(at('dead'), 'http://127.0.0.1:9/hook\n', { mode: 0o600 });
   await world.github.start();
   await world.host.start(notify());
-  world.stack('told', {
+  world.stack('announced', {
     'compose.yaml':
       'services: {web: {image: "chatops-test/web:1", pull_policy: never, init: true, stop_grace_period: 0s}}\n',
   });
@@ -41,7 +41,7 @@ beforeEach(() => {
   receiver.got.length = 0;
 });
 const intent = (more = '') => ({
-  'chatops/intents/up.yaml': `label_required: ${LABEL}\naction: rollout\nstack: told\n${more}`,
+  'chatops/intents/up.yaml': `label_required: ${LABEL}\naction: rollout\nstack: announced\n${more}`,
 });
 interface Embed {
   title: string;
@@ -54,12 +54,12 @@ async function embed(): Promise<Embed> {
   return JSON.parse(receiver.got[0]?.body ?? '').embeds[0] as Embed;
 }
 
-describe('a notice tells people', () => {
-  it('that a run succeeded', async () => {
+describe('a notice to a channel', () => {
+  it('reports a run that succeeded', async () => {
     const job = await world.deploy(world.merge(intent()), 'up');
     expect(job.outputs.status, job.log).toBe('succeeded');
     const { title, color, fields } = await embed();
-    expect({ title, color }).toEqual({ title: 'whitebox: rollout on told succeeded', color: 0x2ecc71 });
+    expect({ title, color }).toEqual({ title: 'whitebox: rollout on announced succeeded', color: 0x2ecc71 });
     expect(fields).toContainEqual(
       expect.objectContaining({
         name: 'run',
@@ -68,7 +68,7 @@ describe('a notice tells people', () => {
     );
   });
 
-  it('that one failed, with what went wrong cut short and without the stack’s secrets', async () => {
+  it('reports a run that failed, with a shortened cause and without the stack’s secrets', async () => {
     const shell = `echo $WORD >&2; exit 3`.replaceAll('$', '$$$$');
     world.stack('leaky', {
       'compose.yaml': `services: {web: {image: "chatops-test/web:1", pull_policy: never, env_file: [web.env], command: [sh, -c, ${JSON.stringify(shell)}]}}\n`,
@@ -79,16 +79,16 @@ describe('a notice tells people', () => {
     });
     expect((await world.deploy(merge, 'leaky')).outputs.reason).toBe('service-exited');
     const { title, color, description } = await embed();
-    expect({ title, color, descriptionCountIsLess: description.length < 900 }).toEqual({
+    expect({ title, color, isShort: description.length < 900 }).toEqual({
       title: 'whitebox: rollout on leaky failed',
       color: 0xe74c3c,
-      descriptionCountIsLess: true,
+      isShort: true,
     });
     expect(receiver.got[0]?.body).not.toContain(SECRET);
   });
 
-  it('that a label was missing', async () => {
-    // The action would say it before: this one does not look.
+  it('reports a missing label', async () => {
+    // The action itself refuses a missing label of the intent; here, the agent’s rule requires another.
     const merge = world.merge(intent('timeout: 4m\n'), head => [committed(head), merged()]);
     await world.host.stop();
     await world.host.start({
@@ -105,26 +105,26 @@ describe('a notice tells people', () => {
     const job = await world.deploy(world.merge(intent('timeout: 5m\n')), 'up');
     expect(job.outputs.reason).toBe('label-missing');
     const { title, color } = await embed();
-    expect({ title, color, numberIsMore: merge.number > 0 }).toEqual({
+    expect({ title, color, hasNumber: merge.number > 0 }).toEqual({
       title: 'whitebox: label-mismatch: label-missing',
       color: 0xe67e22,
-      numberIsMore: true,
+      hasNumber: true,
     });
   });
 
-  it('that somebody came with a key that nobody trusts, once for many times', async () => {
+  it('reports an untrusted key once for several attempts', async () => {
     for (let n = 0; n < 3; n++)
       await world.deploy(world.merge(intent()), 'up', { inputs: { 'signing-key': generateKey().secret } });
     const { title, description } = await embed();
-    expect({ title, descriptionNames127001: description.includes('127.0.0.1') }).toEqual({
+    expect({ title, namesAddress: description.includes('127.0.0.1') }).toEqual({
       title: 'whitebox: auth-failure: signature-invalid',
-      descriptionNames127001: true,
+      namesAddress: true,
     });
     expect(await world.host.metrics()).toContain('chatops_notifications_total{channel="team",outcome="folded"} 2');
     expect(receiver.got).toHaveLength(1);
   });
 
-  it('that an address may not come', async () => {
+  it('reports an address that the agent refuses', async () => {
     world.host.configure({ ...notify(), allow_from: ['100.64.0.0/10'] });
     world.host.child?.kill('SIGHUP');
     await expect.poll(async () => (await fetch(`${world.host.url.replace('ws', 'http')}/healthz`)).status).toBe(403);
@@ -132,7 +132,7 @@ describe('a notice tells people', () => {
     expect(title).toBe('whitebox: address-refused: address-not-allowed');
   });
 
-  it('for a trial', async () => {
+  it('sends a test notice, and the command reports the channel that fails', async () => {
     world.host.configure(notify());
     world.host.child?.kill('SIGHUP');
     await expect.poll(async () => (await fetch(`${world.host.url.replace('ws', 'http')}/healthz`)).status).toBe(200);
@@ -146,19 +146,19 @@ describe('a notice tells people', () => {
     expect((await world.host.chatops(['notify'])).code).toBe(2);
   });
 
-  it('and none is in a run’s way', async () => {
+  it('does not delay a run if its receiver hangs', async () => {
     receiver.hangs = true;
     const began = performance.now();
     const job = await world.deploy(world.merge(intent('timeout: 6m\n')), 'up');
-    expect({ status: job.outputs.status, nowDifferenceIsLess: performance.now() - began < 20_000 }, job.log).toEqual({
+    expect({ status: job.outputs.status, isInTime: performance.now() - began < 20_000 }, job.log).toEqual({
       status: 'succeeded',
-      nowDifferenceIsLess: true,
+      isInTime: true,
     });
     receiver.hangs = false;
   });
 });
 
-it('a rule about a channel that is not there is refused at load', () => {
+it('refuses at load a notification rule whose channel does not exist', () => {
   const entry = {
     name: 'x',
     key: generateKey().public,

@@ -22,7 +22,7 @@ beforeAll(async () => {
 afterAll(() => vault[Symbol.asyncDispose]());
 
 const databases = () => join(config, PLEX_DATABASES.slice('/config/'.length));
-/** Rows of the live library, by the container's own program. */
+/** Counts the rows of the live library with the container's own program. */
 const count = () =>
   Number(
     docker(
@@ -41,7 +41,7 @@ const backup = (more?: string) => vault.run('px', intent(more));
 const restore = (more = 'confirm_overwrite: true\n') =>
   vault.run('back', `action: restore\nof: {kind: plex, name: px}\nfrom: ${vault.nas}\nto_container: ${plex}\n${more}`);
 
-/** What an archive holds: rows of both tables, SQLite's own word, and the names in it. */
+/** Extracts an archive and returns the rows of both tables, SQLite's integrity check, and the file names. */
 function open(archive: string) {
   const into = join(vault.dir, 'opened', archive);
   mkdirSync(into, { recursive: true });
@@ -49,34 +49,34 @@ function open(archive: string) {
   const names = readdirSync(into).sort();
   const copy = new DatabaseSync(join(into, LIBRARY), { readOnly: true });
   const rows = copy
-    .prepare('SELECT (SELECT count(*) FROM metadata_items) AS a, (SELECT count(*) FROM media_parts) AS b')
+    .prepare('SELECT (SELECT count(*) FROM metadata_items) AS items, (SELECT count(*) FROM media_parts) AS parts')
     .get();
   const check = copy.prepare('PRAGMA integrity_check').get()?.integrity_check;
   copy.close();
-  return { ...(rows as { a: number; b: number }), check, names };
+  return { ...(rows as { items: number; parts: number }), check, names };
 }
 
 describe('a backup of Plex', () => {
-  it('is consistent 30 times out of 30 under a load of writes, while Plex runs', { timeout: 480_000 }, async () => {
+  it('makes 30 consistent backups out of 30 while Plex runs and writes', { timeout: 480_000 }, async () => {
     const counts: number[] = [];
     for (let n = 0; n < 30; n++) {
       const done = await backup('keep: {last: 40}\n');
       expect({ exit: done.code, reason: done.reason }, done.log).toEqual({ exit: 0, reason: '' });
-      const { a, b, check } = open(vault.kept('px').at(-1) ?? '');
-      expect({ a: a % 200, b, check }).toEqual({ a: 0, b: a, check: 'ok' });
-      counts.push(a);
+      const { items, parts, check } = open(vault.kept('px').at(-1) ?? '');
+      expect({ partOfBatch: items % 200, parts, check }).toEqual({ partOfBatch: 0, parts: items, check: 'ok' });
+      counts.push(items);
     }
     expect(vault.kept('px')).toHaveLength(30);
     expect(counts).toEqual(counts.toSorted((x, y) => x - y));
     expect(new Set(counts).size).toBeGreaterThan(25);
-    // Nothing stays behind, neither at the destination nor inside.
+    // No partial file remains at the destination or in the container.
     expect({
       leftovers: vault.leftovers('px'),
-      entries: readdirSync(databases()).filter(name => name.includes('chatops')),
-    }).toEqual({ leftovers: [], entries: [] });
+      copies: readdirSync(databases()).filter(name => name.includes('chatops')),
+    }).toEqual({ leftovers: [], copies: [] });
   });
 
-  it('is a timestamped archive of both databases and the preferences, pruned by its rules', async () => {
+  it('stores a timestamped archive of both Plex databases and the preferences, and prunes by its rules', async () => {
     const done = await backup('compress: gzip\nretention_days: 14\nmin_keep: 2\n');
     expect(done.code, done.log).toBe(0);
     const kept = vault.kept('px');
@@ -86,27 +86,27 @@ describe('a backup of Plex', () => {
     expect(statSync(join(vault.nas, 'px', kept.at(-1) ?? '')).mode & 0o077).toBe(0);
   });
 
-  it('may be made while Plex is stopped, which runs again afterwards', async () => {
+  it('stops Plex for a backup, and starts it again only if it ran before', async () => {
     const done = await backup('method: stop\n');
-    expect(
-      { exit: done.code, logNamesDockerContainerStop: done.log.includes('docker container stop') },
-      done.log,
-    ).toEqual({ exit: 0, logNamesDockerContainerStop: true });
-    const { a, b, check } = open(vault.kept('px').at(-1) ?? '');
-    expect({ a: a % 200, b, check }).toEqual({ a: 0, b: a, check: 'ok' });
+    expect({ exit: done.code, logsStop: done.log.includes('docker container stop') }, done.log).toEqual({
+      exit: 0,
+      logsStop: true,
+    });
+    const { items, parts, check } = open(vault.kept('px').at(-1) ?? '');
+    expect({ partOfBatch: items % 200, parts, check }).toEqual({ partOfBatch: 0, parts: items, check: 'ok' });
     expect(docker('inspect', '--format', '{{.State.Running}}', plex).trim()).toBe('true');
     docker('stop', plex);
     expect((await backup()).reason).toBe('container-stopped');
     const stopped = await backup('method: stop\n');
     expect(
-      { exit: stopped.code, docker: docker('inspect', '--format', '{{.State.Running}}', plex).trim() },
+      { exit: stopped.code, running: docker('inspect', '--format', '{{.State.Running}}', plex).trim() },
       stopped.log,
-    ).toEqual({ exit: 0, docker: 'false' });
+    ).toEqual({ exit: 0, running: 'false' });
     docker('start', plex);
     await eventually(() => count());
   });
 
-  it('of what is no Plex is refused, and one whose library is damaged is none', async () => {
+  it('refuses a source that is not a Plex folder, and stores no backup of a damaged library', async () => {
     const done = await vault.run('px', intent('source_path: /tmp\n'));
     expect(done.reason, done.log).toBe('source-missing');
     const before = vault.kept('px');
@@ -132,16 +132,16 @@ describe('a backup of Plex', () => {
     );
   });
 
-  it('can be tried, and is brought back while Plex is stopped; no old log is played onto it', async () => {
+  it('drills a Plex backup, and restores it while Plex is stopped, without replaying an old log', async () => {
     await backup();
     const name = vault.kept('px').at(-1) ?? '';
     const drill = await vault.run('try', `action: drill\nof: {kind: plex, name: px}\nfrom: ${vault.nas}\n`);
-    expect({ exit: drill.code, logNamesRestoredIn: drill.log.includes('restored in') }, drill.log).toEqual({
+    expect({ exit: drill.code, logsRestoreTime: drill.log.includes('restored in') }, drill.log).toEqual({
       exit: 0,
-      logNamesRestoredIn: true,
+      logsRestoreTime: true,
     });
-    const { a } = open(name);
-    await eventually(() => expect(count()).toBeGreaterThan(a + 2000));
+    const { items } = open(name);
+    await eventually(() => expect(count()).toBeGreaterThan(items + 2000));
     expect((await restore('')).reason).toBe('overwrite-unconfirmed');
     const done = await restore();
     expect(done.code, done.log).toBe(0);
@@ -149,26 +149,26 @@ describe('a backup of Plex', () => {
     const files = readdirSync(databases());
     const aside = files.find(file => file.startsWith(`${LIBRARY}.before-`) && !/-(wal|shm)$/.test(file)) ?? '';
     const old = new DatabaseSync(join(databases(), aside), { readOnly: true });
-    expect(old.prepare('SELECT count(*) AS n FROM metadata_items').get()?.n).toBeGreaterThan(a + 2000);
+    expect(old.prepare('SELECT count(*) AS n FROM metadata_items').get()?.n).toBeGreaterThan(items + 2000);
     old.close();
     expect(count() % 200).toBe(0);
   });
 
-  it('whose restore fails its check has its own library back', async () => {
+  it('swaps the old Plex library back if the restore fails its check', async () => {
     vault.stack('app', { 'compose.yaml': 'services: {}\n' });
     const before = count();
     const done = await restore(
       'confirm_overwrite: true\nstack: app\nverify: {tcp: {address: "127.0.0.1:1", retries: 0}}\n',
     );
-    expect(
-      { reason: done.reason, logNamesSwapLibraryBack: done.log.includes('✓ swap library back') },
-      done.log,
-    ).toEqual({ reason: 'undo-failed', logNamesSwapLibraryBack: true });
+    expect({ reason: done.reason, logsSwapBack: done.log.includes('✓ swap library back') }, done.log).toEqual({
+      reason: 'undo-failed',
+      logsSwapBack: true,
+    });
     await eventually(() => expect(count()).toBeGreaterThanOrEqual(before));
     expect(readdirSync(databases()).filter(name => name.includes('restoring'))).toEqual([]);
   });
 
-  it('whose archive has changed by a byte is neither tried nor restored', async () => {
+  it('refuses to drill or restore a Plex archive with a changed byte', async () => {
     const name = vault.kept('px').at(-1) ?? '';
     const file = openSync(join(vault.nas, 'px', name), 'r+');
     writeSync(file, 'X', 2000);

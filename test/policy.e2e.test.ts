@@ -27,7 +27,7 @@ const write = (name: string, text: string) => {
 };
 
 describe('chatops policy', () => {
-  it('tests agent.yaml against expectations', async () => {
+  it('tests agent.yaml against expected decisions', async () => {
     const cases = `cases:
   - {name: merged, entry: homelab, labels: [approved], approvals: 1, intent: {action: rollout, stack: stack-a}, expect: allowed, rule: media}
   - {name: unlabelled, entry: homelab, intent: {action: rollout, stack: stack-a}, expect: refused, code: label-missing}
@@ -52,7 +52,7 @@ describe('chatops policy', () => {
     expect({ exit: broken.code, stderr: broken.stderr }).toEqual({ exit: 1, stderr: expect.stringContaining('wrong') });
   });
 
-  it('explains which rule admits an intent, or why none does', async () => {
+  it('explains which rule admits an intent, or why each rule refuses it', async () => {
     const file = write('up.yaml', 'action: rollout\nstack: stack-a\n');
     const refused = await host.chatops(['policy', 'explain', file, '--entry', 'homelab', '--label', 'approved']);
     expect({ exit: refused.code, stdout: refused.stdout }, refused.stderr).toEqual({
@@ -63,21 +63,21 @@ describe('chatops policy', () => {
     });
     const args = ['policy', 'explain', file, '--entry', 'homelab', '--label', 'approved', '--approvals', '1'];
     const allowed = await host.chatops(args);
-    expect({ exit: allowed.code, firstStdout: allowed.stdout.split('\n')[0] }).toEqual({
+    expect({ exit: allowed.code, firstLine: allowed.stdout.split('\n')[0] }).toEqual({
       exit: 0,
-      firstStdout: 'document 1: ✓ allowed by media',
+      firstLine: 'document 1: ✓ allowed by media',
     });
     expect(JSON.parse((await host.chatops([...args, '--json'])).stdout)).toMatchObject([
       { document: 1, rule: 'media' },
     ]);
-    expect((await host.chatops(['policy', 'explain', file, '--entry', 'nobody'])).stderr).toContain(
+    expect((await host.chatops(['policy', 'explain', file, '--entry', 'missing'])).stderr).toContain(
       'There are: homelab.',
     );
     expect((await host.chatops(['policy'])).code).toBe(2);
   });
 });
 
-describe('a policy that contradicts itself is refused at load', () => {
+describe('a policy that contradicts itself', () => {
   const config = (entry: object, more: object = {}) =>
     JSON.stringify({
       agent: 'whitebox',
@@ -104,7 +104,7 @@ describe('a policy that contradicts itself is refused at load', () => {
       /never name a service/,
     ],
     [
-      'guests of a kind without',
+      'guests of a kind without guests',
       { allow: [{ actions: ['backup'], stacks: ['*'], guests: ['101'], kinds: ['plex'] }] },
       /kinds have no guests/,
     ],
@@ -116,13 +116,13 @@ describe('a policy that contradicts itself is refused at load', () => {
       },
       /is never "schedule"/,
     ],
-    ['everything denied', { deny: [{ stacks: ['*'] }] }, /deny\.1 of the entry denies all of it/],
+    ['a deny rule that covers the whole entry', { deny: [{ stacks: ['*'] }] }, /deny\.1 of the entry denies all of it/],
     [
-      'two rules of one name',
+      'two rules with one name',
       { allow: [1, 2].map(() => ({ name: 'x', actions: ['rollout'], stacks: ['*'] })) },
       /"x" is used twice/,
     ],
-    ['nobody who vouches', { key: undefined }, /Expected "key", "github" or both/],
+    ['an entry with neither a key nor a token', { key: undefined }, /Expected "key", "github" or both/],
     ['a confirmation without a token', { confirm_with_github: true }, /github\.token_file/],
     ['a deny rule about nothing', { deny: [{ name: 'x' }] }, /at least one of/],
     [
@@ -130,15 +130,18 @@ describe('a policy that contradicts itself is refused at load', () => {
       { allow: [{ actions: ['rollout'], stacks: ['*'], windows: ['Mon'] }] },
       /Mon-Fri 07:00/,
     ],
-  ])('%s', (_, entry, message) => {
+  ])('refuses at load %s', (_, entry, message) => {
     expect(() => parseConfig(config(entry), 'agent.yaml')).toThrow(message);
   });
 
-  it.each(['agent: &a [*a]', 'agent: *nothing', 'agent: &a {x: *a}'])('as is an alias that leads nowhere: %s', text => {
-    expect(() => parseConfig(text, 'agent.yaml')).toThrow(/^agent\.yaml: .*Write it out\.$/);
-  });
+  it.each(['agent: &a [*a]', 'agent: *nothing', 'agent: &a {x: *a}'])(
+    'refuses at load an alias that leads nowhere: %s',
+    text => {
+      expect(() => parseConfig(text, 'agent.yaml')).toThrow(/^agent\.yaml: .*Write it out\.$/);
+    },
+  );
 
-  it('and one that does not is taken', () => {
+  it('loads a policy that does not contradict itself', () => {
     const entry = { deny: [{ stacks: ['vault'] }], confirm_with_github: true, rate: { runs: 5, per: '1h' } };
     const github = { token_file: 'credential:github' };
     expect(parseConfig(config(entry, { github }), 'agent.yaml').trust).toHaveLength(1);

@@ -20,7 +20,7 @@ afterAll(() => vault[Symbol.asyncDispose]());
 const sql = (database: string, text: string) =>
   docker('exec', server, 'psql', '-U', 'app', '-d', database, '-qAtc', text).trim();
 const databases = () =>
-  sql('postgres', 'SELECT datname FROM pg_database WHERE NOT datistemplate ORDER BY 1').split('\n');
+  sql('postgres', 'SELECT datname FROM pg_database WHERE datistemplate IS FALSE ORDER BY 1').split('\n');
 const intent = (more = '', database = 'shop', container = server) =>
   `action: backup\ndatabase_type: postgres\nsource_container: ${container}\ndatabase: ${database}\ndestination: ${vault.nas}\n${more}`;
 const backup = (more?: string, database?: string, container?: string) =>
@@ -32,7 +32,7 @@ const restore = (more = '') =>
   );
 
 describe('a backup of a PostgreSQL database', () => {
-  it('is dumped by the server’s own programs, decoded whole, and can be loaded by hand', async () => {
+  it('dumps a PostgreSQL database with the server’s own programs, checks the whole dump, and restores it by hand', async () => {
     const done = await backup('keep: {last: 2}\nmin_keep: 1\n');
     expect({ exit: done.code, reason: done.reason }, done.log).toEqual({ exit: 0, reason: '' });
     const [name = ''] = vault.kept('pg');
@@ -43,7 +43,7 @@ describe('a backup of a PostgreSQL database', () => {
       image: expect.stringContaining('sha256:'),
     });
     expect(vault.leftovers('pg')).toEqual([]);
-    // What the recovery card says.
+    // Follows the recovery card.
     const card = readFileSync(join(vault.nas, 'pg', 'RESTORE.md'), 'utf8');
     expect(card).toContain('pg_restore');
     sql('postgres', 'CREATE DATABASE byhand TEMPLATE template0');
@@ -55,23 +55,23 @@ describe('a backup of a PostgreSQL database', () => {
   });
 
   it.each([
-    ['of a database that is not there', () => backup('', 'nosuch'), 'database-missing'],
-    ['of one without a table', () => backup('', 'postgres'), 'backup-broken'],
-    ['in a container that is not there', () => backup('', 'shop', 'nobody'), 'container-missing'],
-  ])('%s is none', async (_, job, code) => {
+    ['of a database that does not exist', () => backup('', 'nosuch'), 'database-missing'],
+    ['of a database without a table', () => backup('', 'postgres'), 'backup-broken'],
+    ['in a container that does not exist', () => backup('', 'shop', 'missing'), 'container-missing'],
+  ])('stores no PostgreSQL backup %s', async (_, job, code) => {
     const before = vault.kept('pg');
     const done = await job();
     expect({ exit: done.code, reason: done.reason }, done.log).toEqual({ exit: 1, reason: code });
     expect({ kept: vault.kept('pg'), leftovers: vault.leftovers('pg') }).toEqual({ kept: before, leftovers: [] });
   });
 
-  it('in a container that is stopped, or by a client that is too old, is refused', async () => {
+  it('refuses a backup in a stopped container, or with a pg_dump that is too old', async () => {
     docker('pause', server);
     const paused = await backup();
     docker('unpause', server);
     expect(paused.reason, paused.log).toBe('container-stopped');
-    // What an older pg_dump says, in the place where the server's own is looked for.
-    const words = 'pg_dump: error: aborting because of server version mismatch';
+    // Prints the error of an older pg_dump, on the PATH that leads to the server's own program.
+    const message = 'pg_dump: error: aborting because of server version mismatch';
     const old = vault.container(
       'chatops-old',
       '--env',
@@ -81,23 +81,23 @@ describe('a backup of a PostgreSQL database', () => {
       postgresImage(),
       'sh',
       '-c',
-      `mkdir /old; echo '#!/bin/sh' > /old/pg_dump; echo 'echo ${words} >&2; exit 1' >> /old/pg_dump; chmod 755 /old/pg_dump; sleep 600`,
+      `mkdir /old; echo '#!/bin/sh' > /old/pg_dump; echo 'echo ${message} >&2; exit 1' >> /old/pg_dump; chmod 755 /old/pg_dump; sleep 600`,
     );
     await eventually(() => docker('exec', old, 'ls', '/old/pg_dump'));
     const done = await backup('', 'shop', old);
     expect(done.reason, done.log).toBe('database-version');
   });
 
-  it('may be proved by a drill in a throw-away server, at once or later, which is timed and taken away', async () => {
+  it('drills a PostgreSQL backup in a throw-away server, at once or later, times it, and removes the server', async () => {
     const done = await backup('verify_level: drill\n');
-    expect({ exit: done.code, logNamesTables1: done.log.includes('tables: 1') }, done.log).toEqual({
+    expect({ exit: done.code, logsTables: done.log.includes('tables: 1') }, done.log).toEqual({
       exit: 0,
-      logNamesTables1: true,
+      logsTables: true,
     });
     const drill = await vault.run('try', `action: drill\nof: {kind: postgres, name: pg}\nfrom: ${vault.nas}\n`);
-    expect({ exit: drill.code, logNamesRestoredIn: drill.log.includes('restored in') }, drill.log).toEqual({
+    expect({ exit: drill.code, logsRestoreTime: drill.log.includes('restored in') }, drill.log).toEqual({
       exit: 0,
-      logNamesRestoredIn: true,
+      logsRestoreTime: true,
     });
     expect(vault.manifest('pg', vault.kept('pg').at(-1) ?? '').drill).toMatchObject({ seconds: expect.any(Number) });
     expect(await vault.host.metrics()).toMatch(
@@ -116,55 +116,55 @@ describe('a backup of a PostgreSQL database', () => {
     ).toBe('');
   });
 
-  it('comes back under its name, and what was there is kept; without a word it is not overwritten', async () => {
+  it('restores a PostgreSQL database under its name and keeps the current one, but only if the intent confirms it', async () => {
     sql('shop', 'DELETE FROM orders WHERE n > 5');
     const refused = await restore();
-    expect({ reason: refused.reason, sql: sql('shop', 'SELECT count(*) FROM orders') }).toEqual({
+    expect({ reason: refused.reason, orders: sql('shop', 'SELECT count(*) FROM orders') }).toEqual({
       reason: 'overwrite-unconfirmed',
-      sql: '5',
+      orders: '5',
     });
     const done = await restore('confirm_overwrite: true\n');
-    expect({ exit: done.code, sql: sql('shop', 'SELECT count(*) FROM orders') }, done.log).toEqual({
+    expect({ exit: done.code, orders: sql('shop', 'SELECT count(*) FROM orders') }, done.log).toEqual({
       exit: 0,
-      sql: '20000',
+      orders: '20000',
     });
     const [aside = ''] = databases().filter(name => name.startsWith('shop_before_'));
     expect({
-      sql: sql(aside, 'SELECT count(*) FROM orders'),
-      databases: databases().filter(name => name.includes('_restore_')),
-    }).toEqual({ sql: '5', databases: [] });
+      orders: sql(aside, 'SELECT count(*) FROM orders'),
+      unfinished: databases().filter(name => name.includes('_restore_')),
+    }).toEqual({ orders: '5', unfinished: [] });
     const other = await restore('database: copy\n');
-    expect({ exit: other.code, sql: sql('copy', 'SELECT count(*) FROM orders') }, other.log).toEqual({
+    expect({ exit: other.code, orders: sql('copy', 'SELECT count(*) FROM orders') }, other.log).toEqual({
       exit: 0,
-      sql: '20000',
+      orders: '20000',
     });
   });
 
-  it('whose check fails is undone: the database that was there is there again', async () => {
+  it('swaps the old PostgreSQL database back if the restore fails its check', async () => {
     vault.stack('app', { 'compose.yaml': 'services: {}\n' });
     sql('shop', 'CREATE TABLE precious (n int)');
     const done = await restore(
       'confirm_overwrite: true\nstack: app\nverify: {tcp: {address: "127.0.0.1:1", retries: 0}}\n',
     );
-    // The check holds for neither: what counts is which of them is there.
-    expect({ reason: done.reason, logNamesSwapBack: done.log.includes('✓ swap back') }, done.log).toEqual({
+    // The check fails for both databases: only the name of the current one matters.
+    expect({ reason: done.reason, logsSwapBack: done.log.includes('✓ swap back') }, done.log).toEqual({
       reason: 'undo-failed',
-      logNamesSwapBack: true,
+      logsSwapBack: true,
     });
     expect(sql('shop', "SELECT count(*) FROM pg_tables WHERE tablename = 'precious'")).toBe('1');
     expect(databases().filter(name => name.includes('_restore_'))).toEqual([]);
     sql('shop', 'DROP TABLE precious');
   });
 
-  it('of which a byte has changed is neither restored nor tried, and counts for nothing any more', async () => {
+  it('refuses to restore or drill a PostgreSQL dump with a changed byte, and marks its backup as broken', async () => {
     const name = vault.kept('pg').at(-1) ?? '';
     const file = openSync(join(vault.nas, 'pg', name, 'shop.dump'), 'r+');
     writeSync(file, 'X', 3000);
     closeSync(file);
     const done = await restore('confirm_overwrite: true\n');
-    expect({ reason: done.reason, sql: sql('shop', 'SELECT count(*) FROM orders') }, done.log).toEqual({
+    expect({ reason: done.reason, orders: sql('shop', 'SELECT count(*) FROM orders') }, done.log).toEqual({
       reason: 'backup-broken',
-      sql: '20000',
+      orders: '20000',
     });
     expect(vault.manifest('pg', name).broken.why).toContain('sha256');
     const again = await restore('database: later\n');
@@ -176,7 +176,7 @@ describe('a backup of a PostgreSQL database', () => {
     expect(named.reason, named.log).toBe('backup-broken');
   });
 
-  it('that is cancelled ends the dump inside the container too', async () => {
+  it('ends the dump inside the container when the PostgreSQL backup is cancelled', async () => {
     sql('shop', 'CREATE TABLE held (n int)');
     docker(
       'exec',
@@ -202,8 +202,8 @@ describe('a backup of a PostgreSQL database', () => {
     await eventually(() => expect(dumping()).not.toEqual([]));
     await vault.host.chatops(['cancel', id]);
     const log = await vault.host.chatops(['logs', id, '-f']);
-    expect({ stdout: log.stdout.trim().split('\n').at(-1), dumping: dumping() }, log.stdout).toEqual({
-      stdout: expect.stringContaining('cancelled'),
+    expect({ lastLine: log.stdout.trim().split('\n').at(-1), dumping: dumping() }, log.stdout).toEqual({
+      lastLine: expect.stringContaining('cancelled'),
       dumping: [],
     });
     expect(vault.leftovers('pg')).toEqual([]);

@@ -43,8 +43,8 @@ function job(scenario: string, more = 'retention_days: 14\nnotes: "--script=/tmp
   return (changes = {}) => world.begin(merge, 'vm', changes).finished;
 }
 
-describe('a backup by Proxmox’s API', () => {
-  it('needs a token and nothing of the node’s own, and is proved by the task’s log and the storage’s list', async () => {
+describe('a backup over the Proxmox API', () => {
+  it('backs up a guest over the API with only a token, and proves it by the task’s log and the storage’s list', async () => {
     const done = await job('ok')();
     expect({ status: done.outputs.status, reason: done.outputs.reason }, done.log).toEqual({
       status: 'succeeded',
@@ -55,15 +55,15 @@ describe('a backup by Proxmox’s API', () => {
     );
     expect(done.log).toContain("INFO: include disk 'virtio1'");
     expect(done.log).toContain('INFO: Backup job finished successfully');
-    // It has no files to read back; that is told.
+    // The API offers no files to read back, and the log says so.
     expect(done.log).toContain('not read back');
     expect(readFileSync(join(node, 'state', 'pruned'), 'utf8')).toContain(
       'prune-backups=keep-last=1,keep-daily=14&vmid=101&type=qemu',
     );
     const [document] = JSON.parse(done.outputs.result ?? '').receipts[0].documents;
     expect(document.backup).toMatchObject({ kind: 'vm_proxmox', verified: false });
-    // Nothing that wants more than VM.Backup, VM.Audit and Datastore.AllocateSpace.
-    const kinds = new Set(
+    // No call needs more than VM.Backup, VM.Audit and Datastore.AllocateSpace.
+    const calls = new Set(
       api.asked.map(line =>
         line
           .split(/[ ?]/)
@@ -72,7 +72,7 @@ describe('a backup by Proxmox’s API', () => {
           .replace(/UPID[^/]*/, 'UPID'),
       ),
     );
-    expect([...kinds].sort()).toEqual([
+    expect([...calls].sort()).toEqual([
       'DELETE /nodes/pve/storage/backup-nfs/prunebackups',
       'GET /cluster/resources',
       'GET /nodes/pve/qemu/101/config',
@@ -84,7 +84,7 @@ describe('a backup by Proxmox’s API', () => {
     ]);
   });
 
-  it('is planned with what would be pruned', async () => {
+  it('lists in a plan over the API the backups that it would prune', async () => {
     const plan = await job('ok')({ inputs: { mode: 'plan' } });
     expect(plan.log).toContain('vzdump-qemu-101-2025_01_01-00_00_00.vma.zst: remove (no rule keeps it, by pvesm)');
     expect(callsOf(node)).toBe('');
@@ -95,16 +95,16 @@ describe('a backup by Proxmox’s API', () => {
     ['misleading', 'vzdump-failed', 'Backup job finished with errors'],
     ['disk-missing', 'vzdump-failed', 'did not print "include disk \'virtio1\'"'],
     ['nothing-there', 'backup-not-listed', 'lists no new backup'],
-  ])('that fails (%s) is none, and nothing is pruned', async (scenario, code, says) => {
+  ])('stores no backup and prunes none if the task over the API fails: %s', async (scenario, code, message) => {
     const done = await job(scenario)();
-    expect({ reason: done.outputs.reason, logNamesSays: done.log.includes(says) }, done.log).toEqual({
+    expect({ reason: done.outputs.reason, logsMessage: done.log.includes(message) }, done.log).toEqual({
       reason: code,
-      logNamesSays: true,
+      logsMessage: true,
     });
     expect(existsSync(join(node, 'state', 'pruned'))).toBe(false);
   });
 
-  it('that is cancelled has its task stopped', async () => {
+  it('stops the Proxmox task when the backup is cancelled', async () => {
     writeFileSync(join(node, 'state', 'scenario'), 'hangs');
     const merge = world.merge({
       'chatops/intents/vm.yaml': `label_required: ${LABEL}\naction: backup\nbackup_type: vm_proxmox\nvm_id: 101\nstorage: backup-nfs\n`,
@@ -114,45 +114,48 @@ describe('a backup by Proxmox’s API', () => {
     });
     const done = await finished;
     expect(
-      { status: done.outputs.status, logNamesInterruptedBySignal: done.log.includes('interrupted by signal') },
+      { status: done.outputs.status, logsInterrupt: done.log.includes('interrupted by signal') },
       done.log,
-    ).toEqual({ status: 'cancelled', logNamesInterruptedBySignal: true });
+    ).toEqual({ status: 'cancelled', logsInterrupt: true });
     expect(api.asked.some(line => line.startsWith('DELETE /nodes/pve/tasks/UPID'))).toBe(true);
   });
 
-  it('is refused where the token is wrong, or the certificate is somebody else’s', async () => {
+  it('refuses a backup over the API with a wrong token or an unknown certificate', async () => {
     writeFileSync(at('token'), 'other@pve!x=1\n', { mode: 0o600 });
     const wrong = await job('ok')();
-    expect({ reason: wrong.outputs.reason, logNames401: wrong.log.includes('401') }, wrong.log).toEqual({
+    expect({ reason: wrong.outputs.reason, logsStatus: wrong.log.includes('401') }, wrong.log).toEqual({
       reason: 'proxmox-unreadable',
-      logNames401: true,
+      logsStatus: true,
     });
     expect(wrong.log).not.toContain('other@pve!x=1');
     writeFileSync(at('token'), `${api.token}\n`, { mode: 0o600 });
     await world.host.stop();
     await world.host.start(config({ ca_file: undefined }));
     const stranger = await job('ok')();
-    expect({ reason: stranger.outputs.reason, matchingLog: /certificate/.test(stranger.log) }, stranger.log).toEqual({
+    expect(
+      { reason: stranger.outputs.reason, logsCertificate: /certificate/.test(stranger.log) },
+      stranger.log,
+    ).toEqual({
       reason: 'proxmox-unreadable',
-      matchingLog: true,
+      logsCertificate: true,
     });
     await world.host.stop();
     await world.host.start(config());
   });
 
-  it('is no way to restore', async () => {
+  it('does not support a restore over the API', async () => {
     expect((await job('ok')()).outputs.status).toBe('succeeded');
     const merge = world.merge({
       'chatops/intents/back.yaml': `label_required: ${LABEL}\naction: restore\nof: {kind: vm_proxmox, vm_id: 101}\nfrom: backup-nfs\nstorage: backup-nfs\nto_vm_id: 901\n`,
     });
     const done = await world.deploy(merge, 'back');
     expect(
-      { reason: done.outputs.reason, logNamesNotSupportedOverTheAPI: done.log.includes('not supported over the API') },
+      { reason: done.outputs.reason, logsUnsupported: done.log.includes('not supported over the API') },
       done.log,
-    ).toEqual({ reason: 'vm-restore-failed', logNamesNotSupportedOverTheAPI: true });
+    ).toEqual({ reason: 'vm-restore-failed', logsUnsupported: true });
   });
 
-  it('can’t be meant together with programs', async () => {
+  it('refuses at load a Proxmox API together with programs', async () => {
     world.host.configure({ proxmox: { ...config().proxmox, programs: node } });
     const text = readFileSync(world.host.configFile, 'utf8');
     expect(() => parseConfig(text, 'agent.yaml')).toThrow('Expected either "programs" or "api"');

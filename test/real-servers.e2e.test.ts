@@ -20,7 +20,7 @@ afterAll(async () => {
   await world[Symbol.asyncDispose]();
 });
 
-/** Asks until the answer is there, for at most 20 s. */
+/** Asks again until an answer comes, for at most 20 s. */
 async function until<T>(ask: () => Promise<T | undefined>): Promise<T> {
   for (let tries = 0; tries < 200; tries++) {
     const answer = await ask().catch(() => undefined);
@@ -35,7 +35,7 @@ function start(program: string, ...args: string[]): void {
 }
 
 describe('a registry', () => {
-  it('whose tag has moved: the rollout pulls the new image and recreates the service', async () => {
+  it('pulls the new image and recreates the service after a tag of the registry moved', async () => {
     const port = await freePort();
     const config = join(world.dir, 'registry.yml');
     mkdirSync(join(world.dir, 'registry'));
@@ -83,7 +83,7 @@ describe('a registry', () => {
 });
 
 describe('Prometheus', () => {
-  it('scrapes the agent', async () => {
+  it('finds the agent’s metrics in a real Prometheus', async () => {
     const port = await freePort();
     const config = join(world.dir, 'prometheus.yml');
     const scrape = {
@@ -114,7 +114,7 @@ describe('Prometheus', () => {
 });
 
 describe('several hosts', () => {
-  it('each get the documents that name them, in file order', async () => {
+  it('sends each of several hosts the documents that name it, in file order', async () => {
     await using other = await new World().start();
     for (const { name, to } of [
       { name: 'stack-here', to: world },
@@ -151,8 +151,8 @@ describe('several hosts', () => {
     const { receipts } = JSON.parse(job.outputs.result ?? '') as { receipts: { documents: { stack: string }[] }[] };
     expect({
       status: job.outputs.status,
-      receipts: receipts.map(({ documents }) => documents.map(({ stack }) => stack)),
-    }).toEqual({ status: 'succeeded', receipts: [['stack-here'], ['stack-there']] });
+      stacks: receipts.map(({ documents }) => documents.map(({ stack }) => stack)),
+    }).toEqual({ status: 'succeeded', stacks: [['stack-here'], ['stack-there']] });
     expect((await world.deploy(merge, 'lost', { inputs })).outputs.reason).toBe('host-unknown');
   });
 });

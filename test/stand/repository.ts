@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
-/** A real git repository in a folder, as a runner's checkout has it. */
+/** A real git repository in a folder, like the checkout of a runner. */
 export class Repository {
   readonly dir: string;
 
@@ -32,8 +32,8 @@ export class Repository {
   }
 
   git(...args: string[]): string {
-    const who = ['-c', 'user.name=octocat', '-c', 'user.email=octocat@users.noreply.github.com'];
-    return execFileSync('git', ['-C', this.dir, ...who, ...args], {
+    const author = ['-c', 'user.name=octocat', '-c', 'user.email=octocat@users.noreply.github.com'];
+    return execFileSync('git', ['-C', this.dir, ...author, ...args], {
       encoding: 'utf8',
       env: { PATH: process.env.PATH, HOME: this.dir, GIT_CONFIG_NOSYSTEM: '1' },
     });

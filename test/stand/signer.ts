@@ -16,7 +16,7 @@ export const LABELLED = {
   labels: [{ name: 'approved-by-gemini', by: 'octocat', permission: 'write' as const, at: '', after_last_push: true }],
 };
 
-/** A command as the action makes it; what is not said is as it should be. */
+/** Returns a valid command like the action's, with these changes. */
 export function command(intents: Intent[], changes: Partial<Deployment> = {}): Deployment {
   return {
     type: 'run',
@@ -47,7 +47,7 @@ export function command(intents: Intent[], changes: Partial<Deployment> = {}): D
 
 type Frame = Record<string, unknown> & { type: string };
 
-/** A bare client, for saying to an agent what no action would say. */
+/** A bare client, which can send an agent frames that the action never sends. */
 export class Client {
   readonly socket: WebSocket;
   readonly frames: Frame[] = [];
@@ -83,7 +83,7 @@ export class Client {
     this.socket.on('error', () => this.#wake());
   }
 
-  /** The next frame of that type, or undefined where the connection ends before one. */
+  /** Returns the first frame of that type, or undefined if the connection ends before it. */
   async frame(type: string): Promise<Frame | undefined> {
     for (;;) {
       const found = this.frames.find(frame => frame.type === type);
@@ -111,7 +111,7 @@ export class Client {
     this.socket.send(await this.signed(body, secret));
   }
 
-  /** The code of the refusal that ends this connection, or `accepted`. */
+  /** Returns the code of the refusal that ends this connection, or `accepted`. */
   async answer(): Promise<string> {
     while (this.closed === undefined && !this.frames.some(({ type }) => type === 'refusal' || type === 'accepted')) {
       await new Promise<void>(wake => {
@@ -122,7 +122,7 @@ export class Client {
     return frame?.type === 'accepted' ? 'accepted' : String(frame?.code ?? `closed ${this.closed}`);
   }
 
-  /** The receipt's payload. */
+  /** Returns the payload of the receipt. */
   async receipt(): Promise<Record<string, unknown>> {
     const frame = await this.frame('receipt');
     return JSON.parse(Buffer.from(String(frame?.payload), 'base64').toString());

@@ -1,6 +1,6 @@
 import type { Plan, StartStep, Step } from '../../agent/plan/plan.ts';
 
-/** A step that runs that code with Node. */
+/** Returns a step that runs the code with Node. */
 export const program = (code: string, changes: Partial<StartStep> = {}): StartStep => ({
   do: 'start',
   name: 'program',

@@ -2,15 +2,15 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { docker, World } from './world.ts';
 
-/** How a run on the host itself ended: what it said, and its last word. */
-export interface Told {
+/** The result of a run that the host's own command line started. */
+export interface RunResult {
   code: number | null;
   log: string;
-  /** The stable code of the failure; empty where there was none. */
+  /** The stable code of the failure, or an empty text without one. */
   reason: string;
 }
 
-/** A host with a place for backups, to which intents are given by its own command line. */
+/** A host with a folder for backups, whose own command line runs intents. */
 export class Vault extends World {
   readonly nas = join(this.dir, 'nas');
   readonly data = join(this.dir, 'data');
@@ -33,7 +33,7 @@ export class Vault extends World {
     return this;
   }
 
-  /** Starts a container that ends with this vault. `args`: of `docker run`. */
+  /** Starts a container with arguments of `docker run`, and removes it with this vault. */
   container(name: string, ...args: string[]): string {
     const own = `${name}-${process.pid}`;
     this.#containers.push(own);
@@ -41,8 +41,8 @@ export class Vault extends World {
     return own;
   }
 
-  /** Gives an intent to the agent: a YAML text. */
-  async run(name: string, intent: string, ...args: string[]): Promise<Told> {
+  /** Writes the YAML text of an intent to a file, and runs it on the host. */
+  async run(name: string, intent: string, ...args: string[]): Promise<RunResult> {
     const file = join(this.dir, `${name}.yaml`);
     writeFileSync(file, intent);
     const { code, stdout, stderr } = await this.host.chatops(['run', file, ...args]);
@@ -50,7 +50,7 @@ export class Vault extends World {
     return { code, log, reason: /^✗ \S+: ([a-z-]+)/m.exec(log.split('\n').slice(-4).join('\n'))?.[1] ?? '' };
   }
 
-  /** Names of the finished backups, the oldest first. */
+  /** Returns the names of the finished backups, oldest first. */
   kept(folder: string): string[] {
     const names = readdirSync(join(this.nas, folder));
     return names
@@ -63,7 +63,7 @@ export class Vault extends World {
     return JSON.parse(readFileSync(join(this.nas, folder, `${name}.json`), 'utf8'));
   }
 
-  /** What is in a backup's folder that is neither a backup nor about one. */
+  /** Returns the entries of a backup folder that neither are a backup nor describe one. */
   leftovers(folder: string): string[] {
     const kept = this.kept(folder);
     const known = [...kept, ...kept.flatMap(name => [`${name}.json`, `${name}.sha256`]), 'RESTORE.md'];
@@ -76,7 +76,7 @@ export class Vault extends World {
   }
 }
 
-/** Waits until it holds, or throws what it last threw. */
+/** Repeats a check until it passes, or throws its last error after the deadline. */
 export async function eventually(check: () => void, ms = 30_000): Promise<void> {
   const deadline = Date.now() + ms;
   for (;;) {
