@@ -23,7 +23,7 @@ const ship = (stack: string, compose: string, more: string): Promise<Finished> =
   });
   return world.deploy(merge, 'it');
 };
-const outcome = ({ outputs }: Finished) => [outputs.status, outputs.reason];
+const outcome = ({ outputs }: Finished) => ({ status: outputs.status, reason: outputs.reason });
 const containers = (project: string, service = 'web') =>
   docker(
     'ps',
@@ -84,16 +84,16 @@ describe('strategy: canary', () => {
 
   it('replaces a service that answers all the time, also one of several containers', async () => {
     world.stack('canary-web');
-    expect(outcome(await ship('canary-web', stack('1'), ''))).toEqual(['succeeded', '']);
+    expect(outcome(await ship('canary-web', stack('1'), ''))).toEqual({ status: 'succeeded', reason: '' });
     const scale = world.merge({
       'chatops/intents/it.yaml': `label_required: ${LABEL}\naction: scale\nstack: canary-web\nservice: web\nreplicas: 2\n`,
     });
-    expect(outcome(await world.deploy(scale, 'it'))).toEqual(['succeeded', '']);
+    expect(outcome(await world.deploy(scale, 'it'))).toEqual({ status: 'succeeded', reason: '' });
     const old = containers('canary-web');
     const asks = asking('canary-web');
     const job = await ship('canary-web', stack('2'), canary);
     const answers = await asks.stop();
-    expect(outcome(job), job.log).toEqual(['succeeded', '']);
+    expect(outcome(job), job.log).toEqual({ status: 'succeeded', reason: '' });
     expect(answers).not.toContain('DOWN');
     expect(new Set(answers)).toEqual(new Set(['1', '2']));
     const now = containers('canary-web');
@@ -105,7 +105,7 @@ describe('strategy: canary', () => {
     const asks = asking('canary-web');
     const job = await ship('canary-web', stack('3'), canary);
     const answers = await asks.stop();
-    expect(outcome(job), job.log).toEqual(['rolled-back', 'service-unhealthy']);
+    expect(outcome(job), job.log).toEqual({ status: 'rolled-back', reason: 'service-unhealthy' });
     expect({ exit: job.code, containers: containers('canary-web').sort() }).toEqual({
       exit: 1,
       containers: old.sort(),
@@ -122,7 +122,11 @@ describe('strategy: canary', () => {
   ])('is refused with %s, before anything changes', async (_, more, why) => {
     world.stack('canary-no');
     const job = await ship('canary-no', `services:\n${web('1', more)}`, canary);
-    expect([...outcome(job), job.outputs.changed]).toEqual(['failed', 'strategy-impossible', 'false']);
+    expect({ ...outcome(job), changed: job.outputs.changed }).toEqual({
+      status: 'failed',
+      reason: 'strategy-impossible',
+      changed: 'false',
+    });
     expect(job.log).toContain(why);
     expect(containers('canary-no')).toEqual([]);
   });
@@ -135,13 +139,13 @@ describe('strategy: blue-green', () => {
       `services:\n${web(version, `    ports: ["127.0.0.1:${port}:80"]\n${healthyAs('1|2')}`)}`;
     const intent = `strategy: blue-green\nswitch: {service: web}\nverify: {http: {url: "http://web/"}}\n`;
     world.stack('bg-port');
-    expect(outcome(await ship('bg-port', stack('1'), intent))).toEqual(['succeeded', '']);
+    expect(outcome(await ship('bg-port', stack('1'), intent))).toEqual({ status: 'succeeded', reason: '' });
     expect({ page: await says(port), containersCount: containers('bg-port').length }).toEqual({
       page: '1',
       containersCount: 1,
     });
     const second = await ship('bg-port', stack('2'), intent);
-    expect(outcome(second), second.log).toEqual(['succeeded', '']);
+    expect(outcome(second), second.log).toEqual({ status: 'succeeded', reason: '' });
     expect({
       page: await says(port),
       containersContainersCount: containers('bg-port').length,
@@ -150,7 +154,7 @@ describe('strategy: blue-green', () => {
 
     const green = containers('bg-port-green');
     const third = await ship('bg-port', stack('3'), intent);
-    expect(outcome(third), third.log).toEqual(['rolled-back', 'service-unhealthy']);
+    expect(outcome(third), third.log).toEqual({ status: 'rolled-back', reason: 'service-unhealthy' });
     expect({
       page: await says(port),
       containersBgPort: containers('bg-port'),
@@ -158,7 +162,7 @@ describe('strategy: blue-green', () => {
     }).toEqual({ page: '2', containersBgPort: [], containersBgPortGreen: green });
 
     // A plain rollout afterwards is of the project that serves.
-    expect(outcome(await ship('bg-port', stack('1'), ''))).toEqual(['succeeded', '']);
+    expect(outcome(await ship('bg-port', stack('1'), ''))).toEqual({ status: 'succeeded', reason: '' });
     expect({
       page: await says(port),
       containersContainersCount: containers('bg-port').length,
@@ -171,17 +175,17 @@ describe('strategy: blue-green', () => {
     const stack = (version: string) => `services:\n${web(version, healthyAs('1|2'))}`;
     const folder = world.stack('bg-file');
     const file = () => readFileSync(join(folder, 'upstream.conf'), 'utf8');
-    expect(outcome(await ship('bg-file', stack('1'), intent))).toEqual(['succeeded', '']);
+    expect(outcome(await ship('bg-file', stack('1'), intent))).toEqual({ status: 'succeeded', reason: '' });
     expect(file()).toBe('server bg-file-web-1;\n');
     const second = await ship('bg-file', stack('2'), intent);
-    expect(outcome(second), second.log).toEqual(['succeeded', '']);
+    expect(outcome(second), second.log).toEqual({ status: 'succeeded', reason: '' });
     expect({
       file: file(),
       containersContainersCount: containers('bg-file').length,
       containersContainersCount2: containers('bg-file-green').length,
     }).toEqual({ file: 'server bg-file-green-web-1;\n', containersContainersCount: 0, containersContainersCount2: 1 });
     const third = await ship('bg-file', stack('3'), intent);
-    expect(outcome(third), third.log).toEqual(['rolled-back', 'service-unhealthy']);
+    expect(outcome(third), third.log).toEqual({ status: 'rolled-back', reason: 'service-unhealthy' });
     expect({
       file: file(),
       containersContainersCount: containers('bg-file').length,
@@ -204,7 +208,11 @@ describe('strategy: blue-green', () => {
       `services:\n${web('1', more)}${top}`,
       'strategy: blue-green\nswitch: {file: x, text: y}\n',
     );
-    expect([...outcome(job), job.outputs.changed], job.log).toEqual(['failed', 'strategy-impossible', 'false']);
+    expect({ ...outcome(job), changed: job.outputs.changed }, job.log).toEqual({
+      status: 'failed',
+      reason: 'strategy-impossible',
+      changed: 'false',
+    });
     expect(job.log).toContain(why);
   });
 });

@@ -19,7 +19,7 @@ beforeEach(() => {
   mkdirSync(join(node, 'state', 'dump'), { recursive: true });
 });
 
-const outcome = ({ outputs }: Finished) => [outputs.status, outputs.reason];
+const outcome = ({ outputs }: Finished) => ({ status: outputs.status, reason: outputs.reason });
 const text = (name: string) =>
   existsSync(join(node, 'state', name)) ? readFileSync(join(node, 'state', name), 'utf8') : '';
 function job(scenario: string, more = 'retention_days: 14\nnotes: "nightly, from C:\\\\dir"\n', vm = 101) {
@@ -34,7 +34,7 @@ const backup = (scenario: string, more?: string, vm?: number) => job(scenario, m
 describe('a backup of a Proxmox guest', () => {
   it('is made by vzdump, proved by its log and the storage’s list, and pruned after that', async () => {
     const done = await backup('ok');
-    expect(outcome(done), done.log).toEqual(['succeeded', '']);
+    expect(outcome(done), done.log).toEqual({ status: 'succeeded', reason: '' });
     expect(text('calls').trim()).toBe(
       '101 --storage backup-nfs --mode snapshot --compress zstd --prune-backups keep-all=1 --lockwait 180 --notes-template=nightly, from C:\\\\dir',
     );
@@ -50,7 +50,11 @@ describe('a backup of a Proxmox guest', () => {
   it('is told without being read back where the storage has no files, or where that is wished', async () => {
     writeFileSync(join(node, 'state', 'no-path'), '');
     const done = await backup('ok');
-    expect([...outcome(done), done.log.includes('not read back')], done.log).toEqual(['succeeded', '', true]);
+    expect({ ...outcome(done), reportsNotReadBack: done.log.includes('not read back') }, done.log).toEqual({
+      status: 'succeeded',
+      reason: '',
+      reportsNotReadBack: true,
+    });
     const listed = await backup('ok', 'verify_level: listed\n');
     const facts = [done, listed].map(
       job => JSON.parse(job.outputs.result ?? '').receipts[0].documents[0].backup.verified,
@@ -68,12 +72,11 @@ describe('a backup of a Proxmox guest', () => {
 
   it('may succeed with warnings, or though the mail about it was lost', async () => {
     const warned = await backup('warnings');
-    expect([...outcome(warned), warned.log.includes('with warnings: WARN: EFI disk')], warned.log).toEqual([
-      'succeeded',
-      '',
-      true,
-    ]);
-    expect(outcome(await backup('mail'))).toEqual(['succeeded', '']);
+    expect(
+      { ...outcome(warned), reportsWarning: warned.log.includes('with warnings: WARN: EFI disk') },
+      warned.log,
+    ).toEqual({ status: 'succeeded', reason: '', reportsWarning: true });
+    expect(outcome(await backup('mail'))).toEqual({ status: 'succeeded', reason: '' });
   });
 
   it.each([
@@ -91,7 +94,7 @@ describe('a backup of a Proxmox guest', () => {
     ['finds the storage’s limit reached', 'limit', 'vzdump-failed', 'max backup limit'],
   ])('that %s is none, and nothing is pruned', async (_, scenario, code, says) => {
     const done = await backup(scenario);
-    expect(outcome(done), done.log).toEqual(['failed', code]);
+    expect(outcome(done), done.log).toEqual({ status: 'failed', reason: code });
     expect(done.log).toContain(says);
     expect(text('pruned')).toBe('');
   });
@@ -101,13 +104,13 @@ describe('a backup of a Proxmox guest', () => {
     ['a guest of another node', 202, '', 'vm-elsewhere'],
     ['a guest that is expected elsewhere', 101, 'expected_node: other\n', 'vm-elsewhere'],
   ])('of %s is refused before vzdump is called', async (_, vm, more, code) => {
-    expect(outcome(await backup('ok', more, vm))).toEqual(['failed', code]);
+    expect(outcome(await backup('ok', more, vm))).toEqual({ status: 'failed', reason: code });
     expect(text('calls')).toBe('');
   });
 
   it('to a storage that is not active is refused before vzdump is called', async () => {
     writeFileSync(join(node, 'state', 'storage'), 'inactive');
-    expect(outcome(await backup('ok'))).toEqual(['failed', 'storage-inactive']);
+    expect(outcome(await backup('ok'))).toEqual({ status: 'failed', reason: 'storage-inactive' });
     expect(text('calls')).toBe('');
   });
 
@@ -117,14 +120,14 @@ describe('a backup of a Proxmox guest', () => {
       onLog: (chunk: string) => chunk.includes('  1% (408.0') && child.kill('SIGINT'),
     });
     const done = await finished;
-    expect(outcome(done), done.log).toEqual(['cancelled', 'cancelled']);
+    expect(outcome(done), done.log).toEqual({ status: 'cancelled', reason: 'cancelled' });
     expect(done.log).toContain('interrupted by signal');
     expect(readdirSync(join(node, 'state', 'dump'))).toEqual([]);
   });
 
   it('that hangs is ended, and named', async () => {
     const done = await backup('hangs', 'timeout: 2s\n');
-    expect(outcome(done), done.log).toEqual(['failed', 'step-timeout']);
+    expect(outcome(done), done.log).toEqual({ status: 'failed', reason: 'step-timeout' });
     expect(done.log).toMatch(/vzdump 101 .*\(pid \d+\) did not end within 2 s/);
   });
 
@@ -139,7 +142,7 @@ describe('a backup of a Proxmox guest', () => {
       },
     });
     const done = await finished;
-    expect([killed, ...outcome(done)], done.log).toEqual([true, 'succeeded', '']);
+    expect({ killed, ...outcome(done) }, done.log).toEqual({ killed: true, status: 'succeeded', reason: '' });
     expect(text('calls').trim().split('\n')).toHaveLength(1);
   });
 });
@@ -154,16 +157,16 @@ describe('a restore of a Proxmox guest', () => {
     );
 
   it('makes a new guest out of the newest backup, and never replaces one', async () => {
-    expect(outcome(await backup('ok'))).toEqual(['succeeded', '']);
+    expect(outcome(await backup('ok'))).toEqual({ status: 'succeeded', reason: '' });
     const done = await restore('to_vm_id: 901\n');
-    expect(outcome(done), done.log).toEqual(['succeeded', '']);
+    expect(outcome(done), done.log).toEqual({ status: 'succeeded', reason: '' });
     const [archive = ''] = readdirSync(join(node, 'state', 'dump'));
     expect(text('restored').trim()).toBe(`backup-nfs:backup/${archive} 901 --storage local-lvm --unique 1`);
-    expect(outcome(await restore('to_vm_id: 202\n'))).toEqual(['failed', 'vm-exists']);
+    expect(outcome(await restore('to_vm_id: 202\n'))).toEqual({ status: 'failed', reason: 'vm-exists' });
     const unknown = await restore('to_vm_id: 902\nat: "2020-01-01T00:00:00Z"\n');
-    expect(outcome(unknown), unknown.log).toEqual(['failed', 'backup-unknown']);
+    expect(outcome(unknown), unknown.log).toEqual({ status: 'failed', reason: 'backup-unknown' });
     const broken = join(node, 'state', 'dump', archive);
     writeFileSync(broken, readFileSync(broken).subarray(0, -4));
-    expect(outcome(await restore('to_vm_id: 902\n'))).toEqual(['failed', 'vm-restore-failed']);
+    expect(outcome(await restore('to_vm_id: 902\n'))).toEqual({ status: 'failed', reason: 'vm-restore-failed' });
   });
 });
