@@ -45,7 +45,7 @@ const snapshots = () =>
     .sort();
 
 describe('a restore', () => {
-  it('brings back a backup, the newest or any, and the application answers; what was there is kept', async () => {
+  it('restores the newest or a named backup, keeps the replaced data, and the application answers', async () => {
     const first = await backup();
     write('two');
     await backup();
@@ -81,7 +81,7 @@ describe('a restore', () => {
     });
   });
 
-  it('whose check fails is undone: what was there answers again', async () => {
+  it('rolls a restore back when its check fails, and the application serves the previous data again', async () => {
     write('precious');
     const done = await restore(
       `confirm_overwrite: true\nverify: {http: {url: "http://127.0.0.1:${port}/", body: precious, retries: 1}}\n`,
@@ -93,7 +93,7 @@ describe('a restore', () => {
     });
   });
 
-  it('of a backup that is not what it was is refused, and so is an unknown one', async () => {
+  it('refuses to restore a backup that was changed, and an unknown backup', async () => {
     const file = join(nas, 'www', snapshots().at(-1) ?? '', 'index.html');
     writeFileSync(file, 'twO\n');
     const flipped = await restore('confirm_overwrite: true\n');
@@ -108,7 +108,7 @@ describe('a restore', () => {
     });
   });
 
-  it('killed in the middle comes to its end', async () => {
+  it('finishes a restore after the agent was killed in the middle', async () => {
     const good = snapshots()[0];
     let killed = false;
     const merge = world.merge({
@@ -134,9 +134,9 @@ describe('a restore', () => {
     expect(readdirSync(join(data, '..')).filter(name => name.includes('restoring'))).toEqual([]);
   });
 
-  it('goes nowhere else', async () => {
-    const out = await job(`action: restore\nof: www\nfrom: ${nas}\nto: /etc/restored\n`);
-    expect({ ...outcome(out), exists: existsSync('/etc/restored') }).toEqual({
+  it('refuses to restore to a path outside the allowed folders', async () => {
+    const outside = await job(`action: restore\nof: www\nfrom: ${nas}\nto: /etc/restored\n`);
+    expect({ ...outcome(outside), exists: existsSync('/etc/restored') }).toEqual({
       status: 'refused',
       reason: 'path-outside',
       exists: false,
