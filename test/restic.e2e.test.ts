@@ -94,7 +94,7 @@ describe('a restic backup', () => {
     });
   });
 
-  it('refuses rsync options, a missing source, and a missing or wrong restic password', async () => {
+  it('rejects rsync options, a missing source, and a missing or wrong restic password', async () => {
     const before = vault.kept('www');
     expect((await backup('options: ["-a"]\n')).reason).toBe('option-not-allowed');
     const missing = await vault.run(

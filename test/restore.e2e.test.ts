@@ -93,7 +93,7 @@ describe('a restore', () => {
     });
   });
 
-  it('refuses to restore a backup that was changed, and an unknown backup', async () => {
+  it('fails a restore of a changed backup and of an unknown backup', async () => {
     const file = join(nas, 'www', snapshots().at(-1) ?? '', 'index.html');
     writeFileSync(file, 'twO\n');
     const flipped = await restore('confirm_overwrite: true\n');

@@ -15,11 +15,11 @@ beforeAll(async () => {
   }).start();
 });
 afterAll(() => world[Symbol.asyncDispose]());
-// One test goes on with it.
+// Later tests need the containers of undo-http.
 afterEach(() => world.clear('undo-http'));
 
 const image = (version: string) => `chatops-test/web:${version}`;
-/** Only this version is healthy. */
+/** Healthcheck that only this version passes. */
 const healthyAs = (version: string) =>
   `    healthcheck: {test: [CMD, sh, -c, 'test "$$(cat /www/index.html)" = ${version}'], interval: 1s, retries: 1, timeout: 10s}\n`;
 const SIDE = `  side:\n    image: ${image('1')}\n    pull_policy: never\n    init: true\n    command: [sleep, "1000"]\n    stop_grace_period: 0s\n`;
@@ -40,7 +40,7 @@ const roll = (stack: string, more = '', action = 'rollout') => {
   });
   return world.deploy(merge, 'it');
 };
-/** Ships that compose file. */
+/** Rolls the compose file out from the repository. */
 const ship = (stack: string, compose: string, more = '') => {
   const merge = world.merge({
     'chatops/intents/it.yaml': `label_required: ${LABEL}\naction: rollout\nstack: ${stack}\nsource_dir: stacks/${stack}\ntimeout: 60s\n${more}`,
@@ -50,7 +50,7 @@ const ship = (stack: string, compose: string, more = '') => {
 };
 
 describe('a rollout whose check fails', () => {
-  it('brings back the image that a moved tag hides, and leaves the other services alone', async () => {
+  it('restores the image that a moved tag hides, and does not touch the other services', async () => {
     const port = await freePort();
     docker('tag', image('1'), 'chatops-test/moved:latest');
     world.stack('undo-tag', {
@@ -74,7 +74,7 @@ describe('a rollout whose check fails', () => {
     );
   });
 
-  it('brings back what a compose file said that was edited on the host, and leaves the edit there', async () => {
+  it('runs the previous version again after an edit of the compose file on the host, and keeps the edit', async () => {
     const port = await freePort();
     const folder = world.stack('undo-edit', { 'compose.yaml': webStack(image('1'), port, healthyAs('1')) });
     expect(outcome(await roll('undo-edit'))).toEqual({ status: 'succeeded', reason: '' });
@@ -88,7 +88,7 @@ describe('a rollout whose check fails', () => {
     });
   });
 
-  it('stays as it is where the intent says so', async () => {
+  it('keeps the failed version if the intent says "on_failure: stop"', async () => {
     const port = await freePort();
     world.stack('undo-stop');
     await ship('undo-stop', webStack(image('1'), port, healthyAs('1')));
@@ -101,7 +101,7 @@ describe('a rollout whose check fails', () => {
     });
   });
 
-  it('puts a scale back', async () => {
+  it('restores the number of replicas when the check of a scale fails', async () => {
     const web = `services:\n  web:\n    image: ${image('1')}\n    pull_policy: never\n    init: true\n    stop_grace_period: 0s\n`;
     world.stack('undo-scale', { 'compose.yaml': web });
     await roll('undo-scale');
@@ -116,7 +116,7 @@ describe('a rollout whose check fails', () => {
 });
 
 describe('verify', () => {
-  it('proves a rollout by what it answers, and undoes one that does not', async () => {
+  it('verifies a rollout by its answer, and rolls it back if the answer is wrong', async () => {
     const port = await freePort();
     world.stack('undo-http');
     const check = (body: string) =>
@@ -130,7 +130,7 @@ describe('verify', () => {
     expect(await says(port)).toBe('1');
   });
 
-  it('wants health checks of the services that it names', async () => {
+  it('fails "verify: healthy" for a service without a health check', async () => {
     world.stack('undo-checked', { 'compose.yaml': webStack(image('1'), await freePort()) });
     expect(outcome(await roll('undo-checked', 'verify: {healthy: [web]}\n'))).toEqual({
       status: 'failed',
@@ -138,7 +138,7 @@ describe('verify', () => {
     });
   });
 
-  it('notices a container that does not stay', async () => {
+  it('detects a container that exits while the rollout settles', async () => {
     const web = `services:\n  web:\n    image: ${image('1')}\n    pull_policy: never\n    restart: always\n    command: [sleep, "4"]\n    init: true\n`;
     world.stack('undo-settle', { 'compose.yaml': web });
     expect(outcome(await roll('undo-settle', 'verify: {settle: 10s}\n'))).toEqual({
@@ -151,12 +151,12 @@ describe('verify', () => {
     ['http: {url: "http://192.0.2.1/"}'],
     ['tcp: {address: "[2001:db8::1]:22"}'],
     ['http: {url: "http://169.254.169.254/latest/meta-data"}'],
-  ])('of a forbidden address is refused: %s', async verify => {
+  ])('refuses to verify a forbidden address: %s', async verify => {
     const job = await roll('undo-http', `verify: {${verify}}\n`);
     expect(outcome(job)).toEqual({ status: 'refused', reason: 'verify-address-not-allowed' });
   });
 
-  it('that fails for what ran before too, is an undo that failed', async () => {
+  it('reports a failed undo if the check fails for the previous version too', async () => {
     const job = await roll('undo-http', 'verify: {http: {url: "http://nosuchservice/", retries: 0}}\n');
     expect(outcome(job), job.log).toEqual({ status: 'failed', reason: 'undo-failed' });
     expect(job.log).toContain(
@@ -164,7 +164,7 @@ describe('verify', () => {
     );
   });
 
-  it('can be required by the host', async () => {
+  it('refuses a rollout without a check if the host requires one', async () => {
     world.stack('strict-web', { 'compose.yaml': webStack(image('1'), await freePort()) });
     expect(outcome(await roll('strict-web'))).toEqual({ status: 'refused', reason: 'verify-required' });
     expect(outcome(await roll('strict-web', 'verify: {settle: 1s}\n'))).toEqual({ status: 'succeeded', reason: '' });
@@ -172,7 +172,7 @@ describe('verify', () => {
 });
 
 describe('a rollback on request', () => {
-  it('brings back files and images of a release: the one before, and any run’s', async () => {
+  it('restores the files and images of the previous release, or of the release of any run', async () => {
     const port = await freePort();
     world.stack('undo-back', { '.env': 'MINE=1\n' });
     for (const version of ['1', '2', '3']) buildImage(`chatops-test/back:${version}`, `back ${version}`);
@@ -182,7 +182,7 @@ describe('a rollback on request', () => {
       expect(outcome(job), job.log).toEqual({ status: 'succeeded', reason: '' });
       runs.push(job.outputs['run-id'] ?? '');
     }
-    // What runs is no release of its own again.
+    // A rollout that changes nothing adds no release.
     await roll('undo-back');
     const compose = () => readFileSync(join(world.host.stacks, 'undo-back', 'compose.yaml'), 'utf8');
     const back = await roll('undo-back', '', 'rollback');
@@ -205,7 +205,7 @@ describe('a rollback on request', () => {
       'chatops_rollbacks_total{stack="undo-back",cause="request",outcome="succeeded"} 3',
     );
 
-    // "docker image prune --all" takes tags of images that nothing runs, but not those that are kept.
+    // "docker image prune --all" removes tags of unused images, but not the kept tags.
     docker('rmi', 'chatops-test/back:1');
     expect(outcome(await roll('undo-back', `to: ${runs[0]}\n`, 'rollback'))).toEqual({
       status: 'succeeded',
@@ -243,7 +243,7 @@ describe('a rollback on request', () => {
     expect(unknown.log).toContain(runs[1]);
   });
 
-  it('knows what ran before the first rollout', async () => {
+  it('rolls back to the version that ran before the first rollout', async () => {
     const port = await freePort();
     docker('tag', image('1'), 'chatops-test/byhand:latest');
     const folder = world.stack('undo-first', { 'compose.yaml': webStack('chatops-test/byhand:latest', port) });
@@ -263,7 +263,7 @@ describe('a rollback on request', () => {
     expect(await says(port)).toBe('1');
   });
 
-  it('of a stack without a release says so', async () => {
+  it('fails a rollback of a stack without a release', async () => {
     world.stack('undo-none', { 'compose.yaml': webStack(image('1'), await freePort()) });
     expect(outcome(await roll('undo-none', '', 'rollback'))).toEqual({ status: 'failed', reason: 'release-unknown' });
   });
