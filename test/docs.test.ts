@@ -20,7 +20,7 @@ import {
 import { requireCurrentBundles } from '../scripts/source-digest.ts';
 
 const pages = ['README.md', 'SECURITY.md', 'CONTRIBUTING.md', ...globSync('docs/**/*.md')];
-const fences = (kind: string) =>
+const fencesOf = (kind: string) =>
   pages.flatMap(page =>
     [...readFileSync(page, 'utf8').matchAll(new RegExp(`^\`\`\`yaml ${kind}\\n(.*?)^\`\`\``, 'gms'))].map(
       ([, text = ''], index) => ({ name: `${page} ${index + 1}`, page, text }),
@@ -28,15 +28,15 @@ const fences = (kind: string) =>
   );
 
 describe('the documentation', () => {
-  it.each(fences('intent'))('shows intents that are valid: $name', ({ page, text }) => {
+  it.each(fencesOf('intent'))('shows only valid intents: $name', ({ page, text }) => {
     expect(loadIntents([{ file: page, text }])).not.toHaveLength(0);
   });
 
-  it.each(fences('agent'))('shows configurations that are valid: $name', ({ page, text }) => {
+  it.each(fencesOf('agent'))('shows only valid configurations: $name', ({ page, text }) => {
     expect(parseConfig(text, page).agent).toBe('whitebox');
   });
 
-  it.each(fences('workflow'))('shows workflows whose inputs the action has: $name', ({ text }) => {
+  it.each(fencesOf('workflow'))('shows only workflows with inputs that the action has: $name', ({ text }) => {
     const known = Object.keys((parse(readFileSync('action.yml', 'utf8')) as { inputs: object }).inputs);
     const steps = Object.values(
       (parse(text) as { jobs: Record<string, { steps: { uses: string; with?: object }[] }> }).jobs,
@@ -46,11 +46,11 @@ describe('the documentation', () => {
     for (const { with: given = {} } of ours) for (const name of Object.keys(given)) expect(known).toContain(name);
   });
 
-  it('has examples of each kind', () => {
-    for (const kind of ['intent', 'agent', 'workflow']) expect(fences(kind).length).toBeGreaterThan(0);
+  it('shows intents, configurations and workflows', () => {
+    for (const kind of ['intent', 'agent', 'workflow']) expect(fencesOf(kind).length).toBeGreaterThan(0);
   });
 
-  it('has a heading for every code of the code, and none for another one', () => {
+  it('has a heading for each code that the source uses, and no notes for an unknown code', () => {
     const page = readFileSync('docs/refusals.md', 'utf8');
     const headings = new Set([...page.matchAll(/^### ([a-z-]+)$/gm)].map(([, code]) => code));
     const codes = codesInCode();
@@ -65,7 +65,7 @@ describe('the documentation', () => {
     expect(staleNotes(readNotes('---\n## Other\n\n### no-such-code\n\nText.\n'))).toEqual(['no-such-code']);
   });
 
-  it('has the page of refusals that the code and the notes make', () => {
+  it('has the page of refusals that the script generates from the code and the notes', () => {
     const page = readFileSync('docs/refusals.md', 'utf8');
     expect(page, 'run "npm run refusals"').toBe(refusalsPage());
     const changed = (address: string) => ({ ...refusals.peerUnknown(address), message: 'Changed.' });
@@ -75,7 +75,7 @@ describe('the documentation', () => {
     expect(refusalsPage(tables)).not.toBe(page);
   });
 
-  it('shows the parameter names of a refusal in place of values', () => {
+  it('shows the parameter names of a refusal instead of values', () => {
     expect(sample(refusals.repositoryNotAllowed).message).toBe(
       'The key KEY_ID is not trusted for the repository REPOSITORY.',
     );
@@ -83,20 +83,20 @@ describe('the documentation', () => {
     expect(() => sample(({ name }: { name: string }) => refusals.denied(name))).toThrow('not a plain name');
   });
 
-  it('has refusals of the agent whose first sentence has at most 120 characters', () => {
+  it('shows refusals of the agent with a first sentence of at most 120 characters', () => {
     const long = Object.values(refusals)
       .map(build => sample(build as Table[string]).message.split(/(?<=[.;])\s/)[0] ?? '')
       .filter(sentence => sentence.length > 120);
     expect(long).toEqual([]);
   });
 
-  it('names every problem of an intent', () => {
+  it('lists each problem code of an intent', () => {
     const codes = [...readFileSync('intents/problem.ts', 'utf8').matchAll(/\| '([a-z-]+)'/g)].map(([, code]) => code);
     for (const code of codes)
       expect(readFileSync('docs/refusals.md', 'utf8')).toMatch(new RegExp(`^\\| \`${code}\` +\\|`, 'm'));
   });
 
-  it('links only to what is there', () => {
+  it('links only to files that exist', () => {
     for (const page of pages) {
       for (const [, to = ''] of readFileSync(page, 'utf8').matchAll(/\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)/g)) {
         expect(existsSync(join(dirname(page), to)), `${page} → ${to}`).toBe(true);
@@ -104,7 +104,7 @@ describe('the documentation', () => {
     }
   });
 
-  it('names for each claim about security a test that is there', () => {
+  it('names an existing test for each claim about security', () => {
     const page = readFileSync('docs/security.md', 'utf8');
     const claims = [
       ...page.matchAll(/\]\(\.\.\/((?:test|agent|action|client)\/[\w./-]+\.test\.ts)\): ((?:"[^"]+"(?:, )?)+)/g),
@@ -115,43 +115,44 @@ describe('the documentation', () => {
     for (const { file, title } of claims) expect(readFileSync(file, 'utf8'), `${file}: ${title}`).toContain(title);
   });
 
-  it('lists every metric of ours', () => {
+  it('lists each metric of the agent', () => {
     const names = [...readFileSync('agent/observability/metrics.ts', 'utf8').matchAll(/'(chatops_[a-z_]+)'/g)].map(
       ([, name]) => name,
     );
     for (const name of names) expect(readFileSync('docs/agent.md', 'utf8')).toContain(`\`${name}\``);
   });
 
-  it('has the JSON Schema of agent.yaml that the code has', () => {
+  it('has the JSON Schema of agent.yaml that the code generates', () => {
     expect(JSON.parse(readFileSync('agent/agent.schema.json', 'utf8'))).toEqual(
       JSON.parse(JSON.stringify(configJsonSchema())),
     );
   });
 });
 
-describe('the command line, as built', () => {
+describe('the command line of the built agent', () => {
   beforeAll(() => requireCurrentBundles('.'));
 
   const chatops = (...args: string[]) =>
     spawnSync(process.execPath, ['dist/agent/index.js', ...args], { encoding: 'utf8', env: { PATH: '/nonexistent' } });
 
-  it('finds the policy of the documentation to be what it says', () => {
+  it('passes the policy cases of the documentation', () => {
     const dir = mkdtempSync(join(tmpdir(), 'chatops-docs-'));
     try {
-      const [agent] = fences('agent').filter(({ page }) => page === 'docs/policy.md');
+      const [agent] = fencesOf('agent').filter(({ page }) => page === 'docs/policy.md');
       writeFileSync(join(dir, 'agent.yaml'), agent?.text ?? '', { mode: 0o600 });
-      for (const [index, { text }] of fences('cases').entries()) writeFileSync(join(dir, `cases-${index}.yaml`), text);
+      for (const [index, { text }] of fencesOf('cases').entries())
+        writeFileSync(join(dir, `cases-${index}.yaml`), text);
       const done = chatops('policy', 'test', join(dir, 'cases-0.yaml'), '--config', join(dir, 'agent.yaml'));
-      expect({ status: done.status, stdoutCount: done.stdout.split('\n').length }, done.stdout + done.stderr).toEqual({
+      expect({ status: done.status, lineCount: done.stdout.split('\n').length }, done.stdout + done.stderr).toEqual({
         status: 0,
-        stdoutCount: 3,
+        lineCount: 3,
       });
     } finally {
       rmSync(dir, { recursive: true });
     }
   });
 
-  it('validates with 0 or 1', () => {
+  it('validate exits with 0 for valid files, 1 for an invalid file and 2 without a file', () => {
     const good = chatops('validate', ...globSync('intents/examples/*.yaml'));
     expect({ status: good.status, stdout: good.stdout }).toEqual({
       status: 0,
@@ -165,9 +166,9 @@ describe('the command line, as built', () => {
     expect(chatops('validate').status).toBe(2);
   });
 
-  it('shows a dry run without an agent, and starts nothing', () => {
+  it('shows a dry run without an agent, and fails a run without an agent', () => {
     const all = chatops('run', 'intents/examples/rollout_all_stacks.yaml', '--dry-run');
-    // The third document ships a folder that is not in this repository.
+    // The third document rolls out a folder that does not exist in this repository.
     expect({ status: all.status, stderr: all.stderr }).toEqual({
       status: 1,
       stderr: expect.stringContaining('source-dir-missing'),
@@ -204,7 +205,7 @@ describe('the command line, as built', () => {
     });
   });
 
-  it('makes keys that sign, and never overwrites one', () => {
+  it('generates a key that can sign, and never overwrites a key', () => {
     const dir = mkdtempSync(join(tmpdir(), 'chatops-keys-'));
     const file = join(dir, 'key');
     const made = chatops('keygen', '--out', file);
@@ -214,19 +215,19 @@ describe('the command line, as built', () => {
     rmSync(dir, { recursive: true });
   });
 
-  it('says how it is called', () => {
+  it('shows its usage, and exits with 2 for a wrong command', () => {
     expect(chatops('--help').stdout).toContain('chatops validate');
     expect({
-      chatopsStatus: chatops().status,
-      chatopsStatus2: chatops('frobnicate').status,
-      chatopsStatus3: chatops('agent', '--port').status,
-    }).toEqual({ chatopsStatus: 2, chatopsStatus2: 2, chatopsStatus3: 2 });
+      noCommand: chatops().status,
+      unknownCommand: chatops('frobnicate').status,
+      optionWithoutValue: chatops('agent', '--port').status,
+    }).toEqual({ noCommand: 2, unknownCommand: 2, optionWithoutValue: 2 });
     expect(chatops('config', 'check', 'package.json').stderr).toContain('package.json:');
   });
 });
 
 describe('make', () => {
-  it('help lists every target', () => {
+  it('lists each target in "make help"', () => {
     const help = execFileSync('make', ['help'], { encoding: 'utf8' });
     for (const target of ['demo', 'test', 'check', 'build', 'bench', 'faults', 'setup'])
       expect(help).toMatch(new RegExp(`make ${target} +\\S`));

@@ -45,8 +45,8 @@ const snapshots = () =>
     }),
   ) as { id: string }[];
 
-describe('a backup by restic', () => {
-  it('makes its repository, checks what it wrote, and forgets by the same rules as every other kind', async () => {
+describe('a restic backup', () => {
+  it('creates the repository, reads back all data, and applies the retention rules of every other backup type', async () => {
     const first = await backup();
     expect({ exit: first.code, reason: first.reason }, first.log).toEqual({ exit: 0, reason: '' });
     const [name = ''] = vault.kept('www');
@@ -60,17 +60,19 @@ describe('a backup by restic', () => {
       const done = await backup('keep: {last: 2}\nmin_keep: 1\n');
       expect({ exit: done.code, reason: done.reason }, done.log).toEqual({ exit: 0, reason: '' });
     }
-    expect({ keptCount: vault.kept('www').length, keptNamesName: vault.kept('www').includes(name) }).toEqual({
+    expect({ keptCount: vault.kept('www').length, firstIsKept: vault.kept('www').includes(name) }).toEqual({
       keptCount: 2,
-      keptNamesName: false,
+      firstIsKept: false,
     });
-    expect(snapshots().map(({ id }) => id)).toEqual(vault.kept('www').map(one => vault.manifest('www', one).snapshot));
+    expect(snapshots().map(({ id }) => id)).toEqual(
+      vault.kept('www').map(kept => vault.manifest('www', kept).snapshot),
+    );
     expect(
       readdirSync(join(vault.nas, 'www')).filter(file => file.startsWith('.') || file.endsWith('.forgotten')),
     ).toEqual([]);
   });
 
-  it('comes back, the newest or any, without what was left out, and can be tried', async () => {
+  it('restores the newest or a named restic backup without the excluded files, and restores it in a drill', async () => {
     const done = await restore('newest');
     expect(
       {
@@ -86,13 +88,13 @@ describe('a backup by restic', () => {
       earlier.log,
     ).toEqual({ exit: 0, content: 'two\n' });
     const drill = await vault.run('try', `action: drill\nof: www\nfrom: ${vault.nas}\n`);
-    expect({ exit: drill.code, logNamesRestoredIn: drill.log.includes('restored in') }, drill.log).toEqual({
+    expect({ exit: drill.code, logReportsRestore: drill.log.includes('restored in') }, drill.log).toEqual({
       exit: 0,
-      logNamesRestoredIn: true,
+      logReportsRestore: true,
     });
   });
 
-  it('refuses what is rsync’s, a source that is missing, and a password that is not there or wrong', async () => {
+  it('rejects rsync options, a missing source, and a missing or wrong restic password', async () => {
     const before = vault.kept('www');
     expect((await backup('options: ["-a"]\n')).reason).toBe('option-not-allowed');
     const missing = await vault.run(
@@ -111,7 +113,7 @@ describe('a backup by restic', () => {
     expect(vault.kept('www')).toEqual(before);
   });
 
-  it('finds that its repository has lost a byte, and neither counts nor restores', async () => {
+  it('detects a damaged byte in the restic repository, and neither keeps the new backup nor restores an old one', async () => {
     write('four');
     const packs = execFileSync('find', [join(repository(), 'data'), '-type', 'f'], { encoding: 'utf8' })
       .trim()

@@ -37,7 +37,7 @@ function job(intent: string): Promise<Finished> {
 const backup = () => job(`action: backup\nbackup_type: docker_volumes\nsource: ${data}\ndestination: ${nas}\n`);
 const restore = (more = '') =>
   job(`action: restore\nof: www\nfrom: ${nas}\nto: ${data}\nstack: restore-web\nstop_services: [web]\n${more}`);
-const outcome = ({ outputs }: Finished) => [outputs.status, outputs.reason];
+const outcome = ({ outputs }: Finished) => ({ status: outputs.status, reason: outputs.reason });
 const says = async () => (await (await fetch(`http://127.0.0.1:${port}/`)).text()).trim();
 const snapshots = () =>
   readdirSync(join(nas, 'www'))
@@ -45,50 +45,70 @@ const snapshots = () =>
     .sort();
 
 describe('a restore', () => {
-  it('brings back a backup, the newest or any, and the application answers; what was there is kept', async () => {
+  it('restores the newest or a named backup, keeps the replaced data, and the application answers', async () => {
     const first = await backup();
     write('two');
     await backup();
     write('broken');
     const refused = await restore();
-    expect([...outcome(refused), await says()], refused.log).toEqual(['failed', 'overwrite-unconfirmed', 'broken']);
+    expect({ ...outcome(refused), page: await says() }, refused.log).toEqual({
+      status: 'failed',
+      reason: 'overwrite-unconfirmed',
+      page: 'broken',
+    });
     const newest = await restore(
       `confirm_overwrite: true\nverify: {http: {url: "http://127.0.0.1:${port}/", body: two}}\n`,
     );
-    expect([...outcome(newest), await says()], newest.log).toEqual(['succeeded', '', 'two']);
+    expect({ ...outcome(newest), page: await says() }, newest.log).toEqual({
+      status: 'succeeded',
+      reason: '',
+      page: 'two',
+    });
     const kept = readdirSync(join(data, '..')).filter(name => name.startsWith('www.before-'));
     expect(kept.map(name => readFileSync(join(data, '..', name, 'index.html'), 'utf8'))).toEqual(['broken\n']);
     const earlier = await restore(`confirm_overwrite: true\nat: ${first.outputs['run-id']}\n`);
-    expect([...outcome(earlier), await says()], earlier.log).toEqual(['succeeded', '', 'one']);
+    expect({ ...outcome(earlier), page: await says() }, earlier.log).toEqual({
+      status: 'succeeded',
+      reason: '',
+      page: 'one',
+    });
     const elsewhere = join(world.dir, 'data', 'elsewhere');
     const other = await job(`action: restore\nof: www\nfrom: ${nas}\nto: ${elsewhere}\nat: ${snapshots()[1]}\n`);
-    expect([...outcome(other), readFileSync(join(elsewhere, 'index.html'), 'utf8')], other.log).toEqual([
-      'succeeded',
-      '',
-      'two\n',
-    ]);
+    expect({ ...outcome(other), content: readFileSync(join(elsewhere, 'index.html'), 'utf8') }, other.log).toEqual({
+      status: 'succeeded',
+      reason: '',
+      content: 'two\n',
+    });
   });
 
-  it('whose check fails is undone: what was there answers again', async () => {
+  it('rolls a restore back when its check fails, and the application serves the previous data again', async () => {
     write('precious');
     const done = await restore(
       `confirm_overwrite: true\nverify: {http: {url: "http://127.0.0.1:${port}/", body: precious, retries: 1}}\n`,
     );
-    expect([...outcome(done), await says()], done.log).toEqual(['rolled-back', 'verify-failed', 'precious']);
+    expect({ ...outcome(done), page: await says() }, done.log).toEqual({
+      status: 'rolled-back',
+      reason: 'verify-failed',
+      page: 'precious',
+    });
   });
 
-  it('of a backup that is not what it was is refused, and so is an unknown one', async () => {
+  it('fails a restore of a changed backup and of an unknown backup', async () => {
     const file = join(nas, 'www', snapshots().at(-1) ?? '', 'index.html');
     writeFileSync(file, 'twO\n');
     const flipped = await restore('confirm_overwrite: true\n');
-    expect([...outcome(flipped), await says()], flipped.log).toEqual(['failed', 'backup-broken', 'precious']);
-    expect(outcome(await restore('confirm_overwrite: true\nat: 20200101T000000.000Z\n'))).toEqual([
-      'failed',
-      'backup-unknown',
-    ]);
+    expect({ ...outcome(flipped), page: await says() }, flipped.log).toEqual({
+      status: 'failed',
+      reason: 'backup-broken',
+      page: 'precious',
+    });
+    expect(outcome(await restore('confirm_overwrite: true\nat: 20200101T000000.000Z\n'))).toEqual({
+      status: 'failed',
+      reason: 'backup-unknown',
+    });
   });
 
-  it('killed in the middle comes to its end', async () => {
+  it('finishes a restore after the agent was killed in the middle', async () => {
     const good = snapshots()[0];
     let killed = false;
     const merge = world.merge({
@@ -105,12 +125,21 @@ describe('a restore', () => {
         );
       },
     });
-    expect([killed, ...outcome(done), await says()], done.log).toEqual([true, 'succeeded', '', 'one']);
+    expect({ killed, ...outcome(done), page: await says() }, done.log).toEqual({
+      killed: true,
+      status: 'succeeded',
+      reason: '',
+      page: 'one',
+    });
     expect(readdirSync(join(data, '..')).filter(name => name.includes('restoring'))).toEqual([]);
   });
 
-  it('goes nowhere else', async () => {
-    const out = await job(`action: restore\nof: www\nfrom: ${nas}\nto: /etc/restored\n`);
-    expect([...outcome(out), existsSync('/etc/restored')]).toEqual(['refused', 'path-outside', false]);
+  it('refuses to restore to a path outside the allowed folders', async () => {
+    const outside = await job(`action: restore\nof: www\nfrom: ${nas}\nto: /etc/restored\n`);
+    expect({ ...outcome(outside), exists: existsSync('/etc/restored') }).toEqual({
+      status: 'refused',
+      reason: 'path-outside',
+      exists: false,
+    });
   });
 });

@@ -29,7 +29,7 @@ beforeAll(() => {
     'compose.yaml':
       'services: {web: {image: "chatops-test/web:1", pull_policy: never, init: true, stop_grace_period: 0s}}\n',
   });
-  // Nobody sets labels here.
+  // A schedule has no pull request, so the agent does not ask for the label.
   writeFileSync(
     join(folder, 'up.yaml'),
     'params: {stack: {type: string}}\nlabel_required: x\naction: rollout\nstack: "{{ params.stack }}"\n',
@@ -42,7 +42,7 @@ const runs = async () =>
 const audit = async (event: string) => (await world.host.audit()).filter(row => row.event === event);
 
 describe('a schedule of agent.yaml', () => {
-  it('begins runs by itself, within what its own entry of trust allows, and goes on after a restart', {
+  it('starts runs that its own trust entry allows, and continues after a restart of the agent', {
     timeout: 90_000,
   }, async () => {
     await world.host.start(config([schedule({ cron: '*/2 * * * * *', params: { stack: 'own' } })]));
@@ -55,8 +55,8 @@ describe('a schedule of agent.yaml', () => {
     await world.host.stop();
     await world.host.start(config([schedule({ cron: '*/2 * * * * *', params: { stack: 'own' } })]));
     await expect.poll(async () => (await audit('schedule-begun')).length, { timeout: 20_000 }).toBeGreaterThan(before);
-    const [begun] = (await audit('run-begun')).slice(-1);
-    expect(begun).toMatchObject({ trust: 'own', rules: ['allow.1'], actor: 'nightly', repository: 'local/host' });
+    const [lastRun] = (await audit('run-begun')).slice(-1);
+    expect(lastRun).toMatchObject({ trust: 'own', rules: ['allow.1'], actor: 'nightly', repository: 'local/host' });
     expect((await runs()).every(({ id }) => id.startsWith('schedule-'))).toBe(true);
     const metrics = await world.host.metrics();
     expect(metrics).toMatch(/chatops_schedule_next_timestamp_seconds\{schedule="nightly"\} 1\d{9}/);
@@ -64,7 +64,9 @@ describe('a schedule of agent.yaml', () => {
     await world.host.stop();
   });
 
-  it('may do no more than that entry says, and tells why not', { timeout: 60_000 }, async () => {
+  it('refuses a scheduled run that its trust entry does not allow or that has no valid intent, and logs the reason', {
+    timeout: 60_000,
+  }, async () => {
     await world.host.start(
       config([schedule({ cron: '*/2 * * * * *', params: { stack: 'own' } })], {
         actions: ['rollout'],
@@ -90,36 +92,36 @@ describe('a schedule of agent.yaml', () => {
     await world.host.stop();
   });
 
-  it('is shown with its next time', async () => {
+  it('lists a schedule with its next time', async () => {
     await world.host.start(config([schedule({ timezone: 'Europe/Berlin', params: { stack: 'own' } })]));
-    const [one] = await listed();
-    expect(one).toMatchObject({ name: 'nightly', intent: 'up', timezone: 'Europe/Berlin' });
-    expect(new Date(one?.next ?? '').toISOString()).toMatch(/T0[12]:00:00\.000Z$/);
+    const [nightly] = await listed();
+    expect(nightly).toMatchObject({ name: 'nightly', intent: 'up', timezone: 'Europe/Berlin' });
+    expect(new Date(nightly?.next ?? '').toISOString()).toMatch(/T0[12]:00:00\.000Z$/);
     expect((await world.host.chatops(['schedule'])).stdout).toMatch(/^nightly +next \d{4}-\d\d-\d\d 0[12]:00:00 UTC/);
     await world.host.stop();
   });
 
   it.each<[string, (all: ReturnType<typeof config>) => unknown, RegExp]>([
-    ['without an entry that says what it may do', all => ({ ...all, trust: all.trust.slice(0, 1) }), /local: schedule/],
-    ['that never comes', all => ({ ...all, schedules: [schedule({ cron: '0 0 31 2 *' })] }), /it never comes/],
+    ['without a trust entry of its own', all => ({ ...all, trust: all.trust.slice(0, 1) }), /local: schedule/],
+    ['whose time never comes', all => ({ ...all, schedules: [schedule({ cron: '0 0 31 2 *' })] }), /it never comes/],
     [
-      'that is no time',
+      'with an invalid cron expression',
       all => ({ ...all, schedules: [schedule({ cron: 'soon' })] }),
       /Expected a cron expression that fires/,
     ],
-    ['in no zone', all => ({ ...all, schedules: [schedule({ timezone: 'Mars' })] }), /Expected a zone/],
-    ['of a name that is used twice', all => ({ ...all, schedules: [schedule({}), schedule({})] }), /used twice/],
+    ['with an unknown time zone', all => ({ ...all, schedules: [schedule({ timezone: 'Mars' })] }), /Expected a zone/],
+    ['with the name of another schedule', all => ({ ...all, schedules: [schedule({}), schedule({})] }), /used twice/],
     [
-      'whose entry somebody could send by',
+      'whose trust entry has a key',
       all => ({ ...all, trust: [{ ...all.trust[1], key: world.host.keys.public }] }),
       /the host itself starts these runs/,
     ],
     [
-      'and an entry without a repository',
+      'next to a trust entry without a repository',
       all => ({ ...all, trust: [{ ...all.trust[0], repository: undefined }, all.trust[1]] }),
       /Expected "repository"/,
     ],
-  ])('%s is refused at load', (_, change, message) => {
+  ])('refuses a configuration with a schedule %s', (_, change, message) => {
     const all = { agent: 'whitebox', ...config([schedule({})]) };
     expect(() => parseConfig(JSON.stringify(change(all as never)), 'agent.yaml')).toThrow(message);
   });

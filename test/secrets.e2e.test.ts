@@ -15,7 +15,7 @@ beforeAll(async () => {
 afterAll(() => world[Symbol.asyncDispose]());
 
 const forms = [SECRET, encodeURIComponent(SECRET), Buffer.from(SECRET).toString('base64'), 'corr3ct', 'ery'];
-/** Files of the agent's state (its database too) in which one of the forms stands. */
+/** Returns the files of the agent's state folder, including its database, that contain a form of the secret. */
 function leaks(): string[] {
   return forms.slice(0, 3).flatMap(form => {
     try {
@@ -27,7 +27,7 @@ function leaks(): string[] {
 }
 
 describe('a secret of an env file', () => {
-  it('that a container prints is in no log, no event, no receipt, no audit and no file of the agent', async () => {
+  it('redacts a secret that a container prints in logs, events, receipts, the audit log and all files of the agent', async () => {
     const shell = `echo $WORD; echo -n user:$WORD | busybox base64; echo code=$CODED; exit 3`.replaceAll('$', '$$$$');
     world.stack('leaky', {
       'compose.yaml': `${LINES}command: [sh, -c, ${JSON.stringify(shell)}]}}\n`,
@@ -41,18 +41,18 @@ describe('a secret of an env file', () => {
     expect(job.log).toMatch(/leaky-web-1 \| \*{22}/);
     const { stdout } = await world.host.chatops(['logs', '--json']);
     const audit = JSON.stringify(await world.host.audit());
-    for (const told of [job.log, job.summary, JSON.stringify(job.outputs), stdout, audit, world.host.log])
-      for (const form of forms.slice(0, 4)) expect(told).not.toContain(form);
+    for (const output of [job.log, job.summary, JSON.stringify(job.outputs), stdout, audit, world.host.log])
+      for (const form of forms.slice(0, 4)) expect(output).not.toContain(form);
     expect(job.log).not.toContain(Buffer.from(`user:${SECRET}`).toString('base64').slice(10, 20));
     expect(leaks()).toEqual([]);
-    // What else a step printed is for nobody else to read.
+    // Only the agent's user may read the output of a step.
     const runs = join(world.host.state, 'runs');
     const files = readdirSync(runs, { recursive: true, withFileTypes: true }).filter(entry => entry.isFile());
     expect(files.length).toBeGreaterThan(3);
     for (const { parentPath, name } of files) expect(statSync(join(parentPath, name)).mode & 0o077, name).toBe(0);
   });
 
-  it('that compose repeats in a complaint is in no error', async () => {
+  it('redacts a secret that compose repeats in an error message', async () => {
     world.stack('wrong', {
       'compose.yaml': `services: {web: {image: "$\{IMAGE_SECRET}", pull_policy: never}}\n`,
       '.env': `IMAGE_SECRET='${SECRET}'\n`,
@@ -63,11 +63,11 @@ describe('a secret of an env file', () => {
     const job = await world.deploy(merge, 'wrong');
     expect(job.code).toBe(1);
     expect(job.log).toContain('*'.repeat(22));
-    for (const told of [job.log, job.summary, JSON.stringify(job.outputs)]) expect(told).not.toContain(SECRET);
+    for (const output of [job.log, job.summary, JSON.stringify(job.outputs)]) expect(output).not.toContain(SECRET);
     expect(leaks()).toEqual([]);
   });
 
-  it('that compose would change is warned of, without its value', async () => {
+  it('warns of a secret that compose would change, without its value', async () => {
     world.stack('dollar', { 'compose.yaml': `${LINES}}}\n`, 'web.env': 'WORD=P@$$w0rd$HOMELESS\n' });
     const merge = world.merge({
       'chatops/intents/dollar.yaml': `label_required: ${LABEL}\naction: rollout\nstack: dollar\n`,
@@ -78,7 +78,7 @@ describe('a secret of an env file', () => {
     expect(job.log).not.toContain('HOMELESS');
   });
 
-  it('may be told where agent.yaml names its variable', async () => {
+  it('shows a secret if agent.yaml lists its variable', async () => {
     writeFileSync(join(world.host.stacks, 'leaky', 'web.env'), `WORD='${SECRET}'\nCODED=told-word\n`);
     await world.host.stop();
     await world.host.start({ secrets: { show: ['CODED'] } });

@@ -32,7 +32,7 @@ const reportIn = (file: string): Report | undefined => {
 };
 
 describe('chatops selftest --attack', () => {
-  it('tries some fifty attacks on the running agent, which stands them all, and signs what it found', {
+  it('runs about fifty attacks against the running agent, which resists all of them, and signs the report', {
     timeout: 90_000,
   }, async () => {
     const file = join(dir, 'report.json');
@@ -48,27 +48,27 @@ describe('chatops selftest --attack', () => {
     expect(done.stdout).toContain(`${report?.attacks} attacks, 0 unexpected results; report: ${file}`);
     const events = (await host.audit()).map(({ event }) => event);
     expect(events).toEqual(expect.arrayContaining(['selftest', 'selftest-ended']));
-    // Its key was good for that time, and for what nobody has.
+    // The key of the selftest was valid only during the selftest, and only for stacks that do not exist.
     const entries = new Set(
       (await host.audit()).filter(({ event }) => event === 'run-begun').map(({ trust }) => trust),
     );
     expect([...entries]).toEqual(['selftest']);
   });
 
-  it('tells what it finds, and ends with 1', { timeout: 90_000 }, async () => {
+  it('reports each attack with an unexpected answer, and exits with 1', { timeout: 90_000 }, async () => {
     await host.stop();
     await host.start({ doors: { hosts: ['rebound.example.org'] } });
     const done = await host.chatops(['selftest', '--attack', '--json']);
     expect(done.code).toBe(1);
     const report = JSON.parse(Buffer.from(JSON.parse(done.stdout).payload, 'base64').toString()) as Report;
-    // The WebSocket attack ends last: the agent waits for its first frame.
+    // The WebSocket attack finishes last: the agent waits for its first frame.
     expect(report.results.filter(({ passed }) => !passed).map(({ name }) => name)).toEqual([
       'a foreign host name at /metrics',
       'a foreign host name',
     ]);
   });
 
-  it('signs nothing that nobody began, and begins nothing without being asked', async () => {
+  it('signs no report without a selftest, starts no selftest without --attack, and trusts no key afterwards', async () => {
     const socket = join(host.state, 'agent.sock');
     const report = { agent: 'x', version: 'x', at: 'x', attacks: 0, failed: 0, results: [] };
     await expect(requestAgent(socket, 'POST', '/selftest/report', report)).rejects.toMatchObject({

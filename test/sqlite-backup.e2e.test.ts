@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { World } from './stand/world.ts';
 
-/** So many rows are full, and then written again: the writer writes without end, and the database stays at some 40 MB. */
+/** Number of rows with a filler. The writer then overwrites them, so the database stays at about 40 MB. */
 const FULL_ROWS = 60_000;
 let world: World;
 let database: string;
@@ -59,7 +59,7 @@ const copies = () =>
     .sort();
 
 describe('a backup of a SQLite database', () => {
-  it('is consistent 30 times out of 30 under a load of writes', { timeout: 480_000 }, async () => {
+  it('makes 30 consistent SQLite backups out of 30 during constant writes', { timeout: 480_000 }, async () => {
     const counts: number[] = [];
     for (let n = 0; n < 30; n++) {
       const done = await backup();
@@ -71,7 +71,7 @@ describe('a backup of a SQLite database', () => {
       };
       expect(copy.prepare('PRAGMA integrity_check').get()).toEqual({ integrity_check: 'ok' });
       copy.close();
-      expect({ a: a % 200, b }).toEqual({ a: 0, b: a });
+      expect({ rowsOfPartialTransaction: a % 200, rowsOfB: b }).toEqual({ rowsOfPartialTransaction: 0, rowsOfB: a });
       counts.push(a);
     }
     expect(new Set(copies()).size).toBe(30);
@@ -79,7 +79,7 @@ describe('a backup of a SQLite database', () => {
     expect(counts.at(-1)).toBeGreaterThan(counts[0] ?? 0);
   });
 
-  it('leaves no side files, and prunes by its rules', async () => {
+  it('leaves no side files next to a SQLite backup, and applies the retention rules', async () => {
     const last = copies().at(-1) ?? '';
     const done = await backup('keep: {last: 5}\nmin_keep: 1\n');
     expect({ exit: done.code, copiesCount: copies().length }, done.stdout).toEqual({ exit: 0, copiesCount: 5 });
@@ -87,7 +87,7 @@ describe('a backup of a SQLite database', () => {
     expect(copies()).toContain(last);
   });
 
-  it('of what is no database, empty, or not there, is none', async () => {
+  it('fails for a source that is missing, empty or not a database, and keeps no backup', async () => {
     const other = join(world.dir, 'data', 'other.db');
     writeFileSync(
       other,
@@ -99,49 +99,52 @@ describe('a backup of a SQLite database', () => {
       [join(world.dir, 'data', 'nowhere.db'), 'source-missing'],
     ] as const) {
       const done = await backup('', source);
-      expect({ exit: done.code, stdoutNamesCode: done.stdout.includes(code) }, done.stdout).toEqual({
+      expect({ exit: done.code, reportsCode: done.stdout.includes(code) }, done.stdout).toEqual({
         exit: 1,
-        stdoutNamesCode: true,
+        reportsCode: true,
       });
     }
     const empty = join(world.dir, 'data', 'empty.db');
     writeFileSync(empty, '');
-    const none = await backup('', empty);
-    expect({ exit: none.code, stdoutNamesBackupBroken: none.stdout.includes('backup-broken') }, none.stdout).toEqual({
+    const failed = await backup('', empty);
+    expect({ exit: failed.code, reportsBackupBroken: failed.stdout.includes('backup-broken') }, failed.stdout).toEqual({
       exit: 1,
-      stdoutNamesBackupBroken: true,
+      reportsBackupBroken: true,
     });
     expect(copies()).toEqual(before);
   });
 
-  it('can be tried, and comes back without an old log played onto it', async () => {
+  it('restores a SQLite backup in a drill, and in place without replaying the write-ahead log of the old database', async () => {
     const destination = join(world.dir, 'nas', 'app');
-    const give = (text: string) => {
+    const run = (text: string) => {
       const file = join(world.dir, 'given.yaml');
       writeFileSync(file, text);
       return world.host.chatops(['run', file]);
     };
-    const drill = await give(`action: drill\nof: {kind: sqlite, name: app}\nfrom: ${destination}\n`);
-    expect({ exit: drill.code, stdoutNamesRestoredIn: drill.stdout.includes('restored in') }, drill.stdout).toEqual({
+    const drill = await run(`action: drill\nof: {kind: sqlite, name: app}\nfrom: ${destination}\n`);
+    expect({ exit: drill.code, reportsRestore: drill.stdout.includes('restored in') }, drill.stdout).toEqual({
       exit: 0,
-      stdoutNamesRestoredIn: true,
+      reportsRestore: true,
     });
     const to = join(world.dir, 'data', 'back.db');
     const live = new DatabaseSync(to);
     live.exec('PRAGMA journal_mode = WAL; CREATE TABLE a (n INTEGER); INSERT INTO a VALUES (1), (2), (3);');
     const restore = (more = '') =>
-      give(`action: restore\nof: {kind: sqlite, name: app}\nfrom: ${destination}\nto: ${to}\n${more}`);
+      run(`action: restore\nof: {kind: sqlite, name: app}\nfrom: ${destination}\nto: ${to}\n${more}`);
     const refused = await restore();
     expect({
       exit: refused.code,
-      stdoutNamesOverwriteUnconfirmed: refused.stdout.includes('overwrite-unconfirmed'),
-    }).toEqual({ exit: 1, stdoutNamesOverwriteUnconfirmed: true });
+      reportsOverwriteUnconfirmed: refused.stdout.includes('overwrite-unconfirmed'),
+    }).toEqual({ exit: 1, reportsOverwriteUnconfirmed: true });
     const done = await restore('confirm_overwrite: true\n');
     expect(done.code, done.stdout).toBe(0);
     const restored = new DatabaseSync(to, { readOnly: true });
     const { n } = restored.prepare('SELECT count(*) AS n FROM a').get() as { n: number };
     restored.close();
-    expect({ n: n % 200, nIsMore: n > 0 }).toEqual({ n: 0, nIsMore: true });
+    expect({ rowsOfPartialTransaction: n % 200, hasRows: n > 0 }).toEqual({
+      rowsOfPartialTransaction: 0,
+      hasRows: true,
+    });
     const [aside = ''] = readdirSync(join(world.dir, 'data')).filter(name => /^back\.db\.before-\S+Z$/.test(name));
     const old = new DatabaseSync(join(world.dir, 'data', aside), { readOnly: true });
     expect(old.prepare('SELECT count(*) AS n FROM a').get()).toEqual({ n: 3 });
@@ -149,7 +152,7 @@ describe('a backup of a SQLite database', () => {
     live.close();
   });
 
-  it('killed in the middle comes to its end', async () => {
+  it('finishes a SQLite backup after the agent was killed in the middle', async () => {
     const started = await world.host.chatops(['run', intent(), '--detach']);
     await sleep(50);
     await world.host.stop('SIGKILL');
@@ -160,9 +163,9 @@ describe('a backup of a SQLite database', () => {
       },
     });
     const logs = await world.host.chatops(['logs', started.stdout.trim(), '-f']);
-    expect({ exit: logs.code, stdout: logs.stdout.trim().split('\n').at(-1) }, logs.stdout).toEqual({
+    expect({ exit: logs.code, lastLine: logs.stdout.trim().split('\n').at(-1) }, logs.stdout).toEqual({
       exit: 0,
-      stdout: '✓ succeeded',
+      lastLine: '✓ succeeded',
     });
   });
 });

@@ -23,7 +23,7 @@ const ship = (stack: string, compose: string, more: string): Promise<Finished> =
   });
   return world.deploy(merge, 'it');
 };
-const outcome = ({ outputs }: Finished) => [outputs.status, outputs.reason];
+const outcome = ({ outputs }: Finished) => ({ status: outputs.status, reason: outputs.reason });
 const containers = (project: string, service = 'web') =>
   docker(
     'ps',
@@ -39,8 +39,8 @@ const containers = (project: string, service = 'web') =>
     .filter(Boolean);
 const says = async (port: number) => (await (await fetch(`http://127.0.0.1:${port}/`)).text()).trim();
 
-/** Asks the service again and again as a proxy would, each of its containers that run; `stop` returns what was answered. */
-function asking(stack: string): { stop: () => Promise<string[]> } {
+/** Polls each running container of the stack, as a proxy would; `stop` returns the answers. */
+function startPolling(stack: string): { stop: () => Promise<string[]> } {
   const answers: string[] = [];
   let stopped = false;
   const addresses = () => {
@@ -53,7 +53,7 @@ function asking(stack: string): { stop: () => Promise<string[]> } {
         .split('\n')
         .filter(Boolean);
     } catch {
-      // One has gone between the list and the look.
+      // A container was removed between the list and the inspection.
       return undefined;
     }
   };
@@ -61,11 +61,11 @@ function asking(stack: string): { stop: () => Promise<string[]> } {
     while (!stopped) {
       const all = addresses();
       if (!all) continue;
-      const said = await Promise.allSettled(
+      const responses = await Promise.allSettled(
         all.map(async address => (await fetch(`http://${address}/`, { signal: AbortSignal.timeout(3_000) })).text()),
       );
-      const good = said.flatMap(one => (one.status === 'fulfilled' ? [one.value.trim()] : []));
-      answers.push(...(good.length > 0 ? good : ['DOWN']));
+      const texts = responses.flatMap(response => (response.status === 'fulfilled' ? [response.value.trim()] : []));
+      answers.push(...(texts.length > 0 ? texts : ['DOWN']));
       await sleep(20);
     }
   })();
@@ -82,30 +82,33 @@ describe('strategy: canary', () => {
   const canary = 'service: web\nstrategy: canary\nverify: {http: {url: "http://web/"}}\n';
   const stack = (version: string) => `services:\n${web(version, healthyAs('1|2'))}`;
 
-  it('replaces a service that answers all the time, also one of several containers', async () => {
+  it('replaces a service of several containers by canary, and the service answers all the time', async () => {
     world.stack('canary-web');
-    expect(outcome(await ship('canary-web', stack('1'), ''))).toEqual(['succeeded', '']);
+    expect(outcome(await ship('canary-web', stack('1'), ''))).toEqual({ status: 'succeeded', reason: '' });
     const scale = world.merge({
       'chatops/intents/it.yaml': `label_required: ${LABEL}\naction: scale\nstack: canary-web\nservice: web\nreplicas: 2\n`,
     });
-    expect(outcome(await world.deploy(scale, 'it'))).toEqual(['succeeded', '']);
+    expect(outcome(await world.deploy(scale, 'it'))).toEqual({ status: 'succeeded', reason: '' });
     const old = containers('canary-web');
-    const asks = asking('canary-web');
+    const polling = startPolling('canary-web');
     const job = await ship('canary-web', stack('2'), canary);
-    const answers = await asks.stop();
-    expect(outcome(job), job.log).toEqual(['succeeded', '']);
+    const answers = await polling.stop();
+    expect(outcome(job), job.log).toEqual({ status: 'succeeded', reason: '' });
     expect(answers).not.toContain('DOWN');
     expect(new Set(answers)).toEqual(new Set(['1', '2']));
     const now = containers('canary-web');
-    expect({ nowCount: now.length, now: now.some(id => old.includes(id)) }).toEqual({ nowCount: 2, now: false });
+    expect({ containersCount: now.length, anyOldContainer: now.some(id => old.includes(id)) }).toEqual({
+      containersCount: 2,
+      anyOldContainer: false,
+    });
   });
 
-  it('that fails leaves the old containers as they are, and they never stop answering', async () => {
+  it('keeps the old containers unchanged and answering when a canary fails', async () => {
     const old = containers('canary-web');
-    const asks = asking('canary-web');
+    const polling = startPolling('canary-web');
     const job = await ship('canary-web', stack('3'), canary);
-    const answers = await asks.stop();
-    expect(outcome(job), job.log).toEqual(['rolled-back', 'service-unhealthy']);
+    const answers = await polling.stop();
+    expect(outcome(job), job.log).toEqual({ status: 'rolled-back', reason: 'service-unhealthy' });
     expect({ exit: job.code, containers: containers('canary-web').sort() }).toEqual({
       exit: 1,
       containers: old.sort(),
@@ -119,74 +122,78 @@ describe('strategy: canary', () => {
     ['a fixed port', '    ports: ["127.0.0.1:18999:80"]\n', 'the published port 18999 of web is fixed'],
     ['a container_name', '    container_name: canary-fixed\n', 'the container_name canary-fixed of web is fixed'],
     ['the host’s network', '    network_mode: host\n', 'web is in the host’s network'],
-  ])('is refused with %s, before anything changes', async (_, more, why) => {
+  ])('fails a canary of a service with %s before anything changes', async (_, more, why) => {
     world.stack('canary-no');
     const job = await ship('canary-no', `services:\n${web('1', more)}`, canary);
-    expect([...outcome(job), job.outputs.changed]).toEqual(['failed', 'strategy-impossible', 'false']);
+    expect({ ...outcome(job), changed: job.outputs.changed }).toEqual({
+      status: 'failed',
+      reason: 'strategy-impossible',
+      changed: 'false',
+    });
     expect(job.log).toContain(why);
     expect(containers('canary-no')).toEqual([]);
   });
 });
 
 describe('strategy: blue-green', () => {
-  it('with a published port: proves the second project before it gets the port, and takes the first down', async () => {
+  it('verifies the green project before it gets the published port, and stops the blue project', async () => {
     const port = await freePort();
     const stack = (version: string) =>
       `services:\n${web(version, `    ports: ["127.0.0.1:${port}:80"]\n${healthyAs('1|2')}`)}`;
     const intent = `strategy: blue-green\nswitch: {service: web}\nverify: {http: {url: "http://web/"}}\n`;
     world.stack('bg-port');
-    expect(outcome(await ship('bg-port', stack('1'), intent))).toEqual(['succeeded', '']);
+    expect(outcome(await ship('bg-port', stack('1'), intent))).toEqual({ status: 'succeeded', reason: '' });
     expect({ page: await says(port), containersCount: containers('bg-port').length }).toEqual({
       page: '1',
       containersCount: 1,
     });
     const second = await ship('bg-port', stack('2'), intent);
-    expect(outcome(second), second.log).toEqual(['succeeded', '']);
+    expect(outcome(second), second.log).toEqual({ status: 'succeeded', reason: '' });
     expect({
       page: await says(port),
-      containersContainersCount: containers('bg-port').length,
-      containersContainersCount2: containers('bg-port-green').length,
-    }).toEqual({ page: '2', containersContainersCount: 0, containersContainersCount2: 1 });
+      blueContainersCount: containers('bg-port').length,
+      greenContainersCount: containers('bg-port-green').length,
+    }).toEqual({ page: '2', blueContainersCount: 0, greenContainersCount: 1 });
 
     const green = containers('bg-port-green');
     const third = await ship('bg-port', stack('3'), intent);
-    expect(outcome(third), third.log).toEqual(['rolled-back', 'service-unhealthy']);
+    expect(outcome(third), third.log).toEqual({ status: 'rolled-back', reason: 'service-unhealthy' });
     expect({
       page: await says(port),
-      containersBgPort: containers('bg-port'),
-      containersBgPortGreen: containers('bg-port-green'),
-    }).toEqual({ page: '2', containersBgPort: [], containersBgPortGreen: green });
+      blueContainers: containers('bg-port'),
+      greenContainers: containers('bg-port-green'),
+    }).toEqual({ page: '2', blueContainers: [], greenContainers: green });
 
-    // A plain rollout afterwards is of the project that serves.
-    expect(outcome(await ship('bg-port', stack('1'), ''))).toEqual(['succeeded', '']);
+    // A plain rollout afterwards applies to the project that serves.
+    expect(outcome(await ship('bg-port', stack('1'), ''))).toEqual({ status: 'succeeded', reason: '' });
     expect({
       page: await says(port),
-      containersContainersCount: containers('bg-port').length,
-      containersContainersCount2: containers('bg-port-green').length,
-    }).toEqual({ page: '1', containersContainersCount: 0, containersContainersCount2: 1 });
+      blueContainersCount: containers('bg-port').length,
+      greenContainersCount: containers('bg-port-green').length,
+    }).toEqual({ page: '1', blueContainersCount: 0, greenContainersCount: 1 });
   });
 
-  it('with a file that a proxy reads', async () => {
+  it('switches from blue to green by a file that a proxy reads', async () => {
     const intent = `strategy: blue-green\nswitch: {file: upstream.conf, text: "server $PROJECT-web-1;\\n"}\n`;
     const stack = (version: string) => `services:\n${web(version, healthyAs('1|2'))}`;
     const folder = world.stack('bg-file');
     const file = () => readFileSync(join(folder, 'upstream.conf'), 'utf8');
-    expect(outcome(await ship('bg-file', stack('1'), intent))).toEqual(['succeeded', '']);
+    expect(outcome(await ship('bg-file', stack('1'), intent))).toEqual({ status: 'succeeded', reason: '' });
     expect(file()).toBe('server bg-file-web-1;\n');
     const second = await ship('bg-file', stack('2'), intent);
-    expect(outcome(second), second.log).toEqual(['succeeded', '']);
+    expect(outcome(second), second.log).toEqual({ status: 'succeeded', reason: '' });
     expect({
       file: file(),
-      containersContainersCount: containers('bg-file').length,
-      containersContainersCount2: containers('bg-file-green').length,
-    }).toEqual({ file: 'server bg-file-green-web-1;\n', containersContainersCount: 0, containersContainersCount2: 1 });
+      blueContainersCount: containers('bg-file').length,
+      greenContainersCount: containers('bg-file-green').length,
+    }).toEqual({ file: 'server bg-file-green-web-1;\n', blueContainersCount: 0, greenContainersCount: 1 });
     const third = await ship('bg-file', stack('3'), intent);
-    expect(outcome(third), third.log).toEqual(['rolled-back', 'service-unhealthy']);
+    expect(outcome(third), third.log).toEqual({ status: 'rolled-back', reason: 'service-unhealthy' });
     expect({
       file: file(),
-      containersContainersCount: containers('bg-file').length,
-      containersContainersCount2: containers('bg-file-green').length,
-    }).toEqual({ file: 'server bg-file-green-web-1;\n', containersContainersCount: 0, containersContainersCount2: 1 });
+      blueContainersCount: containers('bg-file').length,
+      greenContainersCount: containers('bg-file-green').length,
+    }).toEqual({ file: 'server bg-file-green-web-1;\n', blueContainersCount: 0, greenContainersCount: 1 });
   });
 
   it.each([
@@ -197,14 +204,18 @@ describe('strategy: blue-green', () => {
       'volumes: {data: {}}\n',
       'the volume data would be another',
     ],
-  ])('is refused with %s', async (_, more, top, why) => {
+  ])('fails a blue-green rollout of a stack with %s', async (_, more, top, why) => {
     world.stack('bg-no');
     const job = await ship(
       'bg-no',
       `services:\n${web('1', more)}${top}`,
       'strategy: blue-green\nswitch: {file: x, text: y}\n',
     );
-    expect([...outcome(job), job.outputs.changed], job.log).toEqual(['failed', 'strategy-impossible', 'false']);
+    expect({ ...outcome(job), changed: job.outputs.changed }, job.log).toEqual({
+      status: 'failed',
+      reason: 'strategy-impossible',
+      changed: 'false',
+    });
     expect(job.log).toContain(why);
   });
 });

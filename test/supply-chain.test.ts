@@ -24,32 +24,32 @@ const lock = JSON.parse(readFileSync('package-lock.json', 'utf8')) as {
 };
 const manifest = JSON.parse(readFileSync('package.json', 'utf8')) as Record<string, Record<string, string>>;
 
-/** What zizmor looks for, as far as it can be seen without it. */
-function complaints({ text, workflow }: { text: string; workflow: Workflow }): string[] {
-  const found: string[] = [];
-  if (JSON.stringify(workflow.permissions) !== '{}') found.push('the workflow has permissions of its own');
-  if (workflow.concurrency === undefined) found.push('no concurrency');
-  if ('pull_request_target' in workflow.on || 'workflow_run' in workflow.on) found.push('a dangerous trigger');
+/** Returns the findings of zizmor that this test can detect without zizmor. */
+function findingsOf({ text, workflow }: { text: string; workflow: Workflow }): string[] {
+  const findings: string[] = [];
+  if (JSON.stringify(workflow.permissions) !== '{}') findings.push('the workflow has permissions of its own');
+  if (workflow.concurrency === undefined) findings.push('no concurrency');
+  if ('pull_request_target' in workflow.on || 'workflow_run' in workflow.on) findings.push('a dangerous trigger');
   for (const [, reference = '', comment] of text.matchAll(/uses: \S+?@(\S+)(?: # (v\d+\.\d+\.\d+))?$/gm))
-    if (!/^[0-9a-f]{40}$/.test(reference) || comment === undefined) found.push(`not pinned: ${reference}`);
+    if (!/^[0-9a-f]{40}$/.test(reference) || comment === undefined) findings.push(`not pinned: ${reference}`);
   for (const job of Object.values(workflow.jobs)) {
-    if (job.permissions === undefined) found.push('a job without permissions');
+    if (job.permissions === undefined) findings.push('a job without permissions');
     for (const { uses = '', run = '', with: given } of job.steps) {
       if (uses.startsWith('actions/checkout@') && given?.['persist-credentials'] !== false)
-        found.push('credentials are kept');
-      if (/\$\{\{/.test(run)) found.push('a template in a script');
+        findings.push('credentials are kept');
+      if (/\$\{\{/.test(run)) findings.push('a template in a script');
     }
   }
-  return found;
+  return findings;
 }
 
 describe('the workflows', () => {
-  it('are there, and have nothing that zizmor complains of', () => {
+  it('runs all security tools in exactly two workflows, without a finding of zizmor', () => {
     expect(workflows.map(({ path }) => path).sort()).toEqual([
       '.github/workflows/ci.yml',
       '.github/workflows/security.yml',
     ]);
-    for (const one of workflows) expect(complaints(one), one.path).toEqual([]);
+    for (const workflow of workflows) expect(findingsOf(workflow), workflow.path).toEqual([]);
     const uses = workflows.map(({ text }) => text).join('\n');
     for (const wanted of [
       'codeql-action/analyze@',
@@ -61,7 +61,7 @@ describe('the workflows', () => {
       expect(uses).toContain(wanted);
   });
 
-  it('would be found out', () => {
+  it('detects each finding in an unsafe workflow', () => {
     const text = [
       'on: {pull_request_target: {}}',
       'permissions: {contents: write}',
@@ -71,28 +71,28 @@ describe('the workflows', () => {
       '      - uses: actions/checkout@v7',
       `      - run: echo ${'$'}{{ github.head_ref }}`,
     ].join('\n');
-    expect(complaints({ text, workflow: parse(text) as Workflow })).toHaveLength(7);
+    expect(findingsOf({ text, workflow: parse(text) as Workflow })).toHaveLength(7);
   });
 });
 
 describe('the packages', () => {
-  it('are pinned exactly, and have checksums', () => {
+  it('pins each package exactly, and has checksums', () => {
     for (const kind of ['dependencies', 'devDependencies'])
       for (const [name, version] of Object.entries(manifest[kind] ?? {}))
         expect(version, name).toMatch(/^\d+\.\d+\.\d+$/);
     const without = Object.entries(lock.packages).filter(
       ([path, { integrity }]) => path !== '' && integrity === undefined,
     );
-    // Programs of other platforms, which the lock was made without.
+    // The lock file has no checksums for programs of other platforms.
     expect(without.map(([path]) => path).filter(path => !path.includes('@biomejs/cli-'))).toEqual([]);
   });
 
-  it('run nothing when they are installed, but for the Node that the tests want', () => {
+  it('runs no install scripts, except for the Node of the tests', () => {
     const scripts = Object.entries(lock.packages).filter(([, { hasInstallScript }]) => hasInstallScript);
     expect(scripts.map(([path]) => path)).toEqual(['node_modules/node']);
   });
 
-  it('that are bundled stand in the bill of materials, with licence and checksum', () => {
+  it('lists the bundled packages in the bill of materials, with license and checksum', () => {
     const bom = JSON.parse(readFileSync('dist/sbom.cdx.json', 'utf8')) as {
       bomFormat: string;
       components: {

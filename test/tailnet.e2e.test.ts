@@ -43,19 +43,19 @@ async function reload(tailscale: object): Promise<void> {
   host.child?.kill('SIGHUP');
   while (!host.log.slice(before).includes('configuration')) await new Promise(next => setTimeout(next, 20));
 }
-async function ask(headers: Record<string, string> = {}, stack = 'any'): Promise<[string, string]> {
+async function ask(headers: Record<string, string> = {}, stack = 'any'): Promise<{ answer: string; message: string }> {
   const client = new Client(host.url, { headers });
   await client.send(command([{ action: 'rollout', stack }], { dry_run: true }), host.keys.secret);
   const answer = await client.answer();
   const message = String(client.frames.find(({ type }) => type === 'refusal')?.message ?? '');
   await client.end();
-  return [answer, message];
+  return { answer, message };
 }
 
-describe('an entry that asks the tailnet', () => {
-  it('asks of the peer’s own address and port, and takes whom it names', async () => {
+describe('a trust entry with tailscale', () => {
+  it('asks tailscaled for the address and port of the peer, and accepts a node with the tag', async () => {
     tailscaled.asked.length = 0;
-    expect(await ask()).toEqual(['accepted', '']);
+    expect(await ask()).toEqual({ answer: 'accepted', message: '' });
     expect(tailscaled.asked).toEqual([
       {
         path: expect.stringMatching(/^\/localapi\/v0\/whois\?proto=tcp&addr=127\.0\.0\.1%3A\d+$/),
@@ -66,89 +66,98 @@ describe('an entry that asks the tailnet', () => {
 
   it.each<[string, () => void, string, RegExp]>([
     [
-      'without the tag',
+      'a node without the tag',
       () => (tailscaled.answer = tagged(['tag:other'])),
       'peer-not-allowed',
       /runner-1\.tail1234\.ts\.net \(tag:other\)/,
     ],
     [
-      'of a user',
+      'a node of a user',
       () => (tailscaled.answer = owned('somebody@example.com')),
       'peer-not-allowed',
       /somebody@example\.com/,
     ],
-    ['that is none', () => (tailscaled.answer = null), 'peer-unknown', /127\.0\.0\.1/],
-    ['where tailscaled answers with an error', () => (tailscaled.status = 500), 'tailnet-unreachable', /answered 500/],
+    ['a peer outside the tailnet', () => (tailscaled.answer = null), 'peer-unknown', /127\.0\.0\.1/],
     [
-      'where it answers with nonsense',
+      'a peer when tailscaled answers with an error',
+      () => (tailscaled.status = 500),
+      'tailnet-unreachable',
+      /answered 500/,
+    ],
+    [
+      'a peer when tailscaled answers with invalid JSON',
       () => (tailscaled.answer = '{"Node":'),
       'tailnet-unreachable',
       /is not understood/,
     ],
     [
-      'where it answers with another shape',
+      'a peer when tailscaled answers with an unknown shape',
       () => (tailscaled.answer = { Node: 1 }),
       'tailnet-unreachable',
       /is not understood/,
     ],
-    ['where it does not answer', () => (tailscaled.hangs = true), 'tailnet-unreachable', /no answer within 2 s/],
-  ])('refuses a node %s', async (_, change, code, message) => {
+    [
+      'a peer when tailscaled does not answer',
+      () => (tailscaled.hangs = true),
+      'tailnet-unreachable',
+      /no answer within 2 s/,
+    ],
+  ])('refuses %s', async (_, change, code, pattern) => {
     change();
-    const [answer, said] = await ask();
-    expect({ answer, messageMatchesSaid: message.test(said) }, said).toEqual({
+    const { answer, message } = await ask();
+    expect({ answer, messageMatches: pattern.test(message) }, message).toEqual({
       answer: code,
-      messageMatchesSaid: true,
+      messageMatches: true,
     });
   });
 
-  it('believes no header of a proxy, and nothing on loopback', async () => {
+  it('ignores the headers of a proxy, also from a peer on loopback', async () => {
     tailscaled.answer = null;
     const headers = {
       'Tailscale-User-Login': 'somebody@example.com',
       'X-Forwarded-For': '100.64.0.9',
       Forwarded: 'for=100.64.0.9',
     };
-    expect((await ask(headers))[0]).toBe('peer-unknown');
+    expect((await ask(headers)).answer).toBe('peer-unknown');
   });
 
-  it('refuses where the socket is gone, and says so', async () => {
+  it('refuses a peer when the socket of tailscaled is gone, and names the socket', async () => {
     await tailscaled.stop();
-    const [answer, said] = await ask();
-    expect({ answer, said }).toEqual({
+    expect(await ask()).toEqual({
       answer: 'tailnet-unreachable',
-      said: expect.stringContaining(tailscaled.socket),
+      message: expect.stringContaining(tailscaled.socket),
     });
     await tailscaled.start();
-    expect((await ask())[0]).toBe('accepted');
+    expect((await ask()).answer).toBe('accepted');
   });
 
-  it('takes users', async () => {
+  it('accepts the users that the entry lists, and no tagged node as a user', async () => {
     await reload({ users: ['somebody@example.com'] });
-    expect((await ask())[0]).toBe('peer-not-allowed');
+    expect((await ask()).answer).toBe('peer-not-allowed');
     tailscaled.answer = owned('somebody@example.com');
-    expect((await ask())[0]).toBe('accepted');
-    // The stand-in profile of tagged nodes is nobody.
+    expect((await ask()).answer).toBe('accepted');
+    // `tagged-devices` is the stand-in profile of tagged nodes, not a user.
     await reload({ users: ['tagged-devices'] });
     tailscaled.answer = tagged(['tag:ci']);
-    expect((await ask())[0]).toBe('peer-not-allowed');
+    expect((await ask()).answer).toBe('peer-not-allowed');
   });
 
-  it('takes a capability, which narrows and never widens', async () => {
+  it('accepts a peer with the capability, which narrows the rules and never widens them', async () => {
     await reload({ capability: CAP });
-    expect((await ask())[0]).toBe('peer-not-allowed');
+    expect((await ask()).answer).toBe('peer-not-allowed');
     const granted = (...values: unknown[]) => {
       tailscaled.answer = tagged(['tag:ci'], { [CAP]: values });
     };
     granted({ stacks: ['media*'], actions: ['rollout'] });
-    expect((await ask({}, 'media-1'))[0]).toBe('accepted');
-    expect((await ask({}, 'vault'))[0]).toBe('capability-not-allowed');
+    expect((await ask({}, 'media-1')).answer).toBe('accepted');
+    expect((await ask({}, 'vault')).answer).toBe('capability-not-allowed');
     granted({ stacks: ['vault'] }, { actions: ['scale'] });
-    expect((await ask({}, 'media-1'))[0]).toBe('capability-not-allowed');
+    expect((await ask({}, 'media-1')).answer).toBe('capability-not-allowed');
     granted({ stack: ['*'] });
-    expect((await ask())[0]).toBe('peer-not-allowed');
+    expect((await ask()).answer).toBe('peer-not-allowed');
   });
 
-  it('counts and records each refusal', async () => {
+  it('counts each refusal of a peer, and writes it to the audit log', async () => {
     await reload({ tags: ['tag:ci'] });
     tailscaled.answer = null;
     await ask();

@@ -15,22 +15,22 @@ const knip = () => {
   return { status, out: stdout + stderr };
 };
 
-it('the check for unused code names an unused file, export and package, and passes without them', () => {
+it('knip reports an unused file, export and package, and passes without them', () => {
   copyFileSync('knip.jsonc', join(dir, 'knip.jsonc'));
   mkdirSync(join(dir, 'action'));
   write('package.json', '{ "type": "module", "dependencies": { "left-pad": "1.3.0" } }');
   write('action/main.ts', "import { used } from './used.ts';\nused();\n");
   write('action/used.ts', 'export const used = (): number => 1;\nexport const spare = 2;\n');
   write('action/orphan.ts', 'export const alone = 1;\n');
-  const bad = knip();
-  expect(bad.status, bad.out).toBe(1);
-  expect(bad.out).toMatch(/Unused files \(1\)\naction\/orphan\.ts/);
-  expect(bad.out).toMatch(/Unused dependencies \(1\)\nleft-pad +package\.json/);
-  expect(bad.out).toMatch(/Unused exports \(1\)\nspare +action\/used\.ts:2:14/);
+  const failing = knip();
+  expect(failing.status, failing.out).toBe(1);
+  expect(failing.out).toMatch(/Unused files \(1\)\naction\/orphan\.ts/);
+  expect(failing.out).toMatch(/Unused dependencies \(1\)\nleft-pad +package\.json/);
+  expect(failing.out).toMatch(/Unused exports \(1\)\nspare +action\/used\.ts:2:14/);
 
   rmSync(join(dir, 'action/orphan.ts'));
   write('action/used.ts', 'export const used = (): number => 1;\n');
   write('package.json', '{ "type": "module" }');
-  const good = knip();
-  expect(good.status, good.out).toBe(0);
+  const passing = knip();
+  expect(passing.status, passing.out).toBe(0);
 });

@@ -19,7 +19,7 @@ beforeEach(() => {
   mkdirSync(join(node, 'state', 'dump'), { recursive: true });
 });
 
-const outcome = ({ outputs }: Finished) => [outputs.status, outputs.reason];
+const outcome = ({ outputs }: Finished) => ({ status: outputs.status, reason: outputs.reason });
 const text = (name: string) =>
   existsSync(join(node, 'state', name)) ? readFileSync(join(node, 'state', name), 'utf8') : '';
 function job(scenario: string, more = 'retention_days: 14\nnotes: "nightly, from C:\\\\dir"\n', vm = 101) {
@@ -32,9 +32,9 @@ function job(scenario: string, more = 'retention_days: 14\nnotes: "nightly, from
 const backup = (scenario: string, more?: string, vm?: number) => job(scenario, more, vm)().finished;
 
 describe('a backup of a Proxmox guest', () => {
-  it('is made by vzdump, proved by its log and the storage’s list, and pruned after that', async () => {
+  it('makes a guest backup by vzdump, verifies it by the log and the storage, and prunes afterwards', async () => {
     const done = await backup('ok');
-    expect(outcome(done), done.log).toEqual(['succeeded', '']);
+    expect(outcome(done), done.log).toEqual({ status: 'succeeded', reason: '' });
     expect(text('calls').trim()).toBe(
       '101 --storage backup-nfs --mode snapshot --compress zstd --prune-backups keep-all=1 --lockwait 180 --notes-template=nightly, from C:\\\\dir',
     );
@@ -47,52 +47,56 @@ describe('a backup of a Proxmox guest', () => {
     );
   });
 
-  it('is told without being read back where the storage has no files, or where that is wished', async () => {
+  it('reports a guest backup as not read back if the storage has no files or the intent asks only for a listing', async () => {
     writeFileSync(join(node, 'state', 'no-path'), '');
     const done = await backup('ok');
-    expect([...outcome(done), done.log.includes('not read back')], done.log).toEqual(['succeeded', '', true]);
+    expect({ ...outcome(done), reportsNotReadBack: done.log.includes('not read back') }, done.log).toEqual({
+      status: 'succeeded',
+      reason: '',
+      reportsNotReadBack: true,
+    });
     const listed = await backup('ok', 'verify_level: listed\n');
-    const facts = [done, listed].map(
-      job => JSON.parse(job.outputs.result ?? '').receipts[0].documents[0].backup.verified,
-    );
-    expect(facts).toEqual([false, false]);
+    const isVerified = (job: Finished) => JSON.parse(job.outputs.result ?? '').receipts[0].documents[0].backup.verified;
+    expect({ withoutFiles: isVerified(done), listed: isVerified(listed) }).toEqual({
+      withoutFiles: false,
+      listed: false,
+    });
   });
 
-  it('is planned with what Proxmox would prune', async () => {
+  it('plans a guest backup with the archives that Proxmox would prune', async () => {
     const plan = await job('ok')({ inputs: { mode: 'plan' } }).finished;
     expect(plan.log).toContain(
       'backup-nfs:backup/vzdump-qemu-101-2025_01_01-00_00_00.vma.zst: remove (no rule keeps it, by pvesm)',
     );
-    expect({ textCalls: text('calls'), textPruned: text('pruned') }).toEqual({ textCalls: '', textPruned: '' });
+    expect({ calls: text('calls'), pruned: text('pruned') }).toEqual({ calls: '', pruned: '' });
   });
 
-  it('may succeed with warnings, or though the mail about it was lost', async () => {
+  it('succeeds when vzdump warns, and when vzdump cannot send its mail', async () => {
     const warned = await backup('warnings');
-    expect([...outcome(warned), warned.log.includes('with warnings: WARN: EFI disk')], warned.log).toEqual([
-      'succeeded',
-      '',
-      true,
-    ]);
-    expect(outcome(await backup('mail'))).toEqual(['succeeded', '']);
+    expect(
+      { ...outcome(warned), reportsWarning: warned.log.includes('with warnings: WARN: EFI disk') },
+      warned.log,
+    ).toEqual({ status: 'succeeded', reason: '', reportsWarning: true });
+    expect(outcome(await backup('mail'))).toEqual({ status: 'succeeded', reason: '' });
   });
 
   it.each([
     [
-      'says nothing and ends well (the guest is elsewhere)',
+      'prints nothing and exits with 0 (the guest is on another node)',
       'elsewhere',
       'vzdump-failed',
       'did not print "Finished Backup of VM 101"',
     ],
-    ['has left out a disk', 'disk-missing', 'vzdump-failed', 'did not print "include disk \'virtio1\'"'],
-    ['says that a guest is done and the job is not', 'misleading', 'vzdump-failed', 'exit code 255'],
-    ['says that all is done, and nothing is there', 'nothing-there', 'backup-not-listed', 'lists no new backup'],
-    ['has been cut off at the storage', 'cut', 'backup-broken', 'premature'],
-    ['finds another backup going on', 'lock', 'vzdump-failed', 'got timeout'],
-    ['finds the storage’s limit reached', 'limit', 'vzdump-failed', 'max backup limit'],
-  ])('that %s is none, and nothing is pruned', async (_, scenario, code, says) => {
+    ['leaves out a disk', 'disk-missing', 'vzdump-failed', 'did not print "include disk \'virtio1\'"'],
+    ['reports a finished guest and a failed job', 'misleading', 'vzdump-failed', 'exit code 255'],
+    ['reports success without an archive', 'nothing-there', 'backup-not-listed', 'lists no new backup'],
+    ['leaves a truncated archive in the storage', 'cut', 'backup-broken', 'premature'],
+    ['finds another backup running', 'lock', 'vzdump-failed', 'got timeout'],
+    ['reaches the limit of the storage', 'limit', 'vzdump-failed', 'max backup limit'],
+  ])('fails and prunes nothing when vzdump %s', async (_, scenario, code, message) => {
     const done = await backup(scenario);
-    expect(outcome(done), done.log).toEqual(['failed', code]);
-    expect(done.log).toContain(says);
+    expect(outcome(done), done.log).toEqual({ status: 'failed', reason: code });
+    expect(done.log).toContain(message);
     expect(text('pruned')).toBe('');
   });
 
@@ -100,35 +104,35 @@ describe('a backup of a Proxmox guest', () => {
     ['an unknown guest', 999, '', 'vm-unknown'],
     ['a guest of another node', 202, '', 'vm-elsewhere'],
     ['a guest that is expected elsewhere', 101, 'expected_node: other\n', 'vm-elsewhere'],
-  ])('of %s is refused before vzdump is called', async (_, vm, more, code) => {
-    expect(outcome(await backup('ok', more, vm))).toEqual(['failed', code]);
+  ])('fails a backup of %s before it calls vzdump', async (_, vm, more, code) => {
+    expect(outcome(await backup('ok', more, vm))).toEqual({ status: 'failed', reason: code });
     expect(text('calls')).toBe('');
   });
 
-  it('to a storage that is not active is refused before vzdump is called', async () => {
+  it('fails a backup to an inactive storage before it calls vzdump', async () => {
     writeFileSync(join(node, 'state', 'storage'), 'inactive');
-    expect(outcome(await backup('ok'))).toEqual(['failed', 'storage-inactive']);
+    expect(outcome(await backup('ok'))).toEqual({ status: 'failed', reason: 'storage-inactive' });
     expect(text('calls')).toBe('');
   });
 
-  it('that is cancelled lets vzdump put the guest right', async () => {
+  it('lets vzdump clean up after itself when the backup is cancelled', async () => {
     const begin = job('hangs');
     const { child, finished } = begin({
       onLog: (chunk: string) => chunk.includes('  1% (408.0') && child.kill('SIGINT'),
     });
     const done = await finished;
-    expect(outcome(done), done.log).toEqual(['cancelled', 'cancelled']);
+    expect(outcome(done), done.log).toEqual({ status: 'cancelled', reason: 'cancelled' });
     expect(done.log).toContain('interrupted by signal');
     expect(readdirSync(join(node, 'state', 'dump'))).toEqual([]);
   });
 
-  it('that hangs is ended, and named', async () => {
+  it('kills a vzdump that hangs, and names its process', async () => {
     const done = await backup('hangs', 'timeout: 2s\n');
-    expect(outcome(done), done.log).toEqual(['failed', 'step-timeout']);
+    expect(outcome(done), done.log).toEqual({ status: 'failed', reason: 'step-timeout' });
     expect(done.log).toMatch(/vzdump 101 .*\(pid \d+\) did not end within 2 s/);
   });
 
-  it('goes on when the agent is killed, and is proved by the next one', async () => {
+  it('continues a guest backup when the agent is killed, and verifies it after the restart', async () => {
     let killed = false;
     const begin = job('slow');
     const { finished } = begin({
@@ -139,7 +143,7 @@ describe('a backup of a Proxmox guest', () => {
       },
     });
     const done = await finished;
-    expect([killed, ...outcome(done)], done.log).toEqual([true, 'succeeded', '']);
+    expect({ killed, ...outcome(done) }, done.log).toEqual({ killed: true, status: 'succeeded', reason: '' });
     expect(text('calls').trim().split('\n')).toHaveLength(1);
   });
 });
@@ -153,17 +157,17 @@ describe('a restore of a Proxmox guest', () => {
       'back',
     );
 
-  it('makes a new guest out of the newest backup, and never replaces one', async () => {
-    expect(outcome(await backup('ok'))).toEqual(['succeeded', '']);
+  it('restores the newest backup to a new guest, and never replaces a guest', async () => {
+    expect(outcome(await backup('ok'))).toEqual({ status: 'succeeded', reason: '' });
     const done = await restore('to_vm_id: 901\n');
-    expect(outcome(done), done.log).toEqual(['succeeded', '']);
+    expect(outcome(done), done.log).toEqual({ status: 'succeeded', reason: '' });
     const [archive = ''] = readdirSync(join(node, 'state', 'dump'));
     expect(text('restored').trim()).toBe(`backup-nfs:backup/${archive} 901 --storage local-lvm --unique 1`);
-    expect(outcome(await restore('to_vm_id: 202\n'))).toEqual(['failed', 'vm-exists']);
+    expect(outcome(await restore('to_vm_id: 202\n'))).toEqual({ status: 'failed', reason: 'vm-exists' });
     const unknown = await restore('to_vm_id: 902\nat: "2020-01-01T00:00:00Z"\n');
-    expect(outcome(unknown), unknown.log).toEqual(['failed', 'backup-unknown']);
+    expect(outcome(unknown), unknown.log).toEqual({ status: 'failed', reason: 'backup-unknown' });
     const broken = join(node, 'state', 'dump', archive);
     writeFileSync(broken, readFileSync(broken).subarray(0, -4));
-    expect(outcome(await restore('to_vm_id: 902\n'))).toEqual(['failed', 'vm-restore-failed']);
+    expect(outcome(await restore('to_vm_id: 902\n'))).toEqual({ status: 'failed', reason: 'vm-restore-failed' });
   });
 });

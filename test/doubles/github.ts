@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-/** Entries of a timeline as `GET /repos/…/issues/N/timeline` documents them, as far as anybody reads them. */
+/** Entries of a timeline as `GET /repos/…/issues/N/timeline` documents them, with the fields that the action reads. */
 export type Entry =
   | { event: 'labeled' | 'unlabeled'; label: { name: string }; actor: { login: string }; created_at: string }
   | { event: 'committed'; sha: string }
@@ -20,7 +20,7 @@ export interface Pull {
   timeline: Entry[];
   reviews: { state: string; user: { login: string }; commit_id: string }[];
   files: string[];
-  /** Commits that GitHub's index knows as this pull request's. */
+  /** Commits that GitHub's index lists for this pull request. */
   commits: string[];
 }
 
@@ -46,7 +46,7 @@ export const forcePushed = (login = 'octocat'): Entry => ({
 });
 export const merged = (login = 'octocat'): Entry => ({ event: 'merged', actor: { login }, created_at: AT });
 
-/** GitHub's REST API for one repository, on loopback: what the action reads, in the documented shapes, with pages. */
+/** Stands in for GitHub's REST API of one repository: the endpoints that the action reads, with pages. */
 export class GitHubDouble {
   readonly repository: string;
   readonly pulls = new Map<number, Pull>();
@@ -55,9 +55,9 @@ export class GitHubDouble {
   readonly permissions = new Map<string, { permission: string; role_name: string }>([
     ['octocat', { permission: 'write', role_name: 'write' }],
   ]);
-  /** How many of the next answers to "pull requests of a commit" are empty, as right after a merge. */
+  /** Number of the next empty answers to "pull requests of a commit", as right after a merge. */
   lag = 0;
-  /** Statuses that the next requests get instead of an answer, by a part of their path. */
+  /** Error statuses for the next requests, each selected by a part of the path and used once. */
   readonly failures: { path: string; status: number; headers?: Record<string, string>; message?: string }[] = [];
   readonly asked: string[] = [];
   /** Workflow runs by their id. */
@@ -89,9 +89,9 @@ export class GitHubDouble {
     this.commits.set(sha, { parents, message });
   }
 
-  /** A pull request; merged by default, its merge commit indexed as its own. */
+  /** Adds a pull request; by default it is merged and its merge commit is indexed. */
   pull(pull: Partial<Pull> & { number: number; mergeSha: string }): Pull {
-    const whole: Pull = {
+    const added: Pull = {
       merged: true,
       headSha: pull.mergeSha,
       base: 'main',
@@ -102,8 +102,8 @@ export class GitHubDouble {
       commits: [pull.mergeSha],
       ...pull,
     };
-    this.pulls.set(whole.number, whole);
-    return whole;
+    this.pulls.set(added.number, added);
+    return added;
   }
 
   #answer(request: IncomingMessage, response: ServerResponse): void {
@@ -153,7 +153,7 @@ export class GitHubDouble {
     return undefined;
   }
 
-  /** Trees (with everything below) and blobs, as git has them. */
+  /** Returns a blob, or a tree with all entries below it, as git stores it. */
   #object(kind: string, sha: string): object | undefined {
     if (this.git === undefined) return undefined;
     const git = (...args: string[]) =>
@@ -173,8 +173,8 @@ export class GitHubDouble {
   }
 
   #compare(before: string, after: string): object | undefined {
-    const known = this.#ancestors(before);
-    const commits = [...this.#ancestors(after)].filter(sha => !known.has(sha)).reverse();
+    const excluded = this.#ancestors(before);
+    const commits = [...this.#ancestors(after)].filter(sha => !excluded.has(sha)).reverse();
     if (!this.commits.has(after)) return undefined;
     const status = before === after ? 'identical' : this.#ancestors(after).has(before) ? 'ahead' : 'diverged';
     return {
@@ -217,7 +217,7 @@ export class GitHubDouble {
   }
 }
 
-/** A push event's payload, as far as anybody reads it. */
+/** Returns the payload of a push event with the fields that the action reads. */
 export function pushEvent(repository: string, before: string, after: string, changes: object = {}): object {
   return {
     ref: 'refs/heads/main',
@@ -231,7 +231,7 @@ export function pushEvent(repository: string, before: string, after: string, cha
   };
 }
 
-/** A pull_request event's payload; closed and merged by default. */
+/** Returns the payload of a pull_request event, by default with the action `closed`. */
 export function pullRequestEvent(repository: string, pull: Pull, changes: { action?: string } = {}): object {
   return {
     action: changes.action ?? 'closed',
@@ -251,7 +251,7 @@ export function pullRequestEvent(repository: string, pull: Pull, changes: { acti
   };
 }
 
-/** One page of a list, or of the commits of a comparison. */
+/** Returns one page of a list, or of the commits of a comparison. */
 function pageOf(body: object | unknown[] | undefined, query: URLSearchParams): unknown {
   const size = Number(query.get('per_page') ?? 30);
   const page = Number(query.get('page') ?? 1);
@@ -261,7 +261,7 @@ function pageOf(body: object | unknown[] | undefined, query: URLSearchParams): u
   return body;
 }
 
-/** The address of the page after this one, as GitHub's header `Link` names it. */
+/** Returns the address of the next page for GitHub's header `Link`. */
 function nextPageOf(body: object | unknown[] | undefined, url: URL): URL | undefined {
   const all = Array.isArray(body) ? body : body && 'commits' in body && Array.isArray(body.commits) ? body.commits : [];
   const size = Number(url.searchParams.get('per_page') ?? 30);

@@ -3,24 +3,24 @@ import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type CryptoKey, exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
 
-/** Stands in for GitHub's issuer of tokens: its keys, and the address at which a job asks for a token for an audience. */
+/** Stands in for GitHub's token issuer: its key set, and the endpoint that gives a job a token for an audience. */
 export class IssuerDouble {
   #server: Server | undefined;
   #keys: { kid: string; secret: CryptoKey; jwk: object }[] = [];
   port = 0;
-  /** How often the keys were asked for. */
+  /** Number of requests for the key set. */
   fetched = 0;
-  /** Claims of the next tokens, over the usual ones; undefined takes one away. */
+  /** Claims that replace the usual ones in the next tokens; undefined removes a claim. */
   claims: Record<string, unknown> = {};
   header: Record<string, unknown> = {};
-  /** What is sent in place of a token that is made. */
+  /** Replaces `make` for the next tokens. */
   token: ((audience: string) => Promise<string>) | undefined;
 
   get url(): string {
     return `http://127.0.0.1:${this.port}`;
   }
 
-  /** What a job gets that has `id-token: write`. */
+  /** Environment of a job with `id-token: write`. */
   get env(): Record<string, string> {
     return { ACTIONS_ID_TOKEN_REQUEST_URL: `${this.url}/token?api-version=2`, ACTIONS_ID_TOKEN_REQUEST_TOKEN: 'job' };
   }
@@ -43,7 +43,7 @@ export class IssuerDouble {
     this.#server?.close();
   }
 
-  /** From now on tokens are signed by another key. */
+  /** Adds a key that signs all later tokens. */
   async rotate(kid: string): Promise<void> {
     const { privateKey, publicKey } = await generateKeyPair('RS256', { extractable: true });
     this.#keys.unshift({

@@ -14,8 +14,8 @@ interface Task {
 }
 
 /**
- * Stands in for Proxmox VE's API at the paths that a backup with a token needs, in the documented shapes. What vzdump says
- * is the double of that program's, whose `state` it shares.
+ * Stands in for Proxmox VE's API at the paths that a backup with a token needs, in the documented shapes. The output of
+ * vzdump comes from the double of that program, and both share the folder `state`.
  */
 export class ProxmoxApiDouble {
   readonly #programs: string;
@@ -60,9 +60,9 @@ export class ProxmoxApiDouble {
     const line = `${request.method} ${decodeURIComponent(path)}${url.search}${body && ` ${body}`}`;
     this.asked.push(line);
     if (request.headers.authorization !== `PVEAPIToken=${this.token}`) throw refusal(401, 'no such token');
-    const [, task, what] = /^\/nodes\/pve\/tasks\/([^/]+)(\/\w+)?$/.exec(path) ?? [];
+    const [, task, subpath] = /^\/nodes\/pve\/tasks\/([^/]+)(\/\w+)?$/.exec(path) ?? [];
     if (task !== undefined)
-      return this.#task(request.method ?? '', this.#tasks.get(decodeURIComponent(task)), what, url.searchParams);
+      return this.#task(request.method ?? '', this.#tasks.get(decodeURIComponent(task)), subpath, url.searchParams);
     switch (`${request.method} ${path}`) {
       case 'GET /cluster/resources':
         return [{ type: 'qemu', vmid: 101, node: 'pve', name: 'web', status: 'running' }];
@@ -119,22 +119,22 @@ export class ProxmoxApiDouble {
     return id;
   }
 
-  #task(method: string, task: Task | undefined, what: string | undefined, query: URLSearchParams): unknown {
+  #task(method: string, task: Task | undefined, subpath: string | undefined, query: URLSearchParams): unknown {
     if (!task) throw refusal(400, 'no such task');
     if (method === 'DELETE') {
       end(task.child, 'SIGTERM');
       return null;
     }
-    if (what === '/status')
+    if (subpath === '/status')
       return { status: task.status, ...(task.exitstatus === undefined ? {} : { exitstatus: task.exitstatus }) };
     const start = Number(query.get('start') ?? 0);
     return task.log
       .slice(start, start + Number(query.get('limit') ?? 50))
-      .map((t, index) => ({ n: start + index + 1, t }));
+      .map((line, index) => ({ n: start + index + 1, t: line }));
   }
 }
 
-/** The whole group, as Proxmox does. */
+/** Signals the whole process group, as Proxmox does. */
 function end({ pid, exitCode, signalCode }: ChildProcess, signal: NodeJS.Signals): void {
   if (pid !== undefined && exitCode === null && signalCode === null) process.kill(-pid, signal);
 }
@@ -143,7 +143,7 @@ function refusal(status: number, message: string): Error {
   return Object.assign(new Error(message), { status });
 }
 
-/** What the double of vzdump was called with. */
+/** Returns the arguments of all calls to the double of vzdump. */
 export function callsOf(programs: string): string {
   const file = join(programs, 'state', 'calls');
   return existsSync(file) ? readFileSync(file, 'utf8').trim() : '';

@@ -9,7 +9,7 @@ export interface Received {
   body: string;
 }
 
-/** Stands in for those who take notices: answers as it is told, or never. */
+/** Stands in for a receiver of notices: answers with the configured status, or never. */
 export class Receiver {
   readonly got: Received[] = [];
   status = 200;

@@ -1,7 +1,7 @@
 /**
- * What GitHub's runner does with standard output (actions/runner, ActionCommand.cs and ActionCommandManager.cs): lines end at
- * LF, CR LF and CR; `::name …::` counts at a line's beginning after white space, `##[name]` anywhere; after stop-commands
- * only the token counts.
+ * Returns the commands that GitHub's runner obeys in standard output (actions/runner, ActionCommand.cs and
+ * ActionCommandManager.cs). Lines end at LF, CR LF and CR. The runner obeys `::name …::` at the start of a line, after
+ * white space, and `##[name]` anywhere. After stop-commands it obeys only the token.
  */
 export function commandsObeyed(text: string): string[] {
   const obeyed: string[] = [];

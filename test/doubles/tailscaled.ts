@@ -4,10 +4,10 @@ import { createServer, type Server } from 'node:http';
 /** Stands in for tailscaled's local API on its socket: `whois` in the shape that tailscale's client documents. */
 export class TailscaledDouble {
   readonly socket: string;
-  /** What the next questions are answered with; `null`: no node of the tailnet. */
+  /** Answer to the next requests; `null` means that the address is not a node of the tailnet. */
   answer: object | string | null = null;
   status = 200;
-  /** Never answers. */
+  /** Leaves all requests without an answer. */
   hangs = false;
   readonly asked: { path: string; host: string | undefined }[] = [];
   #server: Server | undefined;
@@ -35,13 +35,14 @@ export class TailscaledDouble {
   }
 }
 
-/** A node with tags belongs to nobody: tailscaled shows the stand-in profile `tagged-devices`. */
+/** Returns a node with tags. It has no owner, so tailscaled shows the stand-in profile `tagged-devices`. */
 export const tagged = (tags: string[], capabilities: Record<string, unknown[]> = {}) => ({
   Node: { ID: 1, StableID: 'nSTABLE', Name: 'runner-1.tail1234.ts.net.', Tags: tags, Addresses: ['100.64.0.9/32'] },
   UserProfile: { ID: 2, LoginName: 'tagged-devices', DisplayName: 'Tagged Devices' },
   CapMap: capabilities,
 });
 
+/** Returns a node of a user. */
 export const owned = (login: string) => ({
   Node: { ID: 1, StableID: 'nSTABLE', Name: 'laptop.tail1234.ts.net.', Tags: null },
   UserProfile: { ID: 3, LoginName: login, DisplayName: login },
