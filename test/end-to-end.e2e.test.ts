@@ -6,7 +6,7 @@ import { generateKey } from '../protocol/keys.ts';
 import { committed, labeled, merged, pullRequestEvent } from './doubles/github.ts';
 import { freePort } from './stand/host.ts';
 import type { Finished, Job } from './stand/runner.ts';
-import { docker, LABEL, type Merge, World, webStack } from './stand/world.ts';
+import { docker, LABEL, type Merge, untilLog, World, webStack } from './stand/world.ts';
 
 const image = (version: string) => `chatops-test/web:${version}`;
 const intent = (stack: string, more = '') => `label_required: ${LABEL}\naction: rollout\nstack: ${stack}\n${more}`;
@@ -337,16 +337,6 @@ describe('two deployments at the same time', () => {
     expect(second.log).toMatch(/waiting for run [0-9a-f-]{36}, which holds stack stack-queue/);
   });
 });
-
-function untilLog({ child }: { child: import('node:child_process').ChildProcess }, text: string): Promise<void> {
-  let log = '';
-  return new Promise(done => {
-    child.stdout?.on('data', chunk => {
-      log += String(chunk);
-      if (log.includes(text)) done();
-    });
-  });
-}
 
 describe('a job that is killed', () => {
   it('the host finishes the run of a killed job, and the post step logs its outcome', async () => {

@@ -128,7 +128,11 @@ describe('the command line on a laptop', () => {
     ['with a wrong agent key', () => chatops(['runs'], { CHATOPS_AGENT_KEY: anna.keys.public }), 'agent-key-mismatch'],
     ['to an agent that does not answer', () => chatops(['runs', '--agent', 'ws://127.0.0.1:1']), 'agent-unreachable'],
     ['without a key', () => chatops(['runs'], { CHATOPS_SIGNING_KEY_FILE: '' }), '--signing-key-file'],
-    ['for several hosts', () => chatops(['run', intent('lap-web', 'hosts: tag:edge\n')]), 'this command talks to one agent'],
+    [
+      'for several hosts',
+      () => chatops(['run', intent('lap-web', 'hosts: tag:edge\n')]),
+      'this command talks to one agent',
+    ],
     [
       'with a parameter without a value',
       () => chatops(['run', intent('lap-web'), '--param', 'tag']),

@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { type ChildProcess, execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -174,3 +174,14 @@ ${more}`;
 /** Returns a compose file of one service that the engine needs three seconds to stop. */
 export const slowStack = (version: string) =>
   `services:\n  web:\n    image: chatops-test/web:${version}\n    pull_policy: never\n    stop_grace_period: 3s\n    command: [sh, -c, "trap : TERM; while :; do sleep 1; done"]\n`;
+
+/** Waits until a job has printed the text. */
+export function untilLog({ child }: { child: ChildProcess }, text: string): Promise<void> {
+  let log = '';
+  return new Promise(done => {
+    child.stdout?.on('data', chunk => {
+      log += String(chunk);
+      if (log.includes(text)) done();
+    });
+  });
+}
