@@ -1,4 +1,5 @@
 import { EventLines } from '../../client/event-lines.ts';
+import { markOf, renderEvent, renderReceipt } from '../../client/render-event.ts';
 import type { AnyEvent, Event } from '../../protocol/event.ts';
 import type { Receipt } from '../../protocol/receipt.ts';
 import { requestLines } from './local-client.ts';
@@ -43,7 +44,12 @@ export class EventPrinter {
     const event = received as Event;
     this.#lines.observe(event);
     if (event.kind === 'step-finished') process.stdout.write(stripControl(this.#lines.flush(event.document)));
-    const text = formatEvent(event) ?? `${JSON.stringify(event)}\n`;
+    const text =
+      event.kind === 'output'
+        ? event.text
+        : renderEvent(event)
+            .map(line => `${line}\n`)
+            .join('');
     process.stdout.write(stripControl('document' in event ? this.#lines.prefixOutput(event.document, text) : text));
   }
 
@@ -53,51 +59,11 @@ export class EventPrinter {
   }
 }
 
-export function showReceipt({ outcome, reason, message, remedy, documents }: Receipt): void {
-  for (const { id, action, stack, name, outcome, images } of documents) {
-    console.log(
-      `${outcomeMark(outcome)} ${action} on ${stack || name}${id === undefined ? '' : ` (${id})`}: ${outcome}`,
-    );
-    for (const { service, before, after } of images) {
-      if (before !== after)
-        console.log(`    ${service}: ${before?.slice(0, 19) ?? 'none'} → ${after?.slice(0, 19) ?? 'none'}`);
-    }
-  }
+export function showReceipt(receipt: Receipt): void {
+  const { outcome, reason, message, remedy } = receipt;
+  for (const line of renderReceipt(receipt)) console.log(line);
   const details = [reason, message, remedy].filter(Boolean).join('. ').replaceAll('..', '.');
-  console.log(stripControl(`${outcomeMark(outcome)} ${outcome}${details ? `: ${details}` : ''}`));
-}
-
-/** Returns undefined for an event that only a newer agent sends. */
-function formatEvent(event: Event): string | undefined {
-  switch (event.kind) {
-    case 'waiting':
-      return `waiting for run ${event.for}, which holds ${event.what}\n`;
-    case 'planned':
-      return formatPlan(event);
-    case 'step-started':
-      return `── ${event.phase === 'do' ? '' : `${event.phase}: `}${event.step}: ${event.text}\n`;
-    case 'output':
-      return event.text;
-    case 'step-finished':
-      return `${outcomeMark(event.outcome)} ${event.step} (${(event.ms / 1000).toFixed(1)} s)${event.message ? `: ${event.message}` : ''}\n`;
-    case 'note':
-      return `${event.text}\n`;
-    case 'document-finished':
-      return '';
-  }
-}
-
-/** Returns a plan as text, without its steps: a run shows each when it starts. */
-function formatPlan({ title, summary, changes }: Extract<Event, { kind: 'planned' }>): string {
-  const lines = changes.map(({ subject, change, details }) => {
-    const reasons = details.length > 0 ? ` (${details.join(', ')})` : '';
-    return `  ${subject}: ${change}${reasons}`;
-  });
-  return [title, ...(summary ? [`  ${summary}`] : []), ...lines, ''].join('\n');
-}
-
-function outcomeMark(outcome: string): string {
-  return outcome === 'succeeded' || outcome === 'planned' ? '✓' : outcome === 'skipped' ? '–' : '✗';
+  console.log(stripControl(`${markOf(outcome)} ${outcome}${details ? `: ${details}` : ''}`));
 }
 
 function stripControl(text: string): string {
