@@ -86,7 +86,7 @@ class Commands {
       id: randomUUID(),
       intents,
       files: files.filter(({ stack }) => intents.some(({ intent }) => 'stack' in intent && intent.stack === stack)),
-      ...(this.#isOne ? {} : { places, given: givenOf(documents, places, ended) }),
+      ...(this.#isOne ? {} : { indexes: places, given: givenOf(documents, places, ended) }),
       planDigest: this.#inputs.mode === 'run' ? this.#planDigest(request) : undefined,
     });
   }
