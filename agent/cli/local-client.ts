@@ -1,11 +1,15 @@
 import { existsSync } from 'node:fs';
-import { type IncomingMessage, request } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { Refusal, Refused } from '../../protocol/refusal.ts';
+import { messageOf, Refusal, Refused } from '../../protocol/refusal.ts';
 import { Config, readConfig } from '../config/load.ts';
+import { openRequest, readBody } from '../outbound/http-request.ts';
 import { SOCKET } from '../server/local-api.ts';
 import { cliRefusals } from './refusals.ts';
+
+/** The longest refusal that the command line reads, in bytes. */
+const MAX_REFUSAL_BYTES = 1024 * 1024;
 
 /** Returns the socket that the user names, or else that of agent.yaml. */
 export function findSocket(values: { config: string; socket?: string | undefined }): string {
@@ -18,7 +22,7 @@ export function findSocket(values: { config: string; socket?: string | undefined
 
 /** Sends a request to the agent of this host and returns its answer, parsed. Throws `Refused`. */
 export async function requestAgent<T>(socket: string, method: 'GET' | 'POST', path: string, body?: object): Promise<T> {
-  const response = await openRequest(socket, method, path, body);
+  const response = await openAnswer(socket, method, path, body);
   let text = '';
   for await (const chunk of response.setEncoding('utf8')) text += chunk;
   return JSON.parse(text) as T;
@@ -26,23 +30,20 @@ export async function requestAgent<T>(socket: string, method: 'GET' | 'POST', pa
 
 /** Requests JSON lines from the agent of this host and yields each when it arrives. Throws `Refused`. */
 export async function* requestLines<T>(socket: string, path: string): AsyncGenerator<T> {
-  const response = await openRequest(socket, 'GET', path);
+  const response = await openAnswer(socket, 'GET', path);
   for await (const line of createInterface(response)) yield JSON.parse(line) as T;
 }
 
-function openRequest(socket: string, method: string, path: string, body?: object): Promise<IncomingMessage> {
-  return new Promise((done, fail) => {
-    const sent = request({ socketPath: socket, method, path, headers: { host: 'agent' } }, response => {
-      if ((response.statusCode ?? 0) < 300) return done(response);
-      let text = '';
-      response.setEncoding('utf8').on('data', chunk => {
-        text += chunk;
-      });
-      response.on('end', () => fail(readRefusal(text)));
-    });
-    sent.on('error', error => fail(cliRefusals.agentUnreachable(socket, error.message)));
-    sent.end(body === undefined ? undefined : JSON.stringify(body));
-  });
+async function openAnswer(socket: string, method: string, path: string, body?: object): Promise<IncomingMessage> {
+  let response: IncomingMessage;
+  try {
+    const content = body === undefined ? undefined : JSON.stringify(body);
+    response = await openRequest({ url: `http://agent${path}`, socketPath: socket, method, body: content });
+  } catch (error) {
+    throw cliRefusals.agentUnreachable(socket, messageOf(error));
+  }
+  if ((response.statusCode ?? 0) < 300) return response;
+  throw readRefusal(String(await readBody(response, MAX_REFUSAL_BYTES)));
 }
 
 /** Returns the refusal in an answer, or an error with its text. */
