@@ -51,13 +51,13 @@ describe('the systemd unit', () => {
     expect(score).toBeLessThanOrEqual(2);
     expect(score).toBeGreaterThan(0);
     const page = readFileSync('docs/confinement.md', 'utf8').replaceAll('\\|', '|');
-    expect(page).toContain(`gives ${score} (`);
+    expect(page).toContain(`reports ${score} (`);
     for (const name of open) expect(page).toContain(`\`${name}\``);
   });
 
   it('has the documented exposure with the drop-in for backups', () => {
     const { score } = analyze([...service(), ...lines('agent/deploy/backups.conf')]);
-    expect(readFileSync('docs/confinement.md', 'utf8')).toContain(`With it the unit has ${score}:`);
+    expect(readFileSync('docs/confinement.md', 'utf8')).toContain(`With it the unit has ${score}.`);
     expect(score).toBeLessThan(2.5);
   });
 

@@ -45,7 +45,7 @@ describe('a rollout that needs a backup', () => {
   it('a rollout does not start if its backup is unknown or too old', async () => {
     vault.stack('gated', { 'compose.yaml': compose('1') });
     const none = await vault.run('up', 'action: rollout\nstack: gated\nneeds: [www]\n');
-    expect({ reason: none.reason, isUnknown: none.log.includes('this host knows of none') }, none.log).toEqual({
+    expect({ reason: none.reason, isUnknown: none.log.includes('this host knows no verified one') }, none.log).toEqual({
       reason: 'backup-needed',
       isUnknown: true,
     });

@@ -71,7 +71,7 @@ describe('chatops policy', () => {
       { document: 1, rule: 'media' },
     ]);
     expect((await host.chatops(['policy', 'explain', file, '--entry', 'missing'])).stderr).toContain(
-      'There are: homelab.',
+      'Existing entries: homelab.',
     );
     expect((await host.chatops(['policy'])).code).toBe(2);
   });
