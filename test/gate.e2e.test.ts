@@ -22,6 +22,8 @@ afterAll(() => vault[Symbol.asyncDispose]());
 
 const policy = () => ({
   ...vault.policy,
+  // Without "/", so that a manifest can name a folder outside of the sources.
+  backups: { ...vault.policy.backups, sources: [vault.data] },
   trust: [
     {
       name: 'homelab',
