@@ -4,6 +4,8 @@ export interface Prose {
   text: string;
   /** A comment that documents a declaration: it starts with a verb or a noun. */
   isDoc?: true;
+  /** A comment inside of code. */
+  isNote?: true;
 }
 
 /** Replaces code between back-ticks, within one line. */
@@ -56,7 +58,11 @@ export function proseOfSource(text: string): Prose[] {
     if (char === '/' && next === '/') {
       const first = line;
       const end = text.indexOf('\n', at);
-      found.push({ line: first, text: withoutCode(take(end < 0 ? text.length : end).replace(/^\/\/\s*/, '')) });
+      found.push({
+        line: first,
+        text: withoutCode(take(end < 0 ? text.length : end).replace(/^\/\/\s*/, '')),
+        isNote: true,
+      });
     } else if (char === '/' && next === '*') {
       const first = line;
       const end = text.indexOf('*/', at + 2);

@@ -34,6 +34,7 @@ describe('the language of the repository', () => {
       'x.ts:1: "is no": write is not a …',
     ],
     ['a doc comment that starts with What', '/** What it does. */', 'x.ts:1: "What": write start with a verb'],
+    ['a comment in code that starts with What', '// What is left runs.', 'x.ts:1: "What": write start with a verb'],
     ['where for if', '/** Undefined where there is none. */', 'x.ts:1: "Undefined where": write if or when'],
   ])('is checked in %s, with file, line and replacement', (_, source, finding) => {
     expect(badWords('x.ts', proseOfSource(source))).toContainEqual(expect.stringContaining(finding));

@@ -31,15 +31,18 @@ const WORDS: readonly (readonly [pattern: RegExp, instead: string])[] = [
 /** A doc comment starts with a verb ("Returns", "Throws") or with a noun that names the thing. */
 const DOC_OPENING = /^\s*(?:What|Whether|Who|Whom|Whose|Of|As|Where|How|Why|When)\b/;
 
+/** A comment inside of code does not start with the subject of a free relative clause either. */
+const NOTE_OPENING = /^\s*(?:What|Whether|Who|Whom|Where)\b/;
+
 /** One line for each word of the list: file, line, the word and its replacement. */
 export function badWords(file: string, prose: readonly Prose[]): string[] {
-  return prose.flatMap(({ line, text, isDoc }) => {
+  return prose.flatMap(({ line, text, isDoc, isNote }) => {
     const found: { offset: number; word: string; instead: string }[] = [];
     for (const [pattern, instead] of WORDS) {
       const all = new RegExp(pattern.source, pattern.flags.includes('i') ? 'gi' : 'g');
       for (const match of text.matchAll(all)) found.push({ offset: match.index, word: match[0].trim(), instead });
     }
-    const opening = isDoc ? DOC_OPENING.exec(text) : null;
+    const opening = (isDoc ? DOC_OPENING : isNote ? NOTE_OPENING : undefined)?.exec(text);
     if (opening) found.push({ offset: 0, word: opening[0].trim(), instead: 'start with a verb or a noun' });
     return found.map(({ offset, word, instead }) => {
       const at = line + text.slice(0, offset).split('\n').length - 1;

@@ -67,7 +67,7 @@ export async function* runStart(step: StartStep, context: StepContext): StepExec
     if (filter) yield* filter.flush();
     const exit = await process.exited;
     limits.clear();
-    // What the process left running must not work on while the step is checked, repeated or undone.
+    // Processes that the step left running must not work on while the step is checked, repeated or undone.
     if (exit.unknown || exit.signal !== null || limits.stopped) await process.stop(grace);
     const output = tail.toString();
     if (!limits.stopped && step.repeatable && (exit.unknown || exit.signal !== null) && ++repeats <= MAX_REPEATS) {
