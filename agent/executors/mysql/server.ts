@@ -43,7 +43,7 @@ export function createServerCall(
   times: StepTimeouts,
   failure: StartStep['failure'] = {
     code: 'dump-failed',
-    remedy: 'Read the step’s output. The earlier backups are untouched.',
+    remedy: 'Read the step’s output. No earlier backup was changed.',
   },
 ): ServerCall {
   return (name, argv, more = {}) => planServerCall(name, argv, server, PASSWORD, site, { ...times, failure, ...more });
@@ -81,7 +81,7 @@ export function planMysqlDump(
         {
           says: 'Unknown database',
           code: 'database-missing',
-          remedy: 'Correct "database". The earlier backups are untouched.',
+          remedy: 'Correct "database". No earlier backup was changed.',
         },
         {
           says: 'Access denied',
@@ -91,7 +91,7 @@ export function planMysqlDump(
         {
           exit: [5],
           code: 'destination-full',
-          remedy: 'Free space at the destination. The earlier backups are untouched.',
+          remedy: 'Free space at the destination. No earlier backup was changed.',
         },
       ],
     },
@@ -109,7 +109,7 @@ export function planPack(
   const ending = compress === 'zstd' ? 'zst' : 'gz';
   const failure = {
     code: 'copy-failed',
-    remedy: `Check the free space of the destination, and install ${compress}. The earlier backups are untouched.`,
+    remedy: `Check the free space of the destination, and install ${compress}. No earlier backup was changed.`,
   };
   const step = (name: string, argv: [string, ...string[]]): StartStep => ({
     do: 'start',

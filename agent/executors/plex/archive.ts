@@ -77,7 +77,7 @@ export function archivedDatabases({
   return { image, program, databases: parts.filter(part => part !== PREFERENCES) };
 }
 
-const FAILURE = { code: 'copy-failed', remedy: 'Read the step’s output. The earlier backups are untouched.' };
+const FAILURE = { code: 'copy-failed', remedy: 'Read the step’s output. No earlier backup was changed.' };
 
 export function plexStep(
   name: string,
@@ -115,7 +115,7 @@ export function planDatabaseChecks(
         mustNotSay: ['tables: 0\n'],
         failure: {
           code: 'backup-broken',
-          remedy: `Repair ${database} as Plex's documentation says: SQLite's check fails. The earlier backups are untouched.`,
+          remedy: `Repair ${database} as Plex's documentation says: SQLite's check fails. No earlier backup was changed.`,
         },
       },
     ),

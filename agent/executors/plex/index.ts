@@ -106,7 +106,7 @@ async function planPlexBackup(intent: PlexBackupIntent, context: PlanContext, ho
 function planOnlineCopy(found: PlexInstall, run: string, copies: string, site: HostSite, times: StepTimeouts): Stage {
   const { container: at, folder, program, databases, home } = found;
   const subfolder = `${folder}/.chatops-${run}`;
-  const failure = { code: 'copy-failed', remedy: 'Read the step’s output. The earlier backups are untouched.' };
+  const failure = { code: 'copy-failed', remedy: 'Read the step’s output. No earlier backup was changed.' };
   const call = (name: string, argv: [string, ...string[]], more: Partial<StartStep> = {}) =>
     planServerCall(name, argv, { at, password: undefined }, '', site, { ...times, failure, repeatable: true, ...more });
   return {

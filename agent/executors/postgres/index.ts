@@ -37,7 +37,7 @@ async function planPostgresBackup(intent: PostgresBackupIntent, context: PlanCon
   const times = parseTimeouts(intent);
   const failure = {
     code: 'dump-failed',
-    remedy: 'Read the step’s output. The earlier backups are untouched.',
+    remedy: 'Read the step’s output. No earlier backup was changed.',
   };
   const call = (name: string, argv: [string, ...string[]], more: object) =>
     planServerCall(name, argv, server, PASSWORD_VARIABLE, site, { ...times, failure, repeatable: true, ...more });

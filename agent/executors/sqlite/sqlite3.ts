@@ -23,13 +23,13 @@ export function sqlite3(
     failure: {
       code: 'copy-failed',
       remedy:
-        'Read the step’s output. For "database is locked" try again; for "file is not a database" name another file. The earlier backups are untouched.',
+        'Read the step’s output. For "database is locked" try again; for "file is not a database" name another file. No earlier backup was changed.',
     },
     reasons: [
       {
         says: 'database or disk is full',
         code: 'destination-full',
-        remedy: 'Free space at the destination. The earlier backups are untouched.',
+        remedy: 'Free space at the destination. No earlier backup was changed.',
       },
     ],
     ...more,
@@ -51,7 +51,7 @@ export function planCopyCheck(copy: string, times: StepTimeouts, name = 'check')
     failure: {
       code: 'backup-broken',
       remedy:
-        'Check the database itself: SQLite’s check of the copy fails, or it holds no table. The earlier backups are untouched.',
+        'Check the database itself: SQLite’s check of the copy fails, or it holds no table. No earlier backup was changed.',
     },
   });
 }

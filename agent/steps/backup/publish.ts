@@ -44,7 +44,7 @@ export async function* publishBackup(step: SealStep, signal: AbortSignal): StepE
     return failStep(
       'backup-unreadable',
       `The backup ${partial} could not be read back: ${messageOf(error)}`,
-      'Check the destination’s disk. The earlier backups are untouched.',
+      'Check the destination’s disk. No earlier backup was changed.',
     );
   }
 }
