@@ -62,7 +62,7 @@ export async function startAgent(
   const audit = new AuditObserver(auditLog);
   const environment = createCleanEnvironment(docker);
   const engine = new DockerEngine(docker.socket);
-  const host = createHostReader(engine, environment);
+  const host = createHostReader(engine, environment, async () => undefined);
   const circuits = new CircuitBreakers();
   const metrics = new Metrics(
     agent,

@@ -7,6 +7,7 @@ export const ROOMS: readonly (readonly [room: string, sentence: string])[] = [
   ['plan', 'A plan, a step and a result of a step, as data. Imports nothing of Node but digests.'],
   ['system', 'This machine: processes, control groups, files, secrets in files, log tails, the supervisor.'],
   ['outbound', 'Requests to others: Docker, Tailscale, GitHub, Proxmox, webhooks, behind circuit breakers.'],
+  ['compose', 'Compose files: reads, renders and checks them, without starting anything.'],
   ['executors', 'Intent in, plan out, one folder per kind. Decides and does nothing.'],
   ['config', 'agent.yaml: schema, loading, consistency, trust entries, the site for executors.'],
   ['secrets', 'Values that must not be shown, and their removal from events.'],

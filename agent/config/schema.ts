@@ -2,7 +2,7 @@ import { isIP } from 'node:net';
 import { z } from 'zod';
 import { Duration } from '../../intents/duration.ts';
 import { DEFAULT_PORT } from '../../protocol/wire.ts';
-import { COMPOSE_GRANTS } from '../plan/plan.ts';
+import { COMPOSE_GRANTS } from '../plan/compose-config.ts';
 import { Absolute, BackupsConfig, SecretFile } from './backups.ts';
 import { findInconsistencies } from './consistency.ts';
 import { Hook } from './hooks.ts';

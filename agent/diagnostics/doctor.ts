@@ -134,7 +134,7 @@ function checkAddress({ listen, tls }: Config): CheckResult {
 
 async function checkDocker({ docker: settings }: Config): Promise<CheckResult[]> {
   const engine = new DockerEngine(settings.socket);
-  const host = createHostReader(engine, createCleanEnvironment(settings));
+  const host = createHostReader(engine, createCleanEnvironment(settings), async () => undefined);
   const found: CheckResult[] = [];
   try {
     await engine.ping();

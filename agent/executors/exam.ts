@@ -57,6 +57,7 @@ export function createHost(answers: Partial<HostReader> = {}): HostReader {
     list: async () => null,
     read: async () => null,
     ask: async () => null,
+    render: async () => undefined,
     engine: async () => null,
     ...answers,
   };

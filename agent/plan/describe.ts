@@ -19,6 +19,8 @@ const DESCRIPTIONS = {
     `GET ${url}: ${status.join(' or ')}${body === undefined ? '' : `, with ${JSON.stringify(body)} in the body`} (${formatTries(tries)})`,
   tcp: ({ host, port, ...tries }) => `connect to ${host}:${port} (${formatTries(tries)})`,
   measure: step => `record images ${step.as} (${formatServices(step)})`,
+  'prepare-mounts': ({ mounts }) =>
+    `check ${mounts.length === 1 ? 'the source of 1 mount' : `the sources of ${mounts.length} mounts`}, and create missing folders`,
   'check-target': ({ path, mount, needs }) =>
     `check that ${path} is the intended destination${mount ? ', mounted' : ''}, with ${formatMib(needs)} free`,
   'check-source': ({ path }) => `check that ${path} exists, is not empty and has not shrunk`,

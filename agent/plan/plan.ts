@@ -13,9 +13,11 @@ import type {
   SwapStep,
   TallyStep,
 } from './backup-steps.ts';
+import type { CheckedConfig, ComposeGrant, MountSource, RenderedStack, RenderRequest } from './compose-config.ts';
 import type { Milliseconds, StartStep, StepBase } from './start-step.ts';
 
 export type * from './backup-steps.ts';
+export type * from './compose-config.ts';
 export type * from './start-step.ts';
 
 /**
@@ -182,19 +184,6 @@ export interface RememberStep extends StepBase {
   points?: RestorePoint[];
 }
 
-/** Features that a compose file may use only if the host grants them to its stack. */
-export const COMPOSE_GRANTS = [
-  'privileged',
-  'capabilities',
-  'host-namespaces',
-  'docker-socket',
-  'devices',
-  'binds',
-  'ports',
-] as const;
-
-export type ComposeGrant = (typeof COMPOSE_GRANTS)[number];
-
 /** Renders compose's config as JSON, and checks it before anything is started. The config is not kept. */
 export interface JudgeConfigStep extends StepBase {
   do: 'judge-config';
@@ -206,8 +195,22 @@ export interface JudgeConfigStep extends StepBase {
   rules: { grants: ComposeGrant[]; binds: string[]; ports: [number, number]; socket: string };
 }
 
+/**
+ * Checks the sources of a config's mounts right before compose starts: no component is a link, no container may write at a
+ * parent, and missing folders are created. Fails if the config's file has another digest.
+ */
+export interface PrepareMountsStep extends StepBase {
+  do: 'prepare-mounts';
+  config: CheckedConfig;
+  mounts: MountSource[];
+  project: ComposeProject;
+  /** The stack may mount below folders that containers write. */
+  nested: boolean;
+}
+
 export type Step =
   | StartStep
+  | PrepareMountsStep
   | TidyStep
   | WriteStep
   | RestoreStep
@@ -263,6 +266,11 @@ export interface HostReader {
     argv: [string, ...string[]],
     options?: { cwd?: string; keepFor?: Milliseconds },
   ): Promise<ReadResult<{ code: number; stdout: string; stderr: string }>>;
+  /**
+   * Renders and checks a stack's compose config, stores it, and returns it. Reads only files of the stack's folder (or of the
+   * overlay), opens no connection and starts nothing of the stack. Throws {@link Failure} `compose-…`.
+   */
+  render(request: RenderRequest): Promise<RenderedStack | undefined>;
   /** Sends a GET to the Docker Engine API (`/containers/json?…`) and parses the response; null for 404. Throws {@link Failure} `docker-unreachable`. */
   engine(path: string): Promise<ReadResult<unknown>>;
 }

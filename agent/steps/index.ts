@@ -13,6 +13,7 @@ import { publishBackup } from './backup/publish.ts';
 import { recordDrill, recordSnapshot, tallyListing } from './backup/records.ts';
 import { runJudgeConfig } from './compose-policy.ts';
 import { runMeasure } from './measure.ts';
+import { runPrepareMounts } from './prepare-mounts.ts';
 import { runProbe } from './probe.ts';
 import { runExpectListed } from './proxmox-listing.ts';
 import { runPull } from './pull.ts';
@@ -36,6 +37,7 @@ const RUNNERS = {
   measure: runMeasure,
   remember: runRemember,
   'judge-config': runJudgeConfig,
+  'prepare-mounts': runPrepareMounts,
   'check-target': runTargetCheck,
   'check-source': runSourceCheck,
   seal: (step, { signal }) => publishBackup(step, signal),

@@ -12,6 +12,7 @@ export const blindHostReader: HostReader = {
   list: async () => undefined,
   read: async () => undefined,
   ask: async () => undefined,
+  render: async () => undefined,
   engine: async () => undefined,
 };
 
@@ -19,6 +20,7 @@ export const blindHostReader: HostReader = {
 export function createHostReader(
   engine: { get(path: string): Promise<ReadResult<unknown>> },
   environment: Record<string, string>,
+  render: HostReader['render'],
 ): HostReader {
   const cache = new Map<string, { at: number; answer: { code: number; stdout: string; stderr: string } }>();
   return {
@@ -43,6 +45,7 @@ export function createHostReader(
       if (options.keepFor !== undefined && answer.code === 0) cache.set(key, { at: Date.now(), answer });
       return answer;
     },
+    render,
     engine: path => engine.get(path),
   };
 }

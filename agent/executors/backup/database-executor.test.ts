@@ -44,6 +44,7 @@ const hostWith = (kind: string, more?: object): HostReader => ({
   list: async folder => (folder === FOLDER ? ['one', 'one.json'] : folder === '/srv' ? ['a.db'] : null),
   read: async file => (file.endsWith('.json') ? manifest(kind, more) : null),
   ask: async argv => ({ code: 0, stdout: argv.includes('ls') ? 'com.plexapp.plugins.library.db\n' : '', stderr: '' }),
+  render: async () => undefined,
   engine: async path => (path.startsWith('/containers/json') ? [] : container),
 });
 const context = (intent: Intent) => createContext(intent, { site });

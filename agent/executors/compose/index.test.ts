@@ -59,6 +59,7 @@ function hostWith({
   config,
 }: Host = {}): HostReader {
   return {
+    render: async () => undefined,
     list: async folder => folders[folder] ?? null,
     read: async path => files[path] ?? null,
     ask: async argv =>

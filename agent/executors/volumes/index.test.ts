@@ -51,6 +51,7 @@ const hostWith = (backups: string[] = []): HostReader => ({
       ...{ bytes: 5000, files: 7, sha256: 'a'.repeat(64) },
     }),
   ask: async () => ({ code: 1, stdout: '', stderr: '' }),
+  render: async () => undefined,
   engine: async path =>
     path.includes('/plex/')
       ? {

@@ -27,6 +27,7 @@ const hostWith = (type: string, config = ''): HostReader => ({
   list: async () => null,
   read: async () => null,
   engine: async () => null,
+  render: async () => undefined,
   ask: async ([program, , path]) => {
     const stdout =
       program === 'pvesh'
