@@ -21,6 +21,7 @@ export interface KeyRule {
   keys?: Record<string, KeyRule>;
   /** The rule of each element of a list, or of each value of a map. */
   each?: KeyRule;
+  isMap?: boolean;
 }
 
 const NOTHING = 'nothing';
@@ -104,6 +105,7 @@ export function map(each: KeyRule, { names = /^/ }: { names?: RegExp } = {}): Ke
   return {
     needs: each.needs,
     each,
+    isMap: true,
     check: (value, at) => {
       if (!isNode(value)) return refuse(at, ' is not a map');
       for (const [name, one] of Object.entries(value)) {

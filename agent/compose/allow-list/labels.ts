@@ -6,6 +6,7 @@ const OWN = /^com\.docker\.compose(\.|$)/i;
 export const labels: KeyRule = {
   needs: 'nothing; never `com.docker.compose.*`',
   each: text,
+  isMap: true,
   check: (value, at) => {
     if (!isNode(value)) return refuse(at, ' is not a map');
     for (const [name, one] of Object.entries(value)) {
