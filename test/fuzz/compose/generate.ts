@@ -1,5 +1,6 @@
 import { globSync, readFileSync } from 'node:fs';
 import type { Random } from '../../faults/random.ts';
+import { SERVICE_FRAGMENTS, TOP_FRAGMENTS } from './fragments.ts';
 import { alternatives, namedValues, type Schema, specification } from './specification.ts';
 
 export type Node = Record<string, unknown>;
@@ -118,7 +119,8 @@ export function generateConfig(random: Random): Node {
   config.name = 'app';
   rename(config, `${was}_`);
   if (random.below(4) > 0) trim(config, random);
-  for (let left = random.below(4); left > 0; left--) change(config, specification, random, 0);
+  if (random.below(2) === 0) addFragment(config, random);
+  for (let left = random.below(3); left > 0; left--) change(config, specification, random, 0);
   if (random.below(12) === 0) insertUnknown(config, random);
   return config;
 }
@@ -129,6 +131,15 @@ function minimal(): Node {
     services: { web: { image: 'local/test:1', command: null, entrypoint: null, networks: { default: null } } },
     networks: { default: { name: 'app_default', ipam: {} } },
   };
+}
+
+/** Adds an attack of the list to the top level or to a service. */
+function addFragment(config: Node, random: Random): void {
+  const isOfService = random.below(4) > 0;
+  const node = isOfService ? random.pick(Object.values(config.services as Record<string, Node>)) : config;
+  for (const [key, value] of Object.entries(random.pick(isOfService ? SERVICE_FRAGMENTS : TOP_FRAGMENTS)))
+    if (value === undefined) delete node[key];
+    else set(node, key, isNode(value) && isNode(node[key]) ? { ...node[key], ...value } : structuredClone(value));
 }
 
 /** Gives the volumes and networks of a seed the project's name. */
