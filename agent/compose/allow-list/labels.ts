@@ -10,7 +10,7 @@ export const labels: KeyRule = {
   check: (value, at) => {
     if (!isNode(value)) return refuse(at, ' is not a map');
     for (const [name, one] of Object.entries(value)) {
-      if (OWN.test(name)) refuse(below(at, name), ' is not allowed: compose sets these labels itself');
+      if (OWN.test(name)) refuse(below(at, name), ' is not allowed: compose sets these labels itself. Rename it');
       else text.check(one, below(at, name));
     }
   },
