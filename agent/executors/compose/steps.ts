@@ -1,13 +1,7 @@
-import type {
-  ComposeProject,
-  JudgeConfigStep,
-  MeasureStep,
-  Milliseconds,
-  StartStep,
-  TidyStep,
-} from '../../plan/plan.ts';
+import type { ComposeConfig, ComposeProject, MeasureStep, Milliseconds, StartStep, TidyStep } from '../../plan/plan.ts';
 import { type HostSite, parseDuration } from '../executor.ts';
-import type { ComposeTarget, ComposeVariant } from './target.ts';
+import { composeCommand, type StackConfig } from './checked-config.ts';
+import type { ComposeTarget } from './target.ts';
 
 const MINUTE = 60_000;
 /** A pull without output and without progress for this long hangs. */
@@ -45,28 +39,10 @@ export function parseLimits(timeout: string | undefined): StepLimits {
   return { pull: limit, up: limit, healthy: limit };
 }
 
-/** Plans the check of the rendered config. The grants of `stack` apply. */
-export function planConfigCheck(
-  stack: string,
-  target: ComposeTarget,
-  site: HostSite,
-  variant: ComposeVariant = {},
-): JudgeConfigStep {
-  const { binds, ports, socket } = site.compose;
-  return {
-    do: 'judge-config',
-    name: 'check config',
-    argv: target.compose(['config', '--format', 'json'], variant),
-    cwd: target.dir,
-    timeout: MINUTE,
-    file: variant.files?.[0] ?? target.file,
-    rules: { grants: site.compose.grantsOf(stack), binds: [target.dir, ...binds], ports, socket },
-  };
-}
-
 /** Plans the pull. `unchanged` says what is true of the stack if it fails. */
 export function planPull(
-  target: ComposeTarget,
+  config: StackConfig,
+  rendered: ComposeConfig | undefined,
   services: string[],
   timeout: Milliseconds,
   unchanged: string,
@@ -74,12 +50,12 @@ export function planPull(
   return {
     do: 'start',
     name: 'pull',
-    argv: target.compose(['pull', '--ignore-buildable', ...services]),
-    cwd: target.dir,
+    argv: composeCommand(config, ['pull', '--ignore-buildable', ...services]),
+    cwd: config.dir,
     timeout,
     ...(timeout > PULL_STALL ? { stallTimeout: PULL_STALL } : {}),
     repeatable: true,
-    pulls: true,
+    pulls: listImages(rendered, services),
     retry: [{ ...NO_ENGINE, on: NO_ENGINE.on.slice(0, 2) }],
     failure: {
       code: 'pull-failed',
@@ -88,23 +64,29 @@ export function planPull(
   };
 }
 
+function listImages(rendered: ComposeConfig | undefined, services: string[]): string[] {
+  const images = Object.entries(rendered?.services ?? {}).flatMap(([name, { image }]) =>
+    image !== undefined && (services.length === 0 || services.includes(name)) ? [image] : [],
+  );
+  return [...new Set(images)];
+}
+
 /** Plans a compose command that changes what runs. It is repeatable: compose converges to the file. */
 export function planChange(
   name: string,
-  target: ComposeTarget,
+  config: StackConfig,
   args: string[],
   timeout: Milliseconds,
   failure: StartStep['failure'] = {
     code: 'up-failed',
     remedy: 'Read the step’s output. Run "docker compose ps -a" on the host to see what runs.',
   },
-  variant: ComposeVariant = {},
 ): StartStep {
   return {
     do: 'start',
     name,
-    argv: target.compose(args, variant),
-    cwd: target.dir,
+    argv: composeCommand(config, args),
+    cwd: config.dir,
     timeout,
     changes: true,
     repeatable: true,
