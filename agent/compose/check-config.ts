@@ -41,7 +41,7 @@ function checkNesting(at: Place): void {
   for (const { source, path } of mounts) {
     const outer = written.find(one => isUnder(source, one) && !isUnder(one, source));
     if (outer !== undefined)
-      refuse({ ...at, path }, ` mounts ${source}, which is in ${outer}, where a container may write`, [
+      refuse({ ...at, path }, ` mounts ${source}, which is in ${outer}, which a container may write`, [
         { grant: 'nested-binds' },
       ]);
   }

@@ -25,7 +25,7 @@ export const COMPOSE_GRANTS = Object.keys(GRANT_RISKS) as [ComposeGrant, ...Comp
 
 /** Lists of one entry in compose.grants, each with the risk of a value in it. */
 export const LIST_RISKS = {
-  binds: 'Containers read it, and write it unless it ends in ":ro".',
+  binds: 'Containers read it and write it; one that ends in ":ro" they only read.',
   devices: 'Containers use this device.',
   capabilities: 'Containers may have this capability.',
   containers: 'The stack joins whichever container has this name.',

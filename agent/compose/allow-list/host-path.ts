@@ -35,7 +35,7 @@ function checkPlainPath(source: string, writable: boolean, at: Place): void {
     refuse(
       at,
       holdsAgent
-        ? ` binds ${shown}, which holds the agent's folder`
+        ? ` binds ${shown}, which holds the agent’s folder`
         : ` binds ${shown}, by which the engine is controlled`,
       [{ grant: 'docker-socket' }],
     );
@@ -48,7 +48,7 @@ function checkPlainPath(source: string, writable: boolean, at: Place): void {
   )
     refuse(at, ` binds ${shown} writable, by which the kernel is controlled`, [{ grant: 'privileged' }]);
   if (!isEngineSocket && rootOf(source, writable, rules) === undefined && !rules.grants.includes('binds'))
-    refuse(at, ` binds ${shown}, which is not in the stack's folder and not in a list of this host`, [
+    refuse(at, ` binds ${shown}, which is outside of the stack’s folder`, [
       { list: 'binds', value: writable ? source : `${source}:ro` },
       { grant: 'binds' },
     ]);

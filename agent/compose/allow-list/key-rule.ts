@@ -21,6 +21,7 @@ export interface KeyRule {
   keys?: Record<string, KeyRule>;
   /** The rule of each element of a list, or of each value of a map. */
   each?: KeyRule;
+  isMap?: boolean;
 }
 
 const NOTHING = 'nothing';
@@ -104,6 +105,7 @@ export function map(each: KeyRule, { names = /^/ }: { names?: RegExp } = {}): Ke
   return {
     needs: each.needs,
     each,
+    isMap: true,
     check: (value, at) => {
       if (!isNode(value)) return refuse(at, ' is not a map');
       for (const [name, one] of Object.entries(value)) {
@@ -124,7 +126,7 @@ export function object(keys: Record<string, KeyRule>, also?: (node: ComposeNode,
       for (const [key, one] of Object.entries(value)) {
         const rule = Object.hasOwn(keys, key) ? keys[key] : undefined;
         if (rule) rule.check(one, below(at, key));
-        else refuse(below(at, key), ' is unknown to this agent');
+        else refuse(below(at, key), ' is unknown to this agent. Remove it');
       }
       also?.(value, at);
     },
@@ -140,9 +142,9 @@ export function orNull(rule: KeyRule): KeyRule {
   };
 }
 
-/** A key that nothing allows. */
-export function never(reason: string): KeyRule {
-  return { needs: `never: ${reason}`, check: (_, at) => refuse(at, ` is not allowed: ${reason}`) };
+/** A key that nothing allows. `instead` is an order to whoever writes the file. */
+export function never(reason: string, instead = 'Remove it'): KeyRule {
+  return { needs: `never: ${reason}`, check: (_, at) => refuse(at, ` is not allowed: ${reason}. ${instead}`) };
 }
 
 /** A key that needs a grant, unless `harmless` is true of its value. With the grant, `rule` applies. */

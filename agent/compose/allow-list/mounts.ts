@@ -2,7 +2,6 @@ import { isIP } from 'node:net';
 import { checkHostPath } from './host-path.ts';
 import {
   type ComposeNode,
-  custom,
   documented,
   flag,
   form,
@@ -11,6 +10,7 @@ import {
   type KeyRule,
   list,
   matching,
+  never,
   object,
   oneOf,
   type Place,
@@ -45,7 +45,7 @@ const bindOptions = object({
 });
 
 const mountOptions: Record<string, KeyRule> = {
-  type: oneOf('bind', 'volume', 'tmpfs'),
+  type: documented('nothing for bind, volume and tmpfs; never others', oneOf('bind', 'volume', 'tmpfs')),
   source: documented(
     'nothing for volumes and for paths in the stack’s folder; `binds`, `docker-socket` for others',
     text,
@@ -66,9 +66,7 @@ const mountOptions: Record<string, KeyRule> = {
     size: form('a size', value => Number.isSafeInteger(value) || /^[0-9]{1,20}$/.test(String(value))),
     mode: form('a mode', value => Number.isSafeInteger(value)),
   }),
-  image: custom('never: its files are not in the checked config', (_, at) =>
-    refuse(at, ' is not allowed: its files are not in the checked config'),
-  ),
+  image: never('the agent does not pull the image', 'Copy its files with a service that ends'),
 };
 
 /** `volumes` of a service. */
@@ -122,11 +120,10 @@ export const ports: KeyRule = list(
   ),
 );
 
-function checkPort({ published, target }: ComposeNode, at: Place): void {
-  const { rules } = at;
-  if (rules.grants.includes('ports')) return;
-  if (published === undefined || published === '' || published === '0') {
-    if (!rules.ports.some(([lowest, highest]) => lowest <= 1 && highest >= 65_535))
+function checkPort({ published = '', target }: ComposeNode, at: Place): void {
+  const { grants, ports } = at.rules;
+  if (published === '' || published === '0') {
+    if (!grants.includes('ports') && !ports.some(([lowest, highest]) => lowest <= 1 && highest >= 65_535))
       refuse(at, ` publishes ${printable(target)} at a port that the engine chooses. Name the port`, [
         { grant: 'ports' },
       ]);
@@ -136,7 +133,7 @@ function checkPort({ published, target }: ComposeNode, at: Place): void {
   const [from, to] = [Number(first), Number(last)];
   if (first === '' || !isPort(from) || !isPort(to) || from > to)
     refuse(at, ` publishes ${printable(published)}, which is not a port or a range of ports`);
-  else if (!rules.ports.some(([lowest, highest]) => from >= lowest && to <= highest))
+  else if (!grants.includes('ports') && !ports.some(([lowest, highest]) => from >= lowest && to <= highest))
     refuseRange(String(published), at);
 }
 

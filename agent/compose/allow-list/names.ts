@@ -12,9 +12,9 @@ export function isName(value: unknown): value is string {
  * to the project `nas_media` if the host has it, and not to `nas`.
  */
 export function checkOwned(list: 'volumes' | 'networks', name: unknown, at: Place): void {
-  if (!isName(name)) refuse(at, ` has the name ${printable(name)}, which is not a name of the engine`);
+  if (!isName(name)) refuse(at, ` names ${printable(name)}, which is not a name of the engine`);
   else if (!isOwn(name, at) && !at.rules[list].includes(name))
-    refuse(at, ` is ${printable(name)}, which does not belong to the project "${at.rules.project}"`, [
+    refuse(at, ` names ${printable(name)}, which does not belong to the project "${at.rules.project}"`, [
       { list, value: name },
     ]);
 }

@@ -144,6 +144,7 @@ export const runtime: KeyRule = granted('devices', matching(/^[a-z0-9][a-z0-9_-]
 export const sysctls: KeyRule = {
   needs: 'nothing for settings of the container’s namespaces (`net.*`, `fs.mqueue.*`, IPC); never others',
   each: text,
+  isMap: true,
   check: (value, at) => {
     if (!isNode(value)) return refuse(at, ' is not a map');
     for (const [name, one] of Object.entries(value)) {
@@ -194,6 +195,7 @@ const limit = form('a number, or soft and hard', value => Number.isSafeInteger(v
 export const ulimits: KeyRule = {
   needs: 'nothing; `resources` for `rtprio`, `rttime` and `nice`',
   each: object({ soft: limit, hard: limit }),
+  isMap: true,
   check: (value, at) => {
     if (!isNode(value)) return refuse(at, ' is not a map');
     for (const [name, one] of Object.entries(value)) {
@@ -208,17 +210,16 @@ export const ulimits: KeyRule = {
   },
 };
 
-const ofDevices = granted('resources', list(object({ path: text, rate: amount, weight: amount })), {
-  reason: ' names block devices of the host',
-});
+const ofDevices = (value: 'rate' | 'weight') =>
+  granted('resources', list(object({ path: text, [value]: amount })), { reason: ' names block devices of the host' });
 
 export const blockIo: KeyRule = object({
   weight: amount,
-  weight_device: ofDevices,
-  device_read_bps: ofDevices,
-  device_read_iops: ofDevices,
-  device_write_bps: ofDevices,
-  device_write_iops: ofDevices,
+  weight_device: ofDevices('weight'),
+  device_read_bps: ofDevices('rate'),
+  device_read_iops: ofDevices('rate'),
+  device_write_bps: ofDevices('rate'),
+  device_write_iops: ofDevices('rate'),
 });
 
 export const realTime: KeyRule = granted('resources', amount, {

@@ -86,7 +86,7 @@ const network: KeyRule = orNull(
     ({ name, external }, at) => {
       if (name === 'host') {
         if (!at.rules.grants.includes('host-namespaces'))
-          refuse(at, ' is the host’s network', [{ grant: 'host-namespaces' }]);
+          refuse(below(at, 'name'), ' is the host’s network', [{ grant: 'host-namespaces' }]);
       } else if (name !== 'none') checkNamed('networks', name, external, at);
     },
   ),
@@ -94,7 +94,7 @@ const network: KeyRule = orNull(
 
 /** A volume or network without a name gets one of the project. */
 function checkNamed(kind: 'volumes' | 'networks', name: unknown, external: unknown, at: Place): void {
-  if (name !== undefined) checkOwned(kind, name, at);
+  if (name !== undefined) checkOwned(kind, name, below(at, 'name'));
   else if (external === true) checkOwned(kind, at.path.at(-1), at);
 }
 
@@ -121,8 +121,7 @@ const volume: KeyRule = orNull(
 /** The local driver mounts anything that the kernel can mount. Passwords can be in its options: no message shows them. */
 function checkVolumeOptions(value: unknown, at: Place): void {
   if (!isNode(value) || Object.values(value).some(one => typeof one === 'object')) refuse(at, ' is not a map of texts');
-  else if (Object.keys(value).length > 0 && !at.rules.grants.includes('volume-drivers'))
-    checkLocalMount(value as Record<string, string | number>, at);
+  else if (Object.keys(value).length > 0) checkLocalMount(value as Record<string, string | number>, at);
 }
 
 function checkLocalMount(value: Record<string, string | number>, at: Place): void {
@@ -131,8 +130,11 @@ function checkLocalMount(value: Record<string, string | number>, at: Place): voi
   const isPlain = Object.keys(others).length === 0;
   if (isPlain && isBindVolume(value)) {
     checkHostPath(device, !options.includes('ro'), below(at, 'device'));
-  } else if (isPlain && type === 'tmpfs' && options.every(one => TMPFS_OPTION.test(one))) {
-    // Memory of the host, as for any container.
+  } else if (
+    at.rules.grants.includes('volume-drivers') ||
+    (isPlain && type === 'tmpfs' && options.every(one => TMPFS_OPTION.test(one)))
+  ) {
+    // A tmpfs is memory of the host, as any container uses it.
   } else if (isPlain && SHARES.includes(String(type)) && options.every(one => SHARE_OPTION.test(one))) {
     if (!at.rules.grants.includes('shares'))
       refuse(at, ` mounts a share (${type})`, [{ grant: 'shares' }, { grant: 'volume-drivers' }]);
@@ -143,7 +145,7 @@ function checkLocalMount(value: Record<string, string | number>, at: Place): voi
 const TMPFS_OPTION = /^(size|mode|uid|gid|nr_inodes|nr_blocks)=[0-9]+[kmgKMG%]?$|^(ro|rw|noexec|nosuid|nodev)$/;
 const SHARES = ['nfs', 'nfs4', 'cifs', 'smb3'];
 /** Options of shares; a path of the host (such as a file of credentials) is not one of them. */
-const SHARE_OPTION = /^[a-zA-Z0-9_]{1,40}(=[^/]{0,200})?$/;
+const SHARE_OPTION = /^[a-zA-Z0-9_]{1,40}(=[^/]{0,200})?$|^(user|username|pass|password|domain|prefixpath)=/;
 
 /** Returns true for a volume of the local driver that is a folder of the host. */
 export function isBindVolume(options: unknown): options is { device: string } {
@@ -201,8 +203,8 @@ export const root: KeyRule = withExtensions(
     secrets: map(mountedFile({ driver: never('only swarm has it'), driver_opts: never('only swarm has it') }), {
       names: NAMES,
     }),
-    models: never('compose starts a program of the host for it'),
-    include: never('compose would read this file after the check'),
+    models: never('compose starts a program of the host for it', 'Use a service with an image'),
+    include: never('compose would read the file after the check'),
   }),
 );
 

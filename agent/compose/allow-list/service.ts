@@ -47,7 +47,7 @@ import {
 } from './privileges.ts';
 
 const texts = list(text);
-const READ_LATER = 'compose would read this file after the check';
+const READ_LATER = 'compose would read the file after the check';
 
 const networkOptions = granted('network-drivers', map(text), {
   harmless: value => isNode(value) && Object.keys(value).length === 0,
@@ -100,7 +100,7 @@ export const service: KeyRule = object({
   cap_add: addedCapabilities,
   cap_drop: droppedCapabilities,
   cgroup: documented('nothing for private; `host-namespaces` for host', namespace('', 'private')),
-  cgroup_parent: never('it leaves the limits of containers'),
+  cgroup_parent: never('it leaves the limits of containers', 'Use "cpus" and "mem_limit"'),
   command,
   configs: fileMounts('configs'),
   container_name: form('a name of the engine', isName),
@@ -147,7 +147,7 @@ export const service: KeyRule = object({
   mem_reservation: amount,
   mem_swappiness: amount,
   memswap_limit: amount,
-  models: never('compose starts a program of the host for it'),
+  models: never('compose starts a program of the host for it', 'Use a service with an image'),
   network_mode: networkMode,
   networks: attachments,
   oom_kill_disable: outOfMemoryKill,
@@ -157,11 +157,11 @@ export const service: KeyRule = object({
   platform: text,
   ports,
   post_start: hooks,
-  pre_start: never('compose starts a container that the agent does not see. Use a service and "depends_on"'),
+  pre_start: never('the agent does not see its containers', 'Use a service and "depends_on"'),
   pre_stop: hooks,
   privileged,
   profiles: texts,
-  provider: never('compose starts a program of the host for it'),
+  provider: never('compose starts a program of the host for it', 'Use a service with an image'),
   pull_policy: matching(
     /^(always|never|build|if_not_present|missing|refresh|daily|weekly|every_[0-9wdhms]{1,30}|)$/,
     'a policy of compose',
