@@ -1,10 +1,9 @@
 import type { ComposeConfig, StartStep, Step, WriteStep } from '../../plan/plan.ts';
 import type { Switch } from '../executor.ts';
 import { planHealthCheck, planVerify } from '../verify-steps.ts';
-import { PREPARE_AGAIN_STEP, PREPARE_STEP, planPrepareMounts } from './checked-config.ts';
 import type { StackState } from './current-state.ts';
 import { explainSingle, requireService, strategyImpossible } from './side-by-side.ts';
-import { planChange, planDockerCall } from './steps.ts';
+import { PREPARE_AGAIN_STEP, PREPARE_STEP, planChange, planDockerCall, planPrepareMounts } from './steps.ts';
 import { planRecreate, requireWayBack, type Strategy, type StrategyContext } from './strategy.ts';
 import { type ComposeTarget, GREEN } from './target.ts';
 import { planImageTags } from './undo.ts';

@@ -1,7 +1,6 @@
 import { planHealthCheck, planVerify } from '../verify-steps.ts';
-import { PREPARE_STEP, planPrepareMounts } from './checked-config.ts';
 import { explainSingle, requireService, strategyImpossible } from './side-by-side.ts';
-import { planChange, planDockerCall } from './steps.ts';
+import { PREPARE_STEP, planChange, planDockerCall, planPrepareMounts } from './steps.ts';
 import { planRecreate, requireWayBack, type Strategy, type StrategyContext } from './strategy.ts';
 import { planUndo } from './undo.ts';
 

@@ -1,47 +1,13 @@
 import { Failure } from '../../plan/failure.ts';
-import type {
-  CheckedConfig,
-  ComposeConfig,
-  HostReader,
-  MountSource,
-  PrepareMountsStep,
-  Release,
-  RenderRequest,
-} from '../../plan/plan.ts';
+import type { HostReader, Release, RenderRequest } from '../../plan/plan.ts';
 import type { PlanContext } from '../executor.ts';
+import type { CheckedStack, StackConfig } from './compose-command.ts';
 import { releasedContentPath, type StackState } from './current-state.ts';
 import type { Shipment } from './ship-files.ts';
 import { type ComposeTarget, composeFile, GREEN, type StackIntent } from './target.ts';
 
-/** A checked config, and how compose is called with it. Its file is the only input of every compose command. */
-export interface StackConfig extends CheckedConfig {
-  /** The docker client, as argv[0]. */
-  docker: string;
-  dir: string;
-  /** Name of the compose project. */
-  project: string;
-  /** Active profiles. */
-  profiles: string[];
-}
-
-/** A rendered and checked stack, for one or two project names. */
-export interface CheckedStack {
-  /** Undefined if not known (in a dry run). */
-  rendered: ComposeConfig | undefined;
-  mounts: MountSource[];
-  /** The config of the stack's own project name, which a release keeps. */
-  base: StackConfig;
-  /** Returns the config of a project name; for `unpublished` the one in which that service publishes no port. */
-  of(project: string): StackConfig;
-  unpublished: StackConfig | undefined;
-}
-
 /** The version that ran before a change. Undefined: nothing ran. `refused`: why it can't be started again. */
 export type StackBefore = { stack: CheckedStack } | { refused: string } | undefined;
-
-/** The steps right before compose starts the new version, and the one before. */
-export const PREPARE_STEP = 'prepare mounts';
-export const PREPARE_AGAIN_STEP = 'prepare mounts again';
 
 /** Input of {@link checkStack} and {@link checkBefore}. */
 export interface CheckContext extends Pick<PlanContext, 'site' | 'configs'> {
@@ -169,29 +135,4 @@ export function describeOneWay(
   return before && 'refused' in before && on_failure !== 'stop'
     ? { oneWay: `There is no version to bring back: ${before.refused}` }
     : {};
-}
-
-/** Returns the argv of a compose command. Compose reads the checked config and no other file, also no `.env`. */
-export function composeCommand(
-  { docker, dir, project, file, profiles }: StackConfig,
-  args: string[],
-): [string, ...string[]] {
-  return [
-    ...([docker, 'compose', '--ansi', 'never', '--progress', 'plain'] as const),
-    ...['--project-directory', dir, '--project-name', project, '--file', file, '--env-file', '/dev/null'],
-    ...profiles.flatMap(profile => ['--profile', profile]),
-    ...args,
-  ];
-}
-
-/** Plans the check of the mounts' sources right before compose starts a stack; nothing in a dry run. */
-export function planPrepareMounts(
-  name: string,
-  { rendered, mounts }: CheckedStack,
-  { file, sha256 }: StackConfig,
-  { target, site, intent }: { target: ComposeTarget; site: PlanContext['site']; intent: { stack: string } },
-): PrepareMountsStep[] {
-  if (!rendered) return [];
-  const nested = site.compose.rulesOf(intent.stack).grants.includes('nested-binds');
-  return [{ do: 'prepare-mounts', name, config: { file, sha256 }, mounts, project: target.whole, nested }];
 }

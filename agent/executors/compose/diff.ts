@@ -7,7 +7,7 @@ import {
 import { Failure } from '../../plan/failure.ts';
 import type { ComposeConfig, ComposeService, HostReader, ReadResult } from '../../plan/plan.ts';
 import type { Change } from '../executor.ts';
-import { composeCommand, type StackConfig } from './checked-config.ts';
+import { composeCommand, type StackConfig } from './compose-command.ts';
 import type { Shipment } from './ship-files.ts';
 import { requireService } from './side-by-side.ts';
 import type { ComposeTarget, StackIntent } from './target.ts';

@@ -5,7 +5,7 @@ import type { HostReader, Release, RestorePoint, Step, SwapStep } from '../../pl
 import { findSource } from '../backup/group.ts';
 import { planSwap, SQLITE_SIDE_FILES } from '../backup/swap.ts';
 import type { PlanContext } from '../executor.ts';
-import type { StackConfig } from './checked-config.ts';
+import type { StackConfig } from './compose-command.ts';
 import { planChange, type StepLimits } from './steps.ts';
 
 /** Restore of data as part of a rollback: steps before and after the stack is stopped, and their undo. */

@@ -2,7 +2,7 @@ import { Failure } from '../../plan/failure.ts';
 import type { HostReader, Plan, Release } from '../../plan/plan.ts';
 import type { Change, HostSite, Intent, PlanContext } from '../executor.ts';
 import { planHealthCheck, planVerify } from '../verify-steps.ts';
-import { checkBefore, checkRelease, describeOneWay, PREPARE_STEP, planPrepareMounts } from './checked-config.ts';
+import { checkBefore, checkRelease, describeOneWay } from './checked-config.ts';
 import {
   findPreviousRelease,
   planForgetImages,
@@ -17,7 +17,7 @@ import {
 import { summarize } from './diff.ts';
 import { planDataRestore } from './restore-data.ts';
 import { planShipment } from './ship-files.ts';
-import { parseLimits, planChange, planMeasure, planTidy } from './steps.ts';
+import { PREPARE_STEP, parseLimits, planChange, planMeasure, planPrepareMounts, planTidy } from './steps.ts';
 import { findTarget } from './target.ts';
 import { planLateUndo, planTags, planUndo } from './undo.ts';
 

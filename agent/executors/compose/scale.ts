@@ -1,10 +1,18 @@
 import type { HostReader, Plan } from '../../plan/plan.ts';
 import type { Intent, PlanContext } from '../executor.ts';
 import { planHealthCheck, planVerify } from '../verify-steps.ts';
-import { checkStack, PREPARE_AGAIN_STEP, PREPARE_STEP, planPrepareMounts } from './checked-config.ts';
+import { checkStack } from './checked-config.ts';
 import { readStackState, reviveOptions } from './current-state.ts';
 import { compareScale, summarize } from './diff.ts';
-import { parseLimits, planChange, planMeasure, planTidy } from './steps.ts';
+import {
+  PREPARE_AGAIN_STEP,
+  PREPARE_STEP,
+  parseLimits,
+  planChange,
+  planMeasure,
+  planPrepareMounts,
+  planTidy,
+} from './steps.ts';
 import { findTarget } from './target.ts';
 
 type ScaleIntent = Extract<Intent, { action: 'scale' }>;

@@ -24,7 +24,7 @@ export interface Shipment {
   step: WriteStep | undefined;
   writes: FileToShip[];
   removes: string[];
-  /** What changes in the stack's folder: absolute path, and the path of the content (null: removed). */
+  /** Changes of the stack's folder: absolute path, and the path of the content (null: removed). */
   overlay: Record<string, string | null>;
   /** Files of earlier rollouts; null if none has shipped any. */
   earlier: ReleasedFile[] | null;

@@ -1,6 +1,14 @@
-import type { ComposeConfig, ComposeProject, MeasureStep, Milliseconds, StartStep, TidyStep } from '../../plan/plan.ts';
+import type {
+  ComposeConfig,
+  ComposeProject,
+  MeasureStep,
+  Milliseconds,
+  PrepareMountsStep,
+  StartStep,
+  TidyStep,
+} from '../../plan/plan.ts';
 import { type HostSite, parseDuration } from '../executor.ts';
-import { composeCommand, type StackConfig } from './checked-config.ts';
+import { type CheckedStack, composeCommand, type StackConfig } from './compose-command.ts';
 import type { ComposeTarget } from './target.ts';
 
 const MINUTE = 60_000;
@@ -116,4 +124,20 @@ export function planTidy(name: string, target: ComposeTarget, site: HostSite): T
 
 export function planMeasure(as: 'before' | 'after', project: ComposeProject, name = `images ${as}`): MeasureStep {
   return { do: 'measure', name, what: 'images', as, project };
+}
+
+/** The steps right before compose starts the new version, and the one before. */
+export const PREPARE_STEP = 'prepare mounts';
+export const PREPARE_AGAIN_STEP = 'prepare mounts again';
+
+/** Plans the check of the mounts' sources right before compose starts a stack; nothing in a dry run. */
+export function planPrepareMounts(
+  name: string,
+  { rendered, mounts }: CheckedStack,
+  { file, sha256 }: StackConfig,
+  { target, site, intent }: { target: ComposeTarget; site: HostSite; intent: { stack: string } },
+): PrepareMountsStep[] {
+  if (!rendered) return [];
+  const nested = site.compose.rulesOf(intent.stack).grants.includes('nested-binds');
+  return [{ do: 'prepare-mounts', name, config: { file, sha256 }, mounts, project: target.whole, nested }];
 }

@@ -1,10 +1,9 @@
 import type { Step } from '../../plan/plan.ts';
 import type { Intent, PlanContext } from '../executor.ts';
 import { planHealthCheck, planVerify } from '../verify-steps.ts';
-import { PREPARE_STEP, planPrepareMounts } from './checked-config.ts';
 import { reviveOptions } from './current-state.ts';
 import { strategyImpossible } from './side-by-side.ts';
-import { planChange } from './steps.ts';
+import { PREPARE_STEP, planChange, planPrepareMounts } from './steps.ts';
 import type { ComposeTarget } from './target.ts';
 import { planUndo, type UndoContext } from './undo.ts';
 

@@ -1,10 +1,19 @@
 import type { StartStep, Step } from '../../plan/plan.ts';
 import type { HostSite, Intent, Verify } from '../executor.ts';
 import { planHealthCheck, planVerify } from '../verify-steps.ts';
-import { type CheckedStack, PREPARE_AGAIN_STEP, planPrepareMounts, type StackBefore } from './checked-config.ts';
+import type { StackBefore } from './checked-config.ts';
+import type { CheckedStack } from './compose-command.ts';
 import { FIRST_RELEASE, planRemember, reviveOptions, type StackState } from './current-state.ts';
 import { type Shipment, WRITE_STEP } from './ship-files.ts';
-import { planChange, planDockerCall, planMeasure, planTidy, type StepLimits } from './steps.ts';
+import {
+  PREPARE_AGAIN_STEP,
+  planChange,
+  planDockerCall,
+  planMeasure,
+  planPrepareMounts,
+  planTidy,
+  type StepLimits,
+} from './steps.ts';
 import type { ComposeTarget } from './target.ts';
 
 /** Input of an undo. */
@@ -15,7 +24,7 @@ export interface UndoContext {
   state: StackState;
   shipment: Shipment;
   limits: StepLimits;
-  /** What the plan brings up, and what ran before. */
+  /** The version that the plan brings up, and the one before. */
   next: CheckedStack;
   before: StackBefore;
 }
