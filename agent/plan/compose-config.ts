@@ -113,6 +113,8 @@ export interface RenderRequest {
   compose?: string | undefined;
   /** Files that the run will write to the stack's folder: their path there, and the path of their content (null: removed). */
   overlay: Record<string, string | null>;
+  /** A checked config that was kept: it is checked again instead of rendering, because the rules may have changed since. */
+  stored?: CheckedConfig | undefined;
   /** Absolute path where the checked config is stored, mode 0600. */
   as: string;
   /** Copies with another project name, for blue-green: by name. `unpublished`: a service that publishes no port in it. */
