@@ -5,6 +5,7 @@ import { inspectAll } from '../outbound/docker.ts';
 import { composeLabel } from '../plan/containers.ts';
 import type { Release, ReleasedFile, RememberStep } from '../plan/plan.ts';
 import { readJson, writeDurably } from '../system/durable-files.ts';
+import { readRegular } from '../system/safe-paths.ts';
 import { retryWhenEngineAnswers } from './engine-retry.ts';
 import { listContainers } from './health.ts';
 import { shippedPath } from './run-folder.ts';
@@ -18,6 +19,7 @@ interface ReleaseRecord {
 
 /** The runs that are listed for one unchanged release. */
 const MAX_RUNS = 20;
+const MAX_COMPOSE_BYTES = 4 * 1024 * 1024;
 
 export function runRemember(step: RememberStep, context: StepContext): StepExecution {
   return retryWhenEngineAnswers(context, () => recordRelease(step, context));
@@ -75,7 +77,7 @@ async function keepCompose(files: RememberStep['compose'], contents: string): Pr
       kept.push(path);
       continue;
     }
-    const bytes = await readFile(path).catch(() => undefined);
+    const bytes = await readRegular(path, MAX_COMPOSE_BYTES).catch(() => undefined);
     if (!bytes) continue;
     const sha256 = createHash('sha256').update(bytes).digest('hex');
     await keepContent(contents, sha256, async () => bytes);

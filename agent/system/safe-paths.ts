@@ -127,15 +127,26 @@ async function openEntry(
 /** Opens a regular file below `root` for reading; undefined if it is missing. Throws as {@link openFolder} and {@link openRegular} do. */
 export async function openFile(path: string, root: string): Promise<FileHandle | undefined> {
   await using folder = await openFolder(dirname(path), root);
-  return folder && (await openRegular(folder.at(basename(path)), path).catch(ignoreCode('ENOENT')));
+  return folder && (await openRegular(folder.at(basename(path)), { shown: path }).catch(ignoreCode('ENOENT')));
+}
+
+interface OpenOptions {
+  /** The path in messages. */
+  shown?: string;
+  flags?: number;
+  /** Follows a link in the last component: for files that only the administrator names. */
+  follow?: boolean;
 }
 
 /**
  * Opens a regular file for reading. Neither follows a link in its last component, nor waits for a pipe, nor opens a device.
  * Throws {@link Failure} `path-outside` and `not-a-file`, and the system's error if it does not exist.
  */
-export async function openRegular(path: string, shown = path, flags = O_RDONLY): Promise<FileHandle> {
-  const named = await open(path, O_PATH | O_NOFOLLOW);
+export async function openRegular(
+  path: string,
+  { shown = path, flags = O_RDONLY, follow = false }: OpenOptions = {},
+): Promise<FileHandle> {
+  const named = await open(path, follow ? O_PATH : O_PATH | O_NOFOLLOW);
   try {
     const found = await named.stat();
     if (found.isSymbolicLink()) throw linkFound(shown);
@@ -155,7 +166,7 @@ export async function openRegular(path: string, shown = path, flags = O_RDONLY):
 /** Opens a new file, or an existing one as {@link openRegular} does, which is emptied. */
 export async function openForWriting(path: string, shown = path): Promise<FileHandle> {
   const made = await open(path, O_WRONLY | O_CREAT | O_EXCL, 0o600).catch(ignoreCode('EEXIST'));
-  return made ?? openRegular(path, shown, O_WRONLY | O_TRUNC);
+  return made ?? openRegular(path, { shown, flags: O_WRONLY | O_TRUNC });
 }
 
 /** Removes an entry of a folder with everything in it. A folder that is exchanged for a link meanwhile loses the link only. */
@@ -186,8 +197,8 @@ export async function refuseLinks(folder: OpenFolder, depth: number): Promise<vo
 }
 
 /** Reads a regular file of at most `limit` bytes. Throws as {@link openRegular} does, and {@link Failure} `file-too-large`. */
-export async function readRegular(path: string, limit: number): Promise<Buffer> {
-  const handle = await openRegular(path);
+export async function readRegular(path: string, limit: number, options: OpenOptions = {}): Promise<Buffer> {
+  const handle = await openRegular(path, options);
   try {
     const { size } = await handle.stat();
     // One byte more than the limit: the file may grow meanwhile.

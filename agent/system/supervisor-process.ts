@@ -45,7 +45,8 @@ async function runProcess(base: string, order: ProcessOrder, secrets: Record<str
     const log = files.use(await open(order.log, 'a', 0o600));
     const { stdoutTo, stdinFrom = null } = order;
     const stdout = stdoutTo === null ? log : files.use(await openOutput(stdoutTo, opened));
-    const stdin = stdinFrom === null ? undefined : files.use(await openRegular(opened.ownPath(stdinFrom), stdinFrom));
+    const stdin =
+      stdinFrom === null ? undefined : files.use(await openRegular(opened.ownPath(stdinFrom), { shown: stdinFrom }));
     const { started, cgroup } = startInCgroup(base, () =>
       startProcess(opened.inArguments(order.argv), {
         cwd: order.cwd === null ? undefined : opened.ownPath(order.cwd),

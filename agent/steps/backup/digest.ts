@@ -19,7 +19,10 @@ export async function readBackup(
   checksums?: string,
 ): Promise<BackupContent> {
   if (!(await lstat(folder.at(name))).isDirectory())
-    return { files: 1, ...(await digestFile(await openRegular(folder.at(name), `${folder.path}/${name}`), signal)) };
+    return {
+      files: 1,
+      ...(await digestFile(await openRegular(folder.at(name), { shown: `${folder.path}/${name}` }), signal)),
+    };
   const top = await openFolderIn(folder, name);
   if (!top) throw new Error(`${name} was removed meanwhile`);
   await using tree = new TreeReader(top);
@@ -65,7 +68,7 @@ class TreeReader implements AsyncDisposable {
     try {
       for (const path of paths) {
         const folder = await this.#folder(parentOf(path));
-        handles.push(await openRegular(folder.at(path.slice(path.lastIndexOf('/') + 1)), path));
+        handles.push(await openRegular(folder.at(path.slice(path.lastIndexOf('/') + 1)), { shown: path }));
       }
     } catch (error) {
       for (const handle of handles) await handle.close();
