@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Intent } from '../../intents/intent.ts';
+import { Intent, stackOf } from '../../intents/intent.ts';
 import type { Approval } from '../../protocol/command.ts';
 import { TrustEntry } from '../config/trust.ts';
 import { checkRunRate, evaluateRules, type PolicyInput } from './rules.ts';
@@ -26,15 +26,19 @@ const merged = (changes: object = {}) =>
 const review = (by: string, changes: object = {}) => ({ by, permission: 'write', on_head: true, ...changes });
 // A Monday, 09:30 in Berlin.
 const MONDAY = new Date('2026-11-23T08:30:00Z');
-const input = (changes: Partial<PolicyInput> = {}): PolicyInput => ({
+type Circumstances = Omit<PolicyInput, 'stacks'> & Partial<Pick<PolicyInput, 'stacks'>>;
+const input = (changes: Partial<PolicyInput> = {}): Circumstances => ({
   event: 'push',
   approval: merged(),
   readOnly: false,
   at: MONDAY,
   ...changes,
 });
-const answer = (...args: Parameters<typeof evaluateRules>) => {
-  const { rule, refusal } = evaluateRules(...args);
+/** Evaluates the rules for an intent that touches only the stack that it names, unless the circumstances say otherwise. */
+const decide = (about: Intent, circumstances: Circumstances, rules: TrustEntry) =>
+  evaluateRules(about, { stacks: [{ name: stackOf(about) }], ...circumstances }, rules);
+const answer = (...args: Parameters<typeof decide>) => {
+  const { rule, refusal } = decide(...args);
   return refusal?.code ?? rule;
 };
 
@@ -164,7 +168,7 @@ describe('a policy rule', () => {
       { actions: ['backup'], stacks: ['*'] },
       { name: 'media', actions: ['rollout'], stacks: ['stack-media'], require_labels: ['other'] },
     ]);
-    const { refusal, findings } = evaluateRules(rollout, input(), rules);
+    const { refusal, findings } = decide(rollout, input(), rules);
     expect(refusal?.code).toBe('label-missing');
     expect(findings.map(({ rule, refusal: finding }) => ({ rule, code: finding?.code }))).toEqual([
       { rule: 'allow.1', code: 'action-not-allowed' },
@@ -181,7 +185,7 @@ describe('a policy rule', () => {
     const what = fc.constantFrom('a', 'b', 'stack-a').map(stack => intent({ action: 'rollout', stack }));
     fc.assert(
       fc.property(fc.array(scope, { minLength: 2, maxLength: 5 }), scope, what, (allow, deny, about) => {
-        const isAllowed = (rules: TrustEntry) => evaluateRules(about, input(), rules).refusal === undefined;
+        const isAllowed = (rules: TrustEntry) => decide(about, input(), rules).refusal === undefined;
         const all = entry(allow);
         if (isAllowed(entry(allow, { deny: [deny] }))) expect(isAllowed(all)).toBe(true);
         if (isAllowed(entry(allow.slice(1)))) expect(isAllowed(all)).toBe(true);

@@ -14,6 +14,8 @@ export function siteOf(config: Config): HostSite {
     docker: config.docker.command,
     verify: config.verify.allow,
     proxmox: proxmoxFolder(config),
+    switchFoldersOf: stack =>
+      config.stacks.switch_folders.filter(one => matchesPattern(one.stack, stack)).map(({ folder }) => folder),
     compose: {
       binds: config.compose.binds,
       ports: config.compose.ports.split('-').map(Number) as [number, number],

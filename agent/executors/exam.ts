@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Failure } from '../plan/failure.ts';
+import { isUnder } from '../plan/paths.ts';
 import type { HostReader, Plan, StartStep } from '../plan/plan.ts';
 import { blindHostReader } from '../system/host-reader.ts';
 import type { BackupSite, Executor, HostSite, Intent, PlanContext } from './executor.ts';
@@ -33,6 +34,7 @@ export function createContext(
       memory: '/var/lib/chatops/stacks',
       docker: 'docker',
       verify: [],
+      switchFoldersOf: () => [],
       compose: { binds: [], ports: [1, 65535], socket: '/s', grantsOf: () => [] },
       proxmox: '',
       ...site,
@@ -129,7 +131,7 @@ export function testExecutorContract(executor: Executor, cases: ContractCase[]):
         if (step.do !== 'write') continue;
         for (const { path, root } of step.changes) {
           expect(path.startsWith(`${root}/`)).toBe(true);
-          expect([context.site.stacksRoot, context.site.memory]).toContain(root);
+          expect([context.site.stacksRoot, context.site.memory].some(base => isUnder(root, base))).toBe(true);
         }
       }
     });

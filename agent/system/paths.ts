@@ -18,7 +18,7 @@ export async function isReallyUnder(path: string, roots: readonly string[]): Pro
 }
 
 /** Resolves links in the part of the path that exists, and appends the rest. */
-async function resolveLinks(path: string): Promise<string> {
+export async function resolveLinks(path: string): Promise<string> {
   let existing = normalize(path);
   let rest = '';
   for (;;) {

@@ -5,7 +5,7 @@ import { stackMemoryFolder } from './current-state.ts';
 import { explainSingle, type RenderedConfig, renderConfig, requireService, strategyImpossible } from './render.ts';
 import { planChange, planDockerCall } from './steps.ts';
 import { planRecreate, type Strategy, type StrategyContext } from './strategy.ts';
-import { type ComposeTarget, type ComposeVariant, composeFile, GREEN } from './target.ts';
+import { type ComposeTarget, type ComposeVariant, claimSwitchFile, composeFile, GREEN } from './target.ts';
 import { changedCompose, planImageTags } from './undo.ts';
 
 const SWITCH_STEP = 'switch';
@@ -137,13 +137,13 @@ function switchSteps(
 }
 
 function switchFile(
-  { target, site }: StrategyContext,
+  { target, intent, site }: StrategyContext,
   to: Extract<Switch, { file: string }>,
   project: string,
 ): WriteStep {
-  const path = to.file.startsWith('/') ? to.file : `${target.dir}/${to.file}`;
+  const { path, root } = claimSwitchFile(to, target.dir, intent.stack, site);
   const text = to.text.replaceAll('$PROJECT', project);
-  return { do: 'write', name: SWITCH_STEP, changes: [{ path, root: site.stacksRoot, mode: 0o644, content: { text } }] };
+  return { do: 'write', name: SWITCH_STEP, changes: [{ path, root, mode: 0o644, content: { text } }] };
 }
 
 /** Keeps the new project from publishing the port before the switch: the old project still has it. */

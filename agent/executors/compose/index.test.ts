@@ -11,6 +11,7 @@ const site: PlanContext['site'] = {
   memory: '/var/lib/chatops/stacks',
   docker: 'docker',
   verify: ['stack', '127.0.0.0/8'],
+  switchFoldersOf: () => [],
   compose: { binds: [], ports: [1, 65535], socket: '/s', grantsOf: () => [] },
   proxmox: '',
   backups: { sources: [], destinations: [], remotes: [], databases: [], records: '/var/lib/chatops/backups' },

@@ -10,6 +10,7 @@ const site: HostSite = {
   memory: '/var/lib/chatops/stacks',
   docker: 'docker',
   verify: [],
+  switchFoldersOf: () => [],
   compose: { binds: [], ports: [1, 65535], socket: '/s', grantsOf: () => [] },
   proxmox: '',
   backups: {
