@@ -36,9 +36,16 @@ export const Config = z
       .default({ commands: 10, per: '1m' })
       .describe('The most connections that an address may open in a time.'),
     stacks: z
-      .strictObject({ root: Absolute.default('/opt/stacks') })
-      .default({ root: '/opt/stacks' })
-      .describe('Each folder in root is a stack.'),
+      .strictObject({
+        root: Absolute.default('/opt/stacks').describe('Each folder in it is a stack.'),
+        switch_folders: z
+          .array(z.strictObject({ stack: NamePattern, folder: Absolute }))
+          .default([])
+          .describe(
+            'Folders in which blue-green rollouts of these stacks may write their "switch.file", in addition to their own.',
+          ),
+      })
+      .default({ root: '/opt/stacks', switch_folders: [] }),
     docker: z
       .strictObject({
         socket: Absolute.default('/var/run/docker.sock'),

@@ -88,6 +88,7 @@ export function createContext(
       memory: '/var/lib/chatops/stacks',
       docker: 'docker',
       verify: [],
+      switchFoldersOf: () => [],
       compose: composeSite,
       proxmox: '',
       ...site,
@@ -233,7 +234,7 @@ export function testExecutorContract(executor: Executor, cases: ContractCase[]):
         if (step.do !== 'write') continue;
         for (const { path, root } of step.changes) {
           expect(path.startsWith(`${root}/`)).toBe(true);
-          expect([context.site.stacksRoot, context.site.memory]).toContain(root);
+          expect([context.site.stacksRoot, context.site.memory].some(base => isUnder(root, base))).toBe(true);
         }
       }
     });

@@ -4,6 +4,7 @@ import { checkQuestion, checkSender } from '../../../agent/admission/check-sende
 import { simulatePolicy } from '../../../agent/admission/simulate.ts';
 import { Config } from '../../../agent/config/load.ts';
 import { parseSignedFrame } from '../../../agent/server/session.ts';
+import { blindHostReader } from '../../../agent/system/host-reader.ts';
 import { generateKey, readSecretKey } from '../../../protocol/keys.ts';
 import type { Question } from '../../../protocol/question.ts';
 import { Refused } from '../../../protocol/refusal.ts';
@@ -75,7 +76,7 @@ export const questions: Target = {
       checkSender(received, sender, config);
       checkQuestion(received.question, sender);
       if (received.question.about === 'policy')
-        for (const one of received.question.supposed) simulatePolicy(one, config.trust);
+        await simulatePolicy(received.question.supposed, config, blindHostReader);
     } catch (error) {
       return error instanceof Refused ? FINE : crashed(error, bytes.toString());
     }
