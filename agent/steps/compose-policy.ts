@@ -4,7 +4,7 @@ import { isNode, LineCounter, parseDocument } from 'yaml';
 import { listRegistries } from '../outbound/circuit-breaker.ts';
 import type { ComposeGrant, JudgeConfigStep, StartStep } from '../plan/plan.ts';
 import type { StepResult } from '../plan/progress.ts';
-import { listRenderedSecrets } from '../secrets/stack-secrets.ts';
+import { listSecrets } from '../secrets/config-secrets.ts';
 import { isReallyUnder } from '../system/paths.ts';
 import { type StepContext, type StepExecution, SUCCEEDED } from './runner.ts';
 import { runStart } from './start.ts';
@@ -35,7 +35,7 @@ export async function* runJudgeConfig(step: JudgeConfigStep, context: StepContex
     if (result.outcome !== 'succeeded') return result;
     const rendered = await readFile(stdoutTo, 'utf8');
     const config = JSON.parse(rendered) as { services?: Record<string, { image?: string }> };
-    for (const value of listRenderedSecrets(config)) context.redactor.add(value);
+    for (const secret of listSecrets(config, { shown: [], hidden: [] })) context.redactor.add(secret);
     const images = Object.values(config.services ?? {}).flatMap(({ image }) => image ?? []);
     context.registries.set(context.document, listRegistries(images));
     return await checkRenderedConfig(rendered, step);
