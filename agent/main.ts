@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { Admission } from './admission/admit.ts';
+import { createRenderer } from './compose/render.ts';
 import { AgentKeys } from './config/agent-keys.ts';
 import { createLiveConfig } from './config/live.ts';
 import { parseSize } from './config/load.ts';
@@ -65,7 +66,14 @@ export async function startAgent(
   const audit = new AuditObserver(auditLog);
   const environment = createCleanEnvironment(docker);
   const engine = new DockerEngine(docker.socket);
-  const host = createHostReader(engine, environment, async () => undefined);
+  const host = createHostReader(
+    engine,
+    environment,
+    createRenderer(() => ({
+      rulesOf: siteOf(live.current).compose.rulesOf,
+      configDir: live.current.docker.config_dir,
+    })),
+  );
   const circuits = new CircuitBreakers();
   const metrics = new Metrics(
     agent,

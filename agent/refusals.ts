@@ -202,8 +202,8 @@ export const refusals = {
     'Create the folder on the host (also for a rollout with source_dir), or correct the name of the stack.',
   ]),
   pathOutside: refusal('path-outside', { countsAs: 'not_allowed' }, (path: string, root: string) => [
-    `The path ${path} leaves ${root} after links are resolved.`,
-    'Correct the path in the intent, or replace the link on the host.',
+    `The path ${path} is not in ${root}, or goes through a link.`,
+    'Correct the path in the intent, or replace the link on the host with the folder itself.',
   ]),
   fileNotAllowed: refusal('file-not-allowed', { countsAs: 'not_allowed' }, (path: string, cause: string) => [
     `The shipped file ${JSON.stringify(path)} is not allowed: ${cause}.`,

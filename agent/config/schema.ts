@@ -2,8 +2,8 @@ import { isIP } from 'node:net';
 import { z } from 'zod';
 import { Duration } from '../../intents/duration.ts';
 import { DEFAULT_PORT } from '../../protocol/wire.ts';
-import { COMPOSE_GRANTS } from '../plan/compose-config.ts';
 import { Absolute, BackupsConfig, SecretFile } from './backups.ts';
+import { ComposeLimits, findComposeInconsistencies } from './compose-limits.ts';
 import { findInconsistencies } from './consistency.ts';
 import { Hook } from './hooks.ts';
 import { NotifyConfig } from './notify.ts';
@@ -49,25 +49,7 @@ export const Config = z
         config_dir: Absolute.optional().describe('DOCKER_CONFIG: the folder with the registry logins.'),
       })
       .default({ socket: '/var/run/docker.sock', command: 'docker' }),
-    compose: z
-      .strictObject({
-        binds: z.array(Absolute).default([]).describe('Folders that any stack may bind in addition to its own.'),
-        ports: z
-          .string()
-          .regex(/^\d{1,5}-\d{1,5}$/, 'Expected a range such as "1024-65535"')
-          .default('1-65535')
-          .describe('Ports of this host that stacks may publish.'),
-        grants: z
-          .array(
-            z.strictObject({
-              stack: NamePattern,
-              allow: z.array(z.enum(COMPOSE_GRANTS)).min(1).describe('Exceptions from the rules for its compose file.'),
-            }),
-          )
-          .default([]),
-      })
-      .default({ binds: [], ports: '1-65535', grants: [] })
-      .describe('Rules for compose files. The agent checks the rendered file before it starts anything.'),
+    compose: ComposeLimits,
     limits: z
       .strictObject({
         concurrent_runs: z.int().min(1).max(100).default(4).describe('Concurrent runs (of different stacks).'),
@@ -187,7 +169,8 @@ export const Config = z
     trust: z.array(TrustEntry).min(1).describe('The senders that may send commands, and the rules for each.'),
   })
   .superRefine((config, context) => {
-    for (const { path, message } of findInconsistencies(config)) context.addIssue({ code: 'custom', path, message });
+    for (const { path, message } of [...findInconsistencies(config), ...findComposeInconsistencies(config)])
+      context.addIssue({ code: 'custom', path, message });
   });
 export type Config = z.infer<typeof Config>;
 

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { HostSite } from '../executors/executor.ts';
 import { secretPath } from '../system/secret-file.ts';
+import { composeRulesOf } from './compose-limits.ts';
 import { parseSize } from './load.ts';
 import { proxmoxFolder } from './proxmox-programs.ts';
 import type { Config } from './schema.ts';
@@ -18,6 +19,7 @@ export function siteOf(config: Config): HostSite {
       binds: config.compose.binds,
       ports: config.compose.ports.split('-').map(Number) as [number, number],
       socket: config.docker.socket,
+      rulesOf: stack => composeRulesOf(config, stack),
       grantsOf: stack =>
         config.compose.grants.filter(grant => matchesPattern(grant.stack, stack)).flatMap(({ allow }) => allow),
     },

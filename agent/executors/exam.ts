@@ -1,8 +1,39 @@
 import { describe, expect, it } from 'vitest';
+import type { ComposeRules } from '../plan/compose-config.ts';
 import { Failure } from '../plan/failure.ts';
 import type { HostReader, Plan, StartStep } from '../plan/plan.ts';
 import { blindHostReader } from '../system/host-reader.ts';
 import type { BackupSite, Executor, HostSite, Intent, PlanContext } from './executor.ts';
+
+/** The rules of a stack without exceptions. */
+export function composeRules(stack: string, more: Partial<ComposeRules> = {}): ComposeRules {
+  return {
+    stack,
+    project: stack,
+    others: [],
+    dir: `/opt/stacks/${stack}`,
+    grants: [],
+    binds: [],
+    readOnlyBinds: [],
+    ports: [[1, 65_535]],
+    socket: '/var/run/docker.sock',
+    agent: ['/etc/chatops', '/var/lib/chatops'],
+    devices: [],
+    capabilities: [],
+    containers: [],
+    volumes: [],
+    networks: [],
+    ...more,
+  };
+}
+
+export const composeSite: HostSite['compose'] = {
+  binds: [],
+  ports: [1, 65_535],
+  socket: '/var/run/docker.sock',
+  rulesOf: composeRules,
+  grantsOf: () => [],
+};
 
 /** One case of the exam: an intent, the context of its plan, and a host that answers. */
 export interface ContractCase {
@@ -33,7 +64,7 @@ export function createContext(
       memory: '/var/lib/chatops/stacks',
       docker: 'docker',
       verify: [],
-      compose: { binds: [], ports: [1, 65535], socket: '/s', grantsOf: () => [] },
+      compose: composeSite,
       proxmox: '',
       ...site,
       backups: {

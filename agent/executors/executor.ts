@@ -1,6 +1,7 @@
 import type { Intent } from '../../intents/intent.ts';
 import type { IntentDocument } from '../../protocol/command.ts';
 import type { BackupDescription } from '../plan/backup-manifest.ts';
+import type { ComposeRules } from '../plan/compose-config.ts';
 import type { ComposeGrant, HostReader, Plan } from '../plan/plan.ts';
 
 export type { Keep } from '../../intents/backup.ts';
@@ -33,7 +34,13 @@ export interface HostSite {
   proxmox: string;
   backups: BackupSite;
   /** Limits of compose files: folders that any stack may bind in addition to its own, ports that may be published, and the grants of a stack. */
-  compose: { binds: string[]; ports: [number, number]; socket: string; grantsOf: (stack: string) => ComposeGrant[] };
+  compose: {
+    binds: string[];
+    ports: [number, number];
+    socket: string;
+    rulesOf: (stack: string) => ComposeRules;
+    grantsOf: (stack: string) => ComposeGrant[];
+  };
 }
 
 /** Folders (absolute) that backups may read and write, and their passwords. */

@@ -1,6 +1,6 @@
 /**
  * Returns true if the absolute path is `root` or below it, once `.` and `..` are resolved. Reads nothing of the host: links
- * are resolved by `requireUnder` and `isReallyUnder` of system/paths.ts.
+ * are found by system/safe-paths.ts.
  */
 export function isUnder(path: string, root: string): boolean {
   // A relative path may climb above its unknown start.

@@ -5,7 +5,7 @@ import { listRegistries } from '../outbound/circuit-breaker.ts';
 import type { ComposeGrant, JudgeConfigStep, StartStep } from '../plan/plan.ts';
 import type { StepResult } from '../plan/progress.ts';
 import { listSecrets } from '../secrets/config-secrets.ts';
-import { isReallyUnder } from '../system/paths.ts';
+import { requireUnder } from '../system/safe-paths.ts';
 import { type StepContext, type StepExecution, SUCCEEDED } from './runner.ts';
 import { runStart } from './start.ts';
 
@@ -112,7 +112,13 @@ async function checkBind(
   const real = await realpath(source).catch(() => source);
   if (basename(real) === 'docker.sock' || real === rules.socket)
     return report('docker-socket', `it gets the Docker socket (${source})`);
-  if (!(await isReallyUnder(source, rules.binds)))
+  const isUnderOne = rules.binds.map(root =>
+    requireUnder(source, root).then(
+      () => true,
+      () => false,
+    ),
+  );
+  if (!(await Promise.all(isUnderOne)).includes(true))
     report('binds', `it binds ${source}, which is not under ${rules.binds.join(', ')}`);
 }
 

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { Failure } from '../../plan/failure.ts';
 import type { HostReader, Plan, Step } from '../../plan/plan.ts';
 import { blindHostReader } from '../../system/host-reader.ts';
-import { testExecutorContract } from '../exam.ts';
+import { composeSite, testExecutorContract } from '../exam.ts';
 import type { Executor, Intent, PlanContext, ShippedFileRef } from '../executor.ts';
 import { compose } from './index.ts';
 
@@ -11,7 +11,7 @@ const site: PlanContext['site'] = {
   memory: '/var/lib/chatops/stacks',
   docker: 'docker',
   verify: ['stack', '127.0.0.0/8'],
-  compose: { binds: [], ports: [1, 65535], socket: '/s', grantsOf: () => [] },
+  compose: composeSite,
   proxmox: '',
   backups: { sources: [], destinations: [], remotes: [], databases: [], records: '/var/lib/chatops/backups' },
 };

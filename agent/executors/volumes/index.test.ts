@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Failure } from '../../plan/failure.ts';
 import type { HostReader, StartStep } from '../../plan/plan.ts';
-import { testExecutorContract } from '../exam.ts';
+import { composeSite, testExecutorContract } from '../exam.ts';
 import type { Executor, HostSite, Intent, PlanContext } from '../executor.ts';
 import { volumes } from './index.ts';
 
@@ -10,7 +10,7 @@ const site: HostSite = {
   memory: '/var/lib/chatops/stacks',
   docker: 'docker',
   verify: [],
-  compose: { binds: [], ports: [1, 65535], socket: '/s', grantsOf: () => [] },
+  compose: composeSite,
   proxmox: '',
   backups: {
     sources: ['/var/lib/docker/volumes', '/opt/stacks'],

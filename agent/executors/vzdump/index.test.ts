@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { HostReader, StartStep } from '../../plan/plan.ts';
-import { testExecutorContract } from '../exam.ts';
+import { composeSite, testExecutorContract } from '../exam.ts';
 import type { Executor, Intent, PlanContext } from '../executor.ts';
 import { vzdump } from './index.ts';
 
@@ -15,7 +15,7 @@ const context = (intent: Intent): PlanContext => ({
     memory: '/m',
     docker: 'docker',
     verify: [],
-    compose: { binds: [], ports: [1, 65535], socket: '/s', grantsOf: () => [] },
+    compose: composeSite,
     proxmox: '',
     backups: { sources: [], destinations: [], remotes: [], databases: [], records: '/var/lib/chatops/backups' },
   },
