@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import type { HostReader, Plan } from '../plan/plan.ts';
 import type { Redactor } from '../system/redactor.ts';
-import { listSecrets, type SecretNames } from './config-secrets.ts';
+import { listSecretFiles, listSecrets, type SecretNames } from './config-secrets.ts';
 import { looksSecret } from './likely-secret.ts';
-import { findSecrets } from './stack-secrets.ts';
+import { findSecrets, readSmallText } from './stack-secrets.ts';
 
 /** A stack's folder. `shipped` maps the final path of each file that the run will write there to the path of its content now. */
 export interface StackFolder {
@@ -42,7 +42,7 @@ export function learningReader(host: HostReader, redactor: Redactor, names: Secr
     ...host,
     async render(request) {
       const rendered = await host.render(request);
-      if (rendered) for (const secret of listSecrets(rendered.config, names)) redactor.add(secret);
+      if (rendered) await addConfigSecrets(redactor, rendered.config, names);
       return rendered;
     },
   };
@@ -53,7 +53,12 @@ export async function addPlanSecrets(redactor: Redactor, plan: Plan, names: Secr
   const steps = [...plan.steps, ...plan.undo, ...plan.cleanup, ...(plan.late ?? [])];
   for (const file of new Set(steps.flatMap(step => (step.do === 'prepare-mounts' ? [step.config.file] : [])))) {
     const text = await readFile(file, 'utf8').catch(() => undefined);
-    if (text === undefined) continue;
-    for (const secret of listSecrets(JSON.parse(text), names)) redactor.add(secret);
+    if (text !== undefined) await addConfigSecrets(redactor, JSON.parse(text), names);
   }
+}
+
+/** Adds the secrets of a rendered config, also those in the files that it names. */
+async function addConfigSecrets(redactor: Redactor, config: unknown, names: SecretNames): Promise<void> {
+  for (const secret of listSecrets(config, names)) redactor.add(secret);
+  for (const file of listSecretFiles(config)) redactor.add((await readSmallText(file))?.trim() ?? '');
 }

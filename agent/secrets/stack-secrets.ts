@@ -80,7 +80,7 @@ class SecretSearch {
   /** The file as it is now, and as it will be. */
   async #readTexts(path: string): Promise<string[]> {
     const shipped = this.#shipped.get(path);
-    const texts = [await readText(path), shipped === undefined ? undefined : await readText(shipped)];
+    const texts = [await readSmallText(path), shipped === undefined ? undefined : await readSmallText(shipped)];
     return texts.filter(text => text !== undefined);
   }
 
@@ -131,7 +131,8 @@ function asList(value: unknown): unknown[] {
   return Array.isArray(value) ? value : [value];
 }
 
-async function readText(path: string): Promise<string | undefined> {
+/** Returns the text of a regular file of at most 1 MiB; undefined for any other. */
+export async function readSmallText(path: string): Promise<string | undefined> {
   try {
     const found = await stat(path);
     return found.isFile() && found.size <= MAX_FILE_BYTES ? await readFile(path, 'utf8') : undefined;
