@@ -80,9 +80,13 @@ export const Config = z
         show: z
           .array(NamePattern)
           .default([])
-          .describe('Names in env files whose values may appear in logs. The agent redacts the others.'),
+          .describe('Names of variables whose values may appear in logs, although they are likely secrets.'),
+        hide: z
+          .array(NamePattern)
+          .default([])
+          .describe('Names of variables whose values are redacted, although they are likely no secrets.'),
       })
-      .default({ show: [] }),
+      .default({ show: [], hide: [] }),
     proxmox: z
       .strictObject({
         programs: Absolute.optional().describe(
