@@ -5,7 +5,6 @@ import { composeRulesOf } from './compose-limits.ts';
 import { parseSize } from './load.ts';
 import { proxmoxFolder } from './proxmox-programs.ts';
 import type { Config } from './schema.ts';
-import { matchesPattern } from './trust.ts';
 
 /** Maps agent.yaml to the description of this host that executors read. */
 export function siteOf(config: Config): HostSite {
@@ -15,14 +14,7 @@ export function siteOf(config: Config): HostSite {
     docker: config.docker.command,
     verify: config.verify.allow,
     proxmox: proxmoxFolder(config),
-    compose: {
-      binds: config.compose.binds,
-      ports: config.compose.ports.split('-').map(Number) as [number, number],
-      socket: config.docker.socket,
-      rulesOf: stack => composeRulesOf(config, stack),
-      grantsOf: stack =>
-        config.compose.grants.filter(grant => matchesPattern(grant.stack, stack)).flatMap(({ allow }) => allow),
-    },
+    compose: { rulesOf: stack => composeRulesOf(config, stack) },
     backups: {
       sources: [...config.backups.sources, config.stacks.root],
       destinations: config.backups.destinations.map(({ min_free, ...rest }) => ({

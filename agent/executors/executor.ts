@@ -1,8 +1,7 @@
 import type { Intent } from '../../intents/intent.ts';
 import type { IntentDocument } from '../../protocol/command.ts';
 import type { BackupDescription } from '../plan/backup-manifest.ts';
-import type { ComposeRules } from '../plan/compose-config.ts';
-import type { ComposeGrant, HostReader, Plan } from '../plan/plan.ts';
+import type { ComposeRules, HostReader, Plan } from '../plan/plan.ts';
 
 export type { Keep } from '../../intents/backup.ts';
 export { parseDuration } from '../../intents/duration.ts';
@@ -33,14 +32,8 @@ export interface HostSite {
   /** Prefix of the names of Proxmox's programs: empty, or a folder that ends in a slash. */
   proxmox: string;
   backups: BackupSite;
-  /** Limits of compose files: folders that any stack may bind in addition to its own, ports that may be published, and the grants of a stack. */
-  compose: {
-    binds: string[];
-    ports: [number, number];
-    socket: string;
-    rulesOf: (stack: string) => ComposeRules;
-    grantsOf: (stack: string) => ComposeGrant[];
-  };
+  /** Limits of compose files. */
+  compose: { rulesOf: (stack: string) => ComposeRules };
 }
 
 /** Folders (absolute) that backups may read and write, and their passwords. */
@@ -97,6 +90,8 @@ export interface PlanContext {
   site: HostSite;
   /** The files that the command ships to the intent's stack. */
   files: ShippedFileRef[];
+  /** Folder (absolute) in which the plan's checked compose configs are stored: a part of the run's folder. */
+  configs: string;
   /** The known backups; absent in a run that executes nothing. */
   backups?: KnownBackup[];
   /** Ids of documents of the same file that make no backup here: in `needs` they are not names of backups. */

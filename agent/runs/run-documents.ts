@@ -1,7 +1,10 @@
 import type { AdmittedCommand } from '../admission/admitted.ts';
+import { isPlanKnown } from '../plan/describe.ts';
 import { Failure } from '../plan/failure.ts';
 import type { Plan } from '../plan/plan.ts';
 import type { DocumentResult, PlanResult, StepRunner } from '../plan/progress.ts';
+import { refusals } from '../refusals.ts';
+import { addConfigSecrets } from '../secrets/learn.ts';
 import { redactResult } from '../secrets/redact-events.ts';
 import type { DocumentProgress, RunStore } from '../store/runs.ts';
 import type { Redactor } from '../system/redactor.ts';
@@ -9,7 +12,7 @@ import { Detached, type Detachment } from './detachment.ts';
 import { type DocumentIndex, numberOf } from './document-index.ts';
 import { executePlan, undoFinishedPlan } from './execute.ts';
 import type { RunObserver } from './observer.ts';
-import { isReadOnlyRun, makePlan, type PlanningDeps } from './plan-document.ts';
+import { isReadOnlyRun, makePlan, type PlanningDeps, removeConfigs } from './plan-document.ts';
 import { faultResult } from './receipt.ts';
 import type { RunLog } from './run-log.ts';
 
@@ -76,7 +79,12 @@ export class RunDocuments {
 
   /** Undoes a document of an earlier run, which had this plan and this result. */
   async undoOfRun(run: string, index: DocumentIndex, plan: Plan, result: DocumentResult): Promise<DocumentResult> {
-    const { log, detachment } = this.#deps;
+    const { log, detachment, redactor } = this.#deps;
+    if (!isPlanKnown(plan)) {
+      const { code, message, remedy } = refusals.undoNotPossible(run, 'an older version of the agent planned it');
+      return log.appendResult(index, { outcome: 'failed', code, message, remedy, changed: false });
+    }
+    await addConfigSecrets(redactor, plan);
     if (!this.#earlier(index)) await log.appendPlan(index, describeUndoPlan(plan));
     const work = this.#undoWork(index, plan, result);
     const undone = work
@@ -93,6 +101,7 @@ export class RunDocuments {
   async #execute(index: DocumentIndex): Promise<DocumentResult> {
     const { observers, log, redactor, detachment, signal, stepRunner } = this.#deps;
     const earlier = this.#earlier(index);
+    if (earlier?.plan) await addConfigSecrets(redactor, earlier.plan);
     let plan: Plan;
     try {
       plan = earlier?.plan ?? (await detachment.until(this.#makePlan(index)));
@@ -114,10 +123,15 @@ export class RunDocuments {
 
   async #makePlan(index: DocumentIndex): Promise<Plan> {
     const isReadOnly = isReadOnlyRun(this.admitted);
-    const plan = await makePlan(this.#deps, this.admitted, index, isReadOnly);
-    await this.#deps.detachment.retryUntilStored(() => this.#store.plan(this.#run, numberOf(index), plan));
-    if (isReadOnly) this.plans.push(plan);
-    return plan;
+    try {
+      const plan = await makePlan(this.#deps, this.admitted, index, isReadOnly);
+      await addConfigSecrets(this.#deps.redactor, plan);
+      await this.#deps.detachment.retryUntilStored(() => this.#store.plan(this.#run, numberOf(index), plan));
+      if (isReadOnly) this.plans.push(plan);
+      return plan;
+    } finally {
+      if (isReadOnly) await removeConfigs(this.#deps, this.#run, index);
+    }
   }
 
   async #undo(index: DocumentIndex, result: DocumentResult | undefined): Promise<DocumentResult> {

@@ -1,7 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { stackOf } from '../../intents/intent.ts';
-import type { SecretKey } from '../../protocol/keys.ts';
 import type { AdmittedCommand } from '../admission/admitted.ts';
 import { digestOfPlans } from '../plan/digest.ts';
 import type { Plan } from '../plan/plan.ts';
@@ -25,8 +24,6 @@ import { undoEarlierRun } from './undo.ts';
 /** The parts of the agent that a run uses. */
 export interface RunContext extends PlanningDeps {
   agent: string;
-  /** The keys that sign receipts. */
-  keys: () => readonly SecretKey[];
   createStepRunner: (runDir: string, redactor: Redactor) => StepRunner & { end(): void };
   /** Secrets of this host in addition to those in a stack's files, and names in these files whose values may be shown. */
   secrets?: () => { own: string[]; shown: string[] };
@@ -169,7 +166,7 @@ export class Run {
   #planDigest(): { planDigest?: string } {
     const { command, documents } = this.admitted;
     const isComplete = this.#plans.length === documents.length && !command.dry_run;
-    return isComplete ? { planDigest: digestOfPlans(command, this.#plans) } : {};
+    return isComplete ? { planDigest: digestOfPlans(command, this.#plans, this.#context.keys()[0]) } : {};
   }
 
   /** Returns the folders of the run's stacks, with the shipped files that belong there. A dry run reads none. */

@@ -1,5 +1,7 @@
+import { readFile } from 'node:fs/promises';
+import type { Plan } from '../plan/plan.ts';
 import type { Redactor } from '../system/redactor.ts';
-import { findSecrets, looksSecret } from './stack-secrets.ts';
+import { findSecrets, listRenderedSecrets, looksSecret } from './stack-secrets.ts';
 
 /** A stack's folder. `shipped` maps the final path of each file that the run will write there to the path of its content now. */
 export interface StackFolder {
@@ -29,4 +31,20 @@ export async function addRunSecrets(
     warnings.push(...found.warnings);
   }
   return warnings;
+}
+
+/** Adds the secrets of a plan's checked compose configs to the redactor. The steps report a file that can't be read. */
+export async function addConfigSecrets(redactor: Redactor, { steps, undo }: Plan): Promise<void> {
+  const files = new Set([...steps, ...undo].flatMap(step => (step.do === 'prepare-mounts' ? [step.config.file] : [])));
+  for (const file of files) {
+    for (const value of await readSecrets(file)) redactor.add(value);
+  }
+}
+
+async function readSecrets(file: string): Promise<string[]> {
+  try {
+    return listRenderedSecrets(JSON.parse(await readFile(file, 'utf8')));
+  } catch {
+    return [];
+  }
 }

@@ -5,8 +5,8 @@ import type { HostReader, Release, RestorePoint, Step, SwapStep } from '../../pl
 import { findSource } from '../backup/group.ts';
 import { planSwap, SQLITE_SIDE_FILES } from '../backup/swap.ts';
 import type { PlanContext } from '../executor.ts';
+import type { StackConfig } from './compose-command.ts';
 import { planChange, type StepLimits } from './steps.ts';
-import type { ComposeTarget } from './target.ts';
 
 /** Restore of data as part of a rollback: steps before and after the stack is stopped, and their undo. */
 export interface DataRestore {
@@ -26,7 +26,7 @@ const COPYING = { timeout: 24 * 3_600_000, stallTimeout: 15 * 60_000 };
  */
 export async function planDataRestore(
   newest: Release | undefined,
-  target: ComposeTarget,
+  config: StackConfig,
   limits: StepLimits,
   { site, run, at }: PlanContext,
   host: HostReader,
@@ -43,7 +43,7 @@ export async function planDataRestore(
     points.map((point, index) => planPointRestore(point, index, { site, run, at }, host)),
   );
   const stop = 'stop the stack';
-  const planStop = (name: string) => planChange(name, target, ['stop'], limits.up);
+  const planStop = (name: string) => planChange(name, config, ['stop'], limits.up);
   return {
     since: stop,
     steps: [...restores.flatMap(one => one.before), planStop(stop), ...restores.map(one => one.swap)],

@@ -34,6 +34,7 @@ const context = (intent: Intent): PlanContext => ({
   at: '2026-11-21T06:00:00.123Z',
   site,
   files: [],
+  configs: '/var/lib/chatops/runs/run-00001/compose-1',
   wantsDiff: false,
 });
 const FOLDER = '/mnt/backup/data/nightly';

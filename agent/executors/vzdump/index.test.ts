@@ -20,6 +20,7 @@ const context = (intent: Intent): PlanContext => ({
     backups: { sources: [], destinations: [], remotes: [], databases: [], records: '/var/lib/chatops/backups' },
   },
   files: [],
+  configs: '/var/lib/chatops/runs/run-00001/compose-1',
   wantsDiff: false,
 });
 /** Creates a node that answers from a table; `config` is the output of qm or pct. */
