@@ -30,7 +30,7 @@ export function readEnvText(text: string, lookup: Lookup, onUnset?: (name: strin
     if (name === '') throw new EnvTextError(number, 'The line does not begin with the name of a variable');
     let rest = line.slice(head.length);
     if (separator === '') {
-      if (!/^[ \t]*(#.*)?$/.test(rest)) throw new EnvTextError(number, `The name ${name} is not followed by "="`);
+      if (rest !== '') throw new EnvTextError(number, `The name ${name} is not followed by "="`);
       const inherited = lookup(name);
       if (inherited !== undefined) values.set(name, inherited);
       continue;
@@ -44,7 +44,7 @@ export function readEnvText(text: string, lookup: Lookup, onUnset?: (name: strin
         throw new EnvTextError(number, `The value of ${name} continues after its closing quote`);
       rest = rest.slice(1, end);
     } else {
-      rest = rest.replace(/(^|[ \t])#.*$/, '').trim();
+      rest = rest.replace(/ #.*$/, '').trim();
     }
     try {
       const isLiteral = quote === "'";

@@ -13,7 +13,8 @@ const MAX_DEPTH = 20;
 /**
  * Replaces the variables of a text as compose does: `$NAME`, `${NAME}`, `${NAME:-default}`, `${NAME-default}`,
  * `${NAME:?error}`, `${NAME?error}`, `${NAME:+other}`, `${NAME+other}`, and `$$` for a literal `$`. A variable that nothing
- * sets is empty; `onUnset` gets its name. Throws {@link InterpolationError}.
+ * sets is empty; `onUnset` gets its name. A `$` without a name stays.
+ * Throws {@link InterpolationError}.
  */
 export function interpolate(text: string, lookup: Lookup, onUnset?: (name: string) => void, depth = 0): string {
   if (!text.includes('$')) return text;
@@ -36,10 +37,12 @@ export function interpolate(text: string, lookup: Lookup, onUnset?: (name: strin
     } else if (rest.startsWith('{')) {
       const end = closingBrace(rest);
       if (end < 0) throw new InterpolationError('A variable has no closing brace');
-      result += replaceBraced(rest.slice(1, end), lookup, onUnset, depth);
+      const expand = (inner: string) => interpolate(inner, lookup, onUnset, depth + 1);
+      result += replaceBraced(rest.slice(1, end), lookup, onUnset, expand);
       index = dollar + 1 + end + 1;
     } else {
-      throw new InterpolationError('A "$" is not followed by a name. Write "$$" for a literal "$"');
+      result += '$';
+      index = dollar + 1;
     }
   }
   return result;
@@ -57,14 +60,19 @@ function closingBrace(text: string): number {
   return -1;
 }
 
-function replaceBraced(inner: string, lookup: Lookup, onUnset: Parameters<typeof interpolate>[2], depth: number) {
+function replaceBraced(
+  inner: string,
+  lookup: Lookup,
+  onUnset: ((name: string) => void) | undefined,
+  expandText: (text: string) => string,
+): string {
   const [name] = NAME.exec(inner) ?? [];
   const [, operator, operand = ''] = /^(:?[-+?])([\s\S]*)$/.exec(inner.slice(name?.length ?? 0)) ?? [];
   if (name === undefined || (operator === undefined && inner !== name))
     throw new InterpolationError('A variable in braces is not a name, or a name with ":-", ":?" or ":+" and a text');
   const value = lookup(name);
   const isSet = operator?.startsWith(':') ? value !== undefined && value !== '' : value !== undefined;
-  const expand = () => interpolate(operand, lookup, onUnset, depth + 1);
+  const expand = () => expandText(operand);
   switch (operator?.at(-1)) {
     case '-':
       return isSet ? (value ?? '') : expand();

@@ -68,6 +68,8 @@ class Resolver {
   readonly #values: ResolvedSources['values'] = new Map();
   readonly #warnings = new Set<string>();
   #name: ResolvedSources['name'];
+  /** Env files of services see the variables of the project, also in an included file. */
+  #projectLookup: Lookup = () => undefined;
 
   constructor(files: StackSources) {
     this.#files = files;
@@ -76,8 +78,9 @@ class Resolver {
   async resolve(named: string | undefined): Promise<ResolvedSources> {
     const { dir } = this.#files;
     const env = await this.#readProjectEnv(dir, () => undefined);
+    this.#projectLookup = name => env.get(name);
     const files = await this.#listMainFiles(named, env);
-    const context: FileContext = { base: dir, lookup: name => env.get(name), depth: 0, id: '', isExtended: false };
+    const context: FileContext = { base: dir, lookup: this.#projectLookup, depth: 0, id: '', isExtended: false };
     const copies: string[] = [];
     for (const file of files) copies.push(await this.#copyFile(file, file, context));
     const projectName = env.get('COMPOSE_PROJECT_NAME');
@@ -260,7 +263,7 @@ class Resolver {
       copies.push(
         this.#copyEnv(
           path,
-          format === 'raw' ? this.#parseRawEnv(text, path) : this.#parseEnv(text, path, context.lookup),
+          format === 'raw' ? this.#parseRawEnv(text, path) : this.#parseEnv(text, path, this.#projectLookup),
         ),
       );
     }

@@ -1,8 +1,9 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { parseAllDocuments } from 'yaml';
 import { yamlValue } from '../../intents/yaml-value.ts';
 import { matchesPattern } from '../config/trust.ts';
+import { readRegular } from '../system/safe-paths.ts';
 import { isChangedByCompose, listUnsetVariables, readEnvFile } from './env-file.ts';
 
 /** The secrets of a stack. */
@@ -187,8 +188,8 @@ function asList(value: unknown): unknown[] {
 
 async function readText(path: string): Promise<string | undefined> {
   try {
-    const found = await stat(path);
-    return found.isFile() && found.size <= MAX_FILE_BYTES ? await readFile(path, 'utf8') : undefined;
+    // A link leads to secrets, too, whether or not compose is allowed to follow it.
+    return (await readRegular(path, MAX_FILE_BYTES, { follow: true })).toString();
   } catch {
     return undefined;
   }

@@ -67,6 +67,7 @@ export async function* runStart(step: StartStep, context: StepContext): StepExec
     if (filter) yield* filter.flush();
     const exit = await process.exited;
     limits.clear();
+    if (exit.exceeded) limits.stopped ??= exit.exceeded === 'size' ? 'output-too-large' : 'destination-full';
     // Processes that the step left running must not work on while the step is checked, repeated or undone.
     if (exit.unknown || exit.signal !== null || limits.stopped) await process.stop(grace);
     const output = tail.toString();
@@ -86,7 +87,7 @@ export async function* runStart(step: StartStep, context: StepContext): StepExec
 
 async function orderProcess(
   step: StartStep,
-  { supervisor, environment, engine, redactor }: StepContext,
+  { supervisor, environment, engine, redactor, outputLimit = DEFAULT_OUTPUT_LIMIT }: StepContext,
   base: string,
   log: string,
 ): Promise<SupervisedProcess> {
@@ -99,10 +100,11 @@ async function orderProcess(
     secrets[name] = value;
     redactor.add(value);
   }
-  const { stdoutTo = null, stdinFrom = null } = step;
+  const { argv, cwd = null, stdoutTo = null, stdinFrom = null, opens = [] } = step;
+  const limits = { log: outputLimit, stdout: step.stdoutLimit ?? { size: outputLimit } };
   return supervisor.start(
     base,
-    { argv: step.argv, cwd: step.cwd ?? null, env: { ...environment, ...step.env }, log, stdoutTo, stdinFrom },
+    { argv, cwd, env: { ...environment, ...step.env }, log, stdoutTo, stdinFrom, opens, limits },
     secrets,
   );
 }
@@ -116,7 +118,7 @@ function findRetryRule(step: StartStep, output: string, tries: Map<object, numbe
   return tried < rule.times ? rule : undefined;
 }
 
-type StopReason = 'cancelled' | 'step-timeout' | 'step-stalled' | 'output-too-large';
+type StopReason = 'cancelled' | 'step-timeout' | 'step-stalled' | 'output-too-large' | 'destination-full';
 
 /** Stops the process at its deadline, on a stall or when the run is cancelled, and keeps the first reason. */
 function watchLimits(process: SupervisedProcess, step: StartStep, signal: AbortSignal, grace: Milliseconds) {
@@ -172,6 +174,7 @@ function resultOf(
       remedy: `Install ${step.argv[0]} on the host${step.cwd ? `, and check that ${step.cwd} exists` : ''}.`,
     });
   }
+  if (exit.refused) return failedResult({ ...exit.refused, message: `"${step.name}": ${exit.refused.message}` });
   const ended = { exit: exit.code ?? exit.signal ?? 'unknown' };
   switch (stopped) {
     case 'cancelled':
@@ -182,6 +185,16 @@ function resultOf(
           code: stopped,
           message: `"${line}" printed more than a step may print and was stopped. Its last output: ${lastOutput}`,
           remedy: 'Have it print less, or raise limits.output in agent.yaml.',
+        }),
+        cut: true,
+        ...ended,
+      };
+    case 'destination-full':
+      return {
+        ...failedResult({
+          code: stopped,
+          message: `"${step.name}" was stopped before ${step.stdoutTo} filled its disk.`,
+          remedy: 'Free space there, or lower min_free in agent.yaml.',
         }),
         cut: true,
         ...ended,

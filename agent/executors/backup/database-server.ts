@@ -171,6 +171,6 @@ export function planScratchContainer(
   };
 }
 
-export function planBackupCheck(folder: string, backup: string): CheckBackupStep {
-  return { do: 'check-backup', name: 'check the backup', folder, backup };
+export function planBackupCheck(folder: string, root: string, backup: string): CheckBackupStep {
+  return { do: 'check-backup', name: 'check the backup', folder, root, backup };
 }

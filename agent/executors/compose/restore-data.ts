@@ -3,6 +3,7 @@ import { Failure } from '../../plan/failure.ts';
 import { isUnder } from '../../plan/paths.ts';
 import type { HostReader, Release, RestorePoint, Step, SwapStep } from '../../plan/plan.ts';
 import { findSource } from '../backup/group.ts';
+import { copiesFile, copiesFolder, openTarget, parentOf, readsFrom, storageRoot } from '../backup/opened.ts';
 import { planSwap, SQLITE_SIDE_FILES } from '../backup/swap.ts';
 import type { PlanContext } from '../executor.ts';
 import type { StackConfig } from './compose-command.ts';
@@ -81,7 +82,7 @@ async function planPointRestore(
   const [, container, containerPath] = /^([A-Za-z0-9][\w.-]*):(\/.*)$/.exec(manifest.source) ?? [];
   const source =
     container === undefined ? { source: manifest.source } : { source_container: container, source_path: containerPath };
-  const { path } = await findSource(source, host);
+  const { path, root } = await findSource(source, site, host);
   // A manifest must not decide where the agent writes.
   if (!site.backups.sources.some(root => isUnder(path, root))) {
     throw new Failure(
@@ -95,14 +96,22 @@ async function planPointRestore(
   const sides = kind === 'sqlite' ? { sides: SQLITE_SIDE_FILES } : {};
   const { next, swap, rollback, cleanup } = planSwap(path, { copyStep, label, ...sides }, { site, run, at });
   const folder = archive.slice(0, archive.lastIndexOf('/'));
-  const from = kind === 'sqlite' ? `${archive}/${manifest.file}` : `${archive}/.`;
+  const stored = storageRoot(archive, site);
+  const copy =
+    kind === 'sqlite'
+      ? copiesFile(readsFrom(`${archive}/${manifest.file}`, site), {
+          stdoutTo: next,
+          stdoutLimit: { size: manifest.bytes },
+          opens: [{ path: parentOf(next), root, as: 'folder' }],
+        })
+      : copiesFolder(archive, stored, openTarget(next, root));
   return {
     before: [
-      { do: 'check-backup', name: `check ${label}`, folder, backup: archive.slice(folder.length + 1) },
+      { do: 'check-backup', name: `check ${label}`, folder, root: stored, backup: archive.slice(folder.length + 1) },
       {
         do: 'start',
         name: copyStep,
-        argv: ['cp', '--archive', '--no-target-directory', '--', from, next],
+        ...copy,
         ...COPYING,
         repeatable: true,
         failure: { code: 'copy-failed', remedy: 'Read the step’s output. The data were not changed.' },

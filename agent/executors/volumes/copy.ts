@@ -8,6 +8,9 @@ export type VolumesBackupIntent = Extract<Intent, { action: 'backup'; backup_typ
 /** rsync needs the whole file list first for a percentage that only grows. */
 export const PROGRESS = ['--stats', '--info=progress2,name0', '--no-inc-recursive', '--outbuf=L'];
 
+/** rsync copies neither device nodes nor pipes and sockets. */
+export const SKIP_DEVICES = ['--no-devices', '--no-specials'];
+
 /** Returns rsync's options for the copy. Throws Failure: `option-not-allowed`, `exclude-not-allowed`. */
 export function copyOptions(intent: VolumesBackupIntent): string[] {
   return [
@@ -15,6 +18,8 @@ export function copyOptions(intent: VolumesBackupIntent): string[] {
     ...['--archive', '--hard-links', '--numeric-ids', '--one-file-system', '--modify-window=-1'],
     ...ownership(intent.ownership),
     ...checkOptions(intent.options ?? []),
+    // Last: `--archive` names them too. A device node would come back as one.
+    ...SKIP_DEVICES,
     ...excludeRules(intent.exclude ?? []),
   ];
 }
