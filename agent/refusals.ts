@@ -42,7 +42,7 @@ export const refusals = {
     'Use the action or the chatops command line.',
   ]),
   hostNotOwn: refusal('host-not-own', { countsAs: 'not_allowed' }, (host: string) => [
-    `This agent does not answer to the host name "${host}".`,
+    `This agent does not answer to the host name "${host.slice(0, 253)}".`,
     'Use its address or its tailnet name, or add the name to doors.hosts in agent.yaml.',
   ]),
   doorClosed: refusal('door-closed', { countsAs: 'not_allowed' }, () => [
@@ -58,11 +58,19 @@ export const refusals = {
     'Wait, or raise rate_limit in agent.yaml.',
   ]),
   helloTimeout: refusal('hello-timeout', {}, (seconds: number) => [
-    `No signed command arrived within ${seconds} s.`,
-    'Send the command right after the hello of the agent.',
+    `No signed offer of a command arrived within ${seconds} s.`,
+    'Send the offer right after the hello of the agent.',
+  ]),
+  commandTimeout: refusal('command-timeout', {}, (seconds: number) => [
+    `No further part of the offered command arrived within ${seconds} s.`,
+    'Run the job again; if it happens again, look for a connection that is too slow.',
+  ]),
+  protocolUnsupported: refusal('protocol-unsupported', {}, (offered: string, own: string) => [
+    `The client does not speak ${own}: it offers "${offered.slice(0, 100)}".`,
+    'Use the action, or the chatops command line, of the agent’s version.',
   ]),
   frameMalformed: refusal('frame-malformed', {}, (cause: string) => [
-    `The frame is malformed: ${cause}.`,
+    `The frame is malformed: ${cause.slice(0, 200)}.`,
     'Use an action of the same major version as the agent.',
   ]),
   tokenMissing: refusal('token-missing', { countsAs: 'invalid_key' }, (entry: string) => [
