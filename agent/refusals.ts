@@ -49,9 +49,9 @@ export const refusals = {
     'This endpoint requires a bearer token.',
     'Send "Authorization: Bearer …" with the token of doors.token_file in agent.yaml.',
   ]),
-  tooManyConnections: refusal('too-many-connections', { countsAs: 'rate_limited' }, (limit: number) => [
-    `The address already has ${limit} open connections, which is the limit.`,
-    'Close some, or raise limits.connections_per_address in agent.yaml.',
+  tooManyConnections: refusal('too-many-connections', { countsAs: 'rate_limited' }, (limit: number, kind: string) => [
+    `More than ${limit} connections ${kind} are open: the agent closed the oldest one.`,
+    'Close some, or raise limits.connections and limits.connections_per_address in agent.yaml.',
   ]),
   rateLimited: refusal('rate-limited', { countsAs: 'rate_limited' }, (seconds: number) => [
     `This address opened too many connections; the agent serves it again in ${seconds} s.`,

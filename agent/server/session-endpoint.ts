@@ -15,6 +15,8 @@ const PING_MS = 20_000;
 const MAX_MISSED_PINGS = 2;
 /** Fragments of a frame. An action sends none; a library may split large frames. */
 const MAX_FRAGMENTS = 16;
+/** All that the agent reads from a connection before it has authenticated the sender: one frame, its head, and a pong. */
+const MAX_UNAUTHENTICATED_BYTES = MAX_CLIENT_FRAME_BYTES + 1024;
 
 type PingedSocket = WebSocket & { missed?: number };
 
@@ -72,8 +74,13 @@ export class SessionEndpoint {
         accepted.missed = 0;
       });
       accepted.on('close', () => this.#authenticated.delete(accepted));
+      const count = endAfterBytes(socket, head.length);
       const from = { address, port: request.socket.remotePort ?? 0 };
-      const onAuthenticated = (sender: AuthenticatedSender) => this.#authenticated.set(accepted, sender);
+      const onAuthenticated = (sender: AuthenticatedSender) => {
+        socket.off('data', count);
+        this.#limits.authenticated(from);
+        this.#authenticated.set(accepted, sender);
+      };
       runSession(accepted, from, this.#deps, onAuthenticated).catch((error: unknown) => {
         console.error('connection: fault:', error);
         accepted.close(1011);
@@ -106,4 +113,15 @@ export class SessionEndpoint {
       else socket.ping();
     }
   }
+}
+
+/** Ends a connection that sends too much before its sender is authenticated. Returns the listener, to be removed then. */
+function endAfterBytes(socket: Duplex, first: number): (chunk: Buffer) => void {
+  let bytes = first;
+  const count = (chunk: Buffer) => {
+    bytes += chunk.length;
+    if (bytes > MAX_UNAUTHENTICATED_BYTES) socket.destroy();
+  };
+  socket.prependListener('data', count);
+  return count;
 }
