@@ -10,6 +10,7 @@ const site: HostSite = {
   memory: '/var/lib/chatops/stacks',
   docker: 'docker',
   verify: [],
+  switchFoldersOf: () => [],
   compose: composeSite,
   proxmox: '',
   backups: {
