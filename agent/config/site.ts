@@ -5,6 +5,7 @@ import { composeRulesOf } from './compose-limits.ts';
 import { parseSize } from './load.ts';
 import { proxmoxFolder } from './proxmox-programs.ts';
 import type { Config } from './schema.ts';
+import { matchesPattern } from './trust.ts';
 
 /** Maps agent.yaml to the description of this host that executors read. */
 export function siteOf(config: Config): HostSite {
@@ -14,6 +15,8 @@ export function siteOf(config: Config): HostSite {
     docker: config.docker.command,
     verify: config.verify.allow,
     proxmox: proxmoxFolder(config),
+    switchFoldersOf: stack =>
+      config.stacks.switch_folders.filter(one => matchesPattern(one.stack, stack)).map(({ folder }) => folder),
     compose: { rulesOf: stack => composeRulesOf(config, stack) },
     backups: {
       sources: [...config.backups.sources, config.stacks.root],

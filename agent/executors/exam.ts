@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import type { CheckedConfig, ComposeConfig, ComposeRules } from '../plan/compose-config.ts';
 import { Failure } from '../plan/failure.ts';
+import { isUnder } from '../plan/paths.ts';
 import type { HostReader, Plan, StartStep, Step } from '../plan/plan.ts';
 import { blindHostReader } from '../system/host-reader.ts';
 import type { BackupSite, Executor, HostSite, Intent, PlanContext } from './executor.ts';
@@ -89,6 +90,7 @@ export function createContext(
       memory: '/var/lib/chatops/stacks',
       docker: 'docker',
       verify: [],
+      switchFoldersOf: () => [],
       compose: composeSite,
       proxmox: '',
       ...site,
@@ -211,12 +213,30 @@ export function testExecutorContract(executor: Executor, cases: ContractCase[]):
           }
     });
 
+    it('names paths that others may change to programs only if the step opens them', async () => {
+      const { sources, destinations } = context.site.backups;
+      const roots = [...sources, ...destinations.map(one => one.path)];
+      for (const step of allSteps(await plan())) {
+        if (step.do !== 'start') continue;
+        const { argv, stdoutTo, stdinFrom, opens = [] } = step;
+        // The socket of a server on the host is not a file that is read or written.
+        const words = argv.filter((_, index) => !['--host', '--socket'].includes(argv[index - 1] ?? ''));
+        for (const word of [...words, stdoutTo, stdinFrom]) {
+          const path = word?.replace(/^(--?[a-z-]+=|[a-z]+=)+/, '') ?? '';
+          if (!roots.some(root => isUnder(path, root))) continue;
+          const isOpened = opens.some(one => path === one.path || path.slice(0, path.lastIndexOf('/')) === one.path);
+          expect(isOpened && word === path, `${step.name}: ${word}`).toBe(true);
+        }
+        for (const { path, root } of opens) expect(isUnder(path, root), `${path} under ${root}`).toBe(true);
+      }
+    });
+
     it('writes only under the folders that the host gives it', async () => {
       for (const step of allSteps(await plan())) {
         if (step.do !== 'write') continue;
         for (const { path, root } of step.changes) {
           expect(path.startsWith(`${root}/`)).toBe(true);
-          expect([context.site.stacksRoot, context.site.memory]).toContain(root);
+          expect([context.site.stacksRoot, context.site.memory].some(base => isUnder(root, base))).toBe(true);
         }
       }
     });

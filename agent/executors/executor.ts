@@ -32,6 +32,8 @@ export interface HostSite {
   /** Prefix of the names of Proxmox's programs: empty, or a folder that ends in a slash. */
   proxmox: string;
   backups: BackupSite;
+  /** Folders (absolute) outside of a stack's own in which its blue-green rollouts may write the file of a proxy. */
+  switchFoldersOf: (stack: string) => string[];
   /** Limits of compose files. */
   compose: { rulesOf: (stack: string) => ComposeRules };
 }
@@ -43,10 +45,19 @@ export interface BackupSite {
   remotes: BackupRemote[];
   /** Folder of the manifests of backups that are stored on other hosts. */
   records: string;
-  /** Database servers whose user or password differs from the one in their container. */
-  databases: { server: string; user?: string | undefined; password_file?: string | undefined }[];
+  databases: DatabaseLogin[];
   /** The file that holds the password of restic's repositories. */
   resticPassword?: string | undefined;
+}
+
+/** A database server whose user or password differs from the one in its container. */
+export interface DatabaseLogin {
+  /** The name of its container, or the folder of its socket. */
+  server: string;
+  /** The stack whose container gets the password; false: a container that compose did not start. */
+  stack?: string | false | undefined;
+  user?: string | undefined;
+  password_file?: string | undefined;
 }
 
 /** A folder for backups, and the proofs that the right disk is mounted there. */

@@ -1,4 +1,5 @@
 import type { Plan, Step } from './plan.ts';
+import { quoteWord } from './quote.ts';
 
 /** One line for each kind of step, for the log, the dry run and the audit log. */
 const DESCRIPTIONS = {
@@ -59,10 +60,6 @@ export function describeStep(step: Step): string {
   // The table has the function for each step's own kind; the compiler does not follow that from `do` to the parameter.
   const describe: (step: never) => string = DESCRIPTIONS[step.do];
   return describe(step as never);
-}
-
-function quoteWord(word: string): string {
-  return /^[\w@%+=:,./*-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
 function formatServices({ project }: { project: { dir: string; services?: string[] } }): string {

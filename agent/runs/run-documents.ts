@@ -4,7 +4,6 @@ import { Failure } from '../plan/failure.ts';
 import type { Plan } from '../plan/plan.ts';
 import type { DocumentResult, PlanResult, StepRunner } from '../plan/progress.ts';
 import { refusals } from '../refusals.ts';
-import { addConfigSecrets } from '../secrets/learn.ts';
 import { redactResult } from '../secrets/redact-events.ts';
 import type { DocumentProgress, RunStore } from '../store/runs.ts';
 import type { Redactor } from '../system/redactor.ts';
@@ -21,6 +20,8 @@ export interface RunDocumentsDeps extends PlanningDeps {
   observers: readonly RunObserver[];
   log: RunLog;
   redactor: Redactor;
+  /** Makes the redactor learn the secrets of a plan. */
+  learnPlan: (plan: Plan) => Promise<void>;
   detachment: Detachment;
   /** Aborted by a cancel. */
   signal: AbortSignal;
@@ -79,12 +80,12 @@ export class RunDocuments {
 
   /** Undoes a document of an earlier run, which had this plan and this result. */
   async undoOfRun(run: string, index: DocumentIndex, plan: Plan, result: DocumentResult): Promise<DocumentResult> {
-    const { log, detachment, redactor } = this.#deps;
+    const { log, detachment, learnPlan } = this.#deps;
     if (!isPlanKnown(plan)) {
       const { code, message, remedy } = refusals.undoNotPossible(run, 'an older version of the agent planned it');
       return log.appendResult(index, { outcome: 'failed', code, message, remedy, changed: false });
     }
-    await addConfigSecrets(redactor, plan);
+    await learnPlan(plan);
     if (!this.#earlier(index)) await log.appendPlan(index, describeUndoPlan(plan));
     const work = this.#undoWork(index, plan, result);
     const undone = work
@@ -99,9 +100,8 @@ export class RunDocuments {
   }
 
   async #execute(index: DocumentIndex): Promise<DocumentResult> {
-    const { observers, log, redactor, detachment, signal, stepRunner } = this.#deps;
+    const { observers, log, redactor, learnPlan, detachment, signal, stepRunner } = this.#deps;
     const earlier = this.#earlier(index);
-    if (earlier?.plan) await addConfigSecrets(redactor, earlier.plan);
     let plan: Plan;
     try {
       plan = earlier?.plan ?? (await detachment.until(this.#makePlan(index)));
@@ -110,8 +110,9 @@ export class RunDocuments {
       const { code, message, remedy } = error;
       return log.appendResult(index, { outcome: 'failed', code, message, remedy, changed: false });
     }
+    await learnPlan(plan);
     const document = numberOf(index);
-    const redacted = redactor.all(plan);
+    const redacted = redactor.sentences(plan);
     for (const observer of observers) observer.planned?.(this.#run, document, redacted, this.admitted);
     if (!earlier?.wasPlanned) await log.appendPlan(index, plan);
     if (!stepRunner) return log.appendResult(index, { outcome: 'planned', changed: false });
@@ -125,7 +126,6 @@ export class RunDocuments {
     const isReadOnly = isReadOnlyRun(this.admitted);
     try {
       const plan = await makePlan(this.#deps, this.admitted, index, isReadOnly);
-      await addConfigSecrets(this.#deps.redactor, plan);
       await this.#deps.detachment.retryUntilStored(() => this.#store.plan(this.#run, numberOf(index), plan));
       if (isReadOnly) this.plans.push(plan);
       return plan;
@@ -135,9 +135,10 @@ export class RunDocuments {
   }
 
   async #undo(index: DocumentIndex, result: DocumentResult | undefined): Promise<DocumentResult> {
-    const { log } = this.#deps;
+    const { log, learnPlan } = this.#deps;
     const plan = this.#store.progress(this.#run).get(numberOf(index))?.plan;
     if (!plan || !result || this.isReadOnly) throw new Error(`Document ${numberOf(index)} has no plan to undo`);
+    await learnPlan(plan);
     const work = this.#undoWork(index, plan, result);
     if (!work) return result;
     return log.appendResult(index, { ...result, ...(await log.appendAll(work)) });
@@ -161,7 +162,7 @@ export class RunDocuments {
   #faultResult(error: unknown): DocumentResult {
     if (error instanceof Detached) throw error;
     const { redactor } = this.#deps;
-    console.error(`run ${this.#run}: fault:`, redactor.text(String((error as Error).stack ?? error)));
+    console.error(`run ${this.#run}: fault:`, redactor.sentence(String((error as Error).stack ?? error)));
     return redactResult(faultResult(error), redactor);
   }
 }

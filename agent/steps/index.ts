@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { CircuitBreakers } from '../outbound/circuit-breaker.ts';
 import type { DockerEngine } from '../outbound/docker.ts';
+import { Failure } from '../plan/failure.ts';
 import type { Milliseconds, Step } from '../plan/plan.ts';
 import type { StepRunner } from '../plan/progress.ts';
 import { Redactor } from '../system/redactor.ts';
@@ -17,7 +18,7 @@ import { runProbe } from './probe.ts';
 import { runExpectListed } from './proxmox-listing.ts';
 import { runPull } from './pull.ts';
 import { runRemember } from './record-release.ts';
-import type { Runner, StepContext, StepExecution } from './runner.ts';
+import { failedResult, type Runner, type StepContext, type StepExecution } from './runner.ts';
 import { runStart } from './start.ts';
 import { removePath, swapPaths } from './swap.ts';
 import { runTidy } from './tidy.ts';
@@ -80,7 +81,7 @@ export function createStepRunner({
   return {
     run(step, { document, index }, signal, resumed): StepExecution {
       const base = join(rest.runDir, `${document}-${index}`);
-      return runnerOf(step)(step, { ...shared, document, base, signal, resumed });
+      return asResult(runnerOf(step)(step, { ...shared, document, base, signal, resumed }));
     },
     end: () => supervisor.end(),
   };
@@ -89,4 +90,14 @@ export function createStepRunner({
 function runnerOf(step: Step): (step: Step, context: StepContext) => StepExecution {
   // The table has the runner for the step's own kind; the compiler does not follow that from `do` to the parameter.
   return RUNNERS[step.do] as Runner<never> as (step: Step, context: StepContext) => StepExecution;
+}
+
+/** A failure that a runner throws is its result. */
+async function* asResult(execution: StepExecution): StepExecution {
+  try {
+    return yield* execution;
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    return failedResult(error);
+  }
 }

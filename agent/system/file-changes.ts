@@ -94,7 +94,7 @@ function openFolderOf({ path, root }: { path: string; root: string }, make: bool
 
 /** Returns the file that exists now, if there is one. `safePath` leads to it through its folder's descriptor. */
 async function readBefore(path: string, safePath: string): Promise<{ bytes: Buffer; mode: number } | undefined> {
-  const handle = await openRegular(safePath, path).catch((error: NodeJS.ErrnoException) => {
+  const handle = await openRegular(safePath, { shown: path }).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'ENOENT') throw error;
   });
   if (!handle) return undefined;

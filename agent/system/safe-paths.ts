@@ -1,5 +1,17 @@
 import type { BigIntStats } from 'node:fs';
-import { chmod, constants, type FileHandle, lstat, mkdir, open, readlink, stat } from 'node:fs/promises';
+import {
+  chmod,
+  constants,
+  type FileHandle,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  readlink,
+  rmdir,
+  stat,
+  unlink,
+} from 'node:fs/promises';
 import { basename, dirname, join, normalize, relative, sep } from 'node:path';
 import { Refused } from '../../protocol/refusal.ts';
 import { Failure } from '../plan/failure.ts';
@@ -16,7 +28,7 @@ import { refusals } from '../refusals.ts';
 
 /** Opens no more than the name: neither waits for a pipe nor wakes a device. Not among Node's constants. */
 const O_PATH = 0o10000000;
-const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants;
+const { O_RDONLY, O_WRONLY, O_CREAT, O_EXCL, O_TRUNC, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants;
 
 /** Identifies a file or folder by what it is, not by its name. */
 export interface FileIdentity {
@@ -115,15 +127,26 @@ async function openEntry(
 /** Opens a regular file below `root` for reading; undefined if it is missing. Throws as {@link openFolder} and {@link openRegular} do. */
 export async function openFile(path: string, root: string): Promise<FileHandle | undefined> {
   await using folder = await openFolder(dirname(path), root);
-  return folder && (await openRegular(folder.at(basename(path)), path).catch(ignoreCode('ENOENT')));
+  return folder && (await openRegular(folder.at(basename(path)), { shown: path }).catch(ignoreCode('ENOENT')));
+}
+
+interface OpenOptions {
+  /** The path in messages. */
+  shown?: string;
+  flags?: number;
+  /** Follows a link in the last component: for files that only the administrator names. */
+  follow?: boolean;
 }
 
 /**
  * Opens a regular file for reading. Neither follows a link in its last component, nor waits for a pipe, nor opens a device.
  * Throws {@link Failure} `path-outside` and `not-a-file`, and the system's error if it does not exist.
  */
-export async function openRegular(path: string, shown = path): Promise<FileHandle> {
-  const named = await open(path, O_PATH | O_NOFOLLOW);
+export async function openRegular(
+  path: string,
+  { shown = path, flags = O_RDONLY, follow = false }: OpenOptions = {},
+): Promise<FileHandle> {
+  const named = await open(path, follow ? O_PATH : O_PATH | O_NOFOLLOW);
   try {
     const found = await named.stat();
     if (found.isSymbolicLink()) throw linkFound(shown);
@@ -134,15 +157,48 @@ export async function openRegular(path: string, shown = path): Promise<FileHandl
         'Move it away on the host, or name another path.',
       );
     }
-    return await open(descriptorPath(named), O_RDONLY | O_NONBLOCK);
+    return await open(descriptorPath(named), flags | O_NONBLOCK);
   } finally {
     await named.close();
   }
 }
 
+/** Opens a new file, or an existing one as {@link openRegular} does, which is emptied. */
+export async function openForWriting(path: string, shown = path): Promise<FileHandle> {
+  const made = await open(path, O_WRONLY | O_CREAT | O_EXCL, 0o600).catch(ignoreCode('EEXIST'));
+  return made ?? openRegular(path, { shown, flags: O_WRONLY | O_TRUNC });
+}
+
+/** Removes an entry of a folder with everything in it. A folder that is exchanged for a link meanwhile loses the link only. */
+export async function removeTree(folder: OpenFolder, name: string): Promise<void> {
+  const at = folder.at(name);
+  const removed = await unlink(at).then(() => true, ignoreCode('ENOENT', 'EISDIR', 'EPERM'));
+  if (removed || !(await lstat(at).catch(ignoreCode('ENOENT')))?.isDirectory()) return;
+  const inner = await openFolderIn(folder, name);
+  if (!inner) return;
+  await using opened = inner;
+  for (const entry of await readdir(descriptorPath(opened.handle))) await removeTree(opened, entry);
+  await rmdir(at).catch(ignoreCode('ENOENT'));
+}
+
+/** Opens a folder in an opened one; undefined if it is missing. Throws as {@link openFolder} does. */
+export function openFolderIn(folder: OpenFolder, name: string): Promise<OpenFolder | undefined> {
+  return openEntry(folder, name, { flags: O_RDONLY, make: undefined });
+}
+
+/** Throws {@link Failure} `path-outside` if an entry of the folder is a link, down to that depth. */
+export async function refuseLinks(folder: OpenFolder, depth: number): Promise<void> {
+  for (const entry of await readdir(descriptorPath(folder.handle), { withFileTypes: true })) {
+    if (entry.isSymbolicLink()) throw linkFound(join(folder.path, entry.name));
+    if (!entry.isDirectory() || depth <= 1) continue;
+    await using inner = await openFolderIn(folder, entry.name);
+    if (inner) await refuseLinks(inner, depth - 1);
+  }
+}
+
 /** Reads a regular file of at most `limit` bytes. Throws as {@link openRegular} does, and {@link Failure} `file-too-large`. */
-export async function readRegular(path: string, limit: number): Promise<Buffer> {
-  const handle = await openRegular(path);
+export async function readRegular(path: string, limit: number, options: OpenOptions = {}): Promise<Buffer> {
+  const handle = await openRegular(path, options);
   try {
     const { size } = await handle.stat();
     // One byte more than the limit: the file may grow meanwhile.
@@ -224,6 +280,11 @@ function namesBelow(path: string, root: string, real: string): string[] {
     throw new Failure('path-outside', `${path} is not under ${root}.`, 'Correct the path.');
   }
   return relative(normalize(start), normalize(path)).split(sep).filter(Boolean);
+}
+
+/** Resolves every link of a path, also if its last parts do not exist. */
+export async function resolveLinks(path: string): Promise<string> {
+  return (await resolveRoot(path)).path;
 }
 
 /** The kernel follows no more. */

@@ -5,7 +5,7 @@ import type { StackState } from './current-state.ts';
 import { explainSingle, requireService, strategyImpossible } from './side-by-side.ts';
 import { PREPARE_AGAIN_STEP, PREPARE_STEP, planChange, planDockerCall, planPrepareMounts } from './steps.ts';
 import { planRecreate, requireWayBack, type Strategy, type StrategyContext } from './strategy.ts';
-import { type ComposeTarget, GREEN } from './target.ts';
+import { type ComposeTarget, claimSwitchFile, GREEN } from './target.ts';
 import { planImageTags } from './undo.ts';
 
 const SWITCH_STEP = 'switch';
@@ -133,13 +133,13 @@ function switchSteps(
 }
 
 function switchFile(
-  { target, site }: StrategyContext,
+  { target, intent, site }: StrategyContext,
   to: Extract<Switch, { file: string }>,
   project: string,
 ): WriteStep {
-  const path = to.file.startsWith('/') ? to.file : `${target.dir}/${to.file}`;
+  const { path, root } = claimSwitchFile(to, target.dir, intent.stack, site);
   const text = to.text.replaceAll('$PROJECT', project);
-  return { do: 'write', name: SWITCH_STEP, changes: [{ path, root: site.stacksRoot, mode: 0o644, content: { text } }] };
+  return { do: 'write', name: SWITCH_STEP, changes: [{ path, root, mode: 0o644, content: { text } }] };
 }
 
 interface SwitchPlan {

@@ -18,8 +18,9 @@ export interface CheckedStack {
   mounts: MountSource[];
   /** The config of the stack's own project name, which a release keeps. */
   base: StackConfig;
-  /** Returns the config of a project name; for `unpublished` the one in which that service publishes no port. */
+  /** Returns the config of a project name. */
   of(project: string): StackConfig;
+  /** The config in which the service of blue-green's switch publishes no port. */
   unpublished: StackConfig | undefined;
 }
 

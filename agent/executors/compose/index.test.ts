@@ -11,6 +11,7 @@ const site: PlanContext['site'] = {
   memory: '/var/lib/chatops/stacks',
   docker: 'docker',
   verify: ['stack', '127.0.0.0/8'],
+  switchFoldersOf: () => [],
   compose: composeSite,
   proxmox: '',
   backups: { sources: [], destinations: [], remotes: [], databases: [], records: '/var/lib/chatops/backups' },

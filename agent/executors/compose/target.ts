@@ -1,7 +1,8 @@
 import { type ContainerListing, composeContainersPath, composeLabel } from '../../plan/containers.ts';
 import { Failure } from '../../plan/failure.ts';
+import { findRoot } from '../../plan/paths.ts';
 import type { ComposeProject, HostReader, ReadResult } from '../../plan/plan.ts';
-import type { HostSite, Intent, PathClaim, ShippedFileRef } from '../executor.ts';
+import type { HostSite, Intent, PathClaim, ShippedFileRef, Switch } from '../executor.ts';
 
 export type StackIntent = Extract<Intent, { action: 'rollout' | 'scale' | 'rollback' }>;
 
@@ -43,20 +44,23 @@ export function listStackClaims(intent: StackIntent, site: HostSite): PathClaim[
   const dir = stackDir(intent, site);
   const file = composeFile(intent, site);
   const switchOver = intent.action === 'rollout' ? intent.switch : undefined;
-  const switchClaims =
-    switchOver && 'file' in switchOver
-      ? [
-          {
-            path: switchOver.file.startsWith('/') ? switchOver.file : `${dir}/${switchOver.file}`,
-            root: site.stacksRoot,
-          },
-        ]
-      : [];
+  const switchClaims = switchOver && 'file' in switchOver ? [claimSwitchFile(switchOver, dir, intent.stack, site)] : [];
   return [
     { path: dir, root: site.stacksRoot },
     ...(file === undefined ? [] : [{ path: file, root: dir }]),
     ...switchClaims,
   ];
+}
+
+/** Returns the file that blue-green writes for a proxy, and the folder that must hold it: the stack's own, or one of agent.yaml. */
+export function claimSwitchFile(
+  { file }: Extract<Switch, { file: string }>,
+  dir: string,
+  stack: string,
+  site: HostSite,
+): PathClaim {
+  const path = file.startsWith('/') ? file : `${dir}/${file}`;
+  return { path, root: findRoot(path, [dir, ...site.switchFoldersOf(stack)]) };
 }
 
 /**

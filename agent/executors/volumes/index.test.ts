@@ -10,6 +10,7 @@ const site: HostSite = {
   memory: '/var/lib/chatops/stacks',
   docker: 'docker',
   verify: [],
+  switchFoldersOf: () => [],
   compose: composeSite,
   proxmox: '',
   backups: {
@@ -104,7 +105,7 @@ describe('the plan of a backup of volumes', () => {
       '/var/lib/docker/volumes/data/_data/',
       `${FOLDER}/.20261121T060000.123Z.partial.run-00001/`,
     ]);
-    expect((copy as StartStep).argv).toContain('--link-dest=../20261120T060000Z');
+    expect((copy as StartStep).argv.join(' ')).toContain(`--link-dest ${FOLDER}/20261120T060000Z`);
     expect(seal).toMatchObject({
       folder: FOLDER,
       as: '20261121T060000.123Z',
@@ -159,7 +160,7 @@ describe('the plan of a backup of volumes', () => {
       expect((steps.find(step => step.name === name) as StartStep).argv).toEqual(['docker', 'container', name, 'a1']);
     expect(cleanup).toMatchObject([
       { argv: ['docker', 'container', 'start', 'a1'], ifBegan: 'stop', unlessBegan: 'read back' },
-      { do: 'clear', root: FOLDER },
+      { do: 'clear', root: '/mnt/backup' },
     ]);
   });
 

@@ -15,6 +15,7 @@ const context = (intent: Intent): PlanContext => ({
     memory: '/m',
     docker: 'docker',
     verify: [],
+    switchFoldersOf: () => [],
     compose: composeSite,
     proxmox: '',
     backups: { sources: [], destinations: [], remotes: [], databases: [], records: '/var/lib/chatops/backups' },
