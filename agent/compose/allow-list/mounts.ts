@@ -134,7 +134,7 @@ function checkPort({ published = '', target }: ComposeNode, at: Place): void {
   if (first === '' || !isPort(from) || !isPort(to) || from > to)
     refuse(at, ` publishes ${printable(published)}, which is not a port or a range of ports`);
   else if (agentPorts.some(own => own >= from && own <= to))
-    refuse(at, ` publishes ${printable(published)}, where the agent listens`);
+    refuse(at, ` publishes ${printable(published)}, a port of the agent`);
   else if (!grants.includes('ports') && !ports.some(([lowest, highest]) => from >= lowest && to <= highest))
     refuseRange(String(published), at);
 }
