@@ -18,6 +18,8 @@ export function composeRules(stack: string, more: Partial<ComposeRules> = {}): C
     binds: [],
     readOnlyBinds: [],
     ports: [[1, 65_535]],
+    agentPorts: [],
+    hostNetworks: [],
     socket: '/var/run/docker.sock',
     agent: ['/etc/chatops', '/var/lib/chatops'],
     devices: [],
