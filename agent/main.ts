@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { Admission } from './admission/admit.ts';
+import { createRenderer } from './compose/render.ts';
 import { AgentKeys } from './config/agent-keys.ts';
 import { createLiveConfig } from './config/live.ts';
 import { parseSize } from './config/load.ts';
@@ -16,6 +17,7 @@ import { CircuitBreakers } from './outbound/circuit-breaker.ts';
 import { DockerEngine } from './outbound/docker.ts';
 import { RunRegistry } from './runs/registry.ts';
 import { startRetention } from './runs/retention.ts';
+import { createOwnWords } from './secrets/own-words.ts';
 import { Endpoints } from './server/endpoints.ts';
 import { createReadinessCheck } from './server/readiness.ts';
 import { createStepRunner } from './steps/index.ts';
@@ -41,6 +43,8 @@ export interface AgentOptions {
   log?: (line: string) => void;
   /** The argv that starts a supervisor. */
   supervisor: readonly [string, ...string[]];
+  /** The file of this program, whose words are the agent's own. */
+  program?: string;
   /** The time between pings of a connection, in milliseconds. */
   pingMs?: number;
 }
@@ -48,7 +52,7 @@ export interface AgentOptions {
 /** Starts the agent that `file` (agent.yaml) describes. Throws {@link ConfigError} or a system error. */
 export async function startAgent(
   file: string,
-  { log = console.log, supervisor, pingMs }: AgentOptions,
+  { log = console.log, supervisor, program, pingMs }: AgentOptions,
 ): Promise<Agent> {
   const live = createLiveConfig(file);
   const { agent, docker, limits, state_dir } = live.current;
@@ -62,7 +66,14 @@ export async function startAgent(
   const audit = new AuditObserver(auditLog);
   const environment = createCleanEnvironment(docker);
   const engine = new DockerEngine(docker.socket);
-  const host = createHostReader(engine, environment, async () => undefined);
+  const host = createHostReader(
+    engine,
+    environment,
+    createRenderer(() => ({
+      rulesOf: siteOf(live.current).compose.rulesOf,
+      configDir: live.current.docker.config_dir,
+    })),
+  );
   const circuits = new CircuitBreakers();
   const metrics = new Metrics(
     agent,
@@ -95,14 +106,18 @@ export async function startAgent(
         ...{ engine, environment, keeper: supervisor, runDir, redactor, circuits },
         outputLimit: parseSize(live.current.limits.output),
       }),
-    secrets: () => ({ own: keys.secrets, shown: live.current.secrets.show }),
+    secrets: () => {
+      const { show: shown, hide: hidden } = live.current.secrets;
+      return { own: keys.secrets, names: { shown, hidden } };
+    },
+    isOwnWord: createOwnWords(program),
     observers: [audit, metrics, notices],
     audit: () => auditLog.head,
     limit: limits.concurrent_runs,
   });
 
   const selftest = new Selftest();
-  const admission = new Admission({ live, executors, circuits, temporaryKeys: () => selftest.keys() });
+  const admission = new Admission({ live, executors, host, circuits, temporaryKeys: () => selftest.keys() });
   const hostRuns = { live, admission, store, runs, audit, metrics, notices };
   const schedules = createScheduler(hostRuns);
   live.onChange(next => {

@@ -161,8 +161,12 @@ export const refusals = {
     `This host does not allow this key to change ${stack}.`,
     'Add the stack to an allow rule of the trust entry in agent.yaml.',
   ]),
-  denied: refusal('denied', { countsAs: 'not_allowed' }, (rule: string) => [
-    `The rule "${rule}" of this host denies the command.`,
+  stackUnresolved: refusal('stack-unresolved', { countsAs: 'not_allowed' }, (subject: string, cause: string) => [
+    `The stack of ${subject} is not known: ${cause}.`,
+    'Correct the intent or the host. Only an entry with a rule for all stacks ("*") and no deny rule for stacks admits it.',
+  ]),
+  denied: refusal('denied', { countsAs: 'not_allowed' }, (rule: string, subject: string) => [
+    `The rule "${rule}" of this host denies ${subject}.`,
     'Change the intent, or the rule under deny of the trust entry in agent.yaml.',
   ]),
   guestNotAllowed: refusal('guest-not-allowed', { countsAs: 'not_allowed' }, (guest: string) => [
@@ -210,8 +214,8 @@ export const refusals = {
     'Create the folder on the host (also for a rollout with source_dir), or correct the name of the stack.',
   ]),
   pathOutside: refusal('path-outside', { countsAs: 'not_allowed' }, (path: string, root: string) => [
-    `The path ${path} leaves ${root} after links are resolved.`,
-    'Correct the path in the intent, or replace the link on the host.',
+    `The path ${path} is not in ${root}, or goes through a link.`,
+    'Correct the path in the intent, or replace the link on the host with the folder itself.',
   ]),
   fileNotAllowed: refusal('file-not-allowed', { countsAs: 'not_allowed' }, (path: string, cause: string) => [
     `The shipped file ${JSON.stringify(path)} is not allowed: ${cause}.`,

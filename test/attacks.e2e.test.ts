@@ -120,7 +120,15 @@ async function planOf(intent: Intent): Promise<Plan | undefined> {
   try {
     return await executor?.plan(
       intent,
-      { document, run: 'aaaaaaaa', at: '2026-11-21T10:00:00.000Z', site, files: [], wantsDiff: false },
+      {
+        document,
+        run: 'aaaaaaaa',
+        at: '2026-11-21T10:00:00.000Z',
+        site,
+        files: [],
+        configs: '/runs/aaaaaaaa',
+        wantsDiff: false,
+      },
       blindHostReader,
     );
   } catch (error) {

@@ -55,9 +55,9 @@ const ONLY: { what: RegExp; in: RegExp; because: string }[] = [
   { what: /^node:sqlite$/, in: /^agent\/store\/database\.ts$/, because: 'one file opens the database' },
   {
     what: /^node:child_process$/,
-    in: /^(agent\/system\/(process|host-reader)\.ts|action\/git-tree\.ts|client\/diagnose\.ts)$/,
+    in: /^(agent\/system\/(process|host-reader)\.ts|agent\/compose\/isolation\.ts|action\/git-tree\.ts|client\/diagnose\.ts)$/,
     because:
-      'process.ts starts programs that change something and host-reader.ts programs that read; git and tailscale only answer',
+      'process.ts starts programs that change something, host-reader.ts programs that read, isolation.ts compose on copies; git and tailscale only answer',
   },
 ];
 

@@ -11,7 +11,7 @@ import type { Executor, HostSite } from '../executors/executor.ts';
 import { refusals } from '../refusals.ts';
 import { createAllowList } from '../steps/probe.ts';
 import { isFolder } from '../system/file-changes.ts';
-import { requireUnder } from '../system/paths.ts';
+import { requireUnder } from '../system/safe-paths.ts';
 import type { AdmittedCommand } from './admitted.ts';
 
 /** Checks that each need comes with the command or was executed by another one, and that no document waits for itself. Throws `Refused`. */

@@ -2,8 +2,8 @@ import { isIP } from 'node:net';
 import { z } from 'zod';
 import { Duration } from '../../intents/duration.ts';
 import { DEFAULT_PORT } from '../../protocol/wire.ts';
-import { COMPOSE_GRANTS } from '../plan/compose-config.ts';
 import { Absolute, BackupsConfig, SecretFile } from './backups.ts';
+import { ComposeLimits, findComposeInconsistencies } from './compose-limits.ts';
 import { findInconsistencies } from './consistency.ts';
 import { Hook } from './hooks.ts';
 import { NotifyConfig } from './notify.ts';
@@ -36,9 +36,16 @@ export const Config = z
       .default({ commands: 10, per: '1m' })
       .describe('The most connections that an address may open in a time.'),
     stacks: z
-      .strictObject({ root: Absolute.default('/opt/stacks') })
-      .default({ root: '/opt/stacks' })
-      .describe('Each folder in root is a stack.'),
+      .strictObject({
+        root: Absolute.default('/opt/stacks').describe('Each folder in it is a stack.'),
+        switch_folders: z
+          .array(z.strictObject({ stack: NamePattern, folder: Absolute }))
+          .default([])
+          .describe(
+            'Folders in which blue-green rollouts of these stacks may write their "switch.file", in addition to their own.',
+          ),
+      })
+      .default({ root: '/opt/stacks', switch_folders: [] }),
     docker: z
       .strictObject({
         socket: Absolute.default('/var/run/docker.sock'),
@@ -49,25 +56,7 @@ export const Config = z
         config_dir: Absolute.optional().describe('DOCKER_CONFIG: the folder with the registry logins.'),
       })
       .default({ socket: '/var/run/docker.sock', command: 'docker' }),
-    compose: z
-      .strictObject({
-        binds: z.array(Absolute).default([]).describe('Folders that any stack may bind in addition to its own.'),
-        ports: z
-          .string()
-          .regex(/^\d{1,5}-\d{1,5}$/, 'Expected a range such as "1024-65535"')
-          .default('1-65535')
-          .describe('Ports of this host that stacks may publish.'),
-        grants: z
-          .array(
-            z.strictObject({
-              stack: NamePattern,
-              allow: z.array(z.enum(COMPOSE_GRANTS)).min(1).describe('Exceptions from the rules for its compose file.'),
-            }),
-          )
-          .default([]),
-      })
-      .default({ binds: [], ports: '1-65535', grants: [] })
-      .describe('Rules for compose files. The agent checks the rendered file before it starts anything.'),
+    compose: ComposeLimits,
     limits: z
       .strictObject({
         concurrent_runs: z.int().min(1).max(100).default(4).describe('Concurrent runs (of different stacks).'),
@@ -96,9 +85,13 @@ export const Config = z
         show: z
           .array(NamePattern)
           .default([])
-          .describe('Names in env files whose values may appear in logs. The agent redacts the others.'),
+          .describe('Names of variables whose values may appear in logs, although they are likely secrets.'),
+        hide: z
+          .array(NamePattern)
+          .default([])
+          .describe('Names of variables whose values are redacted, although they are likely no secrets.'),
       })
-      .default({ show: [] }),
+      .default({ show: [], hide: [] }),
     proxmox: z
       .strictObject({
         programs: Absolute.optional().describe(
@@ -188,7 +181,8 @@ export const Config = z
     trust: z.array(TrustEntry).min(1).describe('The senders that may send commands, and the rules for each.'),
   })
   .superRefine((config, context) => {
-    for (const { path, message } of findInconsistencies(config)) context.addIssue({ code: 'custom', path, message });
+    for (const { path, message } of [...findInconsistencies(config), ...findComposeInconsistencies(config)])
+      context.addIssue({ code: 'custom', path, message });
   });
 export type Config = z.infer<typeof Config>;
 

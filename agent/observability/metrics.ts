@@ -15,7 +15,7 @@ import { type AgentState, registerAuditGauge, registerBackupGauges, registerStat
 /** Steps that are counted under their names. */
 const MEASURED_STEPS = new Set([
   'write files',
-  'check config',
+  'prepare mounts',
   'pull',
   'up',
   'scale',

@@ -2,6 +2,14 @@ import type { BackupDescription } from './backup-manifest.ts';
 import type { RetentionRules } from './retention.ts';
 import type { Milliseconds, StartStep, StepBase } from './start-step.ts';
 
+/** A step on the backups of one name. */
+interface GroupStep extends StepBase {
+  /** `<destination>/<name>`. */
+  folder: string;
+  /** The destination: below it no component may be a link. */
+  root: string;
+}
+
 /** Checks a backup's destination: mounted and marked as agent.yaml says, writable, with enough space. Makes `folder`. */
 export interface CheckTargetStep extends StepBase {
   do: 'check-target';
@@ -15,9 +23,11 @@ export interface CheckTargetStep extends StepBase {
   owners?: true;
   /** A folder of this backup below `path`. */
   folder: string;
+  /** `path` is a folder of the agent, which may be missing. */
+  own?: true;
 }
 
-/** Checks a backup's source: it exists, is under one of the roots, is not empty, and has not lost more than half its data. */
+/** Checks a backup's source, a file or a folder: it exists, is under one of the roots, is not empty, and has not lost more than half its data. */
 export interface CheckSourceStep extends StepBase {
   do: 'check-source';
   path: string;
@@ -33,9 +43,8 @@ export interface CheckSourceStep extends StepBase {
  * Reads back a backup (`partial`, a file or a folder in `folder`): bytes, count and the SHA-256 of each file. Then makes it
  * durable, writes its manifest `<as>.json`, and renames it to `as`.
  */
-export interface SealStep extends StepBase {
+export interface SealStep extends GroupStep {
   do: 'seal';
-  folder: string;
   partial: string;
   as: string;
   manifest: BackupDescription;
@@ -45,9 +54,8 @@ export interface SealStep extends StepBase {
  * Writes the manifest of a snapshot of restic. `partial`, a folder in `folder`, holds restic's answers about it:
  * `snapshots.json` and `stats.json`.
  */
-export interface NoteSnapshotStep extends StepBase {
+export interface NoteSnapshotStep extends GroupStep {
   do: 'note-snapshot';
-  folder: string;
   partial: string;
   as: string;
   manifest: BackupDescription;
@@ -57,10 +65,9 @@ export interface NoteSnapshotStep extends StepBase {
  * Adds up rsync's list of a backup on another host (`<md5> <bytes> <itemized> <path>` a line). Writes the manifest into
  * `folder`; without `manifest`, compares with the one that is stored there.
  */
-export interface TallyStep extends StepBase {
+export interface TallyStep extends GroupStep {
   do: 'tally';
   list: string;
-  folder: string;
   as: string;
   /** The backup's path, for the receipt. */
   archive: string;
@@ -68,9 +75,8 @@ export interface TallyStep extends StepBase {
 }
 
 /** Reads a whole backup again and compares it with its manifest. */
-export interface CheckBackupStep extends StepBase {
+export interface CheckBackupStep extends GroupStep {
   do: 'check-backup';
-  folder: string;
   backup: string;
   /** The path of a copy that is compared instead. */
   at?: string;
@@ -82,24 +88,24 @@ export interface SwapStep extends StepBase {
   path: string;
   next: string;
   aside: string;
-  /** `path` must be under one of these after links are resolved. */
-  roots: string[];
+  /** The trusted folder that holds `path`: below it no component may be a link. */
+  root: string;
   /** Endings of side files: they move with their file, so that none stays next to the new one. */
   sides?: string[];
   back?: true;
 }
 
-/** Removes a file, or a folder with its content, under `root`. */
+/** Removes a file, or a folder with its content. */
 export interface ClearStep extends StepBase {
   do: 'clear';
   path: string;
+  /** No component below it may be a link. */
   root: string;
 }
 
 /** Records a drill in the backup's manifest, with its duration. `since`: when it started, ISO 8601. */
-export interface NoteDrillStep extends StepBase {
+export interface NoteDrillStep extends GroupStep {
   do: 'note-drill';
-  folder: string;
   backup: string;
   since: string;
 }
@@ -108,6 +114,7 @@ export interface NoteDrillStep extends StepBase {
 export interface ExpectEndingStep extends StepBase {
   do: 'expect-ending';
   path: string;
+  root: string;
   text: string;
   failure: StartStep['failure'];
 }
@@ -125,9 +132,8 @@ export interface ExpectListedStep extends StepBase {
 }
 
 /** Removes the backups that no rule keeps (retention.ts), and partial backups of interrupted runs that are old. */
-export interface PruneStep extends StepBase {
+export interface PruneStep extends GroupStep {
   do: 'prune';
-  folder: string;
   rules: RetentionRules;
   minKeep: number;
   /**

@@ -1,18 +1,41 @@
 /**
- * Features that a compose file may use only if the host grants them to its stack. Each opens named keys and values of the
- * rendered config (agent/compose/).
+ * Features that a compose file may use only if the host grants them to its stack, each with the risk that it opens. A
+ * grant opens named keys and values of the rendered config: docs/compose-keys.md lists them.
  */
-export const COMPOSE_GRANTS = [
-  'privileged',
-  'capabilities',
-  'host-namespaces',
-  'docker-socket',
-  'devices',
-  'binds',
-  'ports',
-] as const;
+export const GRANT_RISKS = {
+  privileged: 'The container is root on the host.',
+  capabilities: 'Any capability of the kernel, and no seccomp or AppArmor profile: most lead to root on the host.',
+  'host-namespaces': 'The container sees the host’s network, processes, memory or mounts, past published ports.',
+  'docker-socket':
+    'Root on the host: the engine starts any container, with any folder, for whoever reaches its socket.',
+  devices: 'The container uses any device of the host; a disk is all that is on it.',
+  binds: 'The container reads and writes any folder of the host but the agent’s own.',
+  'nested-binds': 'A container that writes a folder chooses what is mounted below it, with a link to any path.',
+  ports: 'The stack may take any port of the host, also those of other services.',
+  shares: 'The host’s kernel mounts NFS and SMB shares of any server that the file names.',
+  'volume-drivers': 'The host mounts any disk or file system: as good as root on the host.',
+  'network-drivers': 'Containers get addresses on the host’s own network, past published ports and its firewall.',
+  'log-drivers': 'The engine sends logs to any address, and reads the certificates that the file names.',
+  resources: 'The stack can starve the host of processor time and memory.',
+} as const;
 
-export type ComposeGrant = (typeof COMPOSE_GRANTS)[number];
+export type ComposeGrant = keyof typeof GRANT_RISKS;
+
+export const COMPOSE_GRANTS = Object.keys(GRANT_RISKS) as [ComposeGrant, ...ComposeGrant[]];
+
+/** Lists of one entry in compose.grants, each with the risk of a value in it. */
+export const LIST_RISKS = {
+  binds: 'Containers read it and write it; one that ends in ":ro" they only read.',
+  devices: 'Containers use this device.',
+  capabilities: 'Containers may have this capability.',
+  containers: 'The stack joins whichever container has this name.',
+  volumes: 'The stack reads and writes this volume of others.',
+  networks: 'The stack reaches the containers of this network, and can answer to their names.',
+  ports: 'The stack takes these ports of the host.',
+  project: 'The stack owns what has this project name.',
+} as const;
+
+export type ComposeList = keyof typeof LIST_RISKS;
 
 /** The limits of one stack's compose config, from agent.yaml. */
 export interface ComposeRules {
@@ -20,18 +43,50 @@ export interface ComposeRules {
   stack: string;
   /** The one project name that the stack may use. */
   project: string;
+  /** Project names of the host's other stacks. */
+  others: string[];
   /** The stack's folder, absolute. */
   dir: string;
   grants: ComposeGrant[];
-  /** Folders (absolute) that the stack may bind in addition to its own. */
+  /** Paths (absolute) that the stack may bind in addition to its own folder, with all below. */
   binds: string[];
-  /** The lowest and the highest port of the host that it may publish. */
-  ports: [number, number];
+  /** Paths that it may bind read-only. */
+  readOnlyBinds: string[];
+  /** Ports of the host that it may publish: the lowest and the highest of each range. */
+  ports: [number, number][];
   /** The engine's socket. */
   socket: string;
+  /** The agent's own folders and files: no grant opens a bind of them. */
+  agent: string[];
+  /** Devices (paths below /dev, or CDI names) and capabilities that it may use. */
+  devices: string[];
+  capabilities: string[];
+  /** Names of containers that it may join, although they can belong to others. */
+  containers: string[];
   /** Names of volumes and networks of others (or of none) that the stack may use. */
   volumes: string[];
   networks: string[];
+}
+
+/** A line of agent.yaml that allows a part of a config: a grant, or a value in a list of compose.grants. */
+export type Opening = { grant: ComposeGrant } | { list: ComposeList; value: string };
+
+/** A part of a rendered config that the host does not allow. */
+export interface Violation {
+  /** Keys from the config's root. */
+  path: string[];
+  /** Names the service, the key and the reason, without a secret value. */
+  message: string;
+  /** The openings of which one is enough, the narrowest first. Empty: nothing allows it. */
+  opens: Opening[];
+}
+
+/** Returns the name that compose gives to the project in a folder of this name. */
+export function projectName(folder: string): string {
+  return folder
+    .toLowerCase()
+    .replace(/[^-_a-z0-9]/g, '')
+    .replace(/^[-_]+/, '');
 }
 
 /** A path of the host that a config mounts into containers: a bind, or the file of a config or secret. */
@@ -58,6 +113,8 @@ export interface RenderRequest {
   compose?: string | undefined;
   /** Files that the run will write to the stack's folder: their path there, and the path of their content (null: removed). */
   overlay: Record<string, string | null>;
+  /** A checked config that was kept: it is checked again instead of rendering, because the rules may have changed since. */
+  stored?: CheckedConfig | undefined;
   /** Absolute path where the checked config is stored, mode 0600. */
   as: string;
   /** Copies with another project name, for blue-green: by name. `unpublished`: a service that publishes no port in it. */

@@ -75,8 +75,9 @@ describe('isUnder', () => {
 });
 
 describe('findRoot', () => {
-  it('returns the root that holds the path', () => {
+  it('returns the nearest root that holds the path', () => {
     expect(findRoot('/b/x', ['/a', '/b'])).toBe('/b');
+    expect(findRoot('/b/c/x', ['/', '/b', '/b/c/', '/b/x'])).toBe('/b/c/');
   });
 
   it('returns a root that does not hold the path if none does', () => {

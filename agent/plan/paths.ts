@@ -1,6 +1,6 @@
 /**
  * Returns true if the absolute path is `root` or below it, once `.` and `..` are resolved. Reads nothing of the host: links
- * are resolved by `requireUnder` and `isReallyUnder` of system/paths.ts.
+ * are found by system/safe-paths.ts.
  */
 export function isUnder(path: string, root: string): boolean {
   // A relative path may climb above its unknown start.
@@ -9,9 +9,10 @@ export function isUnder(path: string, root: string): boolean {
   return segmentsOf(root).every((segment, index) => segment === segments[index]);
 }
 
-/** Returns the root that holds the path. If none does, returns one that {@link isUnder} refuses for it. */
+/** Returns the nearest root that holds the path. If none does, returns one that {@link isUnder} refuses for it. */
 export function findRoot(path: string, roots: string[]): string {
-  return roots.find(root => isUnder(path, root)) ?? roots[0] ?? '/nowhere';
+  const holding = roots.filter(root => isUnder(path, root)).sort((a, b) => segmentsOf(b).length - segmentsOf(a).length);
+  return holding[0] ?? roots[0] ?? '/nowhere';
 }
 
 function segmentsOf(path: string): string[] {

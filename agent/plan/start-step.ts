@@ -14,6 +14,27 @@ export interface StepBase {
   ifCut?: string;
 }
 
+/**
+ * A path that containers, a share or another user may change. It is opened right before the process starts, one component
+ * after another and without following a link below `root`. Arguments, `cwd`, `stdoutTo` and `stdinFrom` that name it, or an
+ * entry of it, then lead to what was opened, even if the path is exchanged meanwhile.
+ */
+export interface OpenedPath {
+  path: string;
+  root: string;
+  /**
+   * `name`: for programs that resolve paths themselves. They get the file's path without links, and must check what they
+   * opened.
+   */
+  as: 'folder' | 'file' | 'name';
+  /** The mode of missing folders. Absent: a missing path is a failure. */
+  make?: number;
+  /** No entry of the folder may be a link, down to this depth: the program uses names in it that others know. */
+  depth?: number;
+  /** The failure's code if there is a link. Default: `path-outside`. */
+  code?: string;
+}
+
 /** Starts a process and waits for it. `argv` goes to the kernel unchanged: no shell reads it. */
 export interface StartStep extends StepBase {
   do: 'start';
@@ -26,12 +47,16 @@ export interface StartStep extends StepBase {
   timeout: Milliseconds;
   /** Stops the process after this time without output and without progress. */
   stallTimeout?: Milliseconds;
-  /** Pulls from the registries of the config that was checked last. */
-  pulls?: true;
+  /** The images that it pulls. The circuits of their registries apply. */
+  pulls?: string[];
   /** Redraws its progress on one line: not every state of that line is reported. */
   redraws?: true;
+  /** Opened before the start. Names of others' files are in no argument without it. */
+  opens?: OpenedPath[];
   /** Absolute path for standard output; standard error stays in the log. */
   stdoutTo?: string;
+  /** Limits of `stdoutTo` in bytes: its size (default: that of the log), or the space that must stay free next to it. */
+  stdoutLimit?: { size: number } | { free: number };
   /** Absolute path of the file that is its standard input; default: an empty one. */
   stdinFrom?: string;
   /** Exit codes that count as success. Default: 0. */

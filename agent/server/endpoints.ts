@@ -51,7 +51,7 @@ export class Endpoints {
     const { file, live, admission, runs, store, keys, auditLog, audit, metrics, notices } = options;
     const { notifier, schedules, webhooks, selftest, checkReadiness, log, pingMs } = options;
     const recorder = new EndpointRecorder(audit, metrics, notices);
-    const queries = new Queries({ file, live, store, audit: auditLog, schedules, notifier });
+    const queries = new Queries({ file, live, admission, store, audit: auditLog, schedules, notifier });
     const deps: EndpointDeps = { live, admission, runs, store, queries, keys, recorder };
     const limits = new ConnectionLimits(live, recorder);
     this.#server = new AgentServer({

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { CircuitBreakers } from '../outbound/circuit-breaker.ts';
 import type { DockerEngine } from '../outbound/docker.ts';
+import { Failure } from '../plan/failure.ts';
 import type { Milliseconds, Step } from '../plan/plan.ts';
 import type { StepRunner } from '../plan/progress.ts';
 import { Redactor } from '../system/redactor.ts';
@@ -11,14 +12,13 @@ import { runSourceCheck, runTargetCheck } from './backup/preflight.ts';
 import { prune } from './backup/prune.ts';
 import { publishBackup } from './backup/publish.ts';
 import { recordDrill, recordSnapshot, tallyListing } from './backup/records.ts';
-import { runJudgeConfig } from './compose-policy.ts';
 import { runMeasure } from './measure.ts';
 import { runPrepareMounts } from './prepare-mounts.ts';
 import { runProbe } from './probe.ts';
 import { runExpectListed } from './proxmox-listing.ts';
 import { runPull } from './pull.ts';
 import { runRemember } from './record-release.ts';
-import type { Runner, StepContext, StepExecution } from './runner.ts';
+import { failedResult, type Runner, type StepContext, type StepExecution } from './runner.ts';
 import { runStart } from './start.ts';
 import { removePath, swapPaths } from './swap.ts';
 import { runTidy } from './tidy.ts';
@@ -36,7 +36,6 @@ const RUNNERS = {
   tcp: runProbe,
   measure: runMeasure,
   remember: runRemember,
-  'judge-config': runJudgeConfig,
   'prepare-mounts': runPrepareMounts,
   'check-target': runTargetCheck,
   'check-source': runSourceCheck,
@@ -78,11 +77,11 @@ export function createStepRunner({
   ...rest
 }: StepRunnerOptions): StepRunner & { end(): void } {
   const supervisor = new Supervisor(keeper);
-  const shared = { ...rest, supervisor, grace, redactor, outputLimit, circuits, registries: new Map() };
+  const shared = { ...rest, supervisor, grace, redactor, outputLimit, circuits };
   return {
     run(step, { document, index }, signal, resumed): StepExecution {
       const base = join(rest.runDir, `${document}-${index}`);
-      return runnerOf(step)(step, { ...shared, document, base, signal, resumed });
+      return asResult(runnerOf(step)(step, { ...shared, document, base, signal, resumed }));
     },
     end: () => supervisor.end(),
   };
@@ -91,4 +90,14 @@ export function createStepRunner({
 function runnerOf(step: Step): (step: Step, context: StepContext) => StepExecution {
   // The table has the runner for the step's own kind; the compiler does not follow that from `do` to the parameter.
   return RUNNERS[step.do] as Runner<never> as (step: Step, context: StepContext) => StepExecution;
+}
+
+/** A failure that a runner throws is its result. */
+async function* asResult(execution: StepExecution): StepExecution {
+  try {
+    return yield* execution;
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    return failedResult(error);
+  }
 }

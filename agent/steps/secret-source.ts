@@ -1,8 +1,10 @@
-import { readFile } from 'node:fs/promises';
 import { messageOf } from '../../protocol/refusal.ts';
 import type { DockerEngine } from '../outbound/docker.ts';
 import { Failure } from '../plan/failure.ts';
 import type { SecretSource } from '../plan/plan.ts';
+import { readRegular } from '../system/safe-paths.ts';
+
+const MAX_SECRET_BYTES = 64 * 1024;
 
 /**
  * Reads a secret when it is used, so that no plan holds it. Returns undefined for a variable that the container does not
@@ -11,7 +13,7 @@ import type { SecretSource } from '../plan/plan.ts';
 export async function readSecret(source: SecretSource, engine: DockerEngine): Promise<string | undefined> {
   if ('file' in source) {
     try {
-      return (await readFile(source.file, 'utf8')).split('\n')[0];
+      return (await readRegular(source.file, MAX_SECRET_BYTES, { follow: true })).toString().split('\n')[0];
     } catch (error) {
       throw new Failure(
         'secret-unreadable',

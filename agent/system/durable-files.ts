@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { constants, open, rename, rm } from 'node:fs/promises';
 
-const WRITE_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
+/** A file that exists could be a link or a pipe. */
+const WRITE_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
 
 /** Returns the parsed file, or undefined if it does not exist. A file of {@link writeDurably} is never half written. */
 export function readJson<T>(file: string): T | undefined {
@@ -20,6 +21,8 @@ export async function writeDurably(
   { mode = 0o600, partial = `${file}.partial` }: { mode?: number; partial?: string } = {},
 ): Promise<void> {
   try {
+    // An earlier agent may have left it.
+    await rm(partial, { force: true });
     const handle = await open(partial, WRITE_FLAGS, mode);
     try {
       await handle.writeFile(content);

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { constants, type FileHandle, mkdir, open, readFile, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join, relative, sep } from 'node:path';
+import { type FileHandle, mkdir, open, readFile, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { Failure } from '../plan/failure.ts';
-import { isUnder } from '../plan/paths.ts';
 import type { FileChange } from '../plan/plan.ts';
 import { writeDurably } from './durable-files.ts';
+import { type OpenFolder, openFolder, openRegular } from './safe-paths.ts';
 
 /** One line of a `write` step's record: the file that was at `path` before. `kept` is its copy, null if there was none. */
 interface RecordedFile {
@@ -41,9 +41,8 @@ export async function* changeFiles(
   try {
     for (const change of changes) {
       const made = await toFailure(change.path, async () => {
-        using folder = await openFolder(change.path, change.root, !('remove' in change));
-        if (!folder && 'remove' in change) return undefined;
-        if (!folder) throw outsideRoot(change.path, change.root);
+        await using folder = await openFolderOf(change, !('remove' in change));
+        if (!folder) return undefined;
         const name = basename(change.path);
         const before = await readBefore(change.path, folder.at(name));
         if ('remove' in change) {
@@ -72,7 +71,7 @@ export async function* changeFiles(
 export async function* restoreFiles(keptDir: string): AsyncGenerator<ChangedFile> {
   for (const was of (await readRecord(keptDir)).kept.toReversed()) {
     await toFailure(was.path, async () => {
-      using folder = await openFolder(was.path, was.root, was.kept !== null);
+      await using folder = await openFolderOf(was, was.kept !== null);
       if (!folder) return;
       if (was.kept === null) await removeFile(folder, basename(was.path));
       else await replaceFile(folder, basename(was.path), was.mode, await readFile(join(keptDir, was.kept)));
@@ -89,67 +88,18 @@ async function readRecord(keptDir: string): Promise<{ kept: RecordedFile[]; byte
   return { kept: lines.map(line => JSON.parse(line) as RecordedFile), bytes: Buffer.byteLength(whole) };
 }
 
-/** An open folder. Paths go through its descriptor, so that a rename or a link meanwhile cannot replace it. */
-class Folder implements Disposable {
-  readonly #handle: FileHandle;
-
-  constructor(handle: FileHandle) {
-    this.#handle = handle;
-  }
-
-  at(name: string): string {
-    return `/proc/self/fd/${this.#handle.fd}/${name}`;
-  }
-
-  sync(): Promise<void> {
-    return this.#handle.sync();
-  }
-
-  [Symbol.dispose](): void {
-    void this.#handle.close();
-  }
-}
-
-/**
- * Opens the folder of `path`: descends from `root` one name at a time and follows no link, so that a link that appears
- * between check and use leads nowhere. If a folder is missing, creates it with `make`, and returns undefined without.
- */
-async function openFolder(path: string, root: string, make: boolean): Promise<Folder | undefined> {
-  if (!isUnder(dirname(path), root)) throw outsideRoot(path, root);
-  const inside = relative(root, dirname(path));
-  const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
-  if (make) await mkdir(root, { recursive: true });
-  let handle = await open(root, constants.O_RDONLY | constants.O_DIRECTORY);
-  for (const name of inside.split(sep).filter(Boolean)) {
-    const next = `/proc/self/fd/${handle.fd}/${name}`;
-    try {
-      if (make) await mkdir(next, { mode: 0o755 }).catch(ignoreCode('EEXIST'));
-      const opened = await open(next, flags);
-      await handle.close();
-      handle = opened;
-    } catch (error) {
-      await handle.close();
-      const code = (error as NodeJS.ErrnoException).code;
-      if (code === 'ENOENT' && !make) return undefined;
-      if (code === 'ELOOP' || code === 'ENOTDIR') throw outsideRoot(path, root);
-      throw error;
-    }
-  }
-  return new Folder(handle);
+function openFolderOf({ path, root }: { path: string; root: string }, make: boolean): Promise<OpenFolder | undefined> {
+  return openFolder(dirname(path), root, make ? { make: 0o755 } : {});
 }
 
 /** Returns the file that exists now, if there is one. `safePath` leads to it through its folder's descriptor. */
 async function readBefore(path: string, safePath: string): Promise<{ bytes: Buffer; mode: number } | undefined> {
-  const handle = await open(safePath, constants.O_RDONLY | constants.O_NOFOLLOW).catch(ignoreCode('ENOENT'));
+  const handle = await openRegular(safePath, { shown: path }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error;
+  });
   if (!handle) return undefined;
   try {
-    const found = await handle.stat();
-    if (found.isFile()) return { bytes: await handle.readFile(), mode: found.mode & 0o7777 };
-    throw new Failure(
-      'not-a-file',
-      `${path} exists on the host and is not a regular file.`,
-      'Move it away on the host, or leave it out of source_dir.',
-    );
+    return { bytes: await handle.readFile(), mode: (await handle.stat()).mode & 0o7777 };
   } finally {
     await handle.close();
   }
@@ -173,13 +123,13 @@ async function recordFile(
   await record.sync();
 }
 
-async function replaceFile(folder: Folder, name: string, mode: number, bytes: Buffer): Promise<void> {
+async function replaceFile(folder: OpenFolder, name: string, mode: number, bytes: Buffer): Promise<void> {
   const partial = folder.at(`.${name.slice(0, 100)}.${randomBytes(6).toString('hex')}.partial`);
   await writeDurably(folder.at(name), bytes, { mode, partial });
   await folder.sync();
 }
 
-async function removeFile(folder: Folder, name: string): Promise<void> {
+async function removeFile(folder: OpenFolder, name: string): Promise<void> {
   await rm(folder.at(name), { force: true });
   await folder.sync();
 }
@@ -197,9 +147,6 @@ async function toFailure<T>(path: string, work: () => Promise<T>): Promise<T> {
         'Free space on that file system, then run it again.',
       );
     }
-    if (code === 'ELOOP') {
-      throw new Failure('path-outside', `${path} is a link.`, 'Replace the link with a file or folder on the host.');
-    }
     if (code !== undefined) {
       throw new Failure(
         'write-failed',
@@ -209,21 +156,6 @@ async function toFailure<T>(path: string, work: () => Promise<T>): Promise<T> {
     }
     throw error;
   }
-}
-
-function outsideRoot(path: string, root: string): Failure {
-  return new Failure(
-    'path-outside',
-    `${path} does not stay under ${root} once links are resolved.`,
-    'Replace the link with a folder on the host, or correct the path.',
-  );
-}
-
-function ignoreCode(code: string): (error: NodeJS.ErrnoException) => undefined {
-  return error => {
-    if (error.code !== code) throw error;
-    return undefined;
-  };
 }
 
 /** Returns true if the path is a folder. */

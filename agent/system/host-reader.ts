@@ -1,7 +1,8 @@
 import { execFile } from 'node:child_process';
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { Failure } from '../plan/failure.ts';
 import type { HostReader, ReadResult } from '../plan/plan.ts';
+import { readRegular } from './safe-paths.ts';
 
 const MAX_READ_BYTES = 4 * 1024 * 1024;
 const MAX_OUTPUT_BYTES = 16 * 1024 * 1024;
@@ -25,18 +26,7 @@ export function createHostReader(
   const cache = new Map<string, { at: number; answer: { code: number; stdout: string; stderr: string } }>();
   return {
     list: folder => absentAsNull(readdir(folder)),
-    async read(file) {
-      const size = await absentAsNull(stat(file).then(found => found.size));
-      if (size === null || size === undefined) return size;
-      if (size > MAX_READ_BYTES) {
-        throw new Failure(
-          'file-too-large',
-          `${file} has ${size} bytes, more than the limit of ${MAX_READ_BYTES}.`,
-          'Make the file smaller.',
-        );
-      }
-      return absentAsNull(readFile(file, 'utf8'));
-    },
+    read: file => absentAsNull(readRegular(file, MAX_READ_BYTES).then(bytes => bytes.toString())),
     async ask(argv, options = {}) {
       const key = JSON.stringify([argv, options.cwd]);
       const found = cache.get(key);

@@ -5,11 +5,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Milliseconds } from '../plan/plan.ts';
 import { CGROUP_VARIABLE } from './cgroup.ts';
 
-/** The end of a process: `code` or `signal`, `missing` if the program could not be started, `unknown` if its supervisor died. */
+/**
+ * The end of a process: `code` or `signal`, `missing` if the program could not be started, `refused` if a path could not be
+ * opened for it, `exceeded` if its output was too large, `unknown` if its supervisor died.
+ */
 export interface ProcessExit {
   code: number | null;
   signal: NodeJS.Signals | null;
   missing?: string;
+  refused?: { code: string; message: string; remedy: string };
+  exceeded?: 'size' | 'free';
   unknown?: true;
 }
 
@@ -26,6 +31,8 @@ export interface ProcessOptions {
   stdin: number | 'ignore';
   stdout: number;
   stderr: number;
+  /** More descriptors: the process has them as 3, 4 … */
+  more?: number[];
 }
 
 /** Starts a process. Only this function starts processes that change the host. `argv` goes to the kernel as it is. */
@@ -36,7 +43,7 @@ export function startProcess(
   const child = spawn(argv[0], argv.slice(1), {
     ...DETACHED,
     env: options.env,
-    stdio: [options.stdin, options.stdout, options.stderr],
+    stdio: [options.stdin, options.stdout, options.stderr, ...(options.more ?? [])],
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   });
   const exited = new Promise<ProcessExit>(resolve => {

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Milliseconds } from '../plan/plan.ts';
+import type { Milliseconds, OpenedPath } from '../plan/plan.ts';
 import { killCgroup } from './cgroup.ts';
 import { readJson, writeDurably } from './durable-files.ts';
 import {
@@ -27,10 +27,16 @@ export interface ProcessOrder {
   env: Record<string, string>;
   /** Absolute path that output is appended to. */
   log: string;
+  /** Bytes of the log before its output. */
+  from?: number;
   /** Absolute path that gets standard output in place of `log`. */
   stdoutTo: string | null;
   /** Absolute path; absent or null for no input. */
   stdinFrom?: string | null;
+  /** Absent in orders of older agents. */
+  opens?: OpenedPath[];
+  /** The supervisor stops a process whose files exceed them. Absent in orders of older agents. */
+  limits?: { log: number; stdout: { size: number } | { free: number } };
   /** The supervisor that got the order. */
   keeper: ProcessIdentity | null;
   /** ISO 8601, by the host's clock. */

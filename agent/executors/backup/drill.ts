@@ -27,12 +27,12 @@ export async function planDrill(
   { kind, summary, scratchFrom, load }: DrillKind,
 ): Promise<Plan> {
   const { name } = parseBackupSubject(intent.of);
-  const stored = await findStoredBackup(intent, name, kind, host);
-  const { backup, folder } = stored;
+  const stored = await findStoredBackup(intent, name, kind, context.site, host);
+  const { backup, folder, root } = stored;
   const { steps, cleanup } = load(stored, scratchFolder(context), parseTimeouts(intent));
-  return assembleDrill({ name, backup, folder, scratchFrom }, context, {
+  return assembleDrill({ name, backup, folder, root, scratchFrom }, context, {
     summary: `${summary}: ${backup.bytes} bytes of ${backup.at}.`,
-    stage: { steps: [planBackupCheck(folder, backup.name), ...steps], cleanup },
+    stage: { steps: [planBackupCheck(folder, root, backup.name), ...steps], cleanup },
   });
 }
 
@@ -42,26 +42,34 @@ export function scratchFolder({ site, run }: PlanContext): string {
 
 /** Joins the parts of a drill: nothing outside of the scratch folder and the scratch server is written, except its result. */
 export function assembleDrill(
-  subject: { name: string; backup: EarlierBackup; folder: string; scratchFrom?: string | undefined },
+  subject: { name: string; backup: EarlierBackup; folder: string; root: string; scratchFrom?: string | undefined },
   context: PlanContext,
   { summary, stage }: { summary: string; stage: Stage },
 ): Plan {
   const { name, backup, folder, scratchFrom } = subject;
-  const root = context.site.backups.records;
+  const { records } = context.site.backups;
   return {
     title: `drill of ${name} (${backup.name})`,
     summary,
     changes: [],
     steps: [
       ...stage.steps,
-      { do: 'note-drill', name: 'note the drill', folder, backup: backup.name, since: context.at },
+      { do: 'note-drill', name: 'note the drill', folder, root: subject.root, backup: backup.name, since: context.at },
     ],
     undo: [],
     cleanup: [
       ...stage.cleanup,
       ...(scratchFrom === undefined
         ? []
-        : [{ do: 'clear' as const, name: 'clear away', path: scratchFolder(context), root, ifBegan: scratchFrom }]),
+        : [
+            {
+              do: 'clear' as const,
+              name: 'clear away',
+              path: scratchFolder(context),
+              root: records,
+              ifBegan: scratchFrom,
+            },
+          ]),
     ],
   };
 }

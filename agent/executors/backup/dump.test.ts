@@ -9,7 +9,14 @@ const stage = (name: string) => ({ steps: [createStep(name)], cleanup: [createSt
 const names = (steps: Step[]) => steps.map(({ name }) => name);
 const group: BackupGroup = {
   destination: { path: '/mnt/backup', minFree: 100 },
-  ...{ folder: '/mnt/backup/nightly', name: 'nightly', earlier: [], newName: 'new', partial: '.new.partial' },
+  ...{
+    folder: '/mnt/backup/nightly',
+    root: '/mnt/backup',
+    name: 'nightly',
+    earlier: [],
+    newName: 'new',
+    partial: '.new.partial',
+  },
   last: { kind: 'sqlite', name: 'old', of: 'nightly', run: 'r', at: '2026-11-20T06:00:00.000Z', bytes: 1000, files: 1 },
 };
 const manifest: DumpStages['manifest'] = { kind: 'sqlite', source: '/srv/a.db', checks: ['sha256'] };
@@ -43,7 +50,8 @@ describe('a plan of a database backup', () => {
 
   it('asks for the space of the last backup times the factor, and for the reserve of the destination', () => {
     expect(plan().steps[0]).toMatchObject({ needs: 2100, folder: '/mnt/backup/nightly/.new.partial' });
-    expect(plan({ staging: 'copies' }).steps[0]).toMatchObject({ folder: '/mnt/backup/nightly/copies' });
+    // The step that packs an archive creates it.
+    expect(plan({ partialFrom: 'pack' }).steps[0]).toMatchObject({ folder: '/mnt/backup/nightly' });
   });
 
   it('records a drill in the manifest only if there was one', () => {

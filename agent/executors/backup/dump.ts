@@ -1,5 +1,5 @@
 import type { BackupDescription } from '../../plan/backup-manifest.ts';
-import type { Plan, Step } from '../../plan/plan.ts';
+import type { CheckTargetStep, Plan, Step } from '../../plan/plan.ts';
 import type { PlanContext } from '../executor.ts';
 import {
   type BackupFields,
@@ -20,8 +20,8 @@ export interface DumpStages {
   source: string;
   /** The space that the backup needs at the destination, as a multiple of the last one's size. */
   space: number;
-  /** The folder inside the group's folder that `dump` writes to. Default: the partial backup. */
-  staging?: string;
+  /** Checks the agent's own folder, if copies are made there first. */
+  room?: CheckTargetStep;
   services?: QuiesceSteps;
   /** Copies the data. The services are quiesced. */
   dump: Stage;
@@ -43,14 +43,19 @@ const TARGET_CHECK = 'check the destination';
  * after the copy has passed its checks and was read back.
  */
 export function planDump(fields: BackupFields, context: PlanContext, group: BackupGroup, stages: DumpStages): Plan {
-  const { source, space, staging = group.partial, services, dump, check, drill = EMPTY_STAGE, pack = [] } = stages;
+  const { source, space, services, room, dump, check, drill = EMPTY_STAGE, pack = [] } = stages;
   const checks = [...stages.manifest.checks, ...(drill.steps.length > 0 ? ['loaded and counted'] : [])];
   return {
     title: `backup of ${source} to ${group.folder}`,
     summary: summarizeGroup(group),
     changes: listBackupChanges(group, fields, context.at),
     steps: [
-      planTargetCheck(group, (group.last?.bytes ?? 0) * space, `/${staging}`),
+      planTargetCheck(
+        group,
+        (group.last?.bytes ?? 0) * space,
+        stages.partialFrom === undefined ? `/${group.partial}` : '',
+      ),
+      ...(room ? [room] : []),
       ...(services?.quiesce ?? []),
       ...dump.steps,
       ...(services?.resume ?? []),

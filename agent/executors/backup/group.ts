@@ -25,6 +25,7 @@ import {
   type PlanContext,
   parseDuration,
 } from '../executor.ts';
+import { type BackupSource, storageRoot, trimSlashes } from './opened.ts';
 
 const MINUTE = 60_000;
 const DEFAULT_TIMEOUT = 6 * 60 * MINUTE;
@@ -39,8 +40,9 @@ export type EarlierBackup = Omit<BackupDescription, 'source'> &
 /** A backup and the paths at which it is stored. */
 export interface StoredBackup {
   backup: EarlierBackup;
-  /** The folder of its group. */
+  /** The folder of its group, and the trusted folder that holds it. */
   folder: string;
+  root: string;
   /** The backup itself: a file or a folder. */
   path: string;
 }
@@ -61,10 +63,6 @@ export function listBackupClaims(
 /** Locks the backup's folder: no run prunes it while another writes to it or restores from it. */
 export function backupGroupLocks(destination: string | undefined, name: string): string[] {
   return destination === undefined ? [] : [`backups ${groupFolder(destination, name)}`];
-}
-
-export function trimSlashes(path: string): string {
-  return path.replace(/\/+$/, '');
 }
 
 function groupFolder(destination: string, name: string): string {
@@ -91,6 +89,8 @@ export interface BackupGroup {
   destination: BackupDestination;
   /** `<destination>/<name>`. */
   folder: string;
+  /** The trusted folder that holds it. */
+  root: string;
   name: string;
   /** The oldest first. */
   earlier: EarlierBackup[];
@@ -114,7 +114,7 @@ export async function findBackupGroup(
   const newName = nameFor(timestampOf(at));
   return {
     destination,
-    folder,
+    ...{ folder, root: destination.path },
     name,
     earlier,
     last: earlier.findLast(one => !one.broken),
@@ -134,23 +134,23 @@ export function planTargetCheck(
 }
 
 export function planReadBack(
-  { folder, partial, newName, name }: Pick<BackupGroup, 'folder' | 'partial' | 'newName' | 'name'>,
+  { folder, root, partial, newName, name }: Pick<BackupGroup, 'folder' | 'root' | 'partial' | 'newName' | 'name'>,
   { run, at }: PlanContext,
   intent: BackupFields,
   description: Omit<BackupDescription, 'name' | 'run' | 'at' | 'notes'>,
 ): SealStep {
   const manifest = { ...description, name, run, at, ...(intent.notes === undefined ? {} : { notes: intent.notes }) };
-  return { do: 'seal', name: 'read back', folder, partial, as: newName, manifest };
+  return { do: 'seal', name: 'read back', folder, root, partial, as: newName, manifest };
 }
 
 /** Removes an unfinished backup. A published one has another name, so nothing is removed. */
-export function planPartialCleanup({ folder, partial }: BackupGroup, ifBegan: string): ClearStep {
-  return { do: 'clear', name: 'clear away what is unfinished', path: `${folder}/${partial}`, root: folder, ifBegan };
+export function planPartialCleanup({ folder, root, partial }: BackupGroup, ifBegan: string): ClearStep {
+  return { do: 'clear', name: 'clear away what is unfinished', path: `${folder}/${partial}`, root, ifBegan };
 }
 
-export function planPrune({ folder }: BackupGroup, intent: BackupFields): PruneStep {
+export function planPrune({ folder, root }: BackupGroup, intent: BackupFields): PruneStep {
   const { min_keep: minKeep = DEFAULT_MIN_KEEP } = intent;
-  return { do: 'prune', name: 'prune', folder, rules: retentionRulesOf(intent), minKeep };
+  return { do: 'prune', name: 'prune', folder, root, rules: retentionRulesOf(intent), minKeep };
 }
 
 /** Returns the new backup, and the backups that retention would remove, with the reasons. */
@@ -208,8 +208,13 @@ async function findDestination(
 ): Promise<{ destination: BackupDestination; path: string }> {
   const path =
     intent.destination ??
-    (await findSource({ source_container: intent.destination_container, source_path: intent.destination_path }, host))
-      .path;
+    (
+      await findSource(
+        { source_container: intent.destination_container, source_path: intent.destination_path },
+        site,
+        host,
+      )
+    ).path;
   const destination = site.backups.destinations.find(one => isUnder(path, one.path));
   if (destination) return { destination, path: trimSlashes(path) };
   throw new Failure(
@@ -240,11 +245,12 @@ export async function findStoredBackup(
   { from, at }: { from: string; at?: string | undefined },
   name: string,
   kind: BackupKind,
+  site: HostSite,
   host: HostReader,
 ): Promise<StoredBackup> {
   const folder = groupFolder(from, name);
   const backup = await findBackup({ name, at }, folder, [kind], host);
-  return { backup, folder, path: `${folder}/${backup.name}` };
+  return { backup, folder, root: storageRoot(folder, site), path: `${folder}/${backup.name}` };
 }
 
 /** Returns the backup that `at` names: the newest, by name, by run, or the newest until a time. Throws Failure `backup-unknown`. */
@@ -287,13 +293,6 @@ export function timestampOf(at: string): string {
   return at.replaceAll(/[-:]/g, '');
 }
 
-/** The folder or file to back up, on this host, and the name that users know it by. */
-export interface BackupSource {
-  path: string;
-  label: string;
-  container?: string;
-}
-
 interface SourceLocation {
   source?: string | undefined;
   source_container?: string | undefined;
@@ -323,18 +322,20 @@ export async function findRunning(name: string, host: HostReader): Promise<Conta
 }
 
 /**
- * Resolves a path inside a container to the host's path of the volume or bind that is mounted there. Throws Failure:
+ * Resolves a path inside a container to the host's path of the volume or bind that is mounted there. The container may have
+ * made links in it: the steps open it without following them. Throws Failure:
  * `container-missing`, `container-path-unknown`.
  */
-export async function findSource(intent: SourceLocation, host: HostReader): Promise<BackupSource> {
+export async function findSource(intent: SourceLocation, site: HostSite, host: HostReader): Promise<BackupSource> {
+  const { sources } = site.backups;
   if (intent.source !== undefined) {
     const path = intent.source.replace(/(?<=.)\/+$/, '');
-    return { path, label: path };
+    return { path, root: findRoot(path, sources), label: path };
   }
   const { source_container: container = '', source_path: path = '' } = intent;
   const label = `${container}:${path}`;
   const found = await findContainer(container, host);
-  if (!found) return { path: `(${label})`, label, container };
+  if (!found) return { path: `(${label})`, root: findRoot('', sources), label, container };
   const mounts = (found.Mounts ?? []).filter(({ Destination }) => isUnder(path, Destination));
   const nearest = mounts.toSorted((a, b) => b.Destination.length - a.Destination.length)[0];
   if (!nearest)
@@ -343,5 +344,8 @@ export async function findSource(intent: SourceLocation, host: HostReader): Prom
       `${path} in ${container} is neither on a volume nor on a folder of the host.`,
       `Name a path below one of its mounts: ${(found.Mounts ?? []).map(({ Destination }) => Destination).join(', ') || 'it has none'}.`,
     );
-  return { path: `${nearest.Source}${path.slice(nearest.Destination.length)}`, label, container };
+  const at = trimSlashes(`${nearest.Source}${path.slice(nearest.Destination.length)}`);
+  // A volume is the container's own, wherever the engine keeps it. A folder of the host must be one that backups may read.
+  const root = nearest.Type === 'volume' ? nearest.Source : findRoot(at, sources);
+  return { path: at, root, label, container };
 }

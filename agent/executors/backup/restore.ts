@@ -51,13 +51,13 @@ export async function planRestore<T extends RestoreTarget>(
   kind: RestoreKind<T>,
 ): Promise<Plan> {
   const { name } = intent.of;
-  const stored = await findStoredBackup(intent, name, kind.kind, host);
-  const { backup, folder } = stored;
+  const stored = await findStoredBackup(intent, name, kind.kind, context.site, host);
+  const { backup, folder, root } = stored;
   const times = parseTimeouts(intent);
   const target = await kind.find(stored, times);
   requireConfirmation(intent, target);
   const stages = await kind.plan(target, stored, times);
-  const prepare = [planBackupCheck(folder, backup.name), ...stages.prepare];
+  const prepare = [planBackupCheck(folder, root, backup.name), ...stages.prepare];
   return assembleRestore(intent, context, host, target, {
     ...{ ...stages, prepare },
     title: `${name} (${backup.name})`,

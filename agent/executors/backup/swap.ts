@@ -1,3 +1,4 @@
+import { findRoot } from '../../plan/paths.ts';
 import type { SwapStep } from '../../plan/plan.ts';
 import type { PlanContext } from '../executor.ts';
 import { timestampOf } from './group.ts';
@@ -25,7 +26,13 @@ export function planSwap(
 ): FileSwap {
   const next = `${path}.restoring-${run}`;
   const aside = `${path}.before-${timestampOf(at)}`;
-  const fields = { path, next, aside, roots: site.backups.sources, ...(sides === undefined ? {} : { sides }) };
+  const fields = {
+    path,
+    next,
+    aside,
+    root: findRoot(path, site.backups.sources),
+    ...(sides === undefined ? {} : { sides }),
+  };
   const [swap, back, clear] =
     label === undefined
       ? ['swap', 'swap back', 'clear away']

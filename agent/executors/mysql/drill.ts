@@ -2,6 +2,7 @@ import type { HostReader, Plan } from '../../plan/plan.ts';
 import { planScratchContainer } from '../backup/database-server.ts';
 import { type DrillIntent, planDrill, requireImage } from '../backup/drill.ts';
 import type { StepTimeouts } from '../backup/group.ts';
+import { readsFrom } from '../backup/opened.ts';
 import type { Stage } from '../backup/stage.ts';
 import type { HostSite, PlanContext } from '../executor.ts';
 import { createServerCall, planDumpUnpack } from './server.ts';
@@ -32,7 +33,7 @@ export function planMysqlLoad(
   return {
     steps: [
       ...server.steps,
-      call('load', [client, ...as, '--default-character-set=utf8mb4'], { stdinFrom: dump }),
+      call('load', [client, ...as, '--default-character-set=utf8mb4'], readsFrom(dump, site)),
       call('count', [client, ...as, '--skip-column-names', '--batch', '--execute', COUNT], {
         mustSay: ['tables: '],
         mustNotSay: ['tables: 0\n'],
@@ -55,7 +56,7 @@ export function planMysqlDrill(intent: DrillIntent, context: PlanContext, host: 
         .flat()
         .join(' ');
       const { steps, cleanup } = planMysqlLoad(context.run, image, dump, context.site, times, version);
-      return { steps: [planDumpUnpack(`${path}/${backup.file}`, dump, times), ...steps], cleanup };
+      return { steps: [planDumpUnpack(`${path}/${backup.file}`, dump, context.site, times), ...steps], cleanup };
     },
   });
 }

@@ -2,6 +2,7 @@ import type { HostReader, Plan } from '../../plan/plan.ts';
 import { createDatabaseExecutor } from '../backup/database-executor.ts';
 import { planDump } from '../backup/dump.ts';
 import { findBackupGroup, parseTimeouts } from '../backup/group.ts';
+import { writesTo } from '../backup/opened.ts';
 import { EMPTY_STAGE } from '../backup/stage.ts';
 import type { Intent, PlanContext } from '../executor.ts';
 import { restoreMysqlByHand } from './by-hand.ts';
@@ -33,19 +34,20 @@ async function planMysqlBackup(intent: MysqlBackupIntent, context: PlanContext, 
   const { database, compress = 'zstd' } = intent;
   const times = parseTimeouts(intent);
   const dump = `${group.folder}/${group.partial}/${database}.sql`;
-  const { file, pack } = planPack(dump, compress, times);
+  const { file, pack } = planPack(dump, compress, site, times);
   const call = createServerCall(server, site, times);
   return planDump(intent, context, group, {
     source: `the database ${database} in ${server.name}`,
     // The dump is compressed after it was checked.
     space: compress === '0' ? 1.1 : 8,
-    dump: { steps: [planMysqlDump('dump', database, dump, program, server, call)], cleanup: [] },
+    dump: { steps: [planMysqlDump('dump', database, writesTo(dump, site), program, server, call)], cleanup: [] },
     check: {
       steps: [
         {
           do: 'expect-ending',
           name: 'check',
           path: dump,
+          root: group.root,
           // Not enough without the exit code: a dump that lacks a view ends with this line, too.
           text: '-- Dump completed',
           failure: {

@@ -1,6 +1,7 @@
 import type { HostReader, Plan, StartStep } from '../../plan/plan.ts';
 import { SHORT_TIMEOUT } from '../backup/database-server.ts';
 import { timestampOf } from '../backup/group.ts';
+import { readsFrom, writesTo } from '../backup/opened.ts';
 import { planRestore } from '../backup/restore.ts';
 import type { Intent, PlanContext } from '../executor.ts';
 import {
@@ -46,16 +47,19 @@ export function planMysqlRestore(intent: MysqlRestore, context: PlanContext, hos
         call(name, [client, ...as, '--execute', statement], { ...SHORT_TIMEOUT, repeatable: true, ...more });
       const empty = (name: string) => execute(name, `DROP DATABASE IF EXISTS \`${database}\``, { changes: true });
       const load = (name: string, from: string): StartStep =>
-        call(name, [client, ...sandbox, ...as, '--default-character-set=utf8mb4'], { stdinFrom: from, changes: true });
+        call(name, [client, ...sandbox, ...as, '--default-character-set=utf8mb4'], {
+          ...readsFrom(from, site),
+          changes: true,
+        });
       return {
         target: `the database ${database} in ${server.name}`,
         subject: `${server.name}/${database}`,
         kept: `the current data is kept as ${before}`,
-        prepare: [planDumpUnpack(`${path}/${backup.file}`, dump, times)],
+        prepare: [planDumpUnpack(`${path}/${backup.file}`, dump, site, times)],
         swap: [
           // If there is no database yet, the dump of an empty one is kept.
           execute('make it', `CREATE DATABASE IF NOT EXISTS \`${database}\``),
-          planMysqlDump('keep what is there', database, before, program, server, call),
+          planMysqlDump('keep what is there', database, writesTo(before, site), program, server, call),
           empty('empty'),
           load('load', dump),
         ],

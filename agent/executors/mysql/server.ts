@@ -1,7 +1,8 @@
 import { Failure } from '../../plan/failure.ts';
-import type { HostReader, StartStep } from '../../plan/plan.ts';
+import type { HostReader, StartStep, Step } from '../../plan/plan.ts';
 import { type DatabaseServer, findServer, planServerCall, type ServerFields } from '../backup/database-server.ts';
 import type { StepTimeouts } from '../backup/group.ts';
+import { copiesFile, DISK_FULL, readsFrom, storageRoot, writesTo } from '../backup/opened.ts';
 import type { HostSite } from '../executor.ts';
 
 /** The variable from which the clients take the password. */
@@ -57,7 +58,7 @@ export function mysqlConnectionArgs({ socket, user }: Pick<DatabaseServer, 'sock
 export function planMysqlDump(
   name: string,
   database: string,
-  to: string,
+  output: Pick<StartStep, 'stdoutTo' | 'stdoutLimit' | 'opens'>,
   program: string,
   server: Pick<DatabaseServer, 'socket' | 'user'>,
   call: ServerCall,
@@ -75,7 +76,7 @@ export function planMysqlDump(
       database,
     ],
     {
-      stdoutTo: to,
+      ...output,
       repeatable: true,
       reasons: [
         {
@@ -102,8 +103,9 @@ export function planMysqlDump(
 export function planPack(
   dump: string,
   compress: 'zstd' | 'gzip' | '0',
+  site: HostSite,
   times: StepTimeouts,
-): { file: string; pack: StartStep[] } {
+): { file: string; pack: Step[] } {
   const file = dump.slice(dump.lastIndexOf('/') + 1);
   if (compress === '0') return { file, pack: [] };
   const ending = compress === 'zstd' ? 'zst' : 'gz';
@@ -111,34 +113,44 @@ export function planPack(
     code: 'copy-failed',
     remedy: `Check the free space of the destination, and install ${compress}. No earlier backup was changed.`,
   };
-  const step = (name: string, argv: [string, ...string[]]): StartStep => ({
+  const step = (name: string, argv: [string, ...string[]], more: Partial<StartStep>): StartStep => ({
     do: 'start',
     name,
     argv,
     ...times,
+    repeatable: true,
     failure,
+    reasons: [DISK_FULL],
+    ...more,
   });
+  const packed = writesTo(`${dump}.${ending}`, site);
+  const input = readsFrom(dump, site);
   return {
     file: `${file}.${ending}`,
     pack: [
-      step('compress', compress === 'zstd' ? ['zstd', '--quiet', '--check', '--rm', '--', dump] : ['gzip', '--', dump]),
-      step('test', [compress, '--quiet', '--test', '--', `${dump}.${ending}`]),
+      step('compress', compress === 'zstd' ? ['zstd', '--quiet', '--check'] : ['gzip'], {
+        ...{ ...packed, ...input },
+        opens: packed.opens ?? [],
+      }),
+      step('test', [compress, '--quiet', '--test'], readsFrom(`${dump}.${ending}`, site)),
+      { do: 'clear', name: 'remove the plain dump', path: dump, root: storageRoot(dump, site) },
     ],
   };
 }
 
 /** Unpacks a kept dump to `to`. */
-export function planDumpUnpack(kept: string, to: string, times: StepTimeouts): StartStep {
+export function planDumpUnpack(kept: string, to: string, site: HostSite, times: StepTimeouts): StartStep {
   const argv: [string, ...string[]] = kept.endsWith('.zst')
-    ? ['zstd', '--quiet', '--decompress', '--stdout', '--', kept]
+    ? ['zstd', '--quiet', '--decompress']
     : kept.endsWith('.gz')
-      ? ['gzip', '--decompress', '--stdout', '--', kept]
-      : ['cat', '--', kept];
+      ? ['gzip', '--decompress']
+      : ['cat'];
   const failure = {
     code: 'backup-broken',
     remedy: 'Restore another backup ("at"): this one could not be unpacked. Nothing was changed.',
   };
-  return { do: 'start', name: 'unpack', argv, stdoutTo: to, ...times, repeatable: true, failure };
+  const files = copiesFile(readsFrom(kept, site), writesTo(to, site));
+  return { do: 'start', name: 'unpack', ...files, argv, ...times, repeatable: true, failure };
 }
 
 /** Returns the option with which newer MariaDB clients refuse commands (`\! …`) inside a dump; empty for other clients. */

@@ -1,7 +1,8 @@
 import type { ContainerDetails } from '../../plan/containers.ts';
 import type { ClearStep, HostReader, StartStep } from '../../plan/plan.ts';
 import { UNKNOWN_IMAGE } from '../backup/drill.ts';
-import { type EarlierBackup, type StepTimeouts, trimSlashes } from '../backup/group.ts';
+import type { EarlierBackup, StepTimeouts } from '../backup/group.ts';
+import { readsFrom, trimSlashes } from '../backup/opened.ts';
 import type { HostSite } from '../executor.ts';
 
 /** Plex's own build of sqlite3: other builds lack its collations and tokenizers. */
@@ -88,9 +89,11 @@ export function plexStep(
   return { do: 'start', name, argv, ...times, repeatable: true, failure: FAILURE, ...more };
 }
 
-/** Unpacks an archive into a new folder. */
-export function planUnpack(archive: string, into: string, times: StepTimeouts): StartStep {
-  return plexStep('unpack', ['tar', '--extract', '--file', archive, `--one-top-level=${into}`], times, {
+/** Unpacks an archive into a new folder of the agent. The container that checks it is given its path. */
+export function planUnpack(archive: string, into: string, site: HostSite, times: StepTimeouts): StartStep {
+  const unpack = archive.endsWith('.gz') ? '--gzip' : '--zstd';
+  return plexStep('unpack', ['tar', '--extract', unpack, '--file', '-', `--one-top-level=${into}`], times, {
+    ...readsFrom(archive, site),
     failure: { code: 'backup-broken', remedy: 'Check the disk that holds the archive: it could not be unpacked.' },
   });
 }

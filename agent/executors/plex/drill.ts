@@ -11,7 +11,7 @@ export function planPlexDrill(intent: DrillIntent, context: PlanContext, host: H
     scratchFrom: 'unpack',
     load: ({ backup, path }, scratch, times) => ({
       steps: [
-        planUnpack(path, scratch, times),
+        planUnpack(path, scratch, context.site, times),
         ...planDatabaseChecks(archivedDatabases(backup), scratch, context.site, times),
       ],
       cleanup: [],

@@ -4,6 +4,7 @@ import { createDatabaseExecutor } from '../backup/database-executor.ts';
 import { planServerCall } from '../backup/database-server.ts';
 import { planDump } from '../backup/dump.ts';
 import { findBackupGroup, findContainer, findRunning, parseTimeouts, type StepTimeouts } from '../backup/group.ts';
+import { DISK_FULL, planScratchCheck, writesTo } from '../backup/opened.ts';
 import { planQuiesce } from '../backup/quiesce.ts';
 import type { Stage } from '../backup/stage.ts';
 import type { HostSite, Intent, PlanContext } from '../executor.ts';
@@ -60,17 +61,18 @@ async function planPlexBackup(intent: PlexBackupIntent, context: PlanContext, ho
   const { folder } = group;
   const times = parseTimeouts(intent);
   const archive = `${folder}/${group.partial}`;
-  const staging = `.staging.partial.${run}`;
-  const copies = `${folder}/${staging}`;
-  const scratch = `${folder}/.check.partial.${run}`;
+  // Docker is given the paths of the copies: at the destination they could become links.
+  const { records } = site.backups;
+  const copies = `${records}/copies-${run}`;
+  const scratch = `${records}/check-${run}`;
+  const room = planScratchCheck('check the space for copies', copies, (group.last?.bytes ?? 0) * 8, site);
   const consistency = method === 'stop' ? 'stop' : 'live';
   const services = await planQuiesce({ ...intent, consistency }, { container: name }, site, host);
   const parts = [...found.databases, ...(found.home === undefined ? [] : [PREFERENCES])];
   return planDump(fields, context, group, {
     source: `Plex in ${name}`,
-    // The copies, the archive, and the unpacked archive while it is checked.
-    space: 8,
-    staging,
+    space: 1.1,
+    room,
     services,
     dump:
       method === 'stop' ? planStoppedCopy(found, copies, site, times) : planOnlineCopy(found, run, copies, site, times),
@@ -78,16 +80,16 @@ async function planPlexBackup(intent: PlexBackupIntent, context: PlanContext, ho
       steps: [
         plexStep(
           'pack',
-          ['tar', '--create', `--${compress}`, '--numeric-owner', '--file', archive, '--directory', copies, ...parts],
+          ['tar', '--create', `--${compress}`, '--numeric-owner', '--file', '-', '--directory', copies, ...parts],
           times,
-          { reasons: [{ says: 'No space left', code: 'destination-full', remedy: 'Free space at the destination.' }] },
+          { ...writesTo(archive, site), reasons: [DISK_FULL] },
         ),
-        planUnpack(archive, scratch, times),
+        planUnpack(archive, scratch, site, times),
         ...planDatabaseChecks(found, scratch, site, times),
       ],
       cleanup: [
-        planRemoval('clear the copies away', copies, folder, 'check the destination'),
-        planRemoval('clear what was unpacked away', scratch, folder, 'unpack'),
+        planRemoval('clear the copies away', copies, records, room.name),
+        planRemoval('clear what was unpacked away', scratch, records, 'unpack'),
       ],
     },
     partialFrom: 'pack',

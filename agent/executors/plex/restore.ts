@@ -1,5 +1,6 @@
-import type { HostReader, Plan, StartStep } from '../../plan/plan.ts';
+import type { HostReader, OpenedPath, Plan, StartStep } from '../../plan/plan.ts';
 import { findContainer, findSource, timestampOf } from '../backup/group.ts';
+import { openNew, readsFrom, SCRATCH_RESERVE } from '../backup/opened.ts';
 import { planRestore } from '../backup/restore.ts';
 import { planSwap, SQLITE_SIDE_FILES } from '../backup/swap.ts';
 import type { Intent, PlanContext } from '../executor.ts';
@@ -36,10 +37,13 @@ export function planPlexRestore(intent: PlexRestore, context: PlanContext, host:
       const container = await findContainer(name, host);
       const plex = await findPlex(container, name, intent.to_path, site, host);
       const subfolder = plex?.folder ?? intent.to_path ?? '/config';
-      const { path: folder } = await findSource({ source_container: name, source_path: subfolder }, host);
+      const source = { source_container: name, source_path: subfolder };
+      const { path: folder, root } = await findSource(source, site, host);
       const scratch = `${site.backups.records}/restore-${run}`;
       const failure = { code: 'copy-failed', remedy: 'Read the step’s output. Plex’s databases are unchanged.' };
-      const step = (name: string, argv: [string, ...string[]]): StartStep => plexStep(name, argv, times, { failure });
+      const step = (name: string, argv: [string, ...string[]], more: Partial<StartStep>): StartStep =>
+        plexStep(name, argv, times, { failure, ...more });
+      const target: OpenedPath = { path: folder, root, as: 'folder' };
       const archived = archivedDatabases(backup);
       const databases = archived.databases.map(database => {
         const short = shortName(database);
@@ -49,11 +53,16 @@ export function planPlexRestore(intent: PlexRestore, context: PlanContext, host:
           { copyStep, label: short, sides: SQLITE_SIDE_FILES },
           context,
         );
+        const next: OpenedPath = { path: exchange.next, root, as: 'file' };
         const copy = [
-          step(copyStep, ['cp', '--', `${scratch}/${database}`, exchange.next]),
+          step(copyStep, ['cat'], {
+            ...readsFrom(`${scratch}/${database}`, site),
+            ...{ stdoutTo: exchange.next, stdoutLimit: { free: SCRATCH_RESERVE } },
+            opens: [openNew(scratch, site.backups.records), target],
+          }),
           // The folder's owner: the current file may be missing.
-          step(`owner of ${short}`, ['chown', `--reference=${folder}`, '--', exchange.next]),
-          step(`mode of ${short}`, ['chmod', '0644', '--', exchange.next]),
+          step(`owner of ${short}`, ['chown', '--reference', folder, '--', exchange.next], { opens: [target, next] }),
+          step(`mode of ${short}`, ['chmod', '0644', '--', exchange.next], { opens: [next] }),
         ];
         return { copy, ...exchange };
       });
@@ -62,7 +71,7 @@ export function planPlexRestore(intent: PlexRestore, context: PlanContext, host:
         subject: `${name}:${subfolder}`,
         kept: `the current databases are kept next to it, ending in .before-${timestampOf(at)}`,
         prepare: [
-          planUnpack(archive, scratch, times),
+          planUnpack(archive, scratch, site, times),
           ...planDatabaseChecks(archived, scratch, site, times),
           ...databases.flatMap(({ copy }) => copy),
         ],

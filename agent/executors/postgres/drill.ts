@@ -2,6 +2,7 @@ import type { HostReader, Plan } from '../../plan/plan.ts';
 import { planScratchContainer, planServerCall } from '../backup/database-server.ts';
 import { type DrillIntent, planDrill, requireImage } from '../backup/drill.ts';
 import type { StepTimeouts } from '../backup/group.ts';
+import { readsFrom } from '../backup/opened.ts';
 import type { Stage } from '../backup/stage.ts';
 import type { HostSite, PlanContext } from '../executor.ts';
 
@@ -26,7 +27,7 @@ export function planPostgresLoad(run: string, image: string, dump: string, site:
       ...server.steps,
       call('make a database', ['createdb', ...as, '--template=template0', 'drill']),
       call('load', ['pg_restore', ...as, '--exit-on-error', '--no-owner', '--no-privileges', '--dbname', 'drill'], {
-        stdinFrom: dump,
+        ...readsFrom(dump, site),
       }),
       call(
         'count',

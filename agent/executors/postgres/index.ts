@@ -3,6 +3,7 @@ import { createDatabaseExecutor } from '../backup/database-executor.ts';
 import { planServerCall, SHORT_TIMEOUT } from '../backup/database-server.ts';
 import { planDump } from '../backup/dump.ts';
 import { findBackupGroup, parseTimeouts } from '../backup/group.ts';
+import { readsFrom, writesTo } from '../backup/opened.ts';
 import { EMPTY_STAGE } from '../backup/stage.ts';
 import type { Intent, PlanContext } from '../executor.ts';
 import { restorePostgresByHand } from './by-hand.ts';
@@ -49,7 +50,7 @@ async function planPostgresBackup(intent: PostgresBackupIntent, context: PlanCon
     dump: {
       steps: [
         call('dump', ['pg_dump', '--format=custom', '--compress=6', '--lock-wait-timeout=60s', ...as, '--', database], {
-          stdoutTo: dump,
+          ...writesTo(dump, site),
           reasons: [
             OLD_CLIENT,
             {
@@ -61,7 +62,7 @@ async function planPostgresBackup(intent: PostgresBackupIntent, context: PlanCon
           ],
         }),
         call('dump roles', ['pg_dumpall', '--globals-only', '--no-role-passwords', ...as], {
-          stdoutTo: `${partial}/globals.sql`,
+          ...writesTo(`${partial}/globals.sql`, site),
           ...SHORT_TIMEOUT,
           reasons: [OLD_CLIENT],
         }),
@@ -72,14 +73,14 @@ async function planPostgresBackup(intent: PostgresBackupIntent, context: PlanCon
       steps: [
         // pg_restore lists a truncated dump without an error; only decoding all of it fails.
         call('check', ['pg_restore', '--file=/dev/null'], {
-          stdinFrom: dump,
+          ...readsFrom(dump, site),
           failure: {
             code: 'backup-broken',
             remedy: 'Check the destination’s disk and its free space: the dump could not be decoded.',
           },
         }),
         call('list', ['pg_restore', '--list'], {
-          stdinFrom: dump,
+          ...readsFrom(dump, site),
           mustSay: ['TABLE DATA'],
           failure: {
             code: 'backup-broken',

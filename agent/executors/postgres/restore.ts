@@ -1,5 +1,6 @@
 import type { HostReader, Plan, StartStep } from '../../plan/plan.ts';
 import { planServerCall, SHORT_TIMEOUT } from '../backup/database-server.ts';
+import { readsFrom } from '../backup/opened.ts';
 import { planRestore } from '../backup/restore.ts';
 import type { Intent, PlanContext } from '../executor.ts';
 import { COUNT_QUERY } from './drill.ts';
@@ -68,7 +69,7 @@ export function planPostgresRestore(intent: PostgresRestore, context: PlanContex
         prepare: [
           call('make a database', ['createdb', ...as, '--template=template0', '--', next], SHORT_TIMEOUT),
           call('load', ['pg_restore', ...as, '--exit-on-error', '--dbname', next], {
-            stdinFrom: `${path}/${backup.file}`,
+            ...readsFrom(`${path}/${backup.file}`, site),
             reasons: [
               {
                 says: 'role "',

@@ -24,19 +24,23 @@ const plan = (intent: Intent) => sqlite.plan(intent, context(intent), host);
 testExecutorContract(sqlite, [{ name: 'a database', intent: backup(), context: context(backup()), look: host }]);
 
 describe('a backup of a SQLite database', () => {
-  it('copies inside one read transaction, and checks the copy as an immutable file', async () => {
+  it('copies inside one read transaction, checks the copy in a folder of the agent, and stores it then', async () => {
     const { steps } = await plan(backup());
-    const [, copy, check] = steps as StartStep[];
-    expect(copy?.argv).toEqual([
+    const [copy, check, store] = ['copy', 'check', 'store'].map(name =>
+      steps.find(step => step.name === name),
+    ) as StartStep[];
+    const scratch = '/var/lib/chatops/backups/copy-run-00001';
+    expect(copy?.argv.slice(0, 10)).toEqual([
       'sqlite3',
-      ...['-batch', '-bail', '-init', '/dev/null', '-readonly', '/srv/app/app.db'],
-      ...['.timeout 30000', 'BEGIN;', 'SELECT 1 FROM sqlite_master LIMIT 1;'],
-      ".backup '/mnt/backup/app/app/.20261121T060000.123Z.partial.run-00001/app.db'",
-      'COMMIT;',
+      ...['-batch', '-bail', '-init', '/dev/null', '-readonly', '-nofollow', '/srv/app/app.db'],
+      ...['.timeout 30000', 'BEGIN;'],
     ]);
-    expect(check?.argv).toContain(
-      'file:/mnt/backup/app/app/.20261121T060000.123Z.partial.run-00001/app.db?mode=ro&immutable=1',
-    );
+    expect(copy?.argv.slice(-2)).toEqual([`.backup '${scratch}/app.db'`, 'COMMIT;']);
+    expect(copy?.opens).toEqual([{ path: '/srv/app/app.db', root: '/srv', as: 'name' }]);
+    expect(check?.argv).toContain(`file:${scratch}/app.db?mode=ro&immutable=1`);
+    const partial = '/mnt/backup/app/app/.20261121T060000.123Z.partial.run-00001';
+    expect(store).toMatchObject({ stdinFrom: `${scratch}/app.db`, stdoutTo: `${partial}/app.db` });
+    expect(store?.opens).toContainEqual(expect.objectContaining({ path: partial, root: '/mnt/backup' }));
   });
 
   it.each([

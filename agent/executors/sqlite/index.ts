@@ -3,6 +3,7 @@ import type { HostReader, Plan } from '../../plan/plan.ts';
 import { createDatabaseExecutor } from '../backup/database-executor.ts';
 import { planDump } from '../backup/dump.ts';
 import { findBackupGroup, findSource, parseTimeouts, readVersion } from '../backup/group.ts';
+import { copiesFile, DISK_FULL, planScratchCheck, readsFrom, writesTo } from '../backup/opened.ts';
 import type { Intent, PlanContext } from '../executor.ts';
 import { restoreSqliteByHand } from './by-hand.ts';
 import { planSqliteDrill } from './drill.ts';
@@ -26,11 +27,14 @@ export const sqlite = createDatabaseExecutor<SqliteBackupIntent, SqliteRestore>(
 });
 
 async function planSqliteBackup(intent: SqliteBackupIntent, context: PlanContext, host: HostReader): Promise<Plan> {
-  const source = await findSource(intent, host);
+  const { site, run } = context;
+  const source = await findSource(intent, site, host);
   const group = await findBackupGroup(intent, context, host);
   const slash = source.path.lastIndexOf('/');
   const file = source.path.slice(slash + 1);
-  const copy = `${group.folder}/${group.partial}/${file}`;
+  // SQLite writes by path: at the destination that could be a link, in the agent's own folder it can't.
+  const scratch = `${site.backups.records}/copy-${run}`;
+  const copy = `${scratch}/${file}`;
   if ((await host.list(source.path.slice(0, slash)))?.includes(file) === false) {
     throw new Failure(
       'source-missing',
@@ -40,12 +44,31 @@ async function planSqliteBackup(intent: SqliteBackupIntent, context: PlanContext
   }
   const times = parseTimeouts(intent);
   // Without the transaction SQLite starts the copy again after each commit of another process.
-  const script = ['.timeout 30000', 'BEGIN;', 'SELECT 1 FROM sqlite_master LIMIT 1;', `.backup '${copy}'`, 'COMMIT;'];
+  const before = ['.timeout 30000', 'BEGIN;'];
+  const script = [`.backup '${copy}'`, 'COMMIT;'];
+  const root = site.backups.records;
   return planDump(intent, context, group, {
     source: `the database ${source.label}`,
     space: 1.1,
-    dump: { steps: [sqlite3('copy', source.path, script, times, [copy])], cleanup: [] },
-    check: { steps: [planCopyCheck(copy, times)], cleanup: [] },
+    room: planScratchCheck('check the space for a copy', scratch, (group.last?.bytes ?? 0) * 1.1, site),
+    dump: {
+      steps: [sqlite3('copy', source, { before, script }, times, [copy])],
+      cleanup: [
+        { do: 'clear', name: 'clear the copy away', path: scratch, root, ifBegan: 'check the space for a copy' },
+      ],
+    },
+    check: { steps: [planCopyCheck({ path: copy, root }, times)], cleanup: [] },
+    pack: [
+      {
+        do: 'start',
+        name: 'store',
+        ...copiesFile(readsFrom(copy, site), writesTo(`${group.folder}/${group.partial}/${file}`, site)),
+        ...times,
+        repeatable: true,
+        failure: { code: 'copy-failed', remedy: 'Read the step’s output. No earlier backup was changed.' },
+        reasons: [DISK_FULL],
+      },
+    ],
     manifest: {
       kind: 'sqlite',
       source: source.label,

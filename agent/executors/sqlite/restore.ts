@@ -1,5 +1,6 @@
 import type { HostReader, Plan, StartStep } from '../../plan/plan.ts';
 import { findSource } from '../backup/group.ts';
+import { copiesFile, parentOf, readsFrom } from '../backup/opened.ts';
 import { planRestore } from '../backup/restore.ts';
 import { planSwap, SQLITE_SIDE_FILES } from '../backup/swap.ts';
 import type { Intent, PlanContext } from '../executor.ts';
@@ -16,7 +17,11 @@ export function planSqliteRestore(intent: SqliteRestore, context: PlanContext, h
   return planRestore(intent, context, host, {
     kind: 'sqlite',
     async find() {
-      const target = await findSource({ source: to, source_container: to_container, source_path: to_path }, host);
+      const target = await findSource(
+        { source: to, source_container: to_container, source_path: to_path },
+        context.site,
+        host,
+      );
       const slash = target.path.lastIndexOf('/');
       const exists = (await host.list(target.path.slice(0, slash)))?.includes(target.path.slice(slash + 1)) === true;
       const overwrites = exists
@@ -28,7 +33,7 @@ export function planSqliteRestore(intent: SqliteRestore, context: PlanContext, h
         : undefined;
       return { ...target, overwrites };
     },
-    plan({ path, label, overwrites }, { backup, path: stored }, times) {
+    plan({ path, root, label, overwrites }, { backup, path: stored }, times) {
       const { next, aside, swap, rollback, cleanup } = planSwap(
         path,
         { copyStep: 'copy', sides: SQLITE_SIDE_FILES },
@@ -37,7 +42,11 @@ export function planSqliteRestore(intent: SqliteRestore, context: PlanContext, h
       const copy: StartStep = {
         do: 'start',
         name: 'copy',
-        argv: ['cp', '--no-dereference', '--', `${stored}/${backup.file ?? ''}`, next],
+        ...copiesFile(readsFrom(`${stored}/${backup.file ?? ''}`, context.site), {
+          stdoutTo: next,
+          stdoutLimit: { size: backup.bytes },
+          opens: [{ path: parentOf(next), root, as: 'folder' }],
+        }),
         ...times,
         repeatable: true,
         failure: { code: 'copy-failed', remedy: `Read the step’s output. ${label} is unchanged.` },
@@ -45,15 +54,15 @@ export function planSqliteRestore(intent: SqliteRestore, context: PlanContext, h
       // The new file gets the owner and the mode of the old one.
       const ownership = overwrites
         ? [
-            planOwnership('owner', ['chown', `--reference=${path}`, '--', next]),
-            planOwnership('mode', ['chmod', `--reference=${path}`, '--', next]),
+            planOwnership('owner', ['chown', '--reference', path, '--', next], [path, next], root),
+            planOwnership('mode', ['chmod', '--reference', path, '--', next], [path, next], root),
           ]
-        : [];
+        : [planOwnership('mode', ['chmod', '0644', '--', next], [next], root)];
       return {
         target: label,
         subject: label,
         kept: overwrites ? `the current data is kept as ${aside}` : '',
-        prepare: [copy, planCopyCheck(next, times), ...ownership],
+        prepare: [copy, planCopyCheck({ path: next, root }, times), ...ownership],
         swap: [swap],
         changesFrom: swap.name,
         rollback: [rollback],
@@ -63,7 +72,8 @@ export function planSqliteRestore(intent: SqliteRestore, context: PlanContext, h
   });
 }
 
-function planOwnership(name: string, argv: [string, ...string[]]): StartStep {
+function planOwnership(name: string, argv: [string, ...string[]], files: string[], root: string): StartStep {
   const failure = { code: 'copy-failed', remedy: 'Allow the agent’s user to set owners and modes there.' };
-  return { do: 'start', name, argv, timeout: 60_000, repeatable: true, failure };
+  const opens = files.map(path => ({ path, root, as: 'file' as const }));
+  return { do: 'start', name, argv, opens, timeout: 60_000, repeatable: true, failure };
 }

@@ -1,6 +1,5 @@
-import type { HostReader, Plan, StartStep, Step } from '../../plan/plan.ts';
+import type { HostReader, OpenedPath, Plan, StartStep, Step } from '../../plan/plan.ts';
 import {
-  type BackupSource,
   findBackupGroup,
   findSource,
   listBackupChanges,
@@ -12,6 +11,8 @@ import {
   readVersion,
   summarizeGroup,
 } from '../backup/group.ts';
+import type { BackupSource } from '../backup/opened.ts';
+import { openNew, openSource, openStored } from '../backup/opened.ts';
 import { planQuiesce } from '../backup/quiesce.ts';
 import type { PlanContext } from '../executor.ts';
 import { copyOptions, describeEarlier, PROGRESS, planSourceCheck, type VolumesBackupIntent } from './copy.ts';
@@ -31,13 +32,15 @@ export async function planBackup(intent: VolumesBackupIntent, context: PlanConte
   if (intent.method === 'restic') return planRestic(intent, context, host);
   const isMirror = intent.method === 'mirror';
   const options = copyOptions(intent);
-  const source = await findSource(intent, host);
+  const source = await findSource(intent, site, host);
   const group = await findBackupGroup(intent, context, host, isMirror ? () => MIRROR : undefined);
   const partial = isMirror ? MIRROR : group.partial;
-  const { folder, last } = group;
+  const { folder, root, last } = group;
   const services = await planQuiesce(intent, source, site, host);
   const times = parseTimeouts(intent);
   const to = `${folder}/${partial}/`;
+  const parent = last && !isMirror ? `${folder}/${last.name}` : undefined;
+  const opens = [openSource(source), openNew(to, root), ...(parent === undefined ? [] : [openStored(parent, root)])];
   // A mirror is changed in place.
   const state = isMirror ? 'The mirror may be incomplete until a backup succeeds.' : describeEarlier(group);
   const copy = rsync(
@@ -45,16 +48,17 @@ export async function planBackup(intent: VolumesBackupIntent, context: PlanConte
     [
       ...options,
       ...(isMirror ? ['--delete-delay', ...(intent.accept_shrink ? [] : [`--max-delete=${MAX_DELETIONS}`])] : []),
-      ...(last && !isMirror ? [`--link-dest=../${last.name}`] : []),
+      ...(parent === undefined ? [] : ['--link-dest', parent]),
       ...PROGRESS,
       '--',
       `${source.path}/`,
       to,
     ],
     times,
-    { remedy: 'Read the step’s output.', state },
+    { remedy: 'Read the step’s output.', state, opens },
   );
-  const comparing = intent.verify_level === 'compare' ? [planComparison(source, options, to, times, state)] : [];
+  const comparing =
+    intent.verify_level === 'compare' ? [planComparison(source, options, to, times, { state, opens })] : [];
   const version = await readVersion(['rsync'], host);
   return {
     title: `backup of ${source.label} to ${folder}`,
@@ -93,12 +97,12 @@ function planComparison(
   options: string[],
   to: string,
   times: ReturnType<typeof parseTimeouts>,
-  state: string,
+  { state, opens }: { state: string; opens: OpenedPath[] },
 ): Step {
   const argv = ['--dry-run', '--checksum', '--delete', '--itemize-changes', ...options, '--', `${source.path}/`, to];
   const step: StartStep = rsync('compare', argv, times, {
     remedy: 'Check both disks: the copy differs from the source.',
-    state,
+    ...{ state, opens },
   });
   // Folders may differ in their times. rsync prints a line for each file that differs.
   const differs = ['>f', '<f', 'cL', '*deleting'].map(begins => ({ begins, ends: [] }));

@@ -1,5 +1,6 @@
 import type { CheckSourceStep } from '../../plan/plan.ts';
-import type { BackupGroup, BackupSource } from '../backup/group.ts';
+import type { BackupGroup } from '../backup/group.ts';
+import type { BackupSource } from '../backup/opened.ts';
 import type { HostSite, Intent } from '../executor.ts';
 import { checkOptions, excludeRules } from './options.ts';
 
@@ -8,6 +9,9 @@ export type VolumesBackupIntent = Extract<Intent, { action: 'backup'; backup_typ
 /** rsync needs the whole file list first for a percentage that only grows. */
 export const PROGRESS = ['--stats', '--info=progress2,name0', '--no-inc-recursive', '--outbuf=L'];
 
+/** rsync copies neither device nodes nor pipes and sockets. */
+export const SKIP_DEVICES = ['--no-devices', '--no-specials'];
+
 /** Returns rsync's options for the copy. Throws Failure: `option-not-allowed`, `exclude-not-allowed`. */
 export function copyOptions(intent: VolumesBackupIntent): string[] {
   return [
@@ -15,6 +19,8 @@ export function copyOptions(intent: VolumesBackupIntent): string[] {
     ...['--archive', '--hard-links', '--numeric-ids', '--one-file-system', '--modify-window=-1'],
     ...ownership(intent.ownership),
     ...checkOptions(intent.options ?? []),
+    // Last: `--archive` names them too. A device node would come back as one.
+    ...SKIP_DEVICES,
     ...excludeRules(intent.exclude ?? []),
   ];
 }

@@ -1,6 +1,7 @@
 import type { HostReader, Plan } from '../../plan/plan.ts';
 import { planBackupCheck } from '../backup/database-server.ts';
 import { assembleDrill, type DrillIntent, scratchFolder } from '../backup/drill.ts';
+import { openNew } from '../backup/opened.ts';
 import { type PlanContext, parseBackupSubject } from '../executor.ts';
 import { planFetch } from './fetch.ts';
 
@@ -10,20 +11,15 @@ export type VolumesDrill = DrillIntent;
 export async function planDrill(intent: VolumesDrill, context: PlanContext, host: HostReader): Promise<Plan> {
   const { name } = parseBackupSubject(intent.of);
   const restored = `${scratchFolder(context)}/${context.run}`;
-  const { backup, check, copy, folder } = await planFetch(intent, name, restored, context, host);
+  const to = openNew(restored, context.site.backups.records);
+  const { backup, check, copy, folder, root } = await planFetch(intent, name, to, context, host);
   // A backup on this host has a digest per file. restic has compared already, and so has rsync with the other host.
   const compare =
     check.length === 1
-      ? [{ ...planBackupCheck(folder, backup.name), name: 'check what was restored', at: restored }]
+      ? [{ ...planBackupCheck(folder, root, backup.name), name: 'check what was restored', at: restored }]
       : [];
-  return assembleDrill({ name, backup, folder, scratchFrom: 'copy' }, context, {
+  return assembleDrill({ name, backup, folder, root, scratchFrom: 'copy' }, context, {
     summary: `Restored into a scratch folder: ${backup.files} files of ${backup.at}.`,
-    stage: { steps: [...check, { ...copy, argv: mkpath(copy.argv) }, ...compare], cleanup: [] },
+    stage: { steps: [...check, copy, ...compare], cleanup: [] },
   });
-}
-
-/** rsync creates only the last folder of a path without --mkpath. */
-function mkpath(argv: [string, ...string[]]): [string, ...string[]] {
-  const [program, ...rest] = argv;
-  return program === 'rsync' ? [program, '--mkpath', ...rest] : argv;
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Failure } from '../../plan/failure.ts';
 import type { HostReader, StartStep } from '../../plan/plan.ts';
-import { testExecutorContract } from '../exam.ts';
+import { composeSite, testExecutorContract } from '../exam.ts';
 import type { Executor, HostSite, Intent, PlanContext } from '../executor.ts';
 import { volumes } from './index.ts';
 
@@ -10,7 +10,8 @@ const site: HostSite = {
   memory: '/var/lib/chatops/stacks',
   docker: 'docker',
   verify: [],
-  compose: { binds: [], ports: [1, 65535], socket: '/s', grantsOf: () => [] },
+  switchFoldersOf: () => [],
+  compose: composeSite,
   proxmox: '',
   backups: {
     sources: ['/var/lib/docker/volumes', '/opt/stacks'],
@@ -34,6 +35,7 @@ const context = (intent: Intent): PlanContext => ({
   at: '2026-11-21T06:00:00.123Z',
   site,
   files: [],
+  configs: '/var/lib/chatops/runs/run-00001/compose-1',
   wantsDiff: false,
 });
 const FOLDER = '/mnt/backup/data/nightly';
@@ -103,7 +105,7 @@ describe('the plan of a backup of volumes', () => {
       '/var/lib/docker/volumes/data/_data/',
       `${FOLDER}/.20261121T060000.123Z.partial.run-00001/`,
     ]);
-    expect((copy as StartStep).argv).toContain('--link-dest=../20261120T060000Z');
+    expect((copy as StartStep).argv.join(' ')).toContain(`--link-dest ${FOLDER}/20261120T060000Z`);
     expect(seal).toMatchObject({
       folder: FOLDER,
       as: '20261121T060000.123Z',
@@ -158,7 +160,7 @@ describe('the plan of a backup of volumes', () => {
       expect((steps.find(step => step.name === name) as StartStep).argv).toEqual(['docker', 'container', name, 'a1']);
     expect(cleanup).toMatchObject([
       { argv: ['docker', 'container', 'start', 'a1'], ifBegan: 'stop', unlessBegan: 'read back' },
-      { do: 'clear', root: FOLDER },
+      { do: 'clear', root: '/mnt/backup' },
     ]);
   });
 

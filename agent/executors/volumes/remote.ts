@@ -12,6 +12,7 @@ import {
   summarizeGroup,
   timestampOf,
 } from '../backup/group.ts';
+import { openSource } from '../backup/opened.ts';
 import { planQuiesce } from '../backup/quiesce.ts';
 import type { BackupRemote, HostSite, PlanContext } from '../executor.ts';
 import { copyOptions, describeEarlier, PROGRESS, planSourceCheck, type VolumesBackupIntent } from './copy.ts';
@@ -60,7 +61,11 @@ export function rsyncConnectionArgs({ remote }: RsyncRemote): string[] {
 }
 
 /** Returns the folder of the manifests of backups in a folder on another host. */
-export function recordsFolder({ path }: RsyncRemote, name: string, site: HostSite): string {
+export function recordsFolder(
+  { path }: Pick<RsyncRemote, 'path'>,
+  name: string,
+  site: Pick<HostSite, 'backups'>,
+): string {
   return `${site.backups.records}/${path.replaceAll(/[^A-Za-z0-9_.-]+/g, '-').replace(/^[.-]+/, '')}/${name}`;
 }
 
@@ -135,7 +140,7 @@ export async function planRemote(
     );
   }
   const options = copyOptions(intent);
-  const source = await findSource(intent, host);
+  const source = await findSource(intent, site, host);
   const name = intent.id ?? document.name;
   const { earlier, unfinished } = await listRemoteBackups(remote, name, site, host);
   const last = earlier.findLast(one => !one.broken);
@@ -143,7 +148,15 @@ export async function planRemote(
   const folder = recordsFolder(remote, name, site);
   const list = `${folder}/.${as}.list.${run}`;
   const group: BackupGroup = {
-    ...{ destination: { path: remote.path, minFree: 0 }, folder, name, earlier, last, newName: as },
+    ...{
+      destination: { path: remote.path, minFree: 0 },
+      folder,
+      root: site.backups.records,
+      name,
+      earlier,
+      last,
+      newName: as,
+    },
     partial: '',
   };
   const services = await planQuiesce(intent, source, site, host);
@@ -182,14 +195,18 @@ export async function planRemote(
           ...['--', `${source.path}/`, `${remoteFolder}/${as}/`],
         ],
         times,
-        { remedy: 'Read the step’s output. A copy without a manifest is not a backup.', state },
+        {
+          remedy: 'Read the step’s output. A copy without a manifest is not a backup.',
+          state,
+          opens: [openSource(source)],
+        },
       ),
       ...services.resume,
       planListing(remote, `${name}/${as}`, list, site, times, state),
       {
         do: 'tally',
         name: 'write the manifest',
-        ...{ list, folder, as, archive: `${remoteFolder}/${as}` },
+        ...{ list, folder, root: site.backups.records, as, archive: `${remoteFolder}/${as}` },
         manifest: {
           kind: 'docker_volumes',
           ...{ name, run, at, source: source.label },

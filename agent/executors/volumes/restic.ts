@@ -10,11 +10,14 @@ import {
   planTargetCheck,
   summarizeGroup,
 } from '../backup/group.ts';
+import { openSource, openStored, storageRoot, writesTo } from '../backup/opened.ts';
 import { planQuiesce } from '../backup/quiesce.ts';
 import type { HostSite, PlanContext } from '../executor.ts';
 import { describeEarlier, planSourceCheck, type VolumesBackupIntent } from './copy.ts';
 
 const MINUTE = 60_000;
+/** restic's answer about one snapshot. */
+const MAX_ANSWER_BYTES = 16 * 2 ** 20;
 
 /** Number of runs in which all data of the repository is read once. */
 const PARTS = 7;
@@ -35,10 +38,12 @@ export function restic(
       'Create a file with a password (mode 0600), keep a copy elsewhere, and set backups.restic.password_file in agent.yaml to its path.',
     );
   }
+  const repository = `${folder}/repository`;
+  const { opens = [], ...rest } = more;
   return {
     do: 'start',
     name,
-    argv: ['restic', '--repo', `${folder}/repository`, ...args],
+    argv: ['restic', '--repo', repository, ...args],
     env: {
       RESTIC_PASSWORD_FILE: site.backups.resticPassword,
       RESTIC_CACHE_DIR: `${site.backups.records}/restic-cache`,
@@ -46,6 +51,14 @@ export function restic(
       HOME: '/nonexistent',
     },
     ...times,
+    // restic uses fixed names in it, down to this depth.
+    opens: [
+      openStored(repository, storageRoot(folder, site), {
+        depth: 2,
+        ...(args[0] === 'init' ? { make: 0o700 } : {}),
+      }),
+      ...opens,
+    ],
     // A killed restic leaves its lock. The step "unlock" removes locks whose process is gone.
     repeatable: true,
     failure: { code: 'restic-failed', remedy: 'Read the step’s output.' },
@@ -67,7 +80,7 @@ export function restic(
         remedy: 'Free space at the destination, then run the intent again.',
       },
     ],
-    ...more,
+    ...rest,
   };
 }
 
@@ -80,9 +93,9 @@ export async function planRestic(intent: VolumesBackupIntent, context: PlanConte
       'Remove them.',
     );
   }
-  const source = await findSource(intent, host);
+  const source = await findSource(intent, site, host);
   const group = await findBackupGroup(intent, context, host);
-  const { folder, name, last, newName: as, partial } = group;
+  const { folder, root, name, last, newName: as, partial } = group;
   const services = await planQuiesce(intent, source, site, host);
   const times = parseTimeouts(intent);
   const call = (step: string, args: string[], more?: Partial<StartStep>) =>
@@ -94,7 +107,10 @@ export async function planRestic(intent: VolumesBackupIntent, context: PlanConte
   const part = (group.earlier.length % PARTS) + 1;
   const readsAll = intent.verify_level === 'full' || group.earlier.length === 0;
   const tag = `run:${run}`;
-  const writeTo = (file: string) => ({ stdoutTo: `${folder}/${partial}/${file}`, timeout: 10 * MINUTE });
+  const writeTo = (file: string) => ({
+    ...writesTo(`${folder}/${partial}/${file}`, site),
+    ...{ stdoutLimit: { size: MAX_ANSWER_BYTES }, timeout: 10 * MINUTE },
+  });
   const version = (await host.ask(['restic', 'version'], { keepFor: 60 * MINUTE }))?.stdout.trim() ?? '';
   return {
     title: `backup of ${source.label} to ${folder} (restic)`,
@@ -114,7 +130,7 @@ export async function planRestic(intent: VolumesBackupIntent, context: PlanConte
           ...['--', '.'],
         ],
         // Started in the folder: the snapshot holds its content without its path.
-        { cwd: source.path },
+        { cwd: source.path, opens: [openSource(source)] },
       ),
       ...services.resume,
       call('check', ['check', ...(readsAll ? ['--read-data'] : [`--read-data-subset=${part}/${PARTS}`])], {
@@ -129,7 +145,7 @@ export async function planRestic(intent: VolumesBackupIntent, context: PlanConte
       {
         do: 'note-snapshot',
         name: 'write the manifest',
-        ...{ folder, partial, as },
+        ...{ folder, root, partial, as },
         manifest: {
           kind: 'docker_volumes',
           ...{ name, run, at, source: source.label },

@@ -1,5 +1,6 @@
 import type { HostReader, Plan } from '../../plan/plan.ts';
 import { findSource } from '../backup/group.ts';
+import { openTarget } from '../backup/opened.ts';
 import { assembleRestore, requireConfirmation } from '../backup/restore.ts';
 import { planSwap } from '../backup/swap.ts';
 import { type Intent, type PlanContext, parseBackupSubject } from '../executor.ts';
@@ -15,10 +16,11 @@ export async function planRestore(intent: VolumesRestore, context: PlanContext, 
   const { name } = parseBackupSubject(intent.of);
   const { path, label, container } = await findSource(
     { source: intent.to, source_container: intent.to_container, source_path: intent.to_path },
+    context.site,
     host,
   );
   const { next, aside, swap, rollback, cleanup } = planSwap(path, { copyStep: 'copy' }, context);
-  const { backup, check, copy } = await planFetch(intent, name, next, context, host);
+  const { backup, check, copy } = await planFetch(intent, name, openTarget(next, swap.root), context, host);
   const hasContent = ((await host.list(path)) ?? []).length > 0;
   const overwrites = hasContent
     ? {

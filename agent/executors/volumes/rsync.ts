@@ -1,4 +1,4 @@
-import type { Milliseconds, StartStep } from '../../plan/plan.ts';
+import type { Milliseconds, OpenedPath, StartStep } from '../../plan/plan.ts';
 
 /** Endings of files that must not vanish during a copy: a database was at work, so the copy is useless. */
 const DATABASES = ['.db"', '.db-wal"', '.sqlite"', '.sqlite3"', '.ibd"', '-wal"', '.frm"', '.wt"'];
@@ -11,7 +11,7 @@ export function rsync(
   name: string,
   args: string[],
   times: { timeout: Milliseconds; stallTimeout: Milliseconds },
-  { remedy, state }: { remedy: string; state: string },
+  { remedy, state, opens = [] }: { remedy: string; state: string; opens?: OpenedPath[] },
 ): StartStep {
   const advise = (advice: string) => `${advice} ${state}`.trim();
   return {
@@ -20,6 +20,7 @@ export function rsync(
     argv: ['rsync', ...args],
     env: { HOME: '/nonexistent', LC_ALL: 'C.UTF-8', TZ: 'UTC' },
     ...times,
+    opens,
     repeatable: true,
     redraws: true,
     retry: [

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { HostReader, StartStep } from '../../plan/plan.ts';
-import { testExecutorContract } from '../exam.ts';
+import { composeSite, testExecutorContract } from '../exam.ts';
 import type { Executor, Intent, PlanContext } from '../executor.ts';
 import { vzdump } from './index.ts';
 
@@ -15,11 +15,13 @@ const context = (intent: Intent): PlanContext => ({
     memory: '/m',
     docker: 'docker',
     verify: [],
-    compose: { binds: [], ports: [1, 65535], socket: '/s', grantsOf: () => [] },
+    switchFoldersOf: () => [],
+    compose: composeSite,
     proxmox: '',
     backups: { sources: [], destinations: [], remotes: [], databases: [], records: '/var/lib/chatops/backups' },
   },
   files: [],
+  configs: '/var/lib/chatops/runs/run-00001/compose-1',
   wantsDiff: false,
 });
 /** Creates a node that answers from a table; `config` is the output of qm or pct. */

@@ -1,18 +1,22 @@
-import { open } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { messageOf } from '../../../protocol/refusal.ts';
 import type { CheckBackupStep, ExpectEndingStep } from '../../plan/plan.ts';
+import { openFile } from '../../system/safe-paths.ts';
 import { cancelledResult, type StepExecution } from '../runner.ts';
 import { readBackup } from './digest.ts';
-import { brokenBackupResult, failStep, formatMib, markBroken, readManifest } from './files.ts';
+import { brokenBackupResult, failStep, formatMib, markBroken, openGroup, readManifest } from './files.ts';
 
 export async function* verifyBackup(step: CheckBackupStep, signal: AbortSignal): StepExecution {
+  await using group = await openGroup(step);
   const path = join(step.folder, step.backup);
-  const manifest = readManifest(`${path}.json`);
+  const manifest = await readManifest(group, `${step.backup}.json`);
   if (!manifest) return brokenBackupResult(path, 'the manifest could not be read');
+  // The copy is in a folder of the agent.
+  const { at = path } = step;
+  await using parent = step.at === undefined ? await openGroup(step) : await openGroup(agentFolder(step.at));
   let why: string;
   try {
-    const content = await readBackup(step.at ?? path, signal);
+    const content = await readBackup(parent, basename(at), signal);
     if (content.sha256 === manifest.sha256 && content.files === manifest.files) {
       yield { text: `${content.files} files, ${formatMib(content.bytes)}, unchanged since ${manifest.at}\n` };
       return { outcome: 'succeeded' };
@@ -23,14 +27,19 @@ export async function* verifyBackup(step: CheckBackupStep, signal: AbortSignal):
     why = messageOf(error);
   }
   // The result stays the same if the destination is read-only.
-  if (step.at === undefined) await markBroken(path, why).catch(() => undefined);
-  return brokenBackupResult(step.at ?? path, why);
+  if (step.at === undefined) await markBroken(group, step.backup, why).catch(() => undefined);
+  return brokenBackupResult(at, why);
+}
+
+function agentFolder(path: string): { folder: string; root: string } {
+  return { folder: dirname(path), root: dirname(path) };
 }
 
 const TAIL_BYTES = 4096;
 
-export async function* expectEnding({ path, text, failure, name }: ExpectEndingStep): StepExecution {
-  const handle = await open(path);
+export async function* expectEnding({ path, root, text, failure, name }: ExpectEndingStep): StepExecution {
+  const handle = await openFile(path, root);
+  if (!handle) return failStep(failure.code, `"${name}": ${path} does not exist.`, failure.remedy);
   try {
     const { size } = await handle.stat();
     const { buffer, bytesRead } = await handle.read({

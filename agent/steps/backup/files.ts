@@ -1,15 +1,18 @@
-import { readFileSync } from 'node:fs';
-import { lstat, open, readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { lstat, readdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import {
   type BackupContent,
   type BackupDescription,
   type BackupManifest,
   parseManifest,
 } from '../../plan/backup-manifest.ts';
+import { Failure } from '../../plan/failure.ts';
 import type { BackupFacts, StepResult } from '../../plan/progress.ts';
 import { writeDurably } from '../../system/durable-files.ts';
+import { descriptorPath, type OpenFolder, openFolder, openFolderIn, readRegular } from '../../system/safe-paths.ts';
 import { renderRestoreReadme } from './restore-readme.ts';
+
+const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
 
 export function failStep(code: string, message: string, remedy: string): StepResult {
   return { outcome: 'failed', code, message, remedy };
@@ -23,34 +26,51 @@ export function brokenBackupResult(path: string, why: string) {
   );
 }
 
+/** Opens the folder of a group of backups. Throws {@link Failure}: `destination-link`, `destination-missing`. */
+export async function openGroup(
+  { folder, root }: { folder: string; root: string },
+  options: { make?: number } = {},
+): Promise<OpenFolder> {
+  const opened = await openFolder(folder, root, options).catch((error: unknown) => {
+    throw error instanceof Failure ? destinationLink(error) : error;
+  });
+  if (opened) return opened;
+  throw new Failure('destination-missing', `${folder} is not a folder of this host.`, 'Mount the share.');
+}
+
+/** Reports a link in a destination: whoever serves the share could lead the agent anywhere on the host. */
+export function destinationLink({ message, remedy }: Failure): Failure {
+  return new Failure('destination-link', `${message} Nothing was written there.`, remedy);
+}
+
 /** Returns undefined if the manifest is missing or invalid: retention never removes such a backup. */
-export function readManifest(file: string): BackupManifest | undefined {
+export async function readManifest(folder: OpenFolder, file: string): Promise<BackupManifest | undefined> {
   try {
-    return parseManifest(readFileSync(file, 'utf8'));
+    return parseManifest(String(await readRegular(folder.at(file), MAX_MANIFEST_BYTES)));
   } catch {
     return undefined;
   }
 }
 
-/** Makes `<folder>/<name>` a backup: without a manifest it does not count as one. */
+/** Makes `name` in the folder a backup: without a manifest it does not count as one. */
 export async function writeManifest(
-  folder: string,
+  folder: OpenFolder,
   name: string,
   description: BackupDescription & BackupContent,
 ): Promise<void> {
   const manifest: BackupManifest = { schema_version: 1, ...description, verified_at: currentTime() };
-  await replaceManifest(join(folder, `${name}.json`), manifest);
-  await writeDurably(join(folder, 'RESTORE.md'), renderRestoreReadme(manifest));
-  await syncFolder(folder);
+  await replaceManifest(folder, `${name}.json`, manifest);
+  await writeDurably(folder.at('RESTORE.md'), renderRestoreReadme(manifest));
+  await folder.sync();
 }
 
-export async function replaceManifest(file: string, manifest: BackupManifest): Promise<void> {
-  await writeDurably(file, `${JSON.stringify(manifest, null, 1)}\n`);
+export async function replaceManifest(folder: OpenFolder, file: string, manifest: BackupManifest): Promise<void> {
+  await writeDurably(folder.at(file), `${JSON.stringify(manifest, null, 1)}\n`);
 }
 
-export async function markBroken(path: string, why: string): Promise<void> {
-  const manifest = readManifest(`${path}.json`);
-  if (manifest) await replaceManifest(`${path}.json`, { ...manifest, broken: { at: currentTime(), why } });
+export async function markBroken(folder: OpenFolder, backup: string, why: string): Promise<void> {
+  const manifest = await readManifest(folder, `${backup}.json`);
+  if (manifest) await replaceManifest(folder, `${backup}.json`, { ...manifest, broken: { at: currentTime(), why } });
 }
 
 /** Returns the facts of a backup that was read back, for the receipt. */
@@ -62,30 +82,32 @@ export function backupFacts(
   return { kind, name, archive, bytes, files, sha256, verified: true };
 }
 
-/** Yields the files, links and other entries below a folder, without the folders. */
+/** Yields the files, links and other entries below a folder, without the folders. Follows no link. */
 export async function* walkFiles(
-  folder: string,
+  folder: OpenFolder,
   below = '',
 ): AsyncGenerator<{ path: string; size: number; regular: boolean }> {
-  const entries = await readdir(join(folder, below), { withFileTypes: true });
-  for (const entry of entries) {
+  for (const entry of await readdir(descriptorPath(folder.handle), { withFileTypes: true })) {
     const path = below === '' ? entry.name : `${below}/${entry.name}`;
-    if (entry.isDirectory()) yield* walkFiles(folder, path);
-    else {
-      // A source that is in use may remove the file after it was listed.
-      const found = await lstat(join(folder, path)).catch(() => undefined);
-      if (found) yield { path, size: found.isFile() ? found.size : 0, regular: found.isFile() };
+    await using inner = entry.isDirectory() ? await openFolderIn(folder, entry.name).catch(noFolder) : undefined;
+    if (inner) {
+      yield* walkFiles(inner, path);
+      continue;
     }
+    // A source that is in use may remove the file after it was listed.
+    const found = await lstat(folder.at(entry.name)).catch(() => undefined);
+    if (found && !found.isDirectory()) yield { path, size: found.isFile() ? found.size : 0, regular: found.isFile() };
   }
 }
 
-export async function syncFolder(path: string): Promise<void> {
-  const handle = await open(path, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
+/** A folder that was replaced after it was listed counts as the entry that it is now. */
+function noFolder(error: unknown): undefined {
+  if (!(error instanceof Failure)) throw error;
+}
+
+/** Opens the parent of a path. */
+export function openParent(path: string, root: string): Promise<OpenFolder | undefined> {
+  return openFolder(dirname(path), root);
 }
 
 export function formatMib(bytes: number): string {

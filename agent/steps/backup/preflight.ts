@@ -1,23 +1,27 @@
 import { randomBytes } from 'node:crypto';
-import { chown, mkdir, readFile, realpath, rm, stat, statfs } from 'node:fs/promises';
+import { chown, readFile, realpath, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf } from '../../../protocol/refusal.ts';
-import { isUnder } from '../../plan/paths.ts';
+import { Failure } from '../../plan/failure.ts';
+import { findRoot } from '../../plan/paths.ts';
 import type { CheckSourceStep, CheckTargetStep } from '../../plan/plan.ts';
 import { writeDurably } from '../../system/durable-files.ts';
+import { openFolder, readRegular } from '../../system/safe-paths.ts';
 import type { StepExecution } from '../runner.ts';
-import { failStep, formatMib, walkFiles } from './files.ts';
+import { failStep, formatMib, openGroup, walkFiles } from './files.ts';
 
 /** The file in a destination that proves that the right share is mounted. */
 const MARKER = '.chatops-backup-target';
 
+const MAX_MARKER_BYTES = 1024;
 const NOBODY = 65_534;
 const yes = () => true;
 const no = () => false;
 
 export async function* runTargetCheck(step: CheckTargetStep): StepExecution {
   const { path, mount, marker, folder, needs } = step;
-  if (!(await stat(path).catch(() => undefined))?.isDirectory())
+  await using destination = await openFolder(path, path, step.own ? { make: 0o700 } : {}).catch(noFolder);
+  if (!destination)
     return failStep(
       'destination-missing',
       `${path} is not a folder of this host.`,
@@ -39,8 +43,8 @@ export async function* runTargetCheck(step: CheckTargetStep): StepExecution {
     yield { text: `mounted: ${found.source} (${found.fstype})\n` };
   }
   if (marker !== undefined) {
-    const found = await readFile(join(path, MARKER), 'utf8').catch(() => undefined);
-    if (found?.trim() !== marker)
+    const found = await readRegular(destination.at(MARKER), MAX_MARKER_BYTES).catch(() => undefined);
+    if (found?.toString().trim() !== marker)
       return failStep(
         'destination-unmarked',
         `${join(path, MARKER)} ${found === undefined ? 'is missing' : 'has another text'}: this may be the wrong share.`,
@@ -48,8 +52,8 @@ export async function* runTargetCheck(step: CheckTargetStep): StepExecution {
       );
   }
   try {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    const probe = join(folder, `.probe.${randomBytes(6).toString('hex')}`);
+    await using opened = await openGroup({ folder, root: path }, { make: 0o700 });
+    const probe = opened.at(`.probe.${randomBytes(6).toString('hex')}`);
     await writeDurably(probe, 'x');
     // Without root the agent can't keep owners anyway.
     const keepsOwners = !step.owners || process.getuid?.() !== 0 || (await chown(probe, NOBODY, NOBODY).then(yes, no));
@@ -61,6 +65,7 @@ export async function* runTargetCheck(step: CheckTargetStep): StepExecution {
         'Say ownership: drop or ownership: fake_super in the intent, or export the share with no_root_squash.',
       );
   } catch (error) {
+    if (error instanceof Failure) throw error;
     return failStep(
       'destination-unwritable',
       `${folder} is not writable: ${messageOf(error)}`,
@@ -71,11 +76,22 @@ export async function* runTargetCheck(step: CheckTargetStep): StepExecution {
   const free = bavail * bsize;
   yield { text: `${formatMib(free)} free\n` };
   if (free >= needs) return { outcome: 'succeeded' };
+  if (step.own)
+    return failStep(
+      'disk-full',
+      `${path} has ${formatMib(free)} free; ${formatMib(needs)} are needed for copies that are checked there.`,
+      'Free space on the disk of state_dir.',
+    );
   return failStep(
     'destination-full',
     `${path} has ${formatMib(free)} free; ${formatMib(needs)} are needed.`,
     'Free space there, keep fewer backups, or lower min_free in agent.yaml.',
   );
+}
+
+/** A destination that is a file counts as missing. */
+function noFolder(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== 'ENOTDIR') throw error;
 }
 
 /** Returns the mount at exactly that path; undefined if the path is not a mount point. */
@@ -89,20 +105,13 @@ async function findMount(path: string): Promise<{ source: string; fstype: string
 }
 
 export async function* runSourceCheck(step: CheckSourceStep): StepExecution {
-  const real = await realpath(step.path).catch(() => undefined);
-  if (real === undefined || !(await stat(real)).isDirectory())
+  await using source = await openFolder(step.path, findRoot(step.path, step.roots));
+  if (!source)
     return failStep('source-missing', `${step.path} is not a folder of this host.`, 'Mount it, or correct the intent.');
-  const roots = await Promise.all(step.roots.map(root => realpath(root).catch(() => root)));
-  if (!roots.some(root => isUnder(real, root)))
-    return failStep(
-      'path-outside',
-      `${step.path} is not under a folder that backups may read, after links are resolved.`,
-      'Add its folder to backups.sources in agent.yaml.',
-    );
   let bytes = 0;
   let files = 0;
   const databases: string[] = [];
-  for await (const { path, size } of walkFiles(real)) {
+  for await (const { path, size } of walkFiles(source)) {
     bytes += size;
     files++;
     if (isDatabase(path)) databases.push(path);

@@ -1,9 +1,8 @@
 import { createHash } from 'node:crypto';
-import { readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { BackupContent } from '../../plan/backup-manifest.ts';
 import type { NoteDrillStep, NoteSnapshotStep, TallyStep } from '../../plan/plan.ts';
-import { readJson } from '../../system/durable-files.ts';
+import { openFile, removeTree } from '../../system/safe-paths.ts';
 import type { StepExecution } from '../runner.ts';
 import {
   backupFacts,
@@ -11,15 +10,21 @@ import {
   currentTime,
   failStep,
   formatMib,
+  openGroup,
   readManifest,
   replaceManifest,
   writeManifest,
 } from './files.ts';
 
-export async function* recordSnapshot({ folder, partial, as, manifest }: NoteSnapshotStep): StepExecution {
-  const read = <T>(file: string) => readJson<T>(join(folder, partial, file));
-  const snapshot = read<{ id: string; tree: string }[]>('snapshots.json')?.at(-1);
-  const stats = read<{ total_size: number; total_file_count: number }>('stats.json');
+export async function* recordSnapshot(step: NoteSnapshotStep): StepExecution {
+  const { partial, as, manifest } = step;
+  await using folder = await openGroup(step);
+  const read = async <T>(file: string): Promise<T | undefined> => {
+    const text = await readListing(join(step.folder, partial, file), step.root);
+    return text === undefined ? undefined : (JSON.parse(text) as T);
+  };
+  const snapshot = (await read<{ id: string; tree: string }[]>('snapshots.json'))?.at(-1);
+  const stats = await read<{ total_size: number; total_file_count: number }>('stats.json');
   if (!snapshot || !stats)
     return failStep(
       'backup-not-listed',
@@ -28,15 +33,17 @@ export async function* recordSnapshot({ folder, partial, as, manifest }: NoteSna
     );
   const content: BackupContent = { bytes: stats.total_size, files: stats.total_file_count, sha256: snapshot.tree };
   await writeManifest(folder, as, { ...manifest, ...content, snapshot: snapshot.id });
-  await rm(join(folder, partial), { recursive: true, force: true });
+  await removeTree(folder, partial);
   const shortId = snapshot.id.slice(0, 12);
   yield { text: `snapshot ${shortId}: ${content.files} files and folders, ${formatMib(content.bytes)}\n` };
-  const archive = `${join(folder, 'repository')}#${shortId}`;
+  const archive = `${join(step.folder, 'repository')}#${shortId}`;
   return { outcome: 'succeeded', backup: backupFacts(manifest, archive, content) };
 }
 
-export async function* tallyListing({ list, folder, as, archive, manifest }: TallyStep): StepExecution {
-  const lines = (await readFile(list, 'utf8')).split('\n');
+export async function* tallyListing(step: TallyStep): StepExecution {
+  const { list, as, archive, manifest } = step;
+  await using folder = await openGroup(step);
+  const lines = ((await readListing(list, step.root)) ?? '').split('\n');
   const hash = createHash('sha256');
   const content: BackupContent = { bytes: 0, files: 0, sha256: '' };
   const entries = lines.flatMap(line => {
@@ -54,7 +61,7 @@ export async function* tallyListing({ list, folder, as, archive, manifest }: Tal
     hash.update(`${md5}  ${path}\n`);
   }
   content.sha256 = hash.digest('hex');
-  await rm(list, { force: true });
+  await removeTree(folder, basename(list));
   if (content.files === 0)
     return failStep('backup-unreadable', 'rsync listed no file of the backup.', 'Check the other host’s disk.');
   yield { text: `${content.files} files, ${formatMib(content.bytes)}, sha256 of the list ${content.sha256}\n` };
@@ -62,7 +69,7 @@ export async function* tallyListing({ list, folder, as, archive, manifest }: Tal
     await writeManifest(folder, as, { ...manifest, ...content });
     return { outcome: 'succeeded', backup: backupFacts(manifest, archive, content) };
   }
-  const earlier = readManifest(join(folder, `${as}.json`));
+  const earlier = await readManifest(folder, `${as}.json`);
   if (earlier?.sha256 === content.sha256 && earlier.files === content.files) return { outcome: 'succeeded' };
   return brokenBackupResult(
     archive,
@@ -70,15 +77,27 @@ export async function* tallyListing({ list, folder, as, archive, manifest }: Tal
   );
 }
 
-export async function* recordDrill({ folder, backup, since }: NoteDrillStep): StepExecution {
-  const file = join(folder, `${backup}.json`);
-  const manifest = readManifest(file);
-  if (!manifest) return brokenBackupResult(join(folder, backup), 'the manifest could not be read');
+export async function* recordDrill(step: NoteDrillStep): StepExecution {
+  const { backup, since } = step;
+  await using folder = await openGroup(step);
+  const manifest = await readManifest(folder, `${backup}.json`);
+  if (!manifest) return brokenBackupResult(join(step.folder, backup), 'the manifest could not be read');
   const seconds = Math.max(0, Date.now() - Date.parse(since)) / 1000;
   const drill = { at: currentTime(), seconds };
   // The drill counts if the destination is mounted read-only, too.
-  await replaceManifest(file, { ...manifest, drill }).catch(() => undefined);
+  await replaceManifest(folder, `${backup}.json`, { ...manifest, drill }).catch(() => undefined);
   yield { text: `restored in ${seconds.toFixed(1)} s\n` };
   const { kind, name } = manifest;
   return { outcome: 'succeeded', drill: { kind, name, backup, ...drill } };
+}
+
+/** Reads what a program printed; undefined if it is missing. Its size was limited when it was written. */
+async function readListing(path: string, root: string): Promise<string | undefined> {
+  const handle = await openFile(path, root);
+  if (!handle) return undefined;
+  try {
+    return await handle.readFile('utf8');
+  } finally {
+    await handle.close();
+  }
 }

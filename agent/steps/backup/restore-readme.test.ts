@@ -20,6 +20,12 @@ describe('the page RESTORE.md', () => {
     expect(page).toContain(`    ${command}`);
   });
 
+  it.each<[BackupKind]>([['sqlite'], ['postgres'], ['mysql']])('quotes names for a shell: %s', kind => {
+    const page = renderRestoreReadme(manifest(kind, { file: "x;touch pwned;'.db", database: '$(id)' }));
+    expect(page).toContain("<folder>/'x;touch pwned;'\\''.db'");
+    expect(page).not.toMatch(/^ {4}.*=?\$\(id\)_restored(?!')/m);
+  });
+
   it('checks a folder by its list, an archive by its digest, and leaves restic to its own check', () => {
     const checks = (changes: Partial<BackupDescription>) =>
       renderRestoreReadme(manifest('plex', changes)).match(/sha256sum --check|run sha256sum/)?.[0];

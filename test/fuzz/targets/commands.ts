@@ -7,6 +7,7 @@ import { Config } from '../../../agent/config/load.ts';
 import { executors } from '../../../agent/executors/index.ts';
 import { CircuitBreakers } from '../../../agent/outbound/circuit-breaker.ts';
 import { parseOfferFrame } from '../../../agent/server/client-frames.ts';
+import { blindHostReader } from '../../../agent/system/host-reader.ts';
 import { generateKey, readSecretKey } from '../../../protocol/keys.ts';
 import { createOffer } from '../../../protocol/offer.ts';
 import { Refused } from '../../../protocol/refusal.ts';
@@ -33,7 +34,12 @@ const config = Config.parse({
     },
   ],
 });
-const admission = new Admission({ live: new Live(() => config), executors, circuits: new CircuitBreakers() });
+const admission = new Admission({
+  live: new Live(() => config),
+  executors,
+  host: blindHostReader,
+  circuits: new CircuitBreakers(),
+});
 const auth: AuthContext = {
   agent: 'whitebox',
   keys: trustedKeys(config),

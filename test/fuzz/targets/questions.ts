@@ -4,6 +4,7 @@ import { checkQuestion, checkSender } from '../../../agent/admission/check-sende
 import { simulatePolicy } from '../../../agent/admission/simulate.ts';
 import { Config } from '../../../agent/config/load.ts';
 import { parseOfferFrame } from '../../../agent/server/client-frames.ts';
+import { blindHostReader } from '../../../agent/system/host-reader.ts';
 import { generateKey, readSecretKey } from '../../../protocol/keys.ts';
 import { createOffer } from '../../../protocol/offer.ts';
 import type { Question } from '../../../protocol/question.ts';
@@ -77,7 +78,7 @@ export const questions: Target = {
       checkSender(received, sender, config);
       checkQuestion(received.question, sender);
       if (received.question.about === 'policy')
-        for (const one of received.question.supposed) simulatePolicy(one, config.trust);
+        await simulatePolicy(received.question.supposed, config, blindHostReader);
     } catch (error) {
       return error instanceof Refused ? FINE : crashed(error, bytes.toString());
     }

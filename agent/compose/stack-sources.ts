@@ -1,0 +1,100 @@
+import { join, normalize } from 'node:path';
+import { Failure } from '../plan/failure.ts';
+import { isUnder } from '../plan/paths.ts';
+import { openFile, readRegular } from '../system/safe-paths.ts';
+
+/** Limits of the files of one stack that a rendering reads. */
+const MAX_FILE_BYTES = 1024 * 1024;
+const MAX_ALL_BYTES = 16 * 1024 * 1024;
+const MAX_FILES = 200;
+
+/**
+ * The files that a stack's compose config may consist of: those of its folder, as they will be once the run has written its
+ * own. Nothing else of the host is read.
+ */
+export class StackSources {
+  readonly dir: string;
+  readonly #overlay: ReadonlyMap<string, string | null>;
+  readonly #texts = new Map<string, string | undefined>();
+  #bytes = 0;
+
+  constructor(dir: string, overlay: Readonly<Record<string, string | null>>) {
+    this.dir = dir;
+    this.#overlay = new Map(Object.entries(overlay));
+  }
+
+  /** The texts that were read, by absolute path. */
+  get read(): Map<string, string> {
+    return new Map([...this.#texts].flatMap(([path, text]) => (text === undefined ? [] : [[path, text] as const])));
+  }
+
+  /**
+   * Returns the text of a file, undefined if it is missing. `by` names the place that names it. Throws {@link Failure}
+   * `compose-file-outside`, `compose-too-large`, `path-outside` (a link), `not-a-file`, `file-too-large`.
+   */
+  async text(path: string, by: string): Promise<string | undefined> {
+    const file = this.locate(path, by);
+    if (this.#texts.has(file)) return this.#texts.get(file);
+    const bytes = await this.#bytesOf(file);
+    this.#bytes += bytes?.length ?? 0;
+    if (this.#bytes > MAX_ALL_BYTES || this.#texts.size >= MAX_FILES) {
+      throw new Failure(
+        'compose-too-large',
+        `${by}: The stack’s compose config reads more than ${MAX_FILES} files or ${MAX_ALL_BYTES / 2 ** 20} MiB.`,
+        'Split the stack. Nothing was started.',
+      );
+    }
+    const text = bytes === undefined ? undefined : decode(bytes, file);
+    this.#texts.set(file, text);
+    return text;
+  }
+
+  /** Returns the absolute path. Throws {@link Failure} `compose-file-outside` if it is not in the stack's folder. */
+  locate(path: string, by: string): string {
+    const file = normalize(path);
+    if (isUnder(file, this.dir)) return file;
+    throw new Failure(
+      'compose-file-outside',
+      `${by}: ${path} is not in the stack’s folder ${this.dir}. Nothing was read.`,
+      'Move the file into the stack’s folder, or copy what the stack needs of it. No grant allows other files.',
+    );
+  }
+
+  async #bytesOf(file: string): Promise<Buffer | undefined> {
+    const content = this.#overlay.get(file);
+    if (content === null) return undefined;
+    if (content !== undefined) return readRegular(content, MAX_FILE_BYTES);
+    const handle = await openFile(file, this.dir);
+    if (!handle) return undefined;
+    try {
+      const { size } = await handle.stat();
+      const bytes = size > MAX_FILE_BYTES ? undefined : await handle.readFile();
+      if (bytes && bytes.length <= MAX_FILE_BYTES) return bytes;
+      throw new Failure(
+        'file-too-large',
+        `${file} has ${size} bytes, more than the limit of ${MAX_FILE_BYTES}.`,
+        'Make the file smaller.',
+      );
+    } finally {
+      await handle.close();
+    }
+  }
+}
+
+function decode(bytes: Buffer, file: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw new Failure('compose-invalid', `${file}: The file is not UTF-8.`, 'Save it as UTF-8. Nothing was started.');
+  }
+}
+
+/** Tells if compose would fetch this path from another host. */
+export function isRemote(path: string): boolean {
+  return /^(oci:|https?:|git:|ssh:|git@|github\.com\/)|:\/\/|\.git(#|$)|^[\w.-]+@[\w.-]+:/i.test(path);
+}
+
+/** Returns a path of a compose file as an absolute one: `~` is not known here. */
+export function absolutePath(path: string, base: string): string {
+  return path.startsWith('/') ? normalize(path) : join(base, path);
+}
