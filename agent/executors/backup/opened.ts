@@ -1,7 +1,6 @@
 import { findRoot } from '../../plan/paths.ts';
 import type { CheckTargetStep, FailureReason, OpenedPath, StartStep } from '../../plan/plan.ts';
 import type { HostSite } from '../executor.ts';
-import type { BackupSource } from './group.ts';
 
 const NEW_FOLDER = 0o700;
 /** The space that copies leave free on the disk of the agent's own folder, and of restored data. */
@@ -18,7 +17,7 @@ export function openStored(path: string, root: string, changes: Partial<OpenedPa
 }
 
 /** Opens the folder that a backup reads. */
-export function openSource({ path, root }: Pick<BackupSource, 'path' | 'root'>): OpenedPath {
+export function openSource({ path, root }: { path: string; root: string }): OpenedPath {
   return { path, root, as: 'folder' };
 }
 
