@@ -105,6 +105,12 @@ describe('the log of a host', () => {
     ]);
   });
 
+  it('drops what hides text or changes its direction', async () => {
+    expect(seen(await printed(['a\u001b[8mb\u202ec\u2066d\u200be#\u200b#[error]f\n']))).toEqual([
+      'whitebox | abcde##\\[error]f',
+    ]);
+  });
+
   it('lets the runner obey the commands of the action again, with a fresh token each time', async () => {
     const sink = new Sink();
     const log = new Log(sink);

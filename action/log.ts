@@ -1,19 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import type { Writable } from 'node:stream';
+import { toPlainText } from '../protocol/plain-text.ts';
 
 /** The longest part of a line that is kept until the line ends, in characters. */
 const LONGEST_LINE = 64 * 1024;
-// Characters that move the cursor, hide text or start a line for some reader. Tab and newline stay; CR is a newline already.
-// biome-ignore lint/suspicious/noControlCharactersInRegex: this expression finds control characters.
-const CONTROL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029]/;
-const COLOUR_OR_CONTROL = new RegExp(
-  [
-    '(\\u001b\\[[0-9;]{0,20}m)', // a colour: kept
-    '\\u001b(?:\\[[0-?]*[ -/]*[@-~]|\\][^\\u0007\\u001b]*(?:\\u0007|\\u001b\\\\)?|.?)', // any other escape sequence
-    CONTROL.source,
-  ].join('|'),
-  'g',
-);
 
 /**
  * The log of the job. The action's own text goes through `command` and `line`. Text of a host goes through `remote`, so that
@@ -135,11 +125,9 @@ function isPlain(bytes: Buffer): boolean {
   return true;
 }
 
-/** Returns text that moves no cursor and has no `##[`, which the runner obeys anywhere in a line. Newlines stay. */
+/** Returns plain text without `##[`, which the runner obeys anywhere in a line. Newlines stay. */
 function neutral(text: string): string {
-  const plain = CONTROL.test(text)
-    ? text.replace(/\r\n?/g, '\n').replace(COLOUR_OR_CONTROL, (_, colour?: string) => colour ?? '')
-    : text;
+  const plain = toPlainText(text.includes('\r') ? text.replace(/\r\n?/g, '\n') : text);
   return plain.includes('##[') ? plain.replaceAll('##[', '##\\[') : plain;
 }
 

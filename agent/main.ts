@@ -17,6 +17,7 @@ import { CircuitBreakers } from './outbound/circuit-breaker.ts';
 import { DockerEngine } from './outbound/docker.ts';
 import { RunRegistry } from './runs/registry.ts';
 import { startRetention } from './runs/retention.ts';
+import { createOwnWords } from './secrets/own-words.ts';
 import { Endpoints } from './server/endpoints.ts';
 import { createReadinessCheck } from './server/readiness.ts';
 import { createStepRunner } from './steps/index.ts';
@@ -42,6 +43,8 @@ export interface AgentOptions {
   log?: (line: string) => void;
   /** The argv that starts a supervisor. */
   supervisor: readonly [string, ...string[]];
+  /** The file of this program, whose words are the agent's own. */
+  program?: string;
   /** The time between pings of a connection, in milliseconds. */
   pingMs?: number;
 }
@@ -49,7 +52,7 @@ export interface AgentOptions {
 /** Starts the agent that `file` (agent.yaml) describes. Throws {@link ConfigError} or a system error. */
 export async function startAgent(
   file: string,
-  { log = console.log, supervisor, pingMs }: AgentOptions,
+  { log = console.log, supervisor, program, pingMs }: AgentOptions,
 ): Promise<Agent> {
   const live = createLiveConfig(file);
   const { agent, docker, limits, state_dir } = live.current;
@@ -103,14 +106,18 @@ export async function startAgent(
         ...{ engine, environment, keeper: supervisor, runDir, redactor, circuits },
         outputLimit: parseSize(live.current.limits.output),
       }),
-    secrets: () => ({ own: keys.secrets, shown: live.current.secrets.show }),
+    secrets: () => {
+      const { show: shown, hide: hidden } = live.current.secrets;
+      return { own: keys.secrets, names: { shown, hidden } };
+    },
+    isOwnWord: createOwnWords(program),
     observers: [audit, metrics, notices],
     audit: () => auditLog.head,
     limit: limits.concurrent_runs,
   });
 
   const selftest = new Selftest();
-  const admission = new Admission({ live, executors, circuits, temporaryKeys: () => selftest.keys() });
+  const admission = new Admission({ live, executors, host, circuits, temporaryKeys: () => selftest.keys() });
   const hostRuns = { live, admission, store, runs, audit, metrics, notices };
   const schedules = createScheduler(hostRuns);
   live.onChange(next => {

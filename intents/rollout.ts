@@ -12,7 +12,7 @@ const Switch = z
       file: z
         .union([AbsolutePath, RelativePath])
         .describe(
-          'The file that a reverse proxy reads: absolute under the stacks’ root, or relative to the stack’s folder.',
+          'The file that a reverse proxy reads: relative to the stack’s folder, or absolute in a folder of stacks.switch_folders of agent.yaml.',
         ),
       text: z
         .string()

@@ -6,15 +6,33 @@ import { RunId } from './run-id.ts';
 /** The topics that a trust entry may ask about, in addition to its own runs: `may_ask` in agent.yaml. */
 export const QUESTION_TOPICS = ['audit', 'doctor', 'notify', 'policy', 'schedules'] as const;
 
+/** A label of a supposed pull request. A name alone: set after the last push, by a user with write permission. */
+export const PolicyLabel = z.union([
+  z.string().max(200),
+  z.strictObject({
+    name: z.string().max(200),
+    early: z.boolean().optional().describe('true: set before the last push.'),
+    permission: z
+      .enum(['admin', 'maintain', 'write', 'triage', 'read', 'none'])
+      .optional()
+      .describe('The permission of the user who set it. Default: write.'),
+  }),
+]);
+
+/** Containers of the host by name, with the stack of each; an empty text for a container outside of stacks. */
+export const PolicyContainers = z.record(z.string().max(128), z.string().max(128));
+
 /** An intent and the circumstances for which the policy decides about it. */
 export const PolicyCase = z.strictObject({
   entry: z.string().max(128).describe('The name of an entry under trust.'),
   intent: Intent,
   event: z.string().max(64),
-  labels: z.array(z.string().max(200)).max(200),
+  labels: z.array(PolicyLabel).max(200),
   approvals: z.int().min(0).max(20),
   merged: z.boolean(),
   plan_digest: z.boolean(),
+  /** In place of the containers and volumes that the engine of the host reports. */
+  containers: PolicyContainers.optional(),
   /** ISO 8601; absent: the agent's current time. */
   at: z.iso.datetime().optional(),
 });

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests and the demo need: npm packages, a Docker engine, compose v2, rsync, busybox and the checkers.
+# Installs what the tests and the demo need: npm packages, a Docker engine, compose v2 (Debian's and the newest), rsync,
+# busybox, bubblewrap and the checkers.
 # It needs root on Debian or Ubuntu. Elsewhere it names the missing programs and exits with 1.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -50,18 +51,20 @@ need docker-registry docker-registry
 need mandoc mandoc
 need zsh zsh
 need fish fish
+need bwrap bubblewrap
 compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
 # ldd fails for a static program. Only a static busybox runs in an image that holds nothing else.
 if ! command -v busybox >/dev/null || ldd "$(command -v busybox)" >/dev/null 2>&1; then
   missing+=(busybox-static)
 fi
 
-if [ ${#missing[@]} -eq 0 ] && has_compose; then exit 0; fi
+if [ ${#missing[@]} -eq 0 ] && has_compose && scripts/newest-compose.sh >/dev/null 2>&1; then exit 0; fi
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
   {
     [ ${#missing[@]} -eq 0 ] || echo "setup: programs are missing. Install their packages (Debian's names): ${missing[*]}"
     has_compose || echo "setup: Docker Compose is missing or too old. Install version $compose_minimum or newer: https://docs.docker.com/compose/install/linux/"
+    scripts/newest-compose.sh >/dev/null || true
   } >&2
   exit 1
 fi
@@ -78,7 +81,9 @@ fi
 
 if ! has_compose; then
   echo "setup: installing Docker Compose"
-  if apt-get install -y -qq --no-install-recommends docker-compose-v2 >/dev/null 2>&1 && has_compose; then exit 0; fi
+  apt-get install -y -qq --no-install-recommends docker-compose-v2 >/dev/null 2>&1 || true
+fi
+if ! has_compose; then
   # Debian 12 has no compose v2. Debian 13's package comes from the mirror that this machine uses already.
   work=$(mktemp -d)
   mkdir -p "$work/lists/partial" "$work/deb"
@@ -96,4 +101,10 @@ if ! has_compose; then
   install -D -m 755 "$work/deb/usr/libexec/docker/cli-plugins/docker-compose" "$plugins/docker-compose"
   rm -rf "$work"
   has_compose || { echo "setup: Docker Compose is installed in $plugins but does not answer. Run \"docker compose version\" to see why." >&2; exit 1; }
+fi
+
+# Tests run on the installed compose and on the newest one.
+if ! scripts/newest-compose.sh >/dev/null 2>&1; then
+  echo "setup: unpacking the newest Docker Compose"
+  scripts/newest-compose.sh --fetch >/dev/null
 fi

@@ -80,7 +80,7 @@ describe('the documentation', () => {
       'The key KEY_ID is not trusted for the repository REPOSITORY.',
     );
     expect(sample(refusals.outsideWindow).message).toBe("The time is outside the rule's windows: WINDOWS.");
-    expect(() => sample(({ name }: { name: string }) => refusals.denied(name))).toThrow('not a plain name');
+    expect(() => sample(({ name }: { name: string }) => refusals.denied(name, ''))).toThrow('not a plain name');
   });
 
   it('shows refusals of the agent with a first sentence of at most 120 characters', () => {

@@ -74,14 +74,14 @@ describe('a backup of a MariaDB database', () => {
     expect(denied.reason, denied.log).toBe('database-denied');
     const file = join(vault.dir, 'password');
     writeFileSync(file, `${PASSWORD}\n`, { mode: 0o600 });
-    const databases = [{ server, user: 'keeper', password_file: file }];
+    const databases = [{ server, stack: false, user: 'keeper', password_file: file }];
     await vault.host.stop();
     await vault.host.start({ backups: { ...vault.policy.backups, databases } });
     const done = await backup();
     expect({ exit: done.code, reason: done.reason }, done.log).toEqual({ exit: 0, reason: '' });
     await vault.host.stop();
     await vault.host.start({
-      backups: { ...vault.policy.backups, databases: [{ server, password_file: `${file}.gone` }] },
+      backups: { ...vault.policy.backups, databases: [{ server, stack: false, password_file: `${file}.gone` }] },
     });
     expect((await backup()).reason).toBe('secret-unreadable');
     await vault.host.stop();

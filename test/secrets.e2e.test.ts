@@ -28,10 +28,21 @@ function leaks(): string[] {
 
 describe('a secret of an env file', () => {
   it('redacts a secret that a container prints in logs, events, receipts, the audit log and all files of the agent', async () => {
-    const shell = `echo $WORD; echo -n user:$WORD | busybox base64; echo code=$CODED; exit 3`.replaceAll('$', '$$$$');
+    const shell = [
+      'echo $WORD_KEY',
+      'echo -n user:$WORD_KEY | busybox base64',
+      'echo code=$CODED',
+      // As PHP, .NET and a colored log print it.
+      String.raw`echo "php=$(echo -n "$WORD_KEY" | busybox sed "s,/,\\/,")"`,
+      'echo "net=$CODED" | busybox tr A-F a-f',
+      String.raw`echo -e "color=corr3\033[31mct-horse\033[0m/b&tt=ery"`,
+      'exit 3',
+    ]
+      .join('; ')
+      .replaceAll('$', '$$$$');
     world.stack('leaky', {
       'compose.yaml': `${LINES}command: [sh, -c, ${JSON.stringify(shell)}]}}\n`,
-      'web.env': `WORD='${SECRET}'\nCODED=${encodeURIComponent(SECRET)}\nMODE=enabled\n`,
+      'web.env': `WORD_KEY='${SECRET}'\nCODED=${encodeURIComponent(SECRET)}\nMODE=enabled\n`,
     });
     const merge = world.merge({
       'chatops/intents/up.yaml': `label_required: ${LABEL}\naction: rollout\nstack: leaky\ntimeout: 30s\n`,
@@ -39,6 +50,7 @@ describe('a secret of an env file', () => {
     const job = await world.deploy(merge, 'up');
     expect(job.outputs.reason, job.log).toBe('service-exited');
     expect(job.log).toMatch(/leaky-web-1 \| \*{22}/);
+    for (const name of ['code', 'php', 'net', 'color']) expect(job.log).toMatch(new RegExp(`${name}=\\*{22,}\\s`));
     const { stdout } = await world.host.chatops(['logs', '--json']);
     const audit = JSON.stringify(await world.host.audit());
     for (const output of [job.log, job.summary, JSON.stringify(job.outputs), stdout, audit, world.host.log])
@@ -68,20 +80,39 @@ describe('a secret of an env file', () => {
   });
 
   it('warns of a secret that compose would change, without its value', async () => {
-    world.stack('dollar', { 'compose.yaml': `${LINES}}}\n`, 'web.env': 'WORD=P@$$w0rd$HOMELESS\n' });
+    world.stack('dollar', { 'compose.yaml': `${LINES}}}\n`, 'web.env': 'WORD_KEY=P@$$w0rd$HOMELESS\n' });
     const merge = world.merge({
       'chatops/intents/dollar.yaml': `label_required: ${LABEL}\naction: rollout\nstack: dollar\n`,
     });
     const job = await world.deploy(merge, 'dollar');
     expect(job.outputs.status, job.log).toBe('succeeded');
-    expect(job.log).toMatch(/web\.env:1: compose reads a "\$" in WORD as a variable and changes the value\./);
+    expect(job.log).toMatch(/web\.env:1: compose reads a "\$" in WORD_KEY as a variable and changes the value\./);
     expect(job.log).not.toContain('HOMELESS');
   });
 
+  it('keeps the agent’s own words and its decisions, although secrets are the same', async () => {
+    world.stack('words', {
+      'compose.yaml': `${LINES}command: [sh, -c, "echo docker is running; sleep 1000"]}}\n`,
+      'web.env':
+        'A_PASSWORD=docker\nB_PASSWORD=running\nC_PASSWORD=succeeded\nD_PASSWORD=rollout\nE_PASSWORD=exit code\nF_PASSWORD=words\n',
+    });
+    const merge = world.merge({
+      'chatops/intents/words.yaml': `label_required: ${LABEL}\naction: rollout\nstack: words\n`,
+    });
+    const job = await world.deploy(merge, 'words');
+    expect(job.outputs.status, job.log).toBe('succeeded');
+    expect(job.log).toMatch(/rollout .*words/);
+    expect(job.log).toContain('words-web-1: running');
+    expect(job.log).not.toContain('****');
+  });
+
   it('shows a secret if agent.yaml lists its variable', async () => {
-    writeFileSync(join(world.host.stacks, 'leaky', 'web.env'), `WORD='${SECRET}'\nCODED=told-word\n`);
+    writeFileSync(
+      join(world.host.stacks, 'leaky', 'web.env'),
+      `WORD_KEY='${SECRET}'\nCODED=told-word\nPHRASE=good-morning\n`,
+    );
     await world.host.stop();
-    await world.host.start({ secrets: { show: ['CODED'] } });
+    await world.host.start({ secrets: { show: ['CODED'], hide: ['PHRASE'] } });
     const job = await world.deploy(
       world.merge({
         'chatops/intents/up.yaml': `label_required: ${LABEL}\naction: rollout\nstack: leaky\ntimeout: 31s\n`,

@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { Command, type Deployment } from '../../protocol/command.ts';
+import type { PolicyCase } from '../../protocol/question.ts';
 import { Refused } from '../../protocol/refusal.ts';
-import type { SignedFrame } from '../../protocol/wire.ts';
+import type { OfferFrame } from '../../protocol/wire.ts';
 import type { Live } from '../config/live.ts';
 import type { Config } from '../config/load.ts';
 import { siteOf } from '../config/site.ts';
@@ -14,6 +15,7 @@ import type { StoredRun } from '../store/runs.ts';
 import { type AdmittedCommand, type CommandSender, LOCAL, markAdmitted } from './admitted.ts';
 import {
   type AuthContext,
+  type AuthenticatedOffer,
   type AuthenticatedSender,
   authenticate,
   type Challenge,
@@ -25,7 +27,9 @@ import { assignExecutors, checkCommandGraph, checkDocument, checkShippedFiles } 
 import { checkSender } from './check-sender.ts';
 import { confirmWithGitHub } from './confirm-with-github.ts';
 import { Issuer } from './oidc.ts';
-import { evaluateRules, type PolicyDecision, type PolicyInput } from './rules.ts';
+import { evaluateRules, type PolicyDecision, type PolicyInput, type TouchedStack } from './rules.ts';
+import { simulatePolicy } from './simulate.ts';
+import { findTouchedStacks, type StackEvidence } from './touched-stacks.ts';
 
 /**
  * The origin of a command: an authenticated sender, a user of the agent's own socket (no rule applies), or the host itself by
@@ -39,6 +43,8 @@ export type AdmissionSender =
 export interface AdmissionOptions {
   live: Live<Config>;
   executors: Executor[];
+  /** Shows to which stacks containers, volumes and backups belong. */
+  host: StackEvidence;
   circuits: CircuitBreakers;
   /** Keys that are trusted for now, in addition to those of agent.yaml: the key of a selftest. */
   temporaryKeys?: () => TrustedKey[];
@@ -70,18 +76,14 @@ export class Admission {
   }
 
   /** Throws `Refused`. */
-  authenticate(
-    signed: SignedFrame,
-    challenge: Challenge,
-    from: PeerAddress,
-  ): Promise<{ command: Command; sender: AuthenticatedSender }> {
+  authenticate(frame: OfferFrame, challenge: Challenge, from: PeerAddress): Promise<AuthenticatedOffer> {
     const temporary = this.#options.temporaryKeys?.() ?? [];
     const context = {
       ...this.#trust,
       keys: [...this.#trust.keys, ...temporary],
       entries: [...this.#trust.entries, ...temporary.map(({ entry }) => entry)],
     };
-    return authenticate(signed, context, challenge, from);
+    return authenticate(frame, context, challenge, from);
   }
 
   /** Returns true if agent.yaml as it is now still trusts the sender. */
@@ -94,29 +96,37 @@ export class Admission {
    * only here. The sender gets the first refusal. Throws `Refused`.
    */
   async admit(command: Deployment, from: AdmissionSender): Promise<AdmittedCommand> {
-    const { live, executors, circuits } = this.#options;
+    const { live, executors, host, circuits } = this.#options;
     const config = live.current;
+    const site = siteOf(config);
     if (from.kind === 'key') checkSender(command, from.sender, config);
-    const rules = this.#applyRules(command, from);
+    const intents = command.intents.map(({ intent }) => intent);
+    const stacks = from.kind === 'local' ? [] : await findTouchedStacks(intents, site, host);
+    const rules = this.#applyRules(command, from, stacks);
     checkCommandGraph(command);
     const documents = assignExecutors(command, executors);
-    const site = siteOf(config);
     for (const document of documents) await checkDocument(document, command.dry_run, site);
     checkShippedFiles(command);
     if (from.kind === 'key' && from.sender.entry.confirm_with_github && command.type === 'run' && !command.dry_run) {
       const approval = await confirmWithGitHub(config, command, circuits);
       // The rules apply to GitHub's evidence as well; the run keeps the evidence that was sent.
-      this.#applyRules({ ...command, approval }, from);
+      this.#applyRules({ ...command, approval }, from, stacks);
     }
     return markAdmitted({ command, sender: describeSender(from, rules), documents });
   }
 
-  /** Returns the rule that allows each document. Throws `Refused`. */
-  #applyRules(command: Deployment, from: AdmissionSender): string[] {
+  /** Returns the decisions about supposed commands. Throws `Refused` if an entry does not exist. */
+  simulate(cases: readonly PolicyCase[]): Promise<PolicyDecision[]> {
+    const { live, host } = this.#options;
+    return simulatePolicy(cases, live.current, host);
+  }
+
+  /** Returns the rule that allows each document. `stacks`: those that each document touches. Throws `Refused`. */
+  #applyRules(command: Deployment, from: AdmissionSender, stacks: TouchedStack[][]): string[] {
     if (from.kind === 'local') return [];
     const entry = from.kind === 'key' ? from.sender.entry : from.entry;
     const capabilities = from.kind === 'key' ? from.sender.peer?.capabilities : undefined;
-    const input: PolicyInput = {
+    const input: Omit<PolicyInput, 'stacks'> = {
       event: command.origin.event,
       approval: command.approval,
       readOnly: command.type === 'plan' || command.dry_run,
@@ -126,9 +136,12 @@ export class Admission {
       ...(capabilities ? { capabilities } : {}),
     };
     // A document outside the scope of every rule is refused before another one that lacks a label or an approval.
-    for (const { intent } of command.intents)
-      requireAllowed(evaluateRules(intent, { ...input, readOnly: true }, entry));
-    return command.intents.map(({ intent }) => requireAllowed(evaluateRules(intent, input, entry)));
+    const evaluate = (readOnly: boolean) =>
+      command.intents.map(({ intent }, index) =>
+        requireAllowed(evaluateRules(intent, { ...input, readOnly, stacks: stacks[index] ?? [] }, entry)),
+      );
+    evaluate(true);
+    return evaluate(input.readOnly);
   }
 
   #createTrust(config: Config): AuthContext {
@@ -144,7 +157,7 @@ export class Admission {
 
 /** Returns the rule that allows the intent. Throws `Refused`. */
 function requireAllowed({ rule, refusal }: PolicyDecision): string {
-  if (refusal || rule === undefined) throw new Refused(refusal ?? refusals.denied(''));
+  if (refusal || rule === undefined) throw new Refused(refusal ?? refusals.denied('', 'the command'));
   return rule;
 }
 

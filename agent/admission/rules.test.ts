@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Intent } from '../../intents/intent.ts';
+import { Intent, stackOf } from '../../intents/intent.ts';
 import type { Approval } from '../../protocol/command.ts';
 import { TrustEntry } from '../config/trust.ts';
-import { checkRunRate, evaluateRules, type PolicyInput } from './rules.ts';
+import { checkRunRate, evaluateRules, type PolicyInput, type TouchedStack } from './rules.ts';
 
 const KEY = 'ed25519:6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw=';
 const entry = (allow: object[], more: object = {}) =>
@@ -26,15 +26,19 @@ const merged = (changes: object = {}) =>
 const review = (by: string, changes: object = {}) => ({ by, permission: 'write', on_head: true, ...changes });
 // A Monday, 09:30 in Berlin.
 const MONDAY = new Date('2026-11-23T08:30:00Z');
-const input = (changes: Partial<PolicyInput> = {}): PolicyInput => ({
+type Circumstances = Omit<PolicyInput, 'stacks'> & Partial<Pick<PolicyInput, 'stacks'>>;
+const input = (changes: Partial<PolicyInput> = {}): Circumstances => ({
   event: 'push',
   approval: merged(),
   readOnly: false,
   at: MONDAY,
   ...changes,
 });
-const answer = (...args: Parameters<typeof evaluateRules>) => {
-  const { rule, refusal } = evaluateRules(...args);
+/** Evaluates the rules for an intent that touches only the stack that it names, unless the circumstances say otherwise. */
+const decide = (about: Intent, circumstances: Circumstances, rules: TrustEntry) =>
+  evaluateRules(about, { stacks: [{ name: stackOf(about) }], ...circumstances }, rules);
+const answer = (...args: Parameters<typeof decide>) => {
+  const { rule, refusal } = decide(...args);
   return refusal?.code ?? rule;
 };
 
@@ -159,12 +163,67 @@ describe('a policy rule', () => {
     expect(answer(what, input(), rules)).toBe(expected);
   });
 
+  const S: TouchedStack = { name: 's' };
+  const VAULT: TouchedStack = { name: 'vault', by: 'the path /opt/stacks/vault' };
+  const NONE: TouchedStack = { name: '', by: 'the path /srv/x' };
+  const UNKNOWN: TouchedStack = { name: undefined, by: 'the container x', unresolved: 'there is no container x' };
+  const EVERY: TouchedStack = { name: undefined, by: 'the path /opt/stacks' };
+  it.each<[string, string[][], string[] | undefined, TouchedStack[], string]>([
+    ['a stack that the intent names', [['s']], undefined, [S], 'allow.1'],
+    ['another stack that a path leads to', [['s']], undefined, [S, VAULT], 'stack-not-allowed'],
+    ['the other stack alone', [['s']], undefined, [VAULT], 'stack-not-allowed'],
+    ['two stacks that one rule allows', [['s', 'vault']], undefined, [S, VAULT], 'allow.1'],
+    ['two stacks that two rules allow', [['s'], ['vault']], undefined, [S, VAULT], 'allow.1, allow.2'],
+    ['a denied stack that a path leads to', [['*']], ['vault'], [S, VAULT], 'denied'],
+    ['stacks that are not denied', [['*']], ['vault'], [S, NONE], 'allow.1'],
+    ['something outside of stacks', [['s']], undefined, [S, NONE], 'stack-not-allowed'],
+    ['something outside of stacks, under a rule for all', [['*']], undefined, [NONE], 'allow.1'],
+    ['a stack that is not known', [['s']], undefined, [S, UNKNOWN], 'stack-unresolved'],
+    ['a stack that is not known, under a rule for all', [['*']], undefined, [UNKNOWN], 'allow.1'],
+    ['a stack that is not known, next to a deny rule', [['*']], ['vault'], [UNKNOWN], 'stack-unresolved'],
+    ['every stack', [['s'], ['vault']], undefined, [EVERY], 'stack-not-allowed'],
+    ['every stack, under a rule for all', [['*']], undefined, [EVERY], 'allow.1'],
+    ['every stack, next to a deny rule', [['*']], ['vault'], [EVERY], 'denied'],
+    ['a stack that agent.yaml lets it write to', [['s']], undefined, [S, { ...VAULT, granted: true }], 'allow.1'],
+    ['such a stack, if it is denied', [['s']], ['vault'], [S, { ...VAULT, granted: true }], 'denied'],
+  ])('decides about %s', (_, allowed, denied, stacks, expected) => {
+    const rules = entry(
+      allowed.map(patterns => ({ actions: ['backup'], stacks: patterns })),
+      denied ? { deny: [{ stacks: denied }] } : {},
+    );
+    expect(answer(backup(), input({ stacks }), rules)).toBe(expected);
+  });
+
+  it('requires the labels of each rule that is needed', () => {
+    const rules = entry([
+      { actions: ['backup'], stacks: ['s'], require_labels: ['ok'] },
+      { actions: ['backup'], stacks: ['vault'], require_labels: ['other'] },
+    ]);
+    expect(answer(backup(), input({ stacks: [S] }), rules)).toBe('allow.1');
+    expect(answer(backup(), input({ stacks: [S, VAULT] }), rules)).toBe('label-missing');
+  });
+
+  it('counts an intent without a service, and the capabilities of the tailnet, for each stack that it touches', () => {
+    const rules = entry([{ actions: ['backup'], stacks: ['*'] }], { deny: [{ stacks: ['vault'], services: ['db'] }] });
+    expect(answer(backup(), input({ stacks: [VAULT] }), rules)).toBe('denied');
+    const capabilities = [{ stacks: ['s'] }];
+    expect(answer(backup(), input({ stacks: [S, NONE], capabilities }), rules)).toBe('capability-not-allowed');
+    expect(answer(backup(), input({ stacks: [S], capabilities }), rules)).toBe('allow.1');
+  });
+
+  it('names the thing that belongs to a stack', () => {
+    const rules = entry([{ actions: ['backup'], stacks: ['s'] }]);
+    const messageFor = (one: TouchedStack) => decide(backup(), input({ stacks: [one] }), rules).refusal?.message;
+    expect(messageFor(VAULT)).toBe('This host does not allow this key to change vault (the path /opt/stacks/vault).');
+    expect(messageFor(UNKNOWN)).toBe('The stack of the container x is not known: there is no container x.');
+  });
+
   it('returns the finding of each rule, and the most helpful refusal', () => {
     const rules = entry([
       { actions: ['backup'], stacks: ['*'] },
       { name: 'media', actions: ['rollout'], stacks: ['stack-media'], require_labels: ['other'] },
     ]);
-    const { refusal, findings } = evaluateRules(rollout, input(), rules);
+    const { refusal, findings } = decide(rollout, input(), rules);
     expect(refusal?.code).toBe('label-missing');
     expect(findings.map(({ rule, refusal: finding }) => ({ rule, code: finding?.code }))).toEqual([
       { rule: 'allow.1', code: 'action-not-allowed' },
@@ -181,7 +240,7 @@ describe('a policy rule', () => {
     const what = fc.constantFrom('a', 'b', 'stack-a').map(stack => intent({ action: 'rollout', stack }));
     fc.assert(
       fc.property(fc.array(scope, { minLength: 2, maxLength: 5 }), scope, what, (allow, deny, about) => {
-        const isAllowed = (rules: TrustEntry) => evaluateRules(about, input(), rules).refusal === undefined;
+        const isAllowed = (rules: TrustEntry) => decide(about, input(), rules).refusal === undefined;
         const all = entry(allow);
         if (isAllowed(entry(allow, { deny: [deny] }))) expect(isAllowed(all)).toBe(true);
         if (isAllowed(entry(allow.slice(1)))) expect(isAllowed(all)).toBe(true);
@@ -198,6 +257,30 @@ describe('a policy rule', () => {
           ),
         );
       }),
+    );
+  });
+
+  it('never allows more when an intent touches one more stack', () => {
+    const touched = fc.constantFrom(S, VAULT, NONE, UNKNOWN, EVERY, { ...VAULT, granted: true as const });
+    const patterns = fc.uniqueArray(fc.constantFrom('s', 'vault', '*', 'v*'), { minLength: 1 });
+    const denials = fc.array(patterns, { maxLength: 2 });
+    fc.assert(
+      fc.property(
+        fc.array(patterns, { minLength: 1 }),
+        denials,
+        fc.array(touched),
+        touched,
+        (allow, deny, all, more) => {
+          const rules = entry(
+            allow.map(stacks => ({ actions: ['backup'], stacks })),
+            { deny: deny.map(stacks => ({ stacks })) },
+          );
+          const isAllowed = (stacks: TouchedStack[]) =>
+            decide(backup(), input({ stacks }), rules).refusal === undefined;
+          if (isAllowed([S, ...all, more])) expect(isAllowed([S, ...all])).toBe(true);
+          expect(isAllowed([more, ...all, S])).toBe(isAllowed([S, ...all, more]));
+        },
+      ),
     );
   });
 

@@ -29,7 +29,7 @@ export const GROUPS: Record<string, string> = {
   hook: 'manage the secrets of webhooks',
   notify: 'send notices',
   audit: 'export and verify the audit log',
-  policy: 'test and explain the policy of a host',
+  policy: 'test, explain and extend the policy of a host',
   key: 'manage keys',
 };
 
@@ -219,6 +219,19 @@ export const COMMANDS = [
     ],
     examples: ['chatops policy explain rollout.yaml --entry main --label approved'],
     page: 'policy.md',
+  },
+  {
+    name: 'policy suggest',
+    text: 'print the exceptions that the compose file of a stack needs',
+    details: 'The output is text for agent.yaml. Each line has its risk. Nothing is changed.',
+    arguments: [{ name: 'STACK', text: 'A folder in stacks.root.' }],
+    options: [
+      { name: 'file', value: 'FILE', text: 'The compose file, if it is not the one that compose finds by itself.' },
+      CONFIG,
+      JSON_OUTPUT,
+    ],
+    examples: ['chatops policy suggest plex'],
+    page: 'agent.md',
   },
   {
     name: 'key fingerprint',

@@ -26,6 +26,7 @@ export const HANDLERS: { [Name in CommandName]: () => Promise<Handler<Name>> } =
   'audit verify': async () => (await import(/* webpackMode: "eager" */ './handlers/audit.ts')).auditVerifyCommand,
   'policy test': async () => (await import(/* webpackMode: "eager" */ './handlers/policy.ts')).policyTestCommand,
   'policy explain': async () => (await import(/* webpackMode: "eager" */ './handlers/policy.ts')).policyExplainCommand,
+  'policy suggest': async () => (await import(/* webpackMode: "eager" */ './handlers/suggest.ts')).policySuggestCommand,
   'key fingerprint': async () => (await import(/* webpackMode: "eager" */ './handlers/key.ts')).keyFingerprintCommand,
   'key add': async () => (await import(/* webpackMode: "eager" */ './handlers/key.ts')).keyAddCommand,
   'key remove': async () => (await import(/* webpackMode: "eager" */ './handlers/key.ts')).keyRemoveCommand,

@@ -1,6 +1,7 @@
 import { EventLines } from '../../client/event-lines.ts';
 import { markOf, renderEvent, renderReceipt } from '../../client/render-event.ts';
 import type { AnyEvent, Event } from '../../protocol/event.ts';
+import { toPlainText } from '../../protocol/plain-text.ts';
 import type { Receipt } from '../../protocol/receipt.ts';
 import { requestLines } from './local-client.ts';
 
@@ -66,7 +67,8 @@ export function showReceipt(receipt: Receipt): void {
   console.log(stripControl(`${markOf(outcome)} ${outcome}${details ? `: ${details}` : ''}`));
 }
 
+/** The terminal's own text stays as it is: no color, and no carriage return that overwrites a line. */
 function stripControl(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern looks for control characters
-  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '');
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern looks for the colors that plain text may have.
+  return toPlainText(text).replace(/\u001b\[[\d;]*m|\r/g, '');
 }

@@ -1,40 +1,19 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import {
+  bind,
+  config,
+  DIR,
+  messages,
+  type Node,
+  network,
+  port,
+  RULES,
+  volume,
+} from '../../test/fixtures/rendered-config.ts';
 import { composeRules } from '../executors/exam.ts';
-import { COMPOSE_GRANTS, type ComposeRules, type Opening } from '../plan/compose-config.ts';
+import { COMPOSE_GRANTS } from '../plan/compose-config.ts';
 import { checkConfig } from './check-config.ts';
-import { listMounts } from './list-mounts.ts';
-
-type Node = Record<string, unknown>;
-
-const RULES = composeRules('app');
-const DIR = '/opt/stacks/app';
-
-/** A config as compose renders it, with more keys of its service `web` and of its top level. */
-const config = (web: Node, top: Node = {}): Node => ({
-  name: 'app',
-  services: { web: { command: null, entrypoint: null, image: 'local/test:1', networks: { default: null }, ...web } },
-  networks: { default: { name: 'app_default', ipam: {} } },
-  ...top,
-});
-const bind = (source: string, more: Node = {}) => ({
-  volumes: [{ type: 'bind', source, target: '/x', bind: { create_host_path: true }, ...more }],
-});
-const volume = (driver_opts: Node, more: Node = {}) =>
-  config(
-    { volumes: [{ type: 'volume', source: 'v', target: '/v', volume: {} }] },
-    { volumes: { v: { name: 'app_v', driver_opts, ...more } } },
-  );
-const network = (more: Node) => config({}, { networks: { default: { name: 'app_default', ipam: {}, ...more } } });
-const port = (more: Node) => config({ ports: [{ mode: 'ingress', target: 80, protocol: 'tcp', ...more }] });
-
-const messages = (found: ReturnType<typeof checkConfig>) => found.map(({ message }) => message);
-const withOpening = (opening: Opening): ComposeRules =>
-  'grant' in opening
-    ? { ...RULES, grants: [opening.grant] }
-    : opening.list === 'binds'
-      ? { ...RULES, binds: [opening.value], readOnlyBinds: [opening.value.replace(/:ro$/, '')] }
-      : { ...RULES, [opening.list]: [opening.value] };
 
 describe('a rendered config', () => {
   it.each(['everything', 'everything.newer'])('with every harmless key is allowed without an exception: %s', name => {
@@ -120,272 +99,6 @@ describe('a rendered config', () => {
     expect(about?.opens).toEqual([]);
   });
 
-  it.each<[string, Node, string, Opening[]]>([
-    ['privileged', config({ privileged: true }), 'key "privileged" is true', [{ grant: 'privileged' }]],
-    [
-      'a privileged hook',
-      config({ post_start: [{ command: ['x'], privileged: true }] }),
-      'post_start.0.privileged',
-      [{ grant: 'privileged' }],
-    ],
-    [
-      'annotations',
-      config({ annotations: { 'run.oci.handler': 'x' } }),
-      'key "annotations"',
-      [{ grant: 'privileged' }],
-    ],
-    [
-      'a capability',
-      config({ cap_add: ['CAP_NET_ADMIN'] }),
-      'adds the capability NET_ADMIN',
-      [{ list: 'capabilities', value: 'NET_ADMIN' }, { grant: 'capabilities' }],
-    ],
-    ['all capabilities', config({ cap_add: ['ALL'] }), 'adds the capability ALL', [{ grant: 'capabilities' }]],
-    ['seccomp', config({ security_opt: ['seccomp:unconfined'] }), 'security_opt.0', [{ grant: 'capabilities' }]],
-    ['SELinux', config({ security_opt: ['label:type:spc_t'] }), 'security_opt.0', [{ grant: 'capabilities' }]],
-    [
-      'the host’s network',
-      config({ network_mode: 'host' }),
-      'key "network_mode" is the host’s',
-      [{ grant: 'host-namespaces' }],
-    ],
-    ['the host’s processes', config({ pid: 'host' }), 'key "pid" is the host’s', [{ grant: 'host-namespaces' }]],
-    ['the host’s IPC', config({ ipc: 'host' }), 'key "ipc" is the host’s', [{ grant: 'host-namespaces' }]],
-    ['the host’s UTS', config({ uts: 'host' }), 'key "uts" is the host’s', [{ grant: 'host-namespaces' }]],
-    [
-      'the host’s users',
-      config({ userns_mode: 'host' }),
-      'key "userns_mode" is the host’s',
-      [{ grant: 'host-namespaces' }],
-    ],
-    ['the host’s cgroups', config({ cgroup: 'host' }), 'key "cgroup" is the host’s', [{ grant: 'host-namespaces' }]],
-    [
-      'the host’s network by name',
-      network({ name: 'host', external: true }),
-      'key "name" is the host’s network',
-      [{ grant: 'host-namespaces' }],
-    ],
-    [
-      'shared mounts',
-      config(bind(`${DIR}/x`, { bind: { propagation: 'rshared' } })),
-      'shares mounts',
-      [{ grant: 'host-namespaces' }],
-    ],
-    [
-      'the processes of another container',
-      config({ pid: 'container:victim' }),
-      'joins the container victim',
-      [{ list: 'containers', value: 'victim' }],
-    ],
-    [
-      'the network of another container',
-      config({ network_mode: 'container:victim' }),
-      'joins the container victim',
-      [{ list: 'containers', value: 'victim' }],
-    ],
-    [
-      'a link to another container',
-      config({ external_links: ['victim:db'] }),
-      'joins the container victim',
-      [{ list: 'containers', value: 'victim' }],
-    ],
-    [
-      'a network as the mode',
-      config({ network_mode: 'victim_default' }),
-      'names victim_default',
-      [{ list: 'networks', value: 'victim_default' }],
-    ],
-    [
-      'a network of another stack',
-      network({ name: 'victim_default', external: true }),
-      'names victim_default',
-      [{ list: 'networks', value: 'victim_default' }],
-    ],
-    [
-      'a volume of another stack',
-      volume({}, { name: 'victim_db', external: true }),
-      'names victim_db',
-      [{ list: 'volumes', value: 'victim_db' }],
-    ],
-    ['a volume by another name', volume({}, { name: 'data' }), 'names data', [{ list: 'volumes', value: 'data' }]],
-    ['macvlan', network({ driver: 'macvlan' }), 'key "driver" is another driver', [{ grant: 'network-drivers' }]],
-    [
-      'a bridge of the host',
-      network({ driver_opts: { 'com.docker.network.bridge.name': 'br0' } }),
-      'driver_opts',
-      [{ grant: 'network-drivers' }],
-    ],
-    [
-      'a public subnet',
-      network({ ipam: { config: [{ subnet: '140.82.112.0/20' }] } }),
-      'is not a private subnet',
-      [{ grant: 'network-drivers' }],
-    ],
-    [
-      'a wide subnet',
-      network({ ipam: { config: [{ subnet: '10.0.0.0/4' }] } }),
-      'is not a private subnet',
-      [{ grant: 'network-drivers' }],
-    ],
-    ['a driver of volumes', volume({}, { driver: 'rclone' }), 'is another driver', [{ grant: 'volume-drivers' }]],
-    [
-      'overlay',
-      volume({ type: 'overlay', o: 'lowerdir=/etc,upperdir=/etc', device: 'overlay' }),
-      'mounts overlay',
-      [{ grant: 'volume-drivers' }],
-    ],
-    ['a disk', volume({ type: 'ext4', device: '/dev/vda' }), 'mounts ext4', [{ grant: 'volume-drivers' }]],
-    ['proc', volume({ type: 'proc', device: 'proc' }), 'mounts proc', [{ grant: 'volume-drivers' }]],
-    ['cgroups', volume({ type: 'cgroup2', device: 'cgroup2' }), 'mounts cgroup2', [{ grant: 'volume-drivers' }]],
-    [
-      'a share',
-      volume({ type: 'nfs', o: 'addr=192.0.2.1,ro', device: ':/x' }),
-      'mounts a share (nfs)',
-      [{ grant: 'shares' }, { grant: 'volume-drivers' }],
-    ],
-    [
-      'a file of credentials for a share',
-      volume({ type: 'cifs', o: 'credentials=/etc/shadow', device: '//x/y' }),
-      'mounts cifs',
-      [{ grant: 'volume-drivers' }],
-    ],
-    [
-      'a folder of the host as a volume',
-      volume({ type: 'none', o: 'rbind', device: '/srv/x' }),
-      'binds /srv/x',
-      [{ list: 'binds', value: '/srv/x' }, { grant: 'binds' }],
-    ],
-    [
-      'a folder of the host',
-      config(bind('/srv/x')),
-      'binds /srv/x',
-      [{ list: 'binds', value: '/srv/x' }, { grant: 'binds' }],
-    ],
-    [
-      'a folder of the host, read-only',
-      config(bind('/srv/x', { read_only: true })),
-      'binds /srv/x',
-      [{ list: 'binds', value: '/srv/x:ro' }, { grant: 'binds' }],
-    ],
-    [
-      'a folder whose name starts alike',
-      config(bind(`${DIR}-2/x`)),
-      'app-2/x',
-      [{ list: 'binds', value: `${DIR}-2/x` }, { grant: 'binds' }],
-    ],
-    [
-      'the file of a secret',
-      config({}, { secrets: { s: { file: '/srv/s' } } }),
-      'secret s: key "file" binds /srv/s',
-      [{ list: 'binds', value: '/srv/s:ro' }, { grant: 'binds' }],
-    ],
-    [
-      'the file of a config',
-      config({}, { configs: { c: { file: '/srv/c' } } }),
-      'config c: key "file" binds /srv/c',
-      [{ list: 'binds', value: '/srv/c:ro' }, { grant: 'binds' }],
-    ],
-    [
-      'a folder below a written one',
-      config({ volumes: [...bind(`${DIR}/a`).volumes, ...bind(`${DIR}/a/b`).volumes] }),
-      'mounts /opt/stacks/app/a/b, which is in /opt/stacks/app/a',
-      [{ grant: 'nested-binds' }],
-    ],
-    [
-      'a secret in a written folder',
-      config(bind(`${DIR}/a`), { secrets: { s: { file: `${DIR}/a/s` } } }),
-      'secret s: key "file" mounts',
-      [{ grant: 'nested-binds' }],
-    ],
-    [
-      'the engine’s socket',
-      config(bind('/var/run/docker.sock', { read_only: true })),
-      'by which the engine is controlled',
-      [{ grant: 'docker-socket' }],
-    ],
-    [
-      'its other name',
-      config(bind('//run//docker.sock')),
-      'by which the engine is controlled',
-      [{ grant: 'docker-socket' }],
-    ],
-    [
-      'containerd',
-      config(bind('/run/containerd/containerd.sock')),
-      'by which the engine is controlled',
-      [{ grant: 'docker-socket' }],
-    ],
-    ['the API for a service', config({ use_api_socket: true }), 'key "use_api_socket"', [{ grant: 'docker-socket' }]],
-    [
-      'a device',
-      config({ devices: [{ source: '/dev/dri', target: '/dev/dri', permissions: 'rwm' }] }),
-      'uses the device /dev/dri',
-      [{ list: 'devices', value: '/dev/dri' }, { grant: 'devices' }],
-    ],
-    [
-      'a rule for devices',
-      config({ device_cgroup_rules: ['a *:* rwm'] }),
-      'device_cgroup_rules',
-      [{ grant: 'devices' }],
-    ],
-    ['GPUs', config({ gpus: [{ count: -1 }] }), 'key "gpus"', [{ grant: 'devices' }]],
-    [
-      'reserved devices',
-      config({ deploy: { resources: { reservations: { devices: [{ capabilities: ['gpu'] }] } } } }),
-      'reserves devices',
-      [{ grant: 'devices' }],
-    ],
-    ['another runtime', config({ runtime: 'nvidia' }), 'key "runtime" is another', [{ grant: 'devices' }]],
-    ['a low score', config({ oom_score_adj: -1000 }), 'key "oom_score_adj"', [{ grant: 'resources' }]],
-    ['no end without memory', config({ oom_kill_disable: true }), 'key "oom_kill_disable"', [{ grant: 'resources' }]],
-    ['real-time scheduling', config({ cpu_rt_runtime: 900000 }), 'key "cpu_rt_runtime"', [{ grant: 'resources' }]],
-    ['a real-time limit', config({ ulimits: { rtprio: 99 } }), 'key "ulimits.rtprio"', [{ grant: 'resources' }]],
-    [
-      'limits of block devices',
-      config({ blkio_config: { device_read_bps: [{ path: '/dev/vda', rate: '1' }] } }),
-      'device_read_bps',
-      [{ grant: 'resources' }],
-    ],
-    [
-      'logs for another host',
-      config({ logging: { driver: 'syslog' } }),
-      'key "logging.driver" is syslog',
-      [{ grant: 'log-drivers' }],
-    ],
-    [
-      'an address for logs',
-      config({ logging: { options: { 'syslog-address': 'tcp://x' } } }),
-      'logging.options.syslog-address',
-      [{ grant: 'log-drivers' }],
-    ],
-    ['another project', config({}, { name: 'victim' }), 'key "name" is victim', [{ list: 'project', value: 'victim' }]],
-  ])('is refused without an exception, and each of the named ones opens it: %s', (_, rendered, message, opens) => {
-    const about = checkConfig(rendered, RULES).find(one => one.message.includes(message));
-    expect(about?.opens, messages(checkConfig(rendered, RULES)).join('\n')).toEqual(opens);
-    for (const opening of opens) {
-      const rules =
-        'list' in opening && opening.list === 'project' ? { ...RULES, project: opening.value } : withOpening(opening);
-      const left = messages(checkConfig(rendered, rules));
-      expect(left.filter(one => one.includes(message))).toEqual([]);
-    }
-  });
-
-  it('needs more than a list for folders by which the host is controlled', () => {
-    const allowed = (source: string, more: Node, rules: Partial<ComposeRules>) =>
-      checkConfig(config(bind(source, more)), { ...RULES, binds: ['/'], ...rules }).length === 0;
-    for (const parent of ['/', '/run', '/var/run', '/var/lib', '/var/lib/docker', '/var/lib/docker/overlay2/x']) {
-      expect(allowed(parent, { read_only: true }, {}), parent).toBe(false);
-      expect(allowed(parent, { read_only: true }, { grants: ['binds'] }), parent).toBe(false);
-      expect(allowed(parent, { read_only: true }, { grants: ['docker-socket'] }), parent).toBe(true);
-    }
-    for (const kernel of ['/proc', '/sys', '/proc/sys/kernel', '/sys/fs/cgroup']) {
-      expect(allowed(kernel, { read_only: true }, {}), kernel).toBe(true);
-      expect(allowed(kernel, {}, {}), kernel).toBe(false);
-      expect(allowed(kernel, {}, { grants: ['privileged'] }), kernel).toBe(true);
-    }
-    expect(allowed('/var/lib/docker/volumes/x', {}, {})).toBe(true);
-  });
-
   it('may name only what is its own if another project’s name starts with its name', () => {
     const named = (name: string, others: string[]) => checkConfig(volume({}, { name }), { ...RULES, others });
     expect(named('app_media_db', [])).toEqual([]);
@@ -406,31 +119,6 @@ describe('a rendered config', () => {
     expect(checkConfig(readOnly, RULES)).toEqual([]);
   });
 
-  it.each<[Node, [number, number][], boolean]>([
-    [{ published: '8080' }, [[8000, 9000]], true],
-    [{ published: '8080-8090' }, [[8000, 9000]], true],
-    [{ published: '8990-9001' }, [[8000, 9000]], false],
-    [{ published: '22', mode: 'host' }, [[8000, 9000]], false],
-    [{ published: '0x16' }, [[1, 65_535]], false],
-    [{ published: '70000' }, [[1, 65_535]], false],
-    [
-      { published: '53' },
-      [
-        [8000, 9000],
-        [53, 53],
-      ],
-      true,
-    ],
-    [{ published: '0' }, [[8000, 9000]], false],
-    [{}, [[8000, 9000]], false],
-    [{}, [[1, 65_535]], true],
-  ])(
-    'may publish ports of the host’s ranges, and those that the engine chooses if all are allowed: %j %j',
-    (more, ports, ok) => {
-      expect(checkConfig(port(more), { ...RULES, ports }).length === 0).toBe(ok);
-    },
-  );
-
   it('shows no value of an environment, of a volume’s options or of a config in a message', () => {
     const rendered: Node = {
       ...volume({ type: 'cifs', device: '//x/y', o: 'password=hidden-1,credentials=/x' }),
@@ -440,29 +128,5 @@ describe('a rendered config', () => {
     const found = messages(checkConfig(rendered, RULES));
     expect(found).toHaveLength(4);
     expect(found.join('\n')).not.toContain('hidden');
-  });
-});
-
-describe('the mounts of a config', () => {
-  it('are its binds, its volumes that are folders, and the files of its configs and secrets', () => {
-    const web = {
-      volumes: [...bind(`${DIR}/a`).volumes, { type: 'volume', source: 'v', target: '/v', read_only: true }],
-    };
-    const rendered = config(
-      { ...web, secrets: [{ source: 's' }] },
-      {
-        volumes: { v: { name: 'app_v', driver_opts: { type: 'none', o: 'bind', device: '/srv/v' } } },
-        secrets: { s: { file: `${DIR}/s` } },
-        configs: { c: { file: '/srv/c' } },
-      },
-    );
-    (rendered.services as Node).second = { image: 'x', ...bind(`${DIR}/a`, { read_only: true, bind: {} }) };
-    const rules = { ...RULES, readOnlyBinds: ['/srv'] };
-    expect(listMounts(rendered, rules)).toEqual([
-      { kind: 'bind', services: ['web', 'second'], source: `${DIR}/a`, root: DIR, writable: true, create: true },
-      { kind: 'bind', services: ['web'], source: '/srv/v', root: '/srv', writable: false, create: false },
-      { kind: 'config', services: [], source: '/srv/c', root: '/srv', writable: false, create: false },
-      { kind: 'secret', services: ['web'], source: `${DIR}/s`, root: DIR, writable: false, create: false },
-    ]);
   });
 });

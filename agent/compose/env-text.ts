@@ -11,61 +11,100 @@ export class EnvTextError extends Error {
   }
 }
 
-const KEY = /^[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*([=:]?)[ \t]*/;
+/** White space as compose's parser sees it: within a line, and anywhere. */
+const BLANK = String.raw`[\t\v\f\r \u0085\u00a0]`;
+const SPACE = String.raw`[\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]`;
+
+const SPACES_AND_COMMENTS = new RegExp(`(?:${SPACE}+|#[^\\n]*(?:\\n|$))*`, 'y');
+const HEAD = new RegExp(
+  `(?:export(?=[\\t\\n\\f\\r ])${BLANK}*)?([A-Za-z0-9_.\\-[\\]]*)${BLANK}*(?:([=:])${BLANK}*|\\n|$)`,
+  'y',
+);
+const ONE_SPACE = new RegExp(`^${SPACE}$`);
+/** The most characters of all values of a file together. */
+const MAX_LENGTH = 4 * 1024 * 1024;
 
 /**
  * Reads the text of an env file into values, as compose does: comments, `export`, quotes, values over several lines, and
- * variables of the same file or of `lookup`. A name without a value gets the value of `lookup`, if there is one. Throws
- * {@link EnvTextError}; its message has no text of the file.
+ * variables of `lookup`, of the same file, or of `earlier` (the values of the files before it). A name without a value gets
+ * the value of `lookup`, if there is one. Throws {@link EnvTextError}; its message has no text of the file.
  */
-export function readEnvText(text: string, lookup: Lookup, onUnset?: (name: string) => void): Map<string, string> {
+export function readEnvText(
+  text: string,
+  lookup: Lookup,
+  onUnset?: (name: string) => void,
+  earlier: ReadonlyMap<string, string> = new Map(),
+): Map<string, string> {
   const values = new Map<string, string>();
-  const find: Lookup = name => lookup(name) ?? values.get(name);
-  const lines = text.replace(/^\ufeff/, '').split(/\r?\n/);
-  for (let index = 0; index < lines.length; index++) {
-    const line = lines[index] ?? '';
-    if (/^[ \t]*(#|$)/.test(line)) continue;
-    const number = index + 1;
-    const [head = '', name = '', separator = ''] = KEY.exec(line) ?? [];
-    if (name === '') throw new EnvTextError(number, 'The line does not begin with the name of a variable');
-    let rest = line.slice(head.length);
-    if (separator === '') {
-      if (rest !== '') throw new EnvTextError(number, `The name ${name} is not followed by "="`);
+  const find: Lookup = name => lookup(name) ?? values.get(name) ?? earlier.get(name);
+  let length = 0;
+  for (let index = text.startsWith('\ufeff') ? 1 : 0; ; ) {
+    index += matchAt(SPACES_AND_COMMENTS, text, index)?.[0].length ?? 0;
+    if (index >= text.length) return values;
+    const start = index;
+    const fail = (message: string) => new EnvTextError(lineAt(text, start), message);
+    const [head, name = '', separator] = matchAt(HEAD, text, index) ?? [];
+    if (head === undefined || (name === '' && separator !== undefined))
+      throw fail('The line does not begin with the name of a variable and "="');
+    index += head.length;
+    if (separator === undefined) {
       const inherited = lookup(name);
-      if (inherited !== undefined) values.set(name, inherited);
+      if (inherited !== undefined && name !== '') values.set(name, inherited);
       continue;
     }
-    const quote = /^["']/.exec(rest)?.[0];
-    if (quote !== undefined) {
-      while (closingQuote(rest) < 0 && index + 1 < lines.length) rest += `\n${lines[++index]}`;
-      const end = closingQuote(rest);
-      if (end < 0) throw new EnvTextError(number, `The value of ${name} has no closing quote`);
-      if (!/^[ \t]*(#.*)?$/.test(rest.slice(end + 1)))
-        throw new EnvTextError(number, `The value of ${name} continues after its closing quote`);
-      rest = rest.slice(1, end);
-    } else {
-      rest = rest.replace(/ #.*$/, '').trim();
-    }
+    const { raw, isLiteral, end } = readValue(text, index, () => fail(`The value of ${name} has no closing quote`));
+    index = end;
     try {
-      const isLiteral = quote === "'";
-      const raw = quote === '"' ? unescapeQuoted(rest) : rest;
-      values.set(name, isLiteral ? raw : interpolate(raw, find, onUnset));
+      const value = isLiteral ? raw : interpolate(raw, find, onUnset);
+      length += value.length;
+      if (length > MAX_LENGTH) throw fail(`The values are longer than ${MAX_LENGTH} characters`);
+      values.set(name, value);
     } catch (error) {
-      if (!(error instanceof InterpolationError)) throw error;
-      throw new EnvTextError(number, error.message);
+      if (error instanceof InterpolationError) throw fail(error.message);
+      throw error;
     }
   }
-  return values;
+}
+
+/** Reads the value that begins at `start`. `end` is the index behind it. */
+function readValue(
+  text: string,
+  start: number,
+  unclosed: () => Error,
+): { raw: string; isLiteral: boolean; end: number } {
+  const quote = text[start];
+  if (quote !== '"' && quote !== "'") {
+    const newline = text.indexOf('\n', start);
+    const end = newline < 0 ? text.length : newline + 1;
+    const line = text.slice(start, newline < 0 ? undefined : newline);
+    const comment = line.indexOf(' #');
+    return { raw: trimEnd(comment < 0 ? line : line.slice(0, comment)), isLiteral: false, end };
+  }
+  for (let index = start + 1; index < text.length; index++) {
+    if (text[index] === '\\') index++;
+    else if (text[index] === quote) {
+      // An escaped quote is a quote. Every other escape is still one.
+      const inner = text.slice(start + 1, index).replace(/\\([\s\S])/g, (pair, char) => (char === quote ? char : pair));
+      const raw = quote === '"' ? unescapeQuoted(inner) : inner;
+      return { raw, isLiteral: quote === "'", end: index + 1 };
+    }
+  }
+  throw unclosed();
 }
 
 /** Reads a file with `format: raw`: everything after `=` is the value. Throws {@link EnvTextError}. */
-export function readRawEnvText(text: string): Map<string, string> {
+export function readRawEnvText(text: string, lookup: Lookup = () => undefined): Map<string, string> {
   const values = new Map<string, string>();
-  for (const [index, line] of text.split(/\r?\n/).entries()) {
-    if (/^[ \t]*(#|$)/.test(line)) continue;
-    const [, name, value = ''] = /^[ \t]*([A-Za-z_][A-Za-z0-9_.-]*)=(.*)$/.exec(line) ?? [];
-    if (name === undefined) throw new EnvTextError(index + 1, 'The line is not NAME=value');
-    values.set(name, value);
+  for (const [index, line] of text
+    .replace(/^\ufeff/, '')
+    .split(/\r?\n/)
+    .entries()) {
+    const [, name = '', separator, value = ''] = /^[ \t]*([^=#][^=]*)?(=?)([\s\S]*)$/.exec(line) ?? [];
+    if (name === '' && separator === '') continue;
+    if (!/^[A-Za-z0-9_.\-[\]]+$/.test(name))
+      throw new EnvTextError(index + 1, 'The line does not begin with the name of a variable and "="');
+    const found = separator === '' ? lookup(name) : value;
+    if (found !== undefined) values.set(name, found);
   }
   return values;
 }
@@ -83,18 +122,29 @@ function quoteEnvValue(value: string): string {
   return `"${escaped}"`;
 }
 
-/** Returns the index of the quote that ends a text which begins with it; -1 if there is none. */
-function closingQuote(text: string): number {
-  for (let index = 1; index < text.length; index++) {
-    if (text[index] === '\\') index++;
-    else if (text[index] === text[0]) return index;
-  }
-  return -1;
+function matchAt(pattern: RegExp, text: string, index: number): RegExpExecArray | null {
+  pattern.lastIndex = index;
+  return pattern.exec(text);
+}
+
+/** Removes white space at the end, also from a long line of it, in time that grows with its length. */
+function trimEnd(text: string): string {
+  let end = text.length;
+  while (end > 0 && ONE_SPACE.test(text[end - 1] ?? '')) end--;
+  return text.slice(0, end);
+}
+
+function lineAt(text: string, index: number): number {
+  return text.slice(0, index).split('\n').length;
 }
 
 const ESCAPES: Record<string, string> = { a: '\x07', b: '\b', f: '\f', n: '\n', r: '\r', t: '\t', v: '\v' };
 
 /** Replaces the escapes of a value in double quotes. `\$` becomes `$$`, which stays a literal `$`. */
 function unescapeQuoted(text: string): string {
-  return text.replace(/\\([abfnrtv$"\\])/g, (_, char: string) => (char === '$' ? '$$' : (ESCAPES[char] ?? char)));
+  return text.replace(/\\(?:([abcfnrtv$"\\])|0(\d{0,3}))/g, (whole, char: string | undefined, octal = '') => {
+    if (char === '$') return '$$';
+    if (char !== undefined) return ESCAPES[char] ?? (char === 'c' ? whole : char);
+    return /^[0-3][0-7]{2}$/.test(octal) ? String.fromCharCode(Number.parseInt(octal, 8)) : whole;
+  });
 }

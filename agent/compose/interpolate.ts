@@ -6,87 +6,118 @@ export class InterpolationError extends Error {
   override name = 'InterpolationError';
 }
 
-const NAME = /^[A-Za-z_][A-Za-z0-9_]*/;
+const NAME = /[A-Za-z_][A-Za-z0-9_]*/y;
+const OPERATOR = /:?[-+?]/y;
 /** Depth of defaults in defaults. */
 const MAX_DEPTH = 20;
+/** The most characters of one value: a variable of variables of variables grows fast. */
+const MAX_LENGTH = 1024 * 1024;
 
 /**
  * Replaces the variables of a text as compose does: `$NAME`, `${NAME}`, `${NAME:-default}`, `${NAME-default}`,
- * `${NAME:?error}`, `${NAME?error}`, `${NAME:+other}`, `${NAME+other}`, and `$$` for a literal `$`. A variable that nothing
- * sets is empty; `onUnset` gets its name. A `$` without a name stays.
- * Throws {@link InterpolationError}.
+ * `${NAME:?error}`, `${NAME?error}`, `${NAME:+other}`, `${NAME+other}`, and `$$` for a literal `$`. A `$` before anything
+ * else stays. A variable that nothing sets is empty; `onUnset` gets its name. Throws {@link InterpolationError}.
  */
 export function interpolate(text: string, lookup: Lookup, onUnset?: (name: string) => void, depth = 0): string {
   if (!text.includes('$')) return text;
   if (depth > MAX_DEPTH) throw new InterpolationError('A variable has too many nested defaults');
+  const findLastBrace = createBraceFinder(text);
   let result = '';
+  const add = (part: string) => {
+    result += part;
+    if (result.length > MAX_LENGTH)
+      throw new InterpolationError(`A value is longer than ${MAX_LENGTH} characters once its variables are replaced`);
+  };
+  const read = (name: string) => {
+    const value = lookup(name);
+    if (value === undefined) onUnset?.(name);
+    return value ?? '';
+  };
   for (let index = 0; index < text.length; ) {
     const dollar = text.indexOf('$', index);
-    if (dollar < 0) return result + text.slice(index);
-    result += text.slice(index, dollar);
-    const rest = text.slice(dollar + 1);
-    const [bare] = NAME.exec(rest) ?? [];
-    if (rest.startsWith('$')) {
-      result += '$';
-      index = dollar + 2;
-    } else if (bare !== undefined) {
-      const value = lookup(bare);
-      if (value === undefined) onUnset?.(bare);
-      result += value ?? '';
-      index = dollar + 1 + bare.length;
-    } else if (rest.startsWith('{')) {
-      const end = closingBrace(rest);
-      if (end < 0) throw new InterpolationError('A variable has no closing brace');
-      const expand = (inner: string) => interpolate(inner, lookup, onUnset, depth + 1);
-      result += replaceBraced(rest.slice(1, end), lookup, onUnset, expand);
-      index = dollar + 1 + end + 1;
-    } else {
-      result += '$';
-      index = dollar + 1;
+    if (dollar < 0) {
+      add(text.slice(index));
+      break;
     }
+    add(text.slice(index, dollar));
+    const next = dollar + 1;
+    const isBraced = text[next] === '{';
+    const name = matchAt(NAME, text, isBraced ? next + 1 : next);
+    if (!isBraced) {
+      add(name === undefined ? '$' : read(name));
+      index = name === undefined ? next + (text[next] === '$' ? 1 : 0) : next + name.length;
+      continue;
+    }
+    const after = next + 1 + (name?.length ?? 0);
+    if (name !== undefined && text[after] === '}') {
+      add(read(name));
+      index = after + 1;
+      continue;
+    }
+    const operator = name === undefined ? undefined : matchAt(OPERATOR, text, after);
+    const last = findLastBrace(after);
+    if (name === undefined || operator === undefined || last < 0) throw new InterpolationError(INVALID);
+    const end = closingBrace(text, next, last) ?? last;
+    const operand = text.slice(after + operator.length, end);
+    add(replace(name, operator, operand, lookup, () => interpolate(operand, lookup, onUnset, depth + 1)));
+    index = end + 1;
   }
   return result;
 }
 
-/** Returns the index of the brace that closes the first one; -1 if there is none. */
-function closingBrace(text: string): number {
-  let open = 0;
-  for (let index = 0; index < text.length; index++) {
-    if (text[index] === '}') {
-      open--;
-      if (open === 0) return index;
-    } else if (text[index] === '{' && (index === 0 || text[index - 1] === '$')) open++;
-  }
-  return -1;
-}
+const INVALID =
+  'A variable in braces is not a name, or a name with ":-", ":?" or ":+" and a text. Write "$$" for a literal "$"';
 
-function replaceBraced(
-  inner: string,
-  lookup: Lookup,
-  onUnset: ((name: string) => void) | undefined,
-  expandText: (text: string) => string,
-): string {
-  const [name] = NAME.exec(inner) ?? [];
-  const [, operator, operand = ''] = /^(:?[-+?])([\s\S]*)$/.exec(inner.slice(name?.length ?? 0)) ?? [];
-  if (name === undefined || (operator === undefined && inner !== name))
-    throw new InterpolationError('A variable in braces is not a name, or a name with ":-", ":?" or ":+" and a text');
+function replace(name: string, operator: string, operand: string, lookup: Lookup, expand: () => string): string {
   const value = lookup(name);
-  const isSet = operator?.startsWith(':') ? value !== undefined && value !== '' : value !== undefined;
-  const expand = () => expandText(operand);
-  switch (operator?.at(-1)) {
+  const isSet = value !== undefined && (value !== '' || !operator.startsWith(':'));
+  switch (operator.at(-1)) {
     case '-':
-      return isSet ? (value ?? '') : expand();
+      return isSet ? value : expand();
     case '+':
       return isSet ? expand() : '';
-    case '?':
+    default: {
+      if (isSet) return value;
       // The author's own words, unless they are made of values.
-      if (!isSet)
-        throw new InterpolationError(
-          `The variable ${name} is required and not set${operand === '' || operand.includes('$') ? '' : `: ${operand}`}`,
-        );
-      return value ?? '';
-    default:
-      if (value === undefined) onUnset?.(name);
-      return value ?? '';
+      const reason = operand === '' || operand.includes('$') ? '' : `: ${operand}`;
+      throw new InterpolationError(`The variable ${name} is required and not set${reason}`);
+    }
   }
+}
+
+function matchAt(pattern: RegExp, text: string, index: number): string | undefined {
+  pattern.lastIndex = index;
+  return pattern.exec(text)?.[0];
+}
+
+/** Returns a function that finds the last `}` of the line that holds an index; -1 if it is not behind it. */
+function createBraceFinder(text: string): (index: number) => number {
+  let end = -1;
+  let last = -1;
+  return index => {
+    if (index >= end) {
+      const newline = text.indexOf('\n', index);
+      end = newline < 0 ? text.length : newline;
+      last = text.lastIndexOf('}', end - 1);
+    }
+    return last >= index ? last : -1;
+  };
+}
+
+/**
+ * Returns the index of the brace that closes the one at `open`; undefined if none up to `last` does. As in compose, the
+ * character after an opening brace counts as text, and any brace can nest.
+ */
+function closingBrace(text: string, open: number, last: number): number | undefined {
+  let nested = 0;
+  for (let index = open; index <= last; index++) {
+    if (text[index] === '}') {
+      nested--;
+      if (nested === 0) return index;
+    } else if (text[index] === '{') {
+      nested++;
+      index++;
+    }
+  }
+  return undefined;
 }

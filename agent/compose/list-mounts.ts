@@ -32,7 +32,8 @@ export function placeMounts(config: unknown, rules: ComposeRules): PlacedMount[]
       const writable = mount.read_only !== true;
       const path = ['services', service, 'volumes', String(index)];
       if (mount.type === 'bind' && typeof mount.source === 'string') {
-        const create = isNode(mount.bind) && mount.bind.create_host_path === true;
+        // Compose prints only a true one; the stored config has a false one in its place, so that only the agent creates folders.
+        const create = isNode(mount.bind) && mount.bind.create_host_path !== undefined;
         add({ kind: 'bind', services: [service], source: mount.source, writable, create, path });
       }
       const options = mount.type === 'volume' ? optionsOf(node, mount.source) : undefined;

@@ -10,7 +10,7 @@ import {
 import { checkConfig } from './check-config.ts';
 
 /** An exception that a config needs, its risk, and the parts of the config that need it. */
-export interface Suggestion {
+interface Suggestion {
   opening: Opening;
   risk: string;
   reasons: string[];

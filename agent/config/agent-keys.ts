@@ -26,7 +26,7 @@ export class AgentKeys {
   }
 
   /** All keys, the current one first. */
-  get all(): readonly SecretKey[] {
+  get all(): readonly [SecretKey, ...SecretKey[]] {
     return this.#keys;
   }
 

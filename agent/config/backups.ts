@@ -86,20 +86,39 @@ export const BackupsConfig = z
     remotes: z.array(BackupRemoteSchema).default([]).describe('Other hosts that accept backups over rsync.'),
     databases: z
       .array(
-        z.strictObject({
-          server: z
-            .string()
-            .regex(
-              /^(\/[^\0\s]+|[A-Za-z0-9][A-Za-z0-9_.-]{0,127})$/,
-              'Expected the name of a container or the folder of a socket',
-            )
-            .describe('The container, or the folder of the server’s socket.'),
-          user: z
-            .string()
-            .regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$/)
-            .optional(),
-          password_file: SecretFile.optional().describe('Its first line is the password.'),
-        }),
+        z
+          .strictObject({
+            server: z
+              .string()
+              .regex(
+                /^(\/[^\0\s]+|[A-Za-z0-9][A-Za-z0-9_.-]{0,127})$/,
+                'Expected the name of a container or the folder of a socket',
+              )
+              .describe('The container, or the folder of the server’s socket.'),
+            stack: z
+              .union([
+                z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/, 'Expected the name of a stack'),
+                z.literal(false),
+              ])
+              .optional()
+              .describe(
+                'The stack of the container, which alone gets the password; false: a container that compose did not start.',
+              ),
+            user: z
+              .string()
+              .regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$/)
+              .optional(),
+            password_file: SecretFile.optional().describe('Its first line is the password.'),
+          })
+          .refine(
+            ({ server, stack, password_file }) =>
+              password_file === undefined || server.startsWith('/') || stack !== undefined,
+            {
+              error:
+                'Expected "stack" next to "password_file": the password goes only to the container of that stack (false: to one that compose did not start)',
+              path: ['stack'],
+            },
+          ),
       )
       .default([])
       .describe('Database servers that require another user or password than the variables of their container set.'),

@@ -36,9 +36,16 @@ export const Config = z
       .default({ commands: 10, per: '1m' })
       .describe('The most connections that an address may open in a time.'),
     stacks: z
-      .strictObject({ root: Absolute.default('/opt/stacks') })
-      .default({ root: '/opt/stacks' })
-      .describe('Each folder in root is a stack.'),
+      .strictObject({
+        root: Absolute.default('/opt/stacks').describe('Each folder in it is a stack.'),
+        switch_folders: z
+          .array(z.strictObject({ stack: NamePattern, folder: Absolute }))
+          .default([])
+          .describe(
+            'Folders in which blue-green rollouts of these stacks may write their "switch.file", in addition to their own.',
+          ),
+      })
+      .default({ root: '/opt/stacks', switch_folders: [] }),
     docker: z
       .strictObject({
         socket: Absolute.default('/var/run/docker.sock'),
@@ -73,9 +80,13 @@ export const Config = z
         show: z
           .array(NamePattern)
           .default([])
-          .describe('Names in env files whose values may appear in logs. The agent redacts the others.'),
+          .describe('Names of variables whose values may appear in logs, although they are likely secrets.'),
+        hide: z
+          .array(NamePattern)
+          .default([])
+          .describe('Names of variables whose values are redacted, although they are likely no secrets.'),
       })
-      .default({ show: [] }),
+      .default({ show: [], hide: [] }),
     proxmox: z
       .strictObject({
         programs: Absolute.optional().describe(

@@ -15,14 +15,9 @@ export function siteOf(config: Config): HostSite {
     docker: config.docker.command,
     verify: config.verify.allow,
     proxmox: proxmoxFolder(config),
-    compose: {
-      binds: config.compose.binds,
-      ports: config.compose.ports.split('-').map(Number) as [number, number],
-      socket: config.docker.socket,
-      rulesOf: stack => composeRulesOf(config, stack),
-      grantsOf: stack =>
-        config.compose.grants.filter(grant => matchesPattern(grant.stack, stack)).flatMap(({ allow }) => allow),
-    },
+    switchFoldersOf: stack =>
+      config.stacks.switch_folders.filter(one => matchesPattern(one.stack, stack)).map(({ folder }) => folder),
+    compose: { rulesOf: stack => composeRulesOf(config, stack) },
     backups: {
       sources: [...config.backups.sources, config.stacks.root],
       destinations: config.backups.destinations.map(({ min_free, ...rest }) => ({

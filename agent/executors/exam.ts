@@ -1,8 +1,9 @@
+import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import type { ComposeRules } from '../plan/compose-config.ts';
+import type { CheckedConfig, ComposeConfig, ComposeRules } from '../plan/compose-config.ts';
 import { Failure } from '../plan/failure.ts';
 import { isUnder } from '../plan/paths.ts';
-import type { HostReader, Plan, StartStep } from '../plan/plan.ts';
+import type { HostReader, Plan, StartStep, Step } from '../plan/plan.ts';
 import { blindHostReader } from '../system/host-reader.ts';
 import type { BackupSite, Executor, HostSite, Intent, PlanContext } from './executor.ts';
 
@@ -28,13 +29,35 @@ export function composeRules(stack: string, more: Partial<ComposeRules> = {}): C
   };
 }
 
-export const composeSite: HostSite['compose'] = {
-  binds: [],
-  ports: [1, 65_535],
-  socket: '/var/run/docker.sock',
-  rulesOf: composeRules,
-  grantsOf: () => [],
-};
+export const composeSite: HostSite['compose'] = { rulesOf: composeRules };
+
+/** Returns a host's `render` that finds this config in every stack, and records the files of checked configs. */
+export function createRender(config: ComposeConfig, written: string[] = []): HostReader['render'] {
+  const check = (as: string): CheckedConfig => {
+    written.push(as);
+    return { file: as, sha256: createHash('sha256').update(as).digest('hex') };
+  };
+  return async ({ stack, dir, as, variants = {} }) => ({
+    ...check(as),
+    project: stack,
+    config,
+    profiles: ['extra'],
+    sources: [`${dir}/compose.yaml`],
+    mounts: [],
+    variants: Object.fromEntries(Object.entries(variants).map(([name, variant]) => [name, check(variant.as)])),
+  });
+}
+
+/** Every argv of a plan. */
+function commandsOf({ steps, undo, cleanup, late = [] }: Plan): (readonly string[])[] {
+  return [...steps, ...undo, ...cleanup, ...late].flatMap(step =>
+    step.do === 'start' ? [step.argv] : step.do === 'await-healthy' && step.revive ? [step.revive.up.argv] : [],
+  );
+}
+
+/** A compose command that reads a checked config and nothing else. */
+const CHECKED_COMMAND =
+  /^docker compose --ansi never --progress plain --project-directory \S+ --project-name [a-z0-9][a-z0-9_-]* --file (?<file>\S+\.json) --env-file \/dev\/null( --profile \S+)*( --dry-run)? (pull|up|stop|down)(?!.* (--file|-f|--env-file|--project-name|-p|--profile|config)( |=|$))/;
 
 /** One case of the exam: an intent, the context of its plan, and a host that answers. */
 export interface ContractCase {
@@ -65,6 +88,7 @@ export function createContext(
       memory: '/var/lib/chatops/stacks',
       docker: 'docker',
       verify: [],
+      switchFoldersOf: () => [],
       compose: composeSite,
       proxmox: '',
       ...site,
@@ -78,6 +102,7 @@ export function createContext(
       },
     },
     files: [],
+    configs: '/var/lib/chatops/runs/run-00001/compose-1',
     wantsDiff: false,
     ...changes,
   };
@@ -156,6 +181,36 @@ export function testExecutorContract(executor: Executor, cases: ContractCase[]):
       }
     });
 
+    it('calls compose only with a config that was checked, and checks mounts before each start', async () => {
+      const asked: (readonly string[])[] = [];
+      const checked: string[] = [];
+      const planned = await plan({
+        ...look,
+        ask: (argv, options) => {
+          asked.push(argv);
+          return look.ask(argv, options);
+        },
+        render: async request => {
+          const rendered = await look.render(request);
+          if (rendered) checked.push(rendered.file, ...Object.values(rendered.variants).map(({ file }) => file));
+          return rendered;
+        },
+      });
+      for (const argv of [...commandsOf(planned), ...asked]) {
+        const line = argv.join(' ');
+        if (!line.startsWith('docker compose ') || line === 'docker compose version --short') continue;
+        const file = CHECKED_COMMAND.exec(line)?.groups?.file;
+        expect(checked, line).toContain(file);
+      }
+      for (const list of [planned.steps, planned.undo])
+        for (const [index, step] of list.entries())
+          if (step.do === 'start' && step.argv.includes('up')) {
+            const earlier = list.slice(0, index).filter(one => one.do === 'prepare-mounts');
+            const isDueAsWell = (one: Step) => one.ifBegan === step.ifBegan && one.ifCut === step.ifCut;
+            expect(earlier.some(isDueAsWell), step.name).toBe(true);
+          }
+    });
+
     it('names paths that others may change to programs only if the step opens them', async () => {
       const { sources, destinations } = context.site.backups;
       const roots = [...sources, ...destinations.map(one => one.path)];
@@ -179,7 +234,7 @@ export function testExecutorContract(executor: Executor, cases: ContractCase[]):
         if (step.do !== 'write') continue;
         for (const { path, root } of step.changes) {
           expect(path.startsWith(`${root}/`)).toBe(true);
-          expect([context.site.stacksRoot, context.site.memory]).toContain(root);
+          expect([context.site.stacksRoot, context.site.memory].some(base => isUnder(root, base))).toBe(true);
         }
       }
     });

@@ -1,8 +1,7 @@
 import type { Intent } from '../../intents/intent.ts';
 import type { IntentDocument } from '../../protocol/command.ts';
 import type { BackupDescription } from '../plan/backup-manifest.ts';
-import type { ComposeRules } from '../plan/compose-config.ts';
-import type { ComposeGrant, HostReader, Plan } from '../plan/plan.ts';
+import type { ComposeRules, HostReader, Plan } from '../plan/plan.ts';
 
 export type { Keep } from '../../intents/backup.ts';
 export { parseDuration } from '../../intents/duration.ts';
@@ -33,14 +32,10 @@ export interface HostSite {
   /** Prefix of the names of Proxmox's programs: empty, or a folder that ends in a slash. */
   proxmox: string;
   backups: BackupSite;
-  /** Limits of compose files: folders that any stack may bind in addition to its own, ports that may be published, and the grants of a stack. */
-  compose: {
-    binds: string[];
-    ports: [number, number];
-    socket: string;
-    rulesOf: (stack: string) => ComposeRules;
-    grantsOf: (stack: string) => ComposeGrant[];
-  };
+  /** Folders (absolute) outside of a stack's own in which its blue-green rollouts may write the file of a proxy. */
+  switchFoldersOf: (stack: string) => string[];
+  /** Limits of compose files. */
+  compose: { rulesOf: (stack: string) => ComposeRules };
 }
 
 /** Folders (absolute) that backups may read and write, and their passwords. */
@@ -50,10 +45,19 @@ export interface BackupSite {
   remotes: BackupRemote[];
   /** Folder of the manifests of backups that are stored on other hosts. */
   records: string;
-  /** Database servers whose user or password differs from the one in their container. */
-  databases: { server: string; user?: string | undefined; password_file?: string | undefined }[];
+  databases: DatabaseLogin[];
   /** The file that holds the password of restic's repositories. */
   resticPassword?: string | undefined;
+}
+
+/** A database server whose user or password differs from the one in its container. */
+export interface DatabaseLogin {
+  /** The name of its container, or the folder of its socket. */
+  server: string;
+  /** The stack whose container gets the password; false: a container that compose did not start. */
+  stack?: string | false | undefined;
+  user?: string | undefined;
+  password_file?: string | undefined;
 }
 
 /** A folder for backups, and the proofs that the right disk is mounted there. */
@@ -97,6 +101,8 @@ export interface PlanContext {
   site: HostSite;
   /** The files that the command ships to the intent's stack. */
   files: ShippedFileRef[];
+  /** Folder (absolute) in which the plan's checked compose configs are stored: a part of the run's folder. */
+  configs: string;
   /** The known backups; absent in a run that executes nothing. */
   backups?: KnownBackup[];
   /** Ids of documents of the same file that make no backup here: in `needs` they are not names of backups. */

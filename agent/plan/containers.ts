@@ -18,8 +18,8 @@ export type ContainerDetails = Pick<
 const LABEL = 'com.docker.compose';
 
 /** Reads a label that compose sets, such as `service` or `project`; empty if the container has none. */
-export function composeLabel({ Labels }: Pick<ContainerListing, 'Labels'>, name: string): string {
-  return Labels[`${LABEL}.${name}`] ?? '';
+export function composeLabel({ Labels }: { Labels?: Record<string, string> | null | undefined }, name: string): string {
+  return Labels?.[`${LABEL}.${name}`] ?? '';
 }
 
 /**

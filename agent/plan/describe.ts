@@ -1,4 +1,4 @@
-import type { Step } from './plan.ts';
+import type { Plan, Step } from './plan.ts';
 import { quoteWord } from './quote.ts';
 
 /** One line for each kind of step, for the log, the dry run and the audit log. */
@@ -20,8 +20,8 @@ const DESCRIPTIONS = {
     `GET ${url}: ${status.join(' or ')}${body === undefined ? '' : `, with ${JSON.stringify(body)} in the body`} (${formatTries(tries)})`,
   tcp: ({ host, port, ...tries }) => `connect to ${host}:${port} (${formatTries(tries)})`,
   measure: step => `record images ${step.as} (${formatServices(step)})`,
-  'prepare-mounts': ({ mounts }) =>
-    `check ${mounts.length === 1 ? 'the source of 1 mount' : `the sources of ${mounts.length} mounts`}, and create missing folders`,
+  'prepare-mounts': ({ config, mounts }) =>
+    `check that ${config.file} is unchanged, and ${mounts.length === 1 ? 'the source of 1 mount' : `the sources of ${mounts.length} mounts`}`,
   'check-target': ({ path, mount, needs }) =>
     `check that ${path} is the intended destination${mount ? ', mounted' : ''}, with ${formatMib(needs)} free`,
   'check-source': ({ path }) => `check that ${path} exists, is not empty and has not shrunk`,
@@ -47,9 +47,13 @@ const DESCRIPTIONS = {
       ? `remove unfinished backups older than two days from ${folder}; no backup is pruned`
       : `prune ${folder}: keep ${kept.join(', ')}, at least ${minKeep} verified`;
   },
-  'judge-config': ({ argv }) => `${argv.join(' ')}, and check it against the host's rules`,
   remember: step => `record what ${formatServices(step)} runs, for a rollback (the newest ${step.keep})`,
 } satisfies { [K in Step['do']]: (step: Extract<Step, { do: K }>) => string };
+
+/** Returns true if this version can run the plan: an older agent may have stored one with other kinds of steps. */
+export function isPlanKnown({ steps, undo, cleanup, late = [] }: Plan): boolean {
+  return [...steps, ...undo, ...cleanup, ...late].every(step => Object.hasOwn(DESCRIPTIONS, step.do));
+}
 
 /** Returns the one-line description of a step. */
 export function describeStep(step: Step): string {

@@ -13,7 +13,7 @@ import type {
   SwapStep,
   TallyStep,
 } from './backup-steps.ts';
-import type { CheckedConfig, ComposeGrant, MountSource, RenderedStack, RenderRequest } from './compose-config.ts';
+import type { CheckedConfig, MountSource, RenderedStack, RenderRequest } from './compose-config.ts';
 import type { Milliseconds, StartStep, StepBase } from './start-step.ts';
 
 export type * from './backup-steps.ts';
@@ -141,6 +141,13 @@ export interface ReleasedFile {
   sha256: string;
 }
 
+/** A checked config of a release. Its content is stored under its SHA-256, like a file of the release. */
+export interface ReleasedConfig {
+  sha256: string;
+  /** The profiles that were active. */
+  profiles: string[];
+}
+
 /** The recorded state of a stack: enough to roll back to it. */
 export interface Release {
   /** The runs that left the stack like this, the newest last. */
@@ -150,8 +157,10 @@ export interface Release {
   images: { service: string; reference: string; image: string }[];
   /** Files that rollouts had shipped; null if none had. */
   files: ReleasedFile[] | null;
-  /** Compose files on the host that were not shipped, in compose's order; absolute paths. */
-  compose: ReleasedFile[];
+  /** The checked config that ran. An agent before this feature kept none. */
+  config?: ReleasedConfig;
+  /** Releases of such an agent: compose files on the host that were not shipped, in compose's order; absolute paths. */
+  compose?: ReleasedFile[];
   /** The run whose release this one brought back. */
   of?: string;
   /** Backups that were made before it. */
@@ -175,24 +184,13 @@ export interface RememberStep extends StepBase {
   folder: string;
   project: ComposeProject;
   files: ReleasedFile[] | null;
-  /** The compose files on the host; or those of an earlier release (their contents are kept) if that release runs. */
-  compose: string[] | ReleasedFile[];
+  /** The checked config that runs: `file` is copied. */
+  config: ReleasedConfig & CheckedConfig;
   keep: number;
   /** Name of the release; default: the run's id. */
   as?: string;
   of?: string;
   points?: RestorePoint[];
-}
-
-/** Renders compose's config as JSON, and checks it before anything is started. The config is not kept. */
-export interface JudgeConfigStep extends StepBase {
-  do: 'judge-config';
-  argv: [string, ...string[]];
-  cwd: string;
-  timeout: Milliseconds;
-  /** The file whose lines a violation names, if it is known. */
-  file?: string | undefined;
-  rules: { grants: ComposeGrant[]; binds: string[]; ports: [number, number]; socket: string };
 }
 
 /**
@@ -220,7 +218,6 @@ export type Step =
   | TcpStep
   | MeasureStep
   | RememberStep
-  | JudgeConfigStep
   | CheckTargetStep
   | CheckSourceStep
   | SealStep
@@ -248,6 +245,8 @@ export interface Plan {
   cleanup: Step[];
   /** Additional steps after `undo`, if a plan that succeeded is undone because a later one of its graph failed. */
   late?: Step[];
+  /** The reason why a failure after a change is not undone, as a sentence: there is no version to bring back. */
+  oneWay?: string;
   /** The backups that it requires, for the receipt. */
   restorePoints?: RestorePoint[];
 }

@@ -86,9 +86,21 @@ export function undoFinishedPlan(
   const undo: Plan = { ...plan, undo: [...plan.undo, ...(plan.late ?? [])] };
   // Only a plan that measures knows that it changed nothing; a restore changes data.
   const isUnchanged = finished.changed === false && plan.steps.some(step => step.do === 'measure');
-  if (isUnchanged || !undo.undo.some(step => progress.isDue(step))) return undefined;
+  if (isUnchanged || !(plan.oneWay || undo.undo.some(step => progress.isDue(step)))) return undefined;
   const lastIndex = plan.steps.length + plan.undo.length + plan.cleanup.length;
   return (async function* () {
+    if (plan.oneWay !== undefined) {
+      const message = `The document succeeded, and it can't be undone. ${plan.oneWay}`;
+      const { steps, images } = finished;
+      const rest = { steps, images, files: { written: [], removed: [] }, changed: true };
+      return {
+        outcome: 'failed',
+        code: 'undo-failed',
+        message,
+        remedy: 'The new version still runs. Decide by hand what should run.',
+        ...rest,
+      };
+    }
     const { succeeded, failed } = yield* runUndo(undo.undo, progress, createStepSequence(progress, options, lastIndex));
     const images = finished.images.map(change => {
       const current = progress.measured.after?.find(({ service }) => service === change.service);

@@ -34,7 +34,7 @@ export function createFailureResult(
       `${endSentence(message)} Undoing it failed too, at`,
     );
   }
-  const claim = describeUndone(undone, progress);
+  const claim = describeUndone(undone, progress) ?? (leavesChanges(plan, progress, undone) ? plan.oneWay : undefined);
   const hasUndone = undone.succeeded.some(changesHost);
   const outcome = result.outcome === 'cancelled' ? 'cancelled' : hasUndone ? 'rolled-back' : 'failed';
   return {

@@ -1,5 +1,7 @@
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Deployment, IntentDocument } from '../../protocol/command.ts';
+import type { SecretKey } from '../../protocol/keys.ts';
 import type { AdmittedCommand } from '../admission/admitted.ts';
 import type { HostSite } from '../executors/executor.ts';
 import { type CircuitBreakers, checkCircuits } from '../outbound/circuit-breaker.ts';
@@ -10,7 +12,7 @@ import type { DocumentResult } from '../plan/progress.ts';
 import { listShippedFiles, shippedPath } from '../steps/run-folder.ts';
 import type { RunStore } from '../store/runs.ts';
 import { blindHostReader } from '../system/host-reader.ts';
-import { type DocumentIndex, indexed } from './document-index.ts';
+import { type DocumentIndex, indexed, numberOf } from './document-index.ts';
 
 /** The sources of a plan. */
 export interface PlanningDeps {
@@ -18,6 +20,8 @@ export interface PlanningDeps {
   /** `<state_dir>/runs`, with one folder per run. */
   folder: string;
   site: () => HostSite;
+  /** The agent's keys, the current one first. */
+  keys: () => readonly [SecretKey, ...SecretKey[]];
   look: HostReader;
   /** Circuit breakers of external services. */
   circuits?: CircuitBreakers;
@@ -27,6 +31,16 @@ export interface PlanningDeps {
 /** Returns true for a plan or a dry run. */
 export function isReadOnlyRun({ command }: AdmittedCommand): boolean {
   return command.type === 'plan' || command.dry_run;
+}
+
+/** Returns the folder of a document's checked compose configs. */
+function configsFolder(runDir: string, index: DocumentIndex): string {
+  return join(runDir, `compose-${numberOf(index)}`);
+}
+
+/** Removes the checked configs of a document that is not executed: they hold the values of secrets. */
+export function removeConfigs({ folder }: Pick<PlanningDeps, 'folder'>, run: string, index: DocumentIndex) {
+  return rm(configsFolder(join(folder, run), index), { recursive: true, force: true });
 }
 
 /** Plans one document from the present state of the host. `compare`: the plan lists its changes. Throws Failure. */
@@ -48,6 +62,8 @@ export async function makePlan(
     ...file,
     at: shippedPath(runDir, file.sha256),
   }));
+  const configs = configsFolder(runDir, index);
+  if (!command.dry_run) await mkdir(configs, { recursive: true, mode: 0o700 });
   return executor.plan(
     intent,
     {
@@ -55,7 +71,7 @@ export async function makePlan(
       run: command.id,
       at: now(),
       site: site(),
-      files,
+      ...{ files, configs },
       wantsDiff: compare,
       nonBackupIds: listNonBackupIds(command, document),
       ...(isReadOnly ? {} : { backups: store.backups() }),
@@ -96,11 +112,14 @@ export async function checkPlanDigest(
     const plans: Plan[] = [];
     for (const [index] of indexed(admitted.documents))
       plans.push(await untilDetached(makePlan(context, admitted, index, true)));
-    const digest = digestOfPlans(admitted.command, plans);
+    const digest = digestOfPlans(admitted.command, plans, context.keys()[0]);
     return digest === approved ? undefined : planChangedResult(approved, digest);
   } catch (error) {
     if (error instanceof Failure) return undefined;
     throw error;
+  } finally {
+    // Each document is planned again when it is due.
+    for (const [index] of indexed(admitted.documents)) await removeConfigs(context, admitted.command.id, index);
   }
 }
 

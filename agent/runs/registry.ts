@@ -8,6 +8,7 @@ import { messageOf, Refused } from '../../protocol/refusal.ts';
 import { readmit } from '../admission/admit.ts';
 import type { AdmittedCommand } from '../admission/admitted.ts';
 import type { Executor } from '../executors/executor.ts';
+import { isPlanKnown } from '../plan/describe.ts';
 import { refusals } from '../refusals.ts';
 import { shippedPath } from '../steps/run-folder.ts';
 import type { RunStore } from '../store/runs.ts';
@@ -85,7 +86,9 @@ export class RunRegistry {
     ];
     for (const stored of order) {
       // An agent of the first version stored no steps, so nothing is known of what it did.
-      const isKnown = stored.state === 'waiting' || stored.startedAt !== null;
+      const progress = this.store.progress(stored.id);
+      const plans = [...progress.values()].flatMap(({ plan }) => plan ?? []);
+      const isKnown = (stored.state === 'waiting' || stored.startedAt !== null) && plans.every(isPlanKnown);
       const admitted = isKnown ? readmit(stored, this.#options.executors) : undefined;
       if (!admitted) {
         void endInterruptedRun(stored, this.#context).catch((error: unknown) =>
@@ -93,7 +96,7 @@ export class RunRegistry {
         );
         continue;
       }
-      const run = this.#start(admitted, this.store.progress(stored.id));
+      const run = this.#start(admitted, progress);
       if (stored.cancel !== null) run.cancel();
     }
     return order.map(({ id }) => id);

@@ -1,7 +1,9 @@
 import type { AdmittedCommand } from '../admission/admitted.ts';
+import { isPlanKnown } from '../plan/describe.ts';
 import { Failure } from '../plan/failure.ts';
 import type { Plan } from '../plan/plan.ts';
 import type { DocumentResult, PlanResult, StepRunner } from '../plan/progress.ts';
+import { refusals } from '../refusals.ts';
 import { redactResult } from '../secrets/redact-events.ts';
 import type { DocumentProgress, RunStore } from '../store/runs.ts';
 import type { Redactor } from '../system/redactor.ts';
@@ -9,7 +11,7 @@ import { Detached, type Detachment } from './detachment.ts';
 import { type DocumentIndex, numberOf } from './document-index.ts';
 import { executePlan, undoFinishedPlan } from './execute.ts';
 import type { RunObserver } from './observer.ts';
-import { isReadOnlyRun, makePlan, type PlanningDeps } from './plan-document.ts';
+import { isReadOnlyRun, makePlan, type PlanningDeps, removeConfigs } from './plan-document.ts';
 import { faultResult } from './receipt.ts';
 import type { RunLog } from './run-log.ts';
 
@@ -18,6 +20,8 @@ export interface RunDocumentsDeps extends PlanningDeps {
   observers: readonly RunObserver[];
   log: RunLog;
   redactor: Redactor;
+  /** Makes the redactor learn the secrets of a plan. */
+  learnPlan: (plan: Plan) => Promise<void>;
   detachment: Detachment;
   /** Aborted by a cancel. */
   signal: AbortSignal;
@@ -76,7 +80,12 @@ export class RunDocuments {
 
   /** Undoes a document of an earlier run, which had this plan and this result. */
   async undoOfRun(run: string, index: DocumentIndex, plan: Plan, result: DocumentResult): Promise<DocumentResult> {
-    const { log, detachment } = this.#deps;
+    const { log, detachment, learnPlan } = this.#deps;
+    if (!isPlanKnown(plan)) {
+      const { code, message, remedy } = refusals.undoNotPossible(run, 'an older version of the agent planned it');
+      return log.appendResult(index, { outcome: 'failed', code, message, remedy, changed: false });
+    }
+    await learnPlan(plan);
     if (!this.#earlier(index)) await log.appendPlan(index, describeUndoPlan(plan));
     const work = this.#undoWork(index, plan, result);
     const undone = work
@@ -91,7 +100,7 @@ export class RunDocuments {
   }
 
   async #execute(index: DocumentIndex): Promise<DocumentResult> {
-    const { observers, log, redactor, detachment, signal, stepRunner } = this.#deps;
+    const { observers, log, redactor, learnPlan, detachment, signal, stepRunner } = this.#deps;
     const earlier = this.#earlier(index);
     let plan: Plan;
     try {
@@ -101,8 +110,9 @@ export class RunDocuments {
       const { code, message, remedy } = error;
       return log.appendResult(index, { outcome: 'failed', code, message, remedy, changed: false });
     }
+    await learnPlan(plan);
     const document = numberOf(index);
-    const redacted = redactor.all(plan);
+    const redacted = redactor.sentences(plan);
     for (const observer of observers) observer.planned?.(this.#run, document, redacted, this.admitted);
     if (!earlier?.wasPlanned) await log.appendPlan(index, plan);
     if (!stepRunner) return log.appendResult(index, { outcome: 'planned', changed: false });
@@ -114,16 +124,21 @@ export class RunDocuments {
 
   async #makePlan(index: DocumentIndex): Promise<Plan> {
     const isReadOnly = isReadOnlyRun(this.admitted);
-    const plan = await makePlan(this.#deps, this.admitted, index, isReadOnly);
-    await this.#deps.detachment.retryUntilStored(() => this.#store.plan(this.#run, numberOf(index), plan));
-    if (isReadOnly) this.plans.push(plan);
-    return plan;
+    try {
+      const plan = await makePlan(this.#deps, this.admitted, index, isReadOnly);
+      await this.#deps.detachment.retryUntilStored(() => this.#store.plan(this.#run, numberOf(index), plan));
+      if (isReadOnly) this.plans.push(plan);
+      return plan;
+    } finally {
+      if (isReadOnly) await removeConfigs(this.#deps, this.#run, index);
+    }
   }
 
   async #undo(index: DocumentIndex, result: DocumentResult | undefined): Promise<DocumentResult> {
-    const { log } = this.#deps;
+    const { log, learnPlan } = this.#deps;
     const plan = this.#store.progress(this.#run).get(numberOf(index))?.plan;
     if (!plan || !result || this.isReadOnly) throw new Error(`Document ${numberOf(index)} has no plan to undo`);
+    await learnPlan(plan);
     const work = this.#undoWork(index, plan, result);
     if (!work) return result;
     return log.appendResult(index, { ...result, ...(await log.appendAll(work)) });
@@ -147,7 +162,7 @@ export class RunDocuments {
   #faultResult(error: unknown): DocumentResult {
     if (error instanceof Detached) throw error;
     const { redactor } = this.#deps;
-    console.error(`run ${this.#run}: fault:`, redactor.text(String((error as Error).stack ?? error)));
+    console.error(`run ${this.#run}: fault:`, redactor.sentence(String((error as Error).stack ?? error)));
     return redactResult(faultResult(error), redactor);
   }
 }

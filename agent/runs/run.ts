@@ -1,15 +1,15 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { stackOf } from '../../intents/intent.ts';
-import type { SecretKey } from '../../protocol/keys.ts';
 import type { AdmittedCommand } from '../admission/admitted.ts';
 import { digestOfPlans } from '../plan/digest.ts';
 import type { Plan } from '../plan/plan.ts';
 import type { StepRunner } from '../plan/progress.ts';
-import { addRunSecrets, type StackFolder } from '../secrets/learn.ts';
+import type { SecretNames } from '../secrets/config-secrets.ts';
+import { addPlanSecrets, addRunSecrets, learningReader, type StackFolder } from '../secrets/learn.ts';
 import { listShippedFiles, shippedPath } from '../steps/run-folder.ts';
 import type { DocumentProgress } from '../store/runs.ts';
-import { Redactor } from '../system/redactor.ts';
+import { type IsOwnWord, Redactor } from '../system/redactor.ts';
 import { Detached, Detachment } from './detachment.ts';
 import { FIRST_DOCUMENT } from './document-index.ts';
 import type { LockQueue } from './lock-queue.ts';
@@ -25,11 +25,11 @@ import { undoEarlierRun } from './undo.ts';
 /** The parts of the agent that a run uses. */
 export interface RunContext extends PlanningDeps {
   agent: string;
-  /** The keys that sign receipts. */
-  keys: () => readonly SecretKey[];
   createStepRunner: (runDir: string, redactor: Redactor) => StepRunner & { end(): void };
-  /** Secrets of this host in addition to those in a stack's files, and names in these files whose values may be shown. */
-  secrets?: () => { own: string[]; shown: string[] };
+  /** Secrets of this host in addition to those of its stacks, and agent.yaml's patterns of names. */
+  secrets?: () => { own: readonly string[]; names: SecretNames };
+  /** Tells the agent's own words, which are not redacted in its sentences. */
+  isOwnWord?: IsOwnWord;
   observers: RunObserver[];
   /** The audit log's head, which a receipt carries out of the host. */
   audit?: () => { n: number; digest: string };
@@ -44,7 +44,7 @@ export class Run {
   readonly log: RunLog;
   readonly #context: RunContext;
   readonly #cancelled = new AbortController();
-  readonly #redactor = new Redactor();
+  readonly #redactor: Redactor;
   readonly #detachment: Detachment;
   /** The plans of a read-only run. */
   #plans: readonly Plan[] = [];
@@ -53,6 +53,7 @@ export class Run {
     this.#context = context;
     this.admitted = admitted;
     this.#detachment = new Detachment(this.id);
+    this.#redactor = new Redactor(context.isOwnWord);
     const { store, observers, now } = context;
     this.log = new RunLog({
       ...{ admitted, store, observers, now },
@@ -79,9 +80,9 @@ export class Run {
   async execute(earlier?: ReadonlyMap<number, DocumentProgress>): Promise<void> {
     const subjects = isReadOnlyRun(this.admitted) ? [] : listSubjects(this.admitted);
     try {
-      const known = this.#context.secrets?.() ?? { own: [], shown: [] };
+      const { own, names } = this.#secrets();
       const { params } = this.admitted.command;
-      const warnings = await addRunSecrets(this.#redactor, { ...known, params, stacks: this.#stackFolders() });
+      const warnings = await addRunSecrets(this.#redactor, { own, names, params, stacks: this.#stackFolders() });
       await this.log.notifyObservers(observer =>
         (earlier ? observer.resumed : observer.started)?.call(observer, this.id, this.admitted),
       );
@@ -113,13 +114,22 @@ export class Run {
     const stepRunner = this.#createStepRunner();
     try {
       const changed = isNew
-        ? await checkPlanDigest(this.#context, this.admitted, work => this.#detachment.until(work))
+        ? await checkPlanDigest(this.#planningDeps(), this.admitted, work => this.#detachment.until(work))
         : undefined;
       if (changed) return [await this.log.appendResult(FIRST_DOCUMENT, changed)];
       return await this.#executeDocuments(stepRunner, earlier);
     } finally {
       stepRunner?.end();
     }
+  }
+
+  #secrets(): { own: readonly string[]; names: SecretNames } {
+    return this.#context.secrets?.() ?? { own: [], names: { shown: [], hidden: [] } };
+  }
+
+  /** Returns the sources of plans. The redactor learns the secrets of what is rendered for them. */
+  #planningDeps(): PlanningDeps {
+    return { ...this.#context, look: learningReader(this.#context.look, this.#redactor, this.#secrets().names) };
   }
 
   #createStepRunner(): ReturnType<RunContext['createStepRunner']> | undefined {
@@ -135,9 +145,11 @@ export class Run {
   ): Promise<DocumentResults> {
     const documents = new RunDocuments({
       ...this.#context,
+      ...this.#planningDeps(),
       admitted: this.admitted,
       log: this.log,
       redactor: this.#redactor,
+      learnPlan: plan => addPlanSecrets(this.#redactor, plan, this.#secrets().names),
       detachment: this.#detachment,
       signal: this.#cancelled.signal,
       ...{ stepRunner, earlier },
@@ -152,13 +164,14 @@ export class Run {
     const bytes = await folderSize(join(folder, this.id));
     const { events, head, startedAt, createdAt } = store.find(this.id) ?? NO_RUN;
     const times = { startedAt: startedAt ?? createdAt, finishedAt: now() };
-    const receipt = makeReceipt(this.admitted, agent, results, {
+    const made = makeReceipt(this.admitted, agent, results, {
       events,
       head,
       ...times,
       ...(audit ? { audit: audit() } : {}),
       ...this.#planDigest(),
     });
+    const receipt = { ...made, documents: this.#redactor.sentences(made.documents) };
     await this.#detachment.retryUntilStored(() =>
       store.end(this.id, receipt.outcome, signReceipt(receipt, keys()), receipt.finished_at, bytes),
     );
@@ -169,7 +182,7 @@ export class Run {
   #planDigest(): { planDigest?: string } {
     const { command, documents } = this.admitted;
     const isComplete = this.#plans.length === documents.length && !command.dry_run;
-    return isComplete ? { planDigest: digestOfPlans(command, this.#plans) } : {};
+    return isComplete ? { planDigest: digestOfPlans(command, this.#plans, this.#context.keys()[0]) } : {};
   }
 
   /** Returns the folders of the run's stacks, with the shipped files that belong there. A dry run reads none. */

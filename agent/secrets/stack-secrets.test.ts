@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { SecretNames } from './config-secrets.ts';
 import { findSecrets } from './stack-secrets.ts';
 
 let dir: string;
@@ -10,14 +11,19 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(dirname(dir), { recursive: true }));
 
-async function found(files: Record<string, string>, shown: string[] = [], shipped: Record<string, string> = {}) {
+async function found(
+  files: Record<string, string>,
+  names: Partial<SecretNames> = {},
+  shipped: Record<string, string> = {},
+) {
   const later = new Map<string, string>();
   for (const [path, text] of Object.entries(files)) write(join(dir, path), text);
   for (const [path, text] of Object.entries(shipped)) {
     later.set(join(dir, path), join(dirname(dir), 'shipped', path));
     write(join(dirname(dir), 'shipped', path), text);
   }
-  return findSecrets(dir, later, shown);
+  const { secrets, warnings } = await findSecrets(dir, later, { shown: [], hidden: [], ...names });
+  return { values: [...new Set(secrets.map(({ value }) => value))], secrets, warnings };
 }
 function write(path: string, text: string): void {
   mkdirSync(dirname(path), { recursive: true });
@@ -25,20 +31,20 @@ function write(path: string, text: string): void {
 }
 
 describe('the search for the secrets of a stack', () => {
-  it('finds the values of .env, except those that are plainly public', async () => {
+  it('finds the likely secrets of .env', async () => {
     const text = [
       '# comment',
       'DB_PASSWORD=s3cret-one # with a note',
-      "QUOTED='s3cret two'",
-      'export DOUBLE="s3cret\\nthree"',
-      'MULTI="first line\nsecond line"',
-      'EMPTY=',
+      "QUOTED_TOKEN='s3cret two'",
+      'export DOUBLE_KEY="s3cret\\nthree"',
+      'MULTI_SECRET="first line\nsecond line"',
+      'EMPTY_PASSWORD=',
       'TZ=Europe/Berlin',
       'DATA_DIR=/srv/media',
       'TAG=1.2.3-alpine',
       'MODE=production',
       'NAME=media',
-      'SECRET_PATH=/s3cret/path',
+      'GREETING=good morning',
       'URL=postgres://user:s3cret%21four@db/x',
     ].join('\n');
     expect((await found({ '.env': text })).values).toEqual([
@@ -46,9 +52,21 @@ describe('the search for the secrets of a stack', () => {
       's3cret two',
       's3cret\nthree',
       'first line\nsecond line',
-      '/s3cret/path',
-      'postgres://user:s3cret%21four@db/x',
+      's3cret%21four',
       's3cret!four',
+    ]);
+  });
+
+  it('marks a secret that is also a public name of the stack', async () => {
+    const { secrets } = await found({
+      '.env': 'DB_USER=keeper\nDB_PASSWORD=keeper\nROOT_PASSWORD=Media\nWEB_PASSWORD=web\nOTHER_PASSWORD=other\n',
+      'compose.yaml': 'services: {web: {image: x}, other: {image: x}}\n',
+    });
+    expect(secrets.map(({ value, isName }) => [value, isName])).toEqual([
+      ['keeper', true],
+      ['Media', true],
+      ['web', true],
+      ['other', true],
     ]);
   });
 
@@ -66,12 +84,12 @@ describe('the search for the secrets of a stack', () => {
         'secrets:',
         '  one: {file: one.txt}',
       ].join('\n'),
-      'web.env': 'A=web-env-value\n',
-      'raw.env': 'B=raw$env$value\n',
-      'db/db.env': 'C=db-env-value\n',
+      'web.env': 'A_KEY=web-env-value\n',
+      'raw.env': 'B_KEY=raw$env$value\n',
+      'db/db.env': 'C_KEY=db-env-value\n',
       'one.txt': 'secret-file-value\n',
       'other/compose.yaml': 'services: {x: {env_file: x.env}}\n',
-      'other/x.env': 'D=included-value\n',
+      'other/x.env': 'D_KEY=included-value\n',
     };
     const { values, warnings } = await found(files);
     expect(values.sort()).toEqual([
@@ -87,17 +105,21 @@ describe('the search for the secrets of a stack', () => {
   });
 
   it('finds the secrets of files that are about to be written too', async () => {
-    const { values } = await found({ '.env': 'A=now-value\n', 'web.env': 'B=old-value\n' }, [], {
-      'compose.yaml': 'services: {web: {env_file: web.env}}\n',
-      'web.env': 'B=new-value\n',
-    });
+    const { values } = await found(
+      { '.env': 'A_KEY=now-value\n', 'web.env': 'B_KEY=old-value\n' },
+      {},
+      {
+        'compose.yaml': 'services: {web: {env_file: web.env}}\n',
+        'web.env': 'B_KEY=new-value\n',
+      },
+    );
     expect(values.sort()).toEqual(['new-value', 'now-value', 'old-value']);
   });
 
-  it('leaves out names that agent.yaml lets the agent show', async () => {
-    expect((await found({ '.env': 'PUBLIC_URL=https://x.org\nHIDDEN=hidden\n' }, ['PUBLIC_*'])).values).toEqual([
-      'hidden',
-    ]);
+  it('leaves out names that agent.yaml shows, and adds those that it hides', async () => {
+    const text = 'PUBLIC_KEY_A=shown-one\nAPP_SECRET=shown-two\nPHRASE=good morning\nDB_PASSWORD=hidden\n';
+    const { values } = await found({ '.env': text }, { shown: ['APP_*'], hidden: ['PHRASE'] });
+    expect(values).toEqual(['good morning', 'hidden']);
   });
 
   it('warns about values that compose would change', async () => {
@@ -112,7 +134,7 @@ describe('the search for the secrets of a stack', () => {
   });
 
   it('finds nothing in an empty folder and in a broken compose file', async () => {
-    expect(await found({})).toEqual({ values: [], warnings: [] });
-    expect(await found({ 'compose.yaml': '{: [' })).toEqual({ values: [], warnings: [] });
+    expect(await found({})).toMatchObject({ values: [], warnings: [] });
+    expect(await found({ 'compose.yaml': '{: [' })).toMatchObject({ values: [], warnings: [] });
   });
 });

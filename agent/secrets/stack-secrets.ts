@@ -2,13 +2,15 @@ import { readdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { parseAllDocuments } from 'yaml';
 import { yamlValue } from '../../intents/yaml-value.ts';
-import { matchesPattern } from '../config/trust.ts';
 import { readRegular } from '../system/safe-paths.ts';
+import type { Secret } from '../system/secret-forms.ts';
+import { asMap, listSecretFiles, SecretCollection, type SecretNames } from './config-secrets.ts';
 import { isChangedByCompose, listUnsetVariables, readEnvFile } from './env-file.ts';
+import { looksSecret } from './likely-secret.ts';
 
 /** The secrets of a stack. */
 export interface StackSecrets {
-  values: string[];
+  secrets: Secret[];
   /** One line for each value that compose changes, without the value. */
   warnings: string[];
 }
@@ -17,56 +19,40 @@ const MAX_FILE_BYTES = 1024 * 1024;
 /** Depth to which `include` is followed. */
 const MAX_INCLUDE_DEPTH = 4;
 
-const SECRET_NAME =
-  /pass(w(or)?d|phrase)?|secret|token|credential|private|api_?key|access_?key|auth|salt|webhook|dsn|(^|_)(key|pw|pwd|cookie)($|_)/i;
-/** Names whose values are logged unless they look secret too: readers of a log need them. */
-const PLAIN_NAME =
-  /^(TZ|LANG|LC_\w+|COMPOSE_\w+)$|(^|_)(IMAGE|TAG|VERSION|PORT|DIR|FOLDER|PATH|ROOT|HOSTNAME|DOMAIN|LEVEL)$/i;
-/** Values that are never a secret: they would be redacted in every sentence. */
-const PLAIN_VALUE =
-  /^(enabled?|disabled?|production|development|staging|warning|default|localhost|postgres|mariadb|nobody|public)$/i;
-
-/** Tells if the name of a variable says that its value is a secret. */
-export function looksSecret(name: string): boolean {
-  return SECRET_NAME.test(name);
-}
-
 /**
- * Finds the secrets of a stack: the values of its `.env` file, of files that `env_file` names, of variables in its compose
- * files whose names look secret, and the files of its `secrets`. `shown`: names whose values may be logged. `shipped` maps
- * the final path of each file that is about to be written to the path of its content. An unreadable file has no secrets.
+ * Finds the likely secrets of a stack, before compose renders it: in its `.env` file, in files that `env_file` names, in its
+ * compose files, and the files of its `secrets`. `shipped` maps the final path of each file that is about to be written to
+ * the path of its content. An unreadable file has no secrets.
  */
 export async function findSecrets(
   folder: string,
   shipped: ReadonlyMap<string, string>,
-  shown: string[],
+  names: SecretNames,
 ): Promise<StackSecrets> {
-  const search = new SecretSearch(folder, shipped, shown);
+  const search = new SecretSearch(folder, shipped, names);
   await search.searchEnvFile(join(folder, '.env'));
-  const names = await readdir(folder).catch(() => []);
-  const paths = [...names.map(name => join(folder, name)), ...shipped.keys()];
+  const files = await readdir(folder).catch(() => []);
+  const paths = [...files.map(name => join(folder, name)), ...shipped.keys()];
   for (const path of paths) if (/\.ya?ml$/.test(path)) await search.searchComposeFile(path);
   return search.found;
 }
 
 class SecretSearch {
-  readonly #folder: string;
   readonly #shipped: ReadonlyMap<string, string>;
-  readonly #shown: string[];
+  readonly #collection: SecretCollection;
   readonly #seen = new Set<string>();
-  readonly #values = new Set<string>();
   readonly #warnings: string[] = [];
   /** Names that `.env` sets: `env_file` entries may use them. */
   readonly #setNames = new Set<string>();
 
-  constructor(folder: string, shipped: ReadonlyMap<string, string>, shown: string[]) {
-    this.#folder = folder;
+  constructor(folder: string, shipped: ReadonlyMap<string, string>, names: SecretNames) {
     this.#shipped = shipped;
-    this.#shown = shown;
+    this.#collection = new SecretCollection(names);
+    this.#collection.addPublicName(basename(folder));
   }
 
   get found(): StackSecrets {
-    return { values: [...this.#values], warnings: this.#warnings };
+    return { secrets: this.#collection.secrets, warnings: this.#warnings };
   }
 
   async searchEnvFile(path: string, isRaw = false): Promise<void> {
@@ -77,9 +63,11 @@ class SecretSearch {
       const assignments = readEnvFile(text);
       for (const { name } of assignments) this.#setNames.add(name);
       for (const assignment of assignments) {
-        this.#addVariable(assignment.name, assignment.value, true);
-        // Compose prints such a part in a warning, as the name of a variable.
-        for (const part of isRaw ? [] : listUnsetVariables(assignment, this.#setNames)) this.#add(part);
+        const { name, value } = assignment;
+        this.#collection.addVariable(name, value);
+        // Compose prints such a part of a password in a warning, as the name of a variable.
+        if (!isRaw && looksSecret(name))
+          for (const part of listUnsetVariables(assignment, this.#setNames)) this.#collection.addSecret(part, name);
       }
       // No warning about a file that is about to be replaced.
       if (isRaw || index < texts.length - 1) continue;
@@ -93,7 +81,7 @@ class SecretSearch {
   /** The file as it is now, and as it will be. */
   async #readTexts(path: string): Promise<string[]> {
     const shipped = this.#shipped.get(path);
-    const texts = [await readText(path), shipped === undefined ? undefined : await readText(shipped)];
+    const texts = [await readSmallText(path), shipped === undefined ? undefined : await readSmallText(shipped)];
     return texts.filter(text => text !== undefined);
   }
 
@@ -107,20 +95,15 @@ class SecretSearch {
 
   async #searchConfig(value: unknown, base: string, depth: number): Promise<void> {
     const config = asMap(value);
+    this.#collection.addConfig(config);
     for (const service of Object.values(asMap(config.services))) {
-      const { env_file, environment } = asMap(service);
-      for (const entry of asList(env_file)) {
+      for (const entry of asList(asMap(service).env_file)) {
         const { path, format } = typeof entry === 'string' ? { path: entry, format: undefined } : asMap(entry);
         if (typeof path === 'string') await this.searchEnvFile(resolve(base, path), format === 'raw');
       }
-      for (const [name, text] of listVariables(environment)) this.#addVariable(name, text, false);
     }
-    for (const secret of Object.values(asMap(config.secrets))) {
-      const { file, content } = asMap(secret);
-      if (typeof file === 'string')
-        for (const text of await this.#readTexts(resolve(base, file))) this.#add(text.trim());
-      if (typeof content === 'string') this.#add(content.trim());
-    }
+    for (const file of listSecretFiles(config))
+      for (const text of await this.#readTexts(resolve(base, file))) this.#collection.addSecret(text.trim());
     for (const entry of asList(config.include)) {
       const paths = typeof entry === 'string' ? [entry] : asList(asMap(entry).path);
       for (const path of paths) {
@@ -130,25 +113,6 @@ class SecretSearch {
         await this.searchEnvFile(join(dirname(file), '.env'));
       }
     }
-  }
-
-  /** `isPrivate`: every value is a secret, unless its name or value is plainly public. */
-  #addVariable(name: string, value: string, isPrivate: boolean): void {
-    if (this.#shown.some(pattern => matchesPattern(pattern, name))) return;
-    if (!looksSecret(name)) {
-      if (!isPrivate || PLAIN_NAME.test(name) || PLAIN_VALUE.test(value)) return;
-      if (value.toLowerCase() === basename(this.#folder).toLowerCase()) return;
-    }
-    this.#add(value);
-  }
-
-  #add(value: string): void {
-    if (value === '') return;
-    this.#values.add(value);
-    // The form in which compose passes it on.
-    if (value.includes('$$')) this.#values.add(value.replaceAll('$$', '$'));
-    const password = /^[a-z][\w+.-]*:\/\/[^/@\s:]*:([^/@\s]+)@/i.exec(value)?.[1];
-    if (password !== undefined) this.#values.add(decodePercent(password));
   }
 }
 
@@ -163,42 +127,17 @@ function parseConfigs(text: string): unknown[] {
   }
 }
 
-/** Returns the values of all variables of a rendered config whose names look secret. */
-export function listRenderedSecrets(config: unknown): string[] {
-  return Object.values(asMap(asMap(config).services)).flatMap(service =>
-    listVariables(asMap(service).environment).flatMap(([name, value]) => (looksSecret(name) ? [value] : [])),
-  );
-}
-
-function listVariables(environment: unknown): [string, string][] {
-  const pairs: [string, unknown][] = Array.isArray(environment)
-    ? environment.map(line => [String(line).split('=', 1)[0] ?? '', String(line).replace(/^[^=]*=?/, '')])
-    : Object.entries(asMap(environment));
-  return pairs.flatMap(([name, value]) => (value === null || value === undefined ? [] : [[name, String(value)]]));
-}
-
-function asMap(value: unknown): Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
-}
-
 function asList(value: unknown): unknown[] {
   if (value === undefined || value === null) return [];
   return Array.isArray(value) ? value : [value];
 }
 
-async function readText(path: string): Promise<string | undefined> {
+/** Returns the text of a regular file of at most 1 MiB; undefined for any other. */
+export async function readSmallText(path: string): Promise<string | undefined> {
   try {
     // A link leads to secrets, too, whether or not compose is allowed to follow it.
     return (await readRegular(path, MAX_FILE_BYTES, { follow: true })).toString();
   } catch {
     return undefined;
-  }
-}
-
-function decodePercent(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
   }
 }

@@ -1,8 +1,8 @@
 import type { Answer, Question } from '../../protocol/question.ts';
 import { VERSION } from '../../protocol/version.ts';
+import type { Admission } from '../admission/admit.ts';
 import type { AuthenticatedSender } from '../admission/authenticate.ts';
 import { requireOwnRun } from '../admission/check-sender.ts';
-import { simulatePolicy } from '../admission/simulate.ts';
 import type { Live } from '../config/live.ts';
 import type { Config } from '../config/load.ts';
 import { diagnoseHost, passed } from '../diagnostics/doctor.ts';
@@ -16,6 +16,7 @@ export interface QueriesOptions {
   /** The path of agent.yaml. */
   file: string;
   live: Live<Config>;
+  admission: Pick<Admission, 'simulate'>;
   store: RunStore;
   audit: AuditLog;
   schedules: { list(): ListedSchedule[] };
@@ -36,7 +37,7 @@ export class Queries {
 
   /** Yields the answer to a question that the sender may ask, part by part. Throws `Refused`. */
   async *answer(question: Question, { entry }: AuthenticatedSender): AsyncGenerator<Answer<Question['about']>> {
-    const { file, live, store } = this.#options;
+    const { file, live, admission, store } = this.#options;
     switch (question.about) {
       case 'run':
         yield toRunView(requireOwnRun(question.run, entry.name, store));
@@ -56,7 +57,7 @@ export class Queries {
         yield await this.testNotices(question.channel);
         break;
       case 'policy':
-        yield question.supposed.map(supposed => simulatePolicy(supposed, live.current.trust));
+        yield await admission.simulate(question.supposed);
     }
   }
 

@@ -9,7 +9,8 @@ const MAX_REVIVALS = 3;
 
 /** Waits for health, and brings up again the containers that the engine was still stopping. */
 export async function* runAwaitHealthy(step: AwaitHealthyStep, context: StepContext): StepExecution {
-  const { engine, signal, supervisor } = context;
+  const { engine, signal, supervisor, redactor } = context;
+  const redact = (text: string) => redactor.text(text);
   const deadline = performance.now() + step.timeout;
   for (let revivals = 0; ; revivals++) {
     const base = `${context.base}-up${revivals + 1}`;
@@ -21,7 +22,7 @@ export async function* runAwaitHealthy(step: AwaitHealthyStep, context: StepCont
     }
     const timeout = Math.max(deadline - performance.now(), 1_000);
     const mayRevive = step.revive !== undefined && revivals < MAX_REVIVALS;
-    const result = yield* reportHealth(awaitHealthy(engine, { ...step, timeout }, signal, mayRevive));
+    const result = yield* reportHealth(awaitHealthy(engine, { ...step, timeout }, signal, redact, mayRevive));
     if (result.code !== 'service-stopped' || !step.revive) return result;
     yield { text: 'Docker was still stopping the container; running "up" again.\n' };
     const up = yield* runStart(step.revive.up, { ...context, base, resumed: undefined });
@@ -29,8 +30,8 @@ export async function* runAwaitHealthy(step: AwaitHealthyStep, context: StepCont
   }
 }
 
-export function runSettle(step: SettleStep, { engine, signal }: StepContext): StepExecution {
-  return reportHealth(settle(engine, step, signal));
+export function runSettle(step: SettleStep, { engine, signal, redactor }: StepContext): StepExecution {
+  return reportHealth(settle(engine, step, signal, text => redactor.text(text)));
 }
 
 async function* reportHealth(watch: AsyncGenerator<string, HealthResult>): StepExecution {

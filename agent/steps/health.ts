@@ -30,6 +30,9 @@ export async function listContainers(engine: DockerEngine, project: ComposeProje
   return all.filter(container => !project.services || project.services.includes(composeLabel(container, 'service')));
 }
 
+/** Redacts what containers printed. */
+type RedactText = (text: string) => string;
+
 /**
  * Yields a line whenever a container's state changes. Asks an engine that does not answer until the deadline: it may be
  * restarting. An abort returns the code `cancelled`; with `mayRevive`, a container that was stopped from outside returns the
@@ -39,6 +42,7 @@ export async function* awaitHealthy(
   engine: DockerEngine,
   step: AwaitHealthyStep,
   signal: AbortSignal,
+  redact: RedactText,
   mayRevive = false,
 ): AsyncGenerator<string, HealthResult> {
   const deadline = performance.now() + step.timeout;
@@ -47,12 +51,12 @@ export async function* awaitHealthy(
     const verdicts = await checkAllNow(engine, step, (container, settle, now) =>
       mayRevive && wasStopped(container, step.revive?.ran ?? [])
         ? { state: 'bad', text: `was stopped (exit code ${container.State.ExitCode})`, code: 'service-stopped' }
-        : checkContainer(container, settle, now),
+        : checkContainer(container, settle, now, redact),
     );
     yield* reportChanges(verdicts, reported);
     const bad = [...verdicts].find(([, verdict]) => verdict.state === 'bad');
     if (bad) {
-      if (bad[1].code !== 'service-stopped') yield* tailContainerLogs(engine, [bad[0]]);
+      if (bad[1].code !== 'service-stopped') yield* tailContainerLogs(engine, [bad[0]], redact);
       return toFailedHealth(bad);
     }
     const waiting = [...verdicts].filter(([, verdict]) => verdict.state === 'waiting');
@@ -61,6 +65,7 @@ export async function* awaitHealthy(
       yield* tailContainerLogs(
         engine,
         waiting.map(([name]) => name),
+        redact,
       );
       const states = waiting.map(([name, verdict]) => `${name}: ${verdict.text}`).join('; ');
       return {
@@ -80,6 +85,7 @@ export async function* settle(
   engine: DockerEngine,
   step: SettleStep,
   signal: AbortSignal,
+  redact: RedactText,
 ): AsyncGenerator<string, HealthResult> {
   const deadline = performance.now() + step.for;
   const reported = new Map<string, string>();
@@ -91,12 +97,12 @@ export async function* settle(
       const before = starts.get(container.Id) ?? start;
       starts.set(container.Id, before);
       if (before !== start) return { state: 'bad', text: 'was restarted', code: 'service-exited' };
-      return checkContainer(container, settleTime, now);
+      return checkContainer(container, settleTime, now, redact);
     });
     yield* reportChanges(verdicts, reported);
     const bad = [...verdicts].find(([name, { state }]) => state === 'bad' || (state === 'waiting' && name !== ENGINE));
     if (bad) {
-      yield* tailContainerLogs(engine, [bad[0]]);
+      yield* tailContainerLogs(engine, [bad[0]], redact);
       return toFailedHealth(bad);
     }
     if (performance.now() >= deadline) return { ok: true };
@@ -118,9 +124,13 @@ function* reportChanges(verdicts: Map<string, ContainerHealth>, reported: Map<st
 }
 
 /** Yields the last log lines of containers: they usually say why they are unhealthy. */
-async function* tailContainerLogs(engine: DockerEngine, containers: string[]): AsyncGenerator<string> {
+async function* tailContainerLogs(
+  engine: DockerEngine,
+  containers: string[],
+  redact: RedactText,
+): AsyncGenerator<string> {
   for (const name of containers.slice(0, MAX_LOGGED_CONTAINERS)) {
-    for (const line of await engine.lastLines(name, LAST_LINES).catch(() => [])) yield `${name} | ${line}\n`;
+    for (const line of await engine.lastLines(name, LAST_LINES).catch(() => [])) yield `${name} | ${redact(line)}\n`;
   }
 }
 
@@ -187,7 +197,12 @@ async function checkAll(
   return verdicts;
 }
 
-function checkContainer(container: ContainerDetails, settle: Milliseconds, now: number): ContainerHealth {
+function checkContainer(
+  container: ContainerDetails,
+  settle: Milliseconds,
+  now: number,
+  redact: RedactText,
+): ContainerHealth {
   const { State: state } = container;
   const restarts = container.HostConfig?.RestartPolicy?.Name ?? 'no';
   if (state.Status === 'exited' || state.Status === 'dead') {
@@ -212,7 +227,9 @@ function checkContainer(container: ContainerDetails, settle: Milliseconds, now: 
     if (state.Health.Status !== 'unhealthy')
       return { state: 'waiting', text: 'running, health check has not passed yet' };
     const last = state.Health.Log?.at(-1);
-    const output = last ? ` (exit code ${last.ExitCode}: ${last.Output.trim().slice(-200) || 'no output'})` : '';
+    const output = last
+      ? ` (exit code ${last.ExitCode}: ${redact(last.Output).trim().slice(-200) || 'no output'})`
+      : '';
     return { state: 'bad', text: `unhealthy${output}`, code: 'service-unhealthy' };
   }
   if (runningFor(state.StartedAt, now) >= settle) return { state: 'good', text: 'running' };

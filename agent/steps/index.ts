@@ -12,7 +12,6 @@ import { runSourceCheck, runTargetCheck } from './backup/preflight.ts';
 import { prune } from './backup/prune.ts';
 import { publishBackup } from './backup/publish.ts';
 import { recordDrill, recordSnapshot, tallyListing } from './backup/records.ts';
-import { runJudgeConfig } from './compose-policy.ts';
 import { runMeasure } from './measure.ts';
 import { runPrepareMounts } from './prepare-mounts.ts';
 import { runProbe } from './probe.ts';
@@ -37,7 +36,6 @@ const RUNNERS = {
   tcp: runProbe,
   measure: runMeasure,
   remember: runRemember,
-  'judge-config': runJudgeConfig,
   'prepare-mounts': runPrepareMounts,
   'check-target': runTargetCheck,
   'check-source': runSourceCheck,
@@ -79,7 +77,7 @@ export function createStepRunner({
   ...rest
 }: StepRunnerOptions): StepRunner & { end(): void } {
   const supervisor = new Supervisor(keeper);
-  const shared = { ...rest, supervisor, grace, redactor, outputLimit, circuits, registries: new Map() };
+  const shared = { ...rest, supervisor, grace, redactor, outputLimit, circuits };
   return {
     run(step, { document, index }, signal, resumed): StepExecution {
       const base = join(rest.runDir, `${document}-${index}`);

@@ -1,12 +1,11 @@
-import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { messageOf } from '../../protocol/refusal.ts';
 import { type DockerEngine, inspectAll } from '../outbound/docker.ts';
 import { type ContainerListing, composeLabel } from '../plan/containers.ts';
 import { Failure } from '../plan/failure.ts';
 import { isUnder } from '../plan/paths.ts';
-import type { CheckedConfig, MountSource, PrepareMountsStep } from '../plan/plan.ts';
+import type { MountSource, PrepareMountsStep } from '../plan/plan.ts';
 import { type FoundPath, lookUp, openFolder } from '../system/safe-paths.ts';
+import { readCheckedConfig } from './checked-config.ts';
 import { retryWhenEngineAnswers } from './engine-retry.ts';
 import { failedResult, type StepContext, type StepExecution, SUCCEEDED } from './runner.ts';
 
@@ -47,7 +46,7 @@ export function runPrepareMounts(step: PrepareMountsStep, context: StepContext):
 }
 
 async function* prepareMounts(step: PrepareMountsStep, { engine }: StepContext): StepExecution {
-  await requireDigest(step.config);
+  await readCheckedConfig(step.config);
   const sources: FoundSource[] = [];
   for (const mount of step.mounts) sources.push({ mount, at: await findSource(mount) });
   if (!step.nested && sources.length > 0) await requireApart(sources, await listMounts(engine, step.project.dir));
@@ -57,16 +56,6 @@ async function* prepareMounts(step: PrepareMountsStep, { engine }: StepContext):
     yield { text: `created ${mount.source}\n` };
   }
   return SUCCEEDED;
-}
-
-async function requireDigest({ file, sha256 }: CheckedConfig): Promise<void> {
-  const bytes = await readFile(file).catch(() => undefined);
-  if (bytes && createHash('sha256').update(bytes).digest('hex') === sha256) return;
-  throw new Failure(
-    'config-changed',
-    `The checked config ${file} ${bytes ? 'was changed' : 'is missing'}. Nothing was started.`,
-    'Run the intent again. If this repeats, find out which program writes to state_dir.',
-  );
 }
 
 /** Looks at a source, and checks its type. Throws Failure: `mount-link`, `mount-missing`, `mount-unusable`. */

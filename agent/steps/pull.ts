@@ -1,12 +1,12 @@
-import { circuitOpenRefusal, isRegistryDown } from '../outbound/circuit-breaker.ts';
+import { circuitOpenRefusal, isRegistryDown, listRegistries } from '../outbound/circuit-breaker.ts';
 import type { StartStep } from '../plan/plan.ts';
 import { failedResult, type StepContext, type StepExecution } from './runner.ts';
 import { runStart } from './start.ts';
 
-/** Runs a pull unless the circuit of one of the document's registries is open, and counts their failures. */
+/** Runs a pull unless the circuit of one of its registries is open, and counts their failures. */
 export async function* runPull(step: StartStep, context: StepContext): StepExecution {
-  const { circuits, document, registries, resumed } = context;
-  const hosts = registries.get(document) ?? [];
+  const { circuits, resumed } = context;
+  const hosts = listRegistries(step.pulls ?? []);
   const open = resumed ? undefined : hosts.map(host => circuits?.open(circuitOf(host))).find(Boolean);
   if (open) return failedResult(circuitOpenRefusal(open));
   const result = yield* runStart(step, context);

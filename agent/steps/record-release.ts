@@ -1,15 +1,15 @@
-import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { inspectAll } from '../outbound/docker.ts';
 import { composeLabel } from '../plan/containers.ts';
+import { Failure } from '../plan/failure.ts';
 import type { Release, ReleasedFile, RememberStep } from '../plan/plan.ts';
 import { readJson, writeDurably } from '../system/durable-files.ts';
-import { readRegular } from '../system/safe-paths.ts';
+import { readCheckedConfig } from './checked-config.ts';
 import { retryWhenEngineAnswers } from './engine-retry.ts';
 import { listContainers } from './health.ts';
 import { shippedPath } from './run-folder.ts';
-import { type StepContext, type StepExecution, SUCCEEDED } from './runner.ts';
+import { failedResult, type StepContext, type StepExecution, SUCCEEDED } from './runner.ts';
 
 /** The content of `releases.json`. Each file's content is stored next to it under its SHA-256. */
 interface ReleaseRecord {
@@ -19,7 +19,6 @@ interface ReleaseRecord {
 
 /** The runs that are listed for one unchanged release. */
 const MAX_RUNS = 20;
-const MAX_COMPOSE_BYTES = 4 * 1024 * 1024;
 
 export function runRemember(step: RememberStep, context: StepContext): StepExecution {
   return retryWhenEngineAnswers(context, () => recordRelease(step, context));
@@ -42,12 +41,19 @@ async function* recordRelease(step: RememberStep, { engine, runDir }: StepContex
   // The files of an earlier rollout are kept already, or are missing because an agent before this feature got them.
   for (const { sha256 } of step.files ?? [])
     await keepContent(contents, sha256, () => readFile(shippedPath(runDir, sha256))).catch(() => undefined);
+  const { sha256, profiles } = step.config;
+  try {
+    await keepContent(contents, sha256, () => readCheckedConfig(step.config));
+  } catch (error) {
+    if (error instanceof Failure) return failedResult(error);
+    throw error;
+  }
   const release: Release = {
     runs: [run],
     at: new Date().toISOString(),
     images: [...images.values()].sort((a, b) => (a.service < b.service ? -1 : 1)),
     files: step.files,
-    compose: await keepCompose(step.compose, contents),
+    config: { sha256, profiles },
     ...(step.of === undefined ? {} : { of: step.of }),
     ...(step.points === undefined ? {} : { points: step.points }),
   };
@@ -65,25 +71,9 @@ async function* recordRelease(step: RememberStep, { engine, runDir }: StepContex
   return SUCCEEDED;
 }
 
-function releaseContent({ images, files, compose, of }: Release): string {
+function releaseContent({ images, files, config, of }: Release): string {
   const listFiles = (list: ReleasedFile[]) => list.map(({ path, mode, sha256 }) => `${path} ${mode} ${sha256}`).sort();
-  return JSON.stringify([images, files && listFiles(files), listFiles(compose), of ?? null]);
-}
-
-async function keepCompose(files: RememberStep['compose'], contents: string): Promise<ReleasedFile[]> {
-  const kept: ReleasedFile[] = [];
-  for (const path of files) {
-    if (typeof path !== 'string') {
-      kept.push(path);
-      continue;
-    }
-    const bytes = await readRegular(path, MAX_COMPOSE_BYTES).catch(() => undefined);
-    if (!bytes) continue;
-    const sha256 = createHash('sha256').update(bytes).digest('hex');
-    await keepContent(contents, sha256, async () => bytes);
-    kept.push({ path, mode: (await stat(path)).mode & 0o777, sha256 });
-  }
-  return kept;
+  return JSON.stringify([images, files && listFiles(files), config ?? null, of ?? null]);
 }
 
 async function keepContent(contents: string, sha256: string, read: () => Promise<Buffer>): Promise<void> {
@@ -95,7 +85,9 @@ async function keepContent(contents: string, sha256: string, read: () => Promise
 /** Removes the contents that no release refers to any more. */
 async function removeUnusedContents(contents: string, releases: Release[]): Promise<void> {
   const named = new Set(
-    releases.flatMap(({ files, compose }) => [...(files ?? []), ...compose].map(one => one.sha256)),
+    releases.flatMap(({ files, config, compose = [] }) =>
+      [...(files ?? []), ...(config ? [config] : []), ...compose].map(one => one.sha256),
+    ),
   );
   for (const name of await readdir(contents)) if (!named.has(name)) await rm(join(contents, name), { force: true });
 }

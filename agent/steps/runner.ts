@@ -33,8 +33,6 @@ export interface StepContext {
   /** The bytes that a step may print. */
   outputLimit: number | undefined;
   circuits: CircuitBreakers | undefined;
-  /** The registries of each document's images. `judge-config` sets them, a pull reads them. */
-  registries: Map<number, string[]>;
 }
 
 export const SUCCEEDED: StepResult = { outcome: 'succeeded' };

@@ -19,6 +19,7 @@ import { DockerEngine } from '../outbound/docker.ts';
 import type { OpenedPath, StartStep } from '../plan/plan.ts';
 import type { PlanResult } from '../plan/progress.ts';
 import { executePlan } from '../runs/execute.ts';
+import { Redactor } from '../system/redactor.ts';
 import { createStepRunner } from './index.ts';
 
 let dir: string;
@@ -27,13 +28,16 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
-async function run(step: StartStep): Promise<PlanResult & { text: string }> {
+async function run(step: StartStep, secrets: string[] = []): Promise<PlanResult & { text: string }> {
+  const redactor = new Redactor();
+  for (const secret of secrets) redactor.add(secret);
   const runner = createStepRunner({
     engine: new DockerEngine(join(dir, 'none.sock')),
     environment: { PATH: '/usr/bin:/bin' },
     keeper: KEEPER,
     runDir: dir,
     grace: 300,
+    redactor,
   });
   const work = executePlan(planOf([step]), { document: 1, stepRunner: runner, signal: new AbortController().signal });
   let text = '';
@@ -76,6 +80,34 @@ describe('the result of a program', () => {
       { exit: [11], code: 'eleven', remedy: 'Look at it.' },
     ];
     expect((await run(program(code, { reasons }))).code).toBe(reason);
+  });
+});
+
+describe('the decisions of a step whose texts are secrets', () => {
+  const SECRETS = ['tables: ', 'file has vanished:', 'try later', 'No space left'];
+
+  it('finds what the program must say', async () => {
+    const result = await run(
+      program(prints('tables: 5', 0), { mustSay: ['tables: '], mustNotSay: ['tables: 0'] }),
+      SECRETS,
+    );
+    expect({ outcome: result.outcome, text: result.text }).toEqual({ outcome: 'succeeded', text: '********5\n' });
+  });
+
+  it('finds a fatal line, and reports it redacted', async () => {
+    const fatal = [{ begins: 'file has vanished:', ends: ['.db"'] }];
+    const { outcome, message } = await run(program(prints('file has vanished: "/a.db"', 0), { fatal }), SECRETS);
+    expect(outcome).toBe('failed');
+    expect(message).toContain(`printed "${'*'.repeat(18)} "/a.db"".`);
+  });
+
+  it('finds a temporary failure and the reason of a failure', async () => {
+    const step: Partial<StartStep> = {
+      retry: [{ on: ['try later'], times: 1, pause: 1 }],
+      reasons: [{ says: 'No space left', code: 'full', remedy: 'Make room.' }],
+    };
+    const { code, text } = await run(program(prints('try later: No space left', 1), step), SECRETS);
+    expect({ code, tries: text.match(/\*{9}: \*{13}/g)?.length }).toEqual({ code: 'full', tries: 2 });
   });
 });
 

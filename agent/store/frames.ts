@@ -1,6 +1,6 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { type Event, type EventBody, encodeEvent, type Frame } from '../../protocol/event.ts';
-import { toUtf8 } from '../system/log-tail.ts';
+import { toReadable } from '../system/hidden-text.ts';
 
 /** A stored event. The bytes of an output event are in `file`, a step's log. */
 export interface EventRow {
@@ -32,5 +32,5 @@ function readOutput(file: string, offset: number, length: number): Buffer {
   } finally {
     closeSync(descriptor);
   }
-  return toUtf8(bytes);
+  return toReadable(bytes);
 }

@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { countWholeCharacters, tailLog } from './log-tail.ts';
+import { countWholeCharacters, toReadable } from './hidden-text.ts';
+import { tailLog } from './log-tail.ts';
 
 let dir: string;
 beforeEach(() => {
@@ -26,7 +27,7 @@ describe('the tail of a log', () => {
     const file = join(dir, 'log');
     writeFileSync(file, Buffer.from([0x61, 0xc3]));
     let text = '';
-    for await (const piece of tailLog(file, Promise.resolve())) text += piece.bytes.toString();
+    for await (const piece of tailLog(file, Promise.resolve())) text += toReadable(piece.bytes).toString();
     expect(text).toBe('a\ufffd');
   });
 });

@@ -1,23 +1,31 @@
-import { isUtf8 } from 'node:buffer';
-import { open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import type { LogSlice } from '../plan/progress.ts';
+import { blankHidden } from './hidden-text.ts';
 import { EMPTY_REDACTOR, type Redactor } from './redactor.ts';
 
 /** The largest chunk. */
 export const CHUNK_BYTES = 64 * 1024;
 const POLL_MS = 20;
 
+/** A part of a step's output: for people, as it is in the file now, and as the program printed it. */
+export interface TailedChunk {
+  bytes: Buffer;
+  raw: Buffer;
+  source: LogSlice;
+}
+
 /**
  * Reads a file as it grows, from the offset `from`, until `ended` is settled and the file is read to its end. Each chunk ends
- * at a UTF-8 character. Redacts secrets, in the file too, so that its chunks can be read again from there. Holds back a
- * possible start of a secret until more output follows.
+ * at a UTF-8 character. Redacts hidden text and secrets, in the file too, so that its chunks can be read again from there.
+ * Holds back a possible start of them until more output follows. `inspect` gets each chunk before the file loses its secrets.
  */
 export async function* tailLog(
   file: string,
   ended: Promise<unknown>,
   from = 0,
   redactor: Redactor = EMPTY_REDACTOR,
-): AsyncGenerator<{ bytes: Buffer; source: LogSlice }> {
+  inspect: (chunk: TailedChunk, isRedacted: boolean) => void | Promise<void> = () => undefined,
+): AsyncGenerator<TailedChunk> {
   const handle = await open(file, 'r+');
   let isOver = false;
   let wake = () => {};
@@ -37,19 +45,26 @@ export async function* tailLog(
     });
   let offset = from;
   let spare: Buffer | undefined;
+  let last: number | undefined;
   try {
     for (;;) {
       const wasOver = isOver;
       const { buffer, bytesRead } = await handle.read(spare ?? Buffer.allocUnsafe(CHUNK_BYTES), 0, CHUNK_BYTES, offset);
       const isRest = wasOver && bytesRead < CHUNK_BYTES;
-      const whole = isRest ? bytesRead : countWholeCharacters(buffer, bytesRead);
-      const { length, covered } = redactor.cover(buffer.subarray(0, whole), isRest);
-      for (const [start, end] of covered) await handle.write(buffer, start, end - start, offset + start);
+      const printed = buffer.subarray(0, bytesRead);
+      const readable = Buffer.from(printed);
+      const { length: whole, isChanged } = blankHidden(readable, isRest);
+      const { length, covered } = redactor.cover(readable.subarray(0, whole), isRest, last);
       if (length > 0) {
         // A single line must not keep a whole buffer in memory.
         const isLittle = length * 4 < CHUNK_BYTES;
-        const chunk = isLittle ? Buffer.from(buffer.subarray(0, length)) : buffer.subarray(0, length);
-        yield { bytes: toUtf8(chunk), source: { file, offset, length } };
+        const keep = (bytes: Buffer) => (isLittle ? Buffer.from(bytes.subarray(0, length)) : bytes.subarray(0, length));
+        const chunk = { bytes: keep(readable), raw: keep(printed), source: { file, offset, length } };
+        const isRedacted = isChanged || covered.length > 0;
+        await inspect(chunk, isRedacted);
+        if (isRedacted) await writeFully(handle, chunk.bytes, offset);
+        yield chunk;
+        last = chunk.bytes.at(-1);
         offset += length;
         spare = isLittle ? buffer : undefined;
       } else {
@@ -63,19 +78,9 @@ export async function* tailLog(
   }
 }
 
-/** Replaces invalid UTF-8 with U+FFFD. The same bytes always give the same result. */
-export function toUtf8(bytes: Buffer): Buffer {
-  return isUtf8(bytes) ? bytes : Buffer.from(bytes.toString('utf8'));
-}
-
-/** Returns how many of the first `length` bytes are whole UTF-8 characters. Invalid bytes count as whole. */
-export function countWholeCharacters(bytes: Uint8Array, length: number): number {
-  for (let back = 1; back <= 3 && back <= length; back++) {
-    const byte = bytes[length - back] ?? 0;
-    if ((byte & 0b1100_0000) === 0b1000_0000) continue;
-    const needed =
-      byte >= 0b1111_0000 && byte < 0b1111_1000 ? 4 : byte >= 0b1110_0000 ? 3 : byte >= 0b1100_0000 ? 2 : 1;
-    return byte < 0b1111_1000 && needed > back ? length - back : length;
+async function writeFully(handle: FileHandle, bytes: Buffer, offset: number): Promise<void> {
+  for (let written = 0; written < bytes.length; ) {
+    const { bytesWritten } = await handle.write(bytes, written, bytes.length - written, offset + written);
+    written += bytesWritten;
   }
-  return length;
 }

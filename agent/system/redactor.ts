@@ -1,152 +1,124 @@
-/** Characters; shorter values would be found everywhere. */
-const SHORTEST_SECRET = 6;
-/** Bytes; of a longer value only the start is searched for. */
-const LONGEST_NEEDLE = 8 * 1024;
-/** Characters; longer lines of a secret are searched for on their own, because programs print it line by line. */
-const SHORTEST_LINE = 16;
+import { toPlainText } from '../../protocol/plain-text.ts';
+import { ESCAPE_KINDS } from './escapes.ts';
+import { needlesOf, type Secret } from './secret-forms.ts';
+import { SecretMatcher } from './secret-matcher.ts';
+import { type Range, TextView } from './text-view.ts';
 
 const STAR = 0x2a;
 
-/** Byte offsets; `to` is not included. */
-export type Range = [from: number, to: number];
+/** Bytes; so many are never held back, whatever may follow. */
+const MOST_HELD_BACK = 48 * 1024;
+
+/** Depth of escapes: a value may be encoded in an encoded text. */
+const MAX_DECODINGS = 2;
+
+/** Tells if a value is one of the agent's own words. */
+export type IsOwnWord = (value: string) => boolean;
 
 /**
- * Redacts secrets in output and events: as they are, JSON-escaped, URL-encoded, and in base64 at each of its three
- * alignments. Each byte of a secret becomes a star, so that offsets in files stay valid.
+ * Redacts secrets in texts of others and in the agent's own sentences: as they are, JSON-escaped, URL-encoded, in HTML, in
+ * base64 and in hex. Each byte of a secret becomes a star, so that offsets in files stay valid.
  */
 export class Redactor {
-  /** Needles by their first two bytes. */
-  readonly #needles = new Map<number, Buffer[]>();
-  /** 1 if a needle starts with these two bytes, or with this byte. */
-  readonly #pairs = new Uint8Array(65_536);
-  readonly #firsts = new Uint8Array(256);
-  readonly #known = new Set<string>();
+  readonly #all = new SecretMatcher();
+  /** Without the values that are words of the agent: in its sentences these say nothing about a secret. */
+  readonly #inSentences = new SecretMatcher();
+  readonly #isOwnWord: IsOwnWord;
 
-  /** True if there are no secrets to search for. */
-  get isIdle(): boolean {
-    return this.#known.size === 0;
+  constructor(isOwnWord: IsOwnWord = () => false) {
+    this.#isOwnWord = isOwnWord;
   }
 
   /** Adds a secret. Ignores one that is too short. */
-  add(value: string): void {
-    for (const form of encodingsOf(value)) this.#addNeedle(form);
+  add(secret: string | Secret): void {
+    const { value, ...rest } = typeof secret === 'string' ? { value: secret } : secret;
+    const isOwn = this.#isOwnWord(value);
+    for (const needle of needlesOf({ value, ...rest })) {
+      this.#all.add(needle);
+      if (!isOwn) this.#inSentences.add(needle);
+    }
   }
 
-  /** Returns the text with its secrets redacted. */
+  /** Returns a text of a program or a file, as plain text and with its secrets redacted. */
   text(text: string): string {
-    if (this.isIdle) return text;
-    const bytes = Buffer.from(text);
-    this.cover(bytes, true);
-    return bytes.toString();
+    return redact(text, this.#all);
   }
 
-  /** Returns the value with every text in it redacted, except for the keys of objects. */
-  all<T>(value: T): T {
-    if (this.isIdle) return value;
-    if (typeof value === 'string') return this.text(value) as T;
-    if (Array.isArray(value)) return value.map(element => this.all(element)) as T;
+  /** Returns a sentence of the agent with the values in it redacted. Its own words stay. */
+  sentence(text: string): string {
+    return redact(text, this.#inSentences);
+  }
+
+  /** Returns the value with every text in it redacted as a sentence, except for the keys of objects. */
+  sentences<T>(value: T): T {
+    if (typeof value === 'string') return this.sentence(value) as T;
+    if (Array.isArray(value)) return value.map(element => this.sentences(element)) as T;
     if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return value;
-    return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, this.all(member)])) as T;
+    return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, this.sentences(member)])) as T;
   }
 
   /**
-   * Overwrites the secrets in `bytes`. Unless this is the end, `length` stops before a possible start of a secret; the bytes
-   * from there on are untouched, and must come again with the bytes that follow.
+   * Overwrites the secrets in `bytes`, which have no hidden text. Unless this is the end, `length` stops before a possible
+   * start of a secret: the bytes from there on must come again with the bytes that follow. `before`: the byte before them.
    */
-  cover(bytes: Buffer, isEnd: boolean): { length: number; covered: Range[] } {
-    const covered: Range[] = [];
-    if (this.isIdle) return { length: bytes.length, covered };
-    let length = bytes.length;
-    for (let offset = 0; offset < bytes.length; offset++) {
-      const first = bytes[offset] ?? 0;
-      if (this.#firsts[first] === 0) continue;
-      if (offset + 1 < bytes.length && this.#pairs[(first << 8) | (bytes[offset + 1] ?? 0)] === 0) continue;
-      const found = this.#matchAt(bytes, offset, isEnd);
-      if (found === 'open') {
-        length = offset;
-        break;
-      }
-      if (found > 0) addRange(covered, [offset, offset + found]);
-    }
-    const last = covered.at(-1);
-    // A secret that overlaps the start of another comes again as a whole, unless it would hold back everything.
-    if (last && last[1] > length && last[0] > 0) {
-      length = last[0];
-      covered.pop();
-    }
-    for (const [from, to] of covered) bytes.fill(STAR, from, to);
-    return { length, covered };
-  }
-
-  /** Returns the length of the longest secret at an offset, 0 for none, `open` if that depends on bytes to come. */
-  #matchAt(bytes: Buffer, offset: number, isEnd: boolean): number | 'open' {
-    const left = bytes.length - offset;
-    const key = ((bytes[offset] ?? 0) << 8) | (bytes[offset + 1] ?? 0);
-    const candidates = left > 1 ? (this.#needles.get(key) ?? []) : this.#startingWith(bytes[offset] ?? 0);
-    let longest = 0;
-    for (const needle of candidates) {
-      const compared = Math.min(needle.length, left);
-      if (bytes.compare(needle, 0, compared, offset, offset + compared) !== 0) continue;
-      if (compared === needle.length) longest = Math.max(longest, compared);
-      else if (!isEnd) return 'open';
-    }
-    return longest;
-  }
-
-  #startingWith(first: number): Buffer[] {
-    return [...this.#needles].flatMap(([key, needles]) => (key >> 8 === first ? needles : []));
-  }
-
-  #addNeedle(text: string): void {
-    const needle = Buffer.from(text).subarray(0, LONGEST_NEEDLE);
-    if (this.#known.has(text) || needle.length < SHORTEST_SECRET) return;
-    this.#known.add(text);
-    const key = ((needle[0] ?? 0) << 8) | (needle[1] ?? 0);
-    this.#pairs[key] = 1;
-    this.#firsts[key >> 8] = 1;
-    const same = this.#needles.get(key);
-    if (same) same.push(needle);
-    else this.#needles.set(key, [needle]);
+  cover(bytes: Buffer, isEnd: boolean, before?: number): { length: number; covered: Range[] } {
+    return cover(bytes, isEnd, before, this.#all);
   }
 }
 
 /** Redacts nothing. */
 export const EMPTY_REDACTOR = new Redactor();
 
-function addRange(ranges: Range[], next: Range): void {
-  const last = ranges.at(-1);
-  if (last && next[0] <= last[1]) last[1] = Math.max(last[1], next[1]);
-  else ranges.push(next);
+function redact(text: string, matcher: SecretMatcher): string {
+  const plain = toPlainText(text);
+  if (matcher.isEmpty) return plain;
+  const bytes = Buffer.from(plain);
+  const { covered } = cover(bytes, true, undefined, matcher);
+  return covered.length === 0 ? plain : bytes.toString();
 }
 
-/** Returns the ways in which a value is written. */
-function encodingsOf(value: string): string[] {
-  if ([...value].length < SHORTEST_SECRET) return [];
-  const lines = value.split(/[\r\n]+/).map(line => line.trim());
-  const longLines = lines.length > 1 ? lines.filter(line => line.length >= SHORTEST_LINE) : [];
-  return [value, ...longLines]
-    .map(text => text.toWellFormed())
-    .flatMap(text => [
-      text,
-      JSON.stringify(text).slice(1, -1),
-      encodeURIComponent(text),
-      encodeURIComponent(text).replaceAll('%20', '+'),
-      new URLSearchParams({ '': text }).toString().slice(1),
-      ...base64FormsOf(Buffer.from(text)),
-    ]);
+function cover(
+  bytes: Buffer,
+  isEnd: boolean,
+  before: number | undefined,
+  matcher: SecretMatcher,
+): { length: number; covered: Range[] } {
+  if (matcher.isEmpty) return { length: bytes.length, covered: [] };
+  const found: Range[] = [];
+  let length = bytes.length;
+  // Kinds of escapes that do not contain each other give the same text in any order.
+  const search = (view: TextView, depth: number, last: number) => {
+    const hold = (offset: number) => {
+      if (offset < view.bytes.length) length = Math.min(length, view.startOf(offset));
+    };
+    hold(matcher.scan(view.bytes, isEnd, before, range => found.push(view.sourceOf(range))));
+    for (const [index, kind] of depth < MAX_DECODINGS ? ESCAPE_KINDS.entries() : []) {
+      if (index <= last && !view.hasDecoded(kind.mark)) continue;
+      const decoded = view.decode(kind, isEnd);
+      hold(decoded.open);
+      if (decoded.view) search(decoded.view, depth + 1, index);
+    }
+  };
+  search(TextView.of(bytes), 0, -1);
+  const covered = mergeRanges(found);
+  // A secret that overlaps the start of another comes again as a whole.
+  for (const [from, to] of covered.toReversed()) if (to > length) length = Math.min(length, from);
+  if (length === 0 && bytes.length >= MOST_HELD_BACK) {
+    covered.splice(0, covered.length, [0, bytes.length]);
+    length = bytes.length;
+  }
+  const kept = covered.filter(([from]) => from < length);
+  for (const [from, to] of kept) bytes.fill(STAR, from, to);
+  return { length, covered: kept };
 }
 
-/**
- * Returns the base64 characters that depend on the value alone, not on its neighbors: within a longer text, a value starts at
- * one of three positions of a group.
- */
-function base64FormsOf(value: Buffer): string[] {
-  const shifted = [0, 1, 2].map(before => {
-    const text = Buffer.concat([Buffer.alloc(before), value])
-      .toString('base64')
-      .replaceAll('=', '');
-    const isWhole = (before + value.length) % 3 === 0;
-    return text.slice([0, 2, 3][before], isWhole ? undefined : -1);
-  });
-  return shifted.flatMap(text => [text, text.replaceAll('+', '-').replaceAll('/', '_')]);
+/** Returns the ranges in their order, those that overlap or touch as one. */
+function mergeRanges(ranges: Range[]): Range[] {
+  const merged: Range[] = [];
+  for (const [from, to] of ranges.toSorted((a, b) => a[0] - b[0])) {
+    const last = merged.at(-1);
+    if (last && from <= last[1]) last[1] = Math.max(last[1], to);
+    else merged.push([from, to]);
+  }
+  return merged;
 }

@@ -284,6 +284,11 @@ function namesBelow(path: string, root: string, real: string): string[] {
   return relative(normalize(start), normalize(path)).split(sep).filter(Boolean);
 }
 
+/** Resolves every link of a path, also if its last parts do not exist. */
+export async function resolveLinks(path: string): Promise<string> {
+  return (await resolveRoot(path)).path;
+}
+
 /** The kernel follows no more. */
 const MAX_LINKS = 40;
 

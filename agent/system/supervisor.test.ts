@@ -15,6 +15,7 @@ import type { PlanResult, ProgressEvent, StepProgress } from '../plan/progress.t
 import { executePlan } from '../runs/execute.ts';
 import { createStepRunner } from '../steps/index.ts';
 import { isAlive, readIdentity } from './process.ts';
+import { Redactor } from './redactor.ts';
 
 const NODE = process.execPath;
 let dir: string;
@@ -23,8 +24,9 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
-const createRunner = () =>
+const createRunner = (redactor: Redactor) =>
   createStepRunner({
+    redactor,
     engine: new DockerEngine(join(dir, 'none.sock')),
     environment: { PATH: '/usr/bin:/bin' },
     keeper: KEEPER,
@@ -34,9 +36,15 @@ const createRunner = () =>
 
 async function run(
   plan: Plan,
-  { signal = new AbortController().signal, past }: { signal?: AbortSignal; past?: Map<number, StepProgress> } = {},
+  {
+    signal = new AbortController().signal,
+    past,
+    secrets = [],
+  }: { signal?: AbortSignal; past?: Map<number, StepProgress>; secrets?: string[] } = {},
 ): Promise<{ events: ProgressEvent[]; result: PlanResult; text: string }> {
-  const runner = createRunner();
+  const redactor = new Redactor();
+  for (const secret of secrets) redactor.add(secret);
+  const runner = createRunner(redactor);
   const work = executePlan(plan, { document: 1, stepRunner: runner, signal, earlier: past });
   const events: ProgressEvent[] = [];
   let next = await work.next();
@@ -49,11 +57,14 @@ async function run(
 }
 
 /** Runs a step in another agent, kills that when the step prints a text, and returns how many bytes it had logged. */
-async function killAgentAt(step: StartStep, text: string): Promise<number> {
+async function killAgentAt(step: StartStep, text: string, secrets: string[] = []): Promise<number> {
   const agent = `
     import { executePlan } from '${resolve('agent/runs/execute.ts')}';
     import { createStepRunner } from '${resolve('agent/steps/index.ts')}';
-    const hands = createStepRunner({ engine: {}, environment: { PATH: '/usr/bin:/bin' }, keeper: ${JSON.stringify(KEEPER)}, runDir: '${dir}', grace: 300 });
+    import { Redactor } from '${resolve('agent/system/redactor.ts')}';
+    const redactor = new Redactor();
+    for (const secret of ${JSON.stringify(secrets)}) redactor.add(secret);
+    const hands = createStepRunner({ redactor, engine: {}, environment: { PATH: '/usr/bin:/bin' }, keeper: ${JSON.stringify(KEEPER)}, runDir: '${dir}', grace: 300 });
     const plan = ${JSON.stringify(planOf([step]))};
     for await (const event of executePlan(plan, { document: 1, stepRunner: hands, signal: new AbortController().signal }))
       if (event.kind === 'output') process.stdout.write(JSON.stringify([event.source.offset + event.source.length, String(event.bytes)]) + '\\n');`;
@@ -98,6 +109,21 @@ describe('a process whose agent was killed', () => {
     expect(result.outcome).toBe('succeeded');
     expect(text).not.toContain('the step runs again');
     expect(readFileSync(join(dir, '1-1.log'), 'utf8').match(/line 0\n/g)).toHaveLength(1);
+  });
+
+  it.each([
+    ['succeeded', 'tables: 5'],
+    ['failed', 'no rows'],
+    ['failed', 'tables: 0'],
+  ])('%s for the next agent if it printed %j, which the killed one has redacted', async (outcome, printed) => {
+    const code = `console.log(${JSON.stringify(printed)} + '\\nready'); setTimeout(() => console.log('done'), 1500)`;
+    const step = program(code, { mustSay: ['tables: ', 'done'], mustNotSay: ['tables: 0\n'] });
+    const secrets = ['tables: ', 'no rows'];
+    const offset = await killAgentAt(step, 'ready', secrets);
+    expect(readFileSync(join(dir, '1-1.log'), 'utf8')).not.toMatch(/tables|rows/);
+    const { result } = await run(planOf([step]), { past: new Map([[1, { offset }]]), secrets });
+    expect(result.outcome).toBe(outcome);
+    expect(readdirSync(dir).filter(name => /\.checks$/.test(name))).toEqual(['1-1.checks']);
   });
 
   it('can be cancelled by the next agent', async () => {

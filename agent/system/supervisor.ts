@@ -27,6 +27,8 @@ export interface ProcessOrder {
   env: Record<string, string>;
   /** Absolute path that output is appended to. */
   log: string;
+  /** Bytes of the log before its output. */
+  from?: number;
   /** Absolute path that gets standard output in place of `log`. */
   stdoutTo: string | null;
   /** Absolute path; absent or null for no input. */

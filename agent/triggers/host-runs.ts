@@ -58,7 +58,7 @@ export function createWebhookHandler(deps: HostRunDeps): WebhookHandler {
 /** Returns the trust entry: an agent.yaml with schedules or hooks is valid only with one. Throws `Refused`. */
 function entryFor({ trust }: Config, kind: 'schedule' | 'webhook'): TrustEntry {
   const entry = trust.find(({ local }) => local === kind);
-  if (!entry) throw new Refused(refusals.denied('trust'));
+  if (!entry) throw new Refused(refusals.denied('trust', 'the command'));
   return entry;
 }
 

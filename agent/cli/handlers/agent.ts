@@ -5,7 +5,7 @@ import type { Options } from '../commands.ts';
 /** Runs until SIGTERM or SIGINT; SIGHUP reads the configuration again. */
 export async function agentCommand(_args: [], { config }: Options<'agent'>): Promise<number> {
   const program = realpathSync(process.argv[1] ?? '');
-  const running = await startAgent(config, { supervisor: [process.execPath, program, 'keeper'] });
+  const running = await startAgent(config, { supervisor: [process.execPath, program, 'keeper'], program });
   process.on('SIGHUP', () => running.reload());
   await new Promise<void>(stop => {
     process.once('SIGTERM', () => stop());

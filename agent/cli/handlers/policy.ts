@@ -3,9 +3,11 @@ import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import { loadIntents } from '../../../intents/load.ts';
 import { yamlValue } from '../../../intents/yaml-value.ts';
-import type { Answer, PolicyCase } from '../../../protocol/question.ts';
+import { type Answer, type PolicyCase, PolicyContainers, PolicyLabel } from '../../../protocol/question.ts';
 import { simulatePolicy } from '../../admission/simulate.ts';
 import { readConfig } from '../../config/load.ts';
+import { DockerEngine } from '../../outbound/docker.ts';
+import { createHostReader } from '../../system/host-reader.ts';
 import type { Arguments, Options } from '../commands.ts';
 import { parseParams } from '../params.ts';
 import { cliRefusals } from '../refusals.ts';
@@ -20,10 +22,11 @@ const PolicyTest = z.strictObject({
   code: z.string().optional().describe('The code of the refusal.'),
   rule: z.string().optional().describe('The rule that allows it.'),
   event: z.string().default('push'),
-  labels: z.array(z.string()).default([]).describe('Set after the last push, by a user with write access.'),
+  labels: z.array(PolicyLabel).default([]),
   approvals: z.int().min(0).max(20).default(0),
   merged: z.boolean().default(true).describe('false: the command has no pull request.'),
   plan_digest: z.boolean().default(false),
+  containers: PolicyContainers.optional().describe('Containers and their stacks, in place of those of the host.'),
   at: z.coerce.date().optional(),
 });
 const Cases = z.strictObject({ cases: z.array(PolicyTest).min(1) });
@@ -78,8 +81,9 @@ export async function policyExplainCommand(
 async function evaluatePolicy(supposed: PolicyCase[], options: Options<'policy test'>): Promise<PolicyDecisions> {
   const remote = createRemoteAgent(options);
   if (remote) return remote.ask({ about: 'policy', supposed });
-  const { trust } = readConfig(options.config);
-  return supposed.map(one => simulatePolicy(one, trust));
+  const config = readConfig(options.config);
+  const host = createHostReader(new DockerEngine(config.docker.socket), {}, async () => undefined);
+  return simulatePolicy(supposed, config, host);
 }
 
 function parseApprovals(text: string): number {

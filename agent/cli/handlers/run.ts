@@ -130,6 +130,7 @@ async function planWithoutHost(
       at: new Date().toISOString(),
       site,
       files: files.map(({ path, mode, sha256 }) => ({ path, mode, sha256, at: '' })),
+      configs: join(site.memory, '../runs/dry-run', `compose-${document}`),
       wantsDiff: false,
     },
     blindHostReader,

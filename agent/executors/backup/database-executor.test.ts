@@ -9,7 +9,7 @@ const site: ContextChanges['site'] = {
     sources: ['/srv', '/opt/stacks'],
     destinations: [{ path: '/mnt/backup', minFree: 1000 }],
     remotes: [{ target: 'rsync://nas/backup' }, { target: 'b@nas:/srv', ssh: { key_file: '/k', port: 2222 } }],
-    databases: [{ server: 'db', user: 'keeper', password_file: '/etc/db' }],
+    databases: [{ server: 'db', stack: 'shop', user: 'keeper', password_file: '/etc/db' }],
     resticPassword: '/etc/restic',
   },
 };
@@ -31,11 +31,15 @@ const manifest = (kind: string, more: object = {}) =>
     parts: ['com.plexapp.plugins.library.db'],
     ...more,
   });
+const WORKING_DIR = 'com.docker.compose.project.working_dir';
 const container = {
   Id: 'c1',
   Image: 'sha256:1',
   State: { Running: true, Paused: false },
-  Config: { Env: ['POSTGRES_USER=app'] },
+  Config: {
+    Env: ['POSTGRES_USER=app'],
+    Labels: { 'com.docker.compose.project': 'shop', [WORKING_DIR]: '/opt/stacks/shop' },
+  },
   Mounts: [{ Type: 'bind', Source: '/srv/plex', Destination: '/config' }],
 };
 
@@ -150,6 +154,22 @@ describe('plans of databases', () => {
       '--user',
       'keeper',
     ]);
+  });
+
+  it.each([
+    ['of another stack', { 'com.docker.compose.project': 'other', [WORKING_DIR]: '/opt/stacks/other' }],
+    ['of a project elsewhere', { 'com.docker.compose.project': 'shop', [WORKING_DIR]: '/srv/shop' }],
+    ['of a folder below', { 'com.docker.compose.project': 'shop', [WORKING_DIR]: '/opt/stacks/shop/x' }],
+    ['without compose', {}],
+  ])('keep the password of agent.yaml from a container %s that bears the name', async (_, Labels) => {
+    const host = { ...hostWith('mysql'), engine: async () => ({ ...container, Config: { Env: [], Labels } }) };
+    const intent = backup({ database_type: 'mysql', source_container: 'db', database: 'shop' });
+    expect(await failureCodeOf(plan(intent, host))).toBe('database-stack');
+    const outside = createContext(intent, {
+      site: { backups: { ...site?.backups, databases: [{ server: 'db', stack: false, password_file: '/etc/db' }] } },
+    });
+    const made = executorOf(intent).plan(intent, outside, host);
+    expect(await failureCodeOf(made)).toBe('com.docker.compose.project' in Labels ? 'database-stack' : 'planned');
   });
 
   it.each([

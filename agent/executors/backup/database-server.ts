@@ -1,4 +1,5 @@
-import type { ContainerDetails } from '../../plan/containers.ts';
+import { type ContainerDetails, composeLabel } from '../../plan/containers.ts';
+import { Failure } from '../../plan/failure.ts';
 import type {
   CheckBackupStep,
   FailureReason,
@@ -8,7 +9,7 @@ import type {
   StartStep,
   Step,
 } from '../../plan/plan.ts';
-import type { HostSite } from '../executor.ts';
+import type { DatabaseLogin, HostSite } from '../executor.ts';
 import { findRunning } from './group.ts';
 
 const MINUTE = 60_000;
@@ -36,7 +37,8 @@ export interface ServerFields {
 
 /**
  * Returns the server and the user to connect as: of the intent, of agent.yaml, or of the container's variables. `passwords`:
- * returns the variables that hold that user's password. Throws Failure: `container-missing`, `container-stopped`.
+ * returns the variables that hold that user's password. Throws Failure: `container-missing`, `container-stopped`,
+ * `database-stack`.
  */
 export async function findServer(
   { source_container: container, source, user }: ServerFields,
@@ -47,6 +49,7 @@ export async function findServer(
   const name = container ?? source ?? '';
   const found = container === undefined ? undefined : await findRunning(container, host);
   const known = site.backups.databases.find(({ server }) => server === name);
+  if (known?.password_file !== undefined && found) requireStack(known, found, site);
   const own = defaults.variable === undefined ? undefined : variableOf(found, defaults.variable);
   const as = user ?? known?.user ?? own ?? defaults.user;
   const variables = defaults.passwords(as, own);
@@ -63,6 +66,18 @@ export async function findServer(
           ? { container: found?.Id ?? name, variables }
           : undefined,
   };
+}
+
+/** A container's name is not enough for the host's password: another stack may bear it. Throws Failure `database-stack`. */
+function requireStack({ server, stack }: DatabaseLogin, { Config }: ContainerDetails, { stacksRoot }: HostSite): void {
+  const folder = composeLabel(Config, 'project.working_dir');
+  const isOther = stack === false ? composeLabel(Config, 'project') !== '' : folder !== `${stacksRoot}/${stack}`;
+  if (!isOther) return;
+  throw new Failure(
+    'database-stack',
+    `The container ${server} does not get the password of agent.yaml: compose ${folder === '' ? 'did not start it' : `started it in ${folder}`}, and agent.yaml says stack: ${stack}. Nothing was changed.`,
+    'Correct "stack" of the server under backups.databases in agent.yaml, or name the right container.',
+  );
 }
 
 function variableOf(container: ContainerDetails | undefined, name: string): string | undefined {

@@ -25,7 +25,7 @@ import {
   type PlanContext,
   parseDuration,
 } from '../executor.ts';
-import { storageRoot, trimSlashes } from './opened.ts';
+import { type BackupSource, storageRoot, trimSlashes } from './opened.ts';
 
 const MINUTE = 60_000;
 const DEFAULT_TIMEOUT = 6 * 60 * MINUTE;
@@ -291,15 +291,6 @@ function retentionRulesOf({ keep, retention_days: days }: BackupFields) {
 /** `20261121T061200.123Z`: sorts by time. */
 export function timestampOf(at: string): string {
   return at.replaceAll(/[-:]/g, '');
-}
-
-/** The folder or file to back up, on this host, and the name that users know it by. */
-export interface BackupSource {
-  path: string;
-  /** The trusted folder that holds it: below it no component may be a link. */
-  root: string;
-  label: string;
-  container?: string;
 }
 
 interface SourceLocation {

@@ -3,6 +3,15 @@ import type { CheckTargetStep, FailureReason, OpenedPath, StartStep } from '../.
 import type { HostSite } from '../executor.ts';
 
 const NEW_FOLDER = 0o700;
+/** The folder or file to back up, on this host, and the name that users know it by. */
+export interface BackupSource {
+  path: string;
+  /** The trusted folder that holds it: below it no component may be a link. */
+  root: string;
+  label: string;
+  container?: string;
+}
+
 /** The space that copies leave free on the disk of the agent's own folder, and of restored data. */
 export const SCRATCH_RESERVE = 512 * 2 ** 20;
 

@@ -7,7 +7,7 @@ import {
 import type { HostReader, ReadResult, StartStep, Step } from '../../plan/plan.ts';
 import type { HostSite, Verify } from '../executor.ts';
 import { planHealthCheck, planVerify } from '../verify-steps.ts';
-import type { BackupSource } from './group.ts';
+import type { BackupSource } from './opened.ts';
 
 /** Stops or pauses the services that write to the data, and starts them again. */
 export interface QuiesceSteps {

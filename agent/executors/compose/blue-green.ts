@@ -1,12 +1,12 @@
-import type { HostReader, StartStep, Step, WriteStep } from '../../plan/plan.ts';
+import type { ComposeConfig, StartStep, Step, WriteStep } from '../../plan/plan.ts';
 import type { Switch } from '../executor.ts';
 import { planHealthCheck, planVerify } from '../verify-steps.ts';
-import { stackMemoryFolder } from './current-state.ts';
-import { explainSingle, type RenderedConfig, renderConfig, requireService, strategyImpossible } from './render.ts';
-import { planChange, planDockerCall } from './steps.ts';
-import { planRecreate, type Strategy, type StrategyContext } from './strategy.ts';
-import { type ComposeTarget, type ComposeVariant, composeFile, GREEN } from './target.ts';
-import { changedCompose, planImageTags } from './undo.ts';
+import type { StackState } from './current-state.ts';
+import { explainSingle, requireService, strategyImpossible } from './side-by-side.ts';
+import { PREPARE_AGAIN_STEP, PREPARE_STEP, planChange, planDockerCall, planPrepareMounts } from './steps.ts';
+import { planRecreate, requireWayBack, type Strategy, type StrategyContext } from './strategy.ts';
+import { type ComposeTarget, claimSwitchFile, GREEN } from './target.ts';
+import { planImageTags } from './undo.ts';
 
 const SWITCH_STEP = 'switch';
 /** Time for visitors to move from the old project to the new one, in milliseconds. */
@@ -16,35 +16,26 @@ const MOVE_OVER = 5_000;
  * Brings up a second compose project next to the one that serves, checks it, switches to it, and takes the old one down.
  * The two project names alternate. Throws Failure `strategy-impossible`, `service-unknown`.
  */
-export async function planBlueGreen(context: StrategyContext): Promise<Strategy> {
-  const { intent, target, site, state, limits, host, shipment } = context;
+export function planBlueGreen(context: StrategyContext, names: ProjectNames): Strategy {
+  const { intent, target, site, state, limits, next: checked, shipment } = context;
   const to = intent.switch as Switch;
-  const rendered = await renderConfig(context);
-  if (rendered) checkPair(rendered, to);
-  const names = chooseProjectNames(context, rendered);
+  if (checked.rendered) checkPair(checked.rendered, to);
   if (state.containers && !names.live) return planFirstRollout(context, to, names.next);
-  const live = names.live ?? '(the project that serves)';
-  const next: ComposeTarget = {
-    ...target,
-    project: { dir: target.dir, name: names.next },
-    whole: { dir: target.dir, name: names.next },
-  };
-  const unpublished = 'service' in to ? await unpublish(context, to.service) : undefined;
-  const variant: ComposeVariant = { project: names.next };
+  requireWayBack('blue-green', context);
+  const live = names.live ?? target.name;
+  const whole = { dir: target.dir, name: names.next };
+  const next: ComposeTarget = { ...target, name: names.next, project: whole, whole };
+  const config = checked.of(names.next);
+  const first = checked.unpublished ?? config;
   const up = ['up', '--detach', '--no-build', '--remove-orphans'];
-  const bringUp = planChange(`bring up ${names.next}`, target, up, limits.up, undefined, {
-    ...variant,
-    files: unpublished?.files,
-  });
-  const takeDown = planChange(`take down ${live}`, target, ['down', '--remove-orphans'], limits.up, undefined, {
-    project: live,
-  });
+  const bringUp = planChange(`bring up ${names.next}`, first, up, limits.up);
+  const takeDown = planChange(`take down ${live}`, checked.of(live), ['down', '--remove-orphans'], limits.up);
   const healthy = planHealthCheck(`wait until ${names.next} is healthy`, next.whole, limits.healthy);
   const switchOver = switchSteps(context, to, { live, next });
   return {
     pulls: [],
     steps: [
-      ...(unpublished ? [unpublished.step] : []),
+      ...planPrepareMounts(PREPARE_STEP, checked, first, context),
       bringUp,
       healthy,
       ...planVerify(intent.verify, next.whole, { allow: site.verify, healthy: limits.healthy }),
@@ -52,24 +43,20 @@ export async function planBlueGreen(context: StrategyContext): Promise<Strategy>
       { do: 'settle', name: 'let visitors move over', project: next.whole, for: MOVE_OVER },
       takeDown,
     ],
-    undo: await planSwitchBack(
-      context,
-      { live, next, bringUp, takeDown, restores: shipment.step !== undefined, to },
-      host,
-    ),
+    undo: planSwitchBack(context, { live, next, bringUp, takeDown, restores: shipment.step !== undefined, to }),
     after: next,
   };
 }
 
-interface ProjectNames {
+export interface ProjectNames {
   live: string | undefined;
   next: string;
 }
 
-/** Returns the name of the project that serves, and of its successor. Throws Failure if both run. */
-function chooseProjectNames({ state, target }: StrategyContext, rendered: RenderedConfig | undefined): ProjectNames {
-  const blue = rendered?.name.replace(new RegExp(`${GREEN}$`), '') ?? target.dir.slice(target.dir.lastIndexOf('/') + 1);
-  const running = [...new Set((state.containers ?? []).filter(one => one.running).map(({ project }) => project))];
+/** Returns the name of the project that serves, and of its successor. Throws Failure `strategy-impossible`. */
+export function chooseProjectNames({ ownName }: ComposeTarget, { containers = [] }: StackState): ProjectNames {
+  const green = `${ownName}${GREEN}`;
+  const running = [...new Set(containers.filter(one => one.running).map(({ project }) => project))];
   if (running.length > 1) {
     throw strategyImpossible(
       'blue-green',
@@ -78,11 +65,18 @@ function chooseProjectNames({ state, target }: StrategyContext, rendered: Render
     );
   }
   const [live] = running;
-  return { live, next: live === undefined || live.endsWith(GREEN) ? blue : `${live}${GREEN}` };
+  if (live !== undefined && live !== ownName && live !== green) {
+    throw strategyImpossible(
+      'blue-green',
+      `the project ${live} runs in the stack’s folder, and its name must be ${ownName}`,
+      `Name it in agent.yaml: compose.grants, "project: ${live}". Or take it down, and roll out again.`,
+    );
+  }
+  return { live, next: live === ownName ? green : ownName };
 }
 
 /** Checks that two projects of one file can run side by side. Throws Failure `strategy-impossible`, `service-unknown`. */
-function checkPair(rendered: RenderedConfig, to: Switch): void {
+function checkPair(rendered: ComposeConfig, to: Switch): void {
   const remedy = 'Change the compose file, or use strategy: recreate.';
   for (const [name, service] of Object.entries(rendered.services)) {
     const isSwitched = 'service' in to && to.service === name;
@@ -105,8 +99,8 @@ function checkPair(rendered: RenderedConfig, to: Switch): void {
 }
 
 /** Nothing serves yet: brings the project up, and leads visitors there. */
-async function planFirstRollout(context: StrategyContext, to: Switch, project: string): Promise<Strategy> {
-  const recreate = await planRecreate(context);
+function planFirstRollout(context: StrategyContext, to: Switch, project: string): Strategy {
+  const recreate = planRecreate(context);
   return { ...recreate, steps: [...recreate.steps, ...('file' in to ? [switchFile(context, to, project)] : [])] };
 }
 
@@ -115,9 +109,8 @@ function switchSteps(
   to: Switch,
   { live, next }: { live: string; next: ComposeTarget },
 ): Step[] {
-  const { target, state, limits, site } = context;
-  const project = next.whole.name ?? '';
-  if ('file' in to) return [switchFile(context, to, project)];
+  const { state, limits, site } = context;
+  if ('file' in to) return [switchFile(context, to, next.name)];
   // A port has one owner at a time: the old container frees it before the new one publishes it.
   const old = (state.containers ?? []).filter(one => one.service === to.service).map(({ id }) => id);
   return [
@@ -129,39 +122,24 @@ function switchSteps(
         timeout: limits.up,
       },
     ),
-    planChange(SWITCH_STEP, target, ['up', '--detach', '--no-build', '--no-deps', to.service], limits.up, undefined, {
-      project,
-    }),
+    planChange(
+      SWITCH_STEP,
+      context.next.of(next.name),
+      ['up', '--detach', '--no-build', '--no-deps', to.service],
+      limits.up,
+    ),
     planHealthCheck('wait until it serves', { ...next.whole, services: [to.service] }, limits.healthy),
   ];
 }
 
 function switchFile(
-  { target, site }: StrategyContext,
+  { target, intent, site }: StrategyContext,
   to: Extract<Switch, { file: string }>,
   project: string,
 ): WriteStep {
-  const path = to.file.startsWith('/') ? to.file : `${target.dir}/${to.file}`;
+  const { path, root } = claimSwitchFile(to, target.dir, intent.stack, site);
   const text = to.text.replaceAll('$PROJECT', project);
-  return { do: 'write', name: SWITCH_STEP, changes: [{ path, root: site.stacksRoot, mode: 0o644, content: { text } }] };
-}
-
-/** Keeps the new project from publishing the port before the switch: the old project still has it. */
-async function unpublish(
-  { target, intent, site, files }: StrategyContext,
-  service: string,
-): Promise<{ step: WriteStep; files: string[] }> {
-  const path = `${stackMemoryFolder(site, intent.stack)}/unpublished.yaml`;
-  const text = `services:\n  ${service}:\n    ports: !reset []\n`;
-  const named = composeFile(intent, site) ?? target.file ?? `${target.dir}/${files[0]?.path ?? 'compose.yaml'}`;
-  return {
-    step: {
-      do: 'write',
-      name: 'leave the port',
-      changes: [{ path, root: site.memory, mode: 0o600, own: true, content: { text } }],
-    },
-    files: [named, path],
-  };
+  return { do: 'write', name: SWITCH_STEP, changes: [{ path, root, mode: 0o644, content: { text } }] };
 }
 
 interface SwitchPlan {
@@ -174,25 +152,16 @@ interface SwitchPlan {
 }
 
 /** Plans the rollback to the project that served: it still runs, unless it was being taken down. */
-async function planSwitchBack(context: StrategyContext, options: SwitchPlan, host: HostReader): Promise<Step[]> {
-  const { target, site, state, limits, intent } = context;
-  if (intent.on_failure === 'stop') return [];
-  const newest = state.releases.at(-1);
-  const files = newest && !options.restores ? await changedCompose(newest, intent.stack, site, host) : undefined;
+function planSwitchBack(context: StrategyContext, options: SwitchPlan): Step[] {
+  const { target, site, state, limits, intent, next: checked, before } = context;
+  if (intent.on_failure === 'stop' || !before || 'refused' in before) return [];
   const live = { dir: target.dir, name: options.live };
+  const config = before.stack.of(options.live);
   const up = ['up', '--detach', '--no-build', '--pull', 'never', '--remove-orphans'];
   const ifSwitched = 'file' in options.to ? options.takeDown.name : 'free the port';
   // The new project frees the port before the old one publishes it again.
-  const downNext = planChange(
-    `take down ${options.next.whole.name}`,
-    target,
-    ['down', '--remove-orphans'],
-    limits.up,
-    undefined,
-    {
-      project: options.next.whole.name,
-    },
-  );
+  const { name: nextName } = options.next;
+  const downNext = planChange(`take down ${nextName}`, checked.of(nextName), ['down', '--remove-orphans'], limits.up);
   return [
     ...(options.restores
       ? [{ do: 'restore' as const, name: 'put files back', of: 'write files', ifBegan: 'write files' }]
@@ -201,13 +170,10 @@ async function planSwitchBack(context: StrategyContext, options: SwitchPlan, hos
     ...('file' in options.to
       ? [{ do: 'restore' as const, name: 'switch back', of: SWITCH_STEP, ifBegan: SWITCH_STEP }]
       : [{ ...downNext, ifBegan: 'free the port' }]),
-    {
-      ...planChange(`bring up ${options.live} again`, target, up, limits.up, undefined, {
-        project: options.live,
-        files,
-      }),
-      ifBegan: ifSwitched,
-    },
+    ...[
+      ...planPrepareMounts(PREPARE_AGAIN_STEP, before.stack, config, context),
+      planChange(`bring up ${options.live} again`, config, up, limits.up),
+    ].map(step => ({ ...step, ifBegan: ifSwitched })),
     {
       ...planHealthCheck(`wait until ${options.live} is healthy again`, live, limits.healthy),
       ifBegan: options.bringUp.name,

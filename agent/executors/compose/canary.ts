@@ -1,19 +1,18 @@
 import { planHealthCheck, planVerify } from '../verify-steps.ts';
-import { explainSingle, renderConfig, requireService, strategyImpossible } from './render.ts';
-import { planChange, planDockerCall } from './steps.ts';
-import { planRecreate, type Strategy, type StrategyContext } from './strategy.ts';
+import { explainSingle, requireService, strategyImpossible } from './side-by-side.ts';
+import { PREPARE_STEP, planChange, planDockerCall, planPrepareMounts } from './steps.ts';
+import { planRecreate, requireWayBack, type Strategy, type StrategyContext } from './strategy.ts';
 import { planUndo } from './undo.ts';
 
 /**
  * Starts one new container next to the old ones, then the other new ones, and removes the old ones last: the service
  * answers all the time. Throws Failure `strategy-impossible`, `service-unknown`.
  */
-export async function planCanary(context: StrategyContext): Promise<Strategy> {
-  const { intent, target, site, state, limits } = context;
+export function planCanary(context: StrategyContext): Strategy {
+  const { intent, target, site, state, limits, next } = context;
   const name = intent.service ?? '';
-  const rendered = await renderConfig(context);
-  if (rendered) {
-    const obstacle = explainSingle(name, requireService(rendered, name));
+  if (next.rendered) {
+    const obstacle = explainSingle(name, requireService(next.rendered, name));
     if (obstacle) {
       throw strategyImpossible(
         'canary',
@@ -25,10 +24,12 @@ export async function planCanary(context: StrategyContext): Promise<Strategy> {
   const old = (state.containers ?? []).filter(({ service }) => service === name);
   // No old container runs: a canary would have nothing to run next to.
   if (state.containers && !old.some(({ running }) => running)) return planRecreate(context);
+  requireWayBack('canary', context);
+  const config = next.of(target.name);
   const project = { ...target.whole, services: [name] };
   const scaleArgs = (to: number) => ['--detach', '--no-build', '--no-deps', '--scale', `${name}=${to}`, name];
   const planScaleUp = (step: string, to: number) =>
-    planChange(step, target, ['up', '--no-recreate', ...scaleArgs(to)], limits.up, {
+    planChange(step, config, ['up', '--no-recreate', ...scaleArgs(to)], limits.up, {
       code: 'canary-failed',
       remedy: `Read the step’s output.${state.containers ? ' The old containers still run.' : ''}`,
     });
@@ -38,6 +39,7 @@ export async function planCanary(context: StrategyContext): Promise<Strategy> {
   return {
     pulls: [name],
     steps: [
+      ...planPrepareMounts(PREPARE_STEP, next, config, context),
       planScaleUp('canary', count + 1),
       planHealthCheck('wait for the canary', project, limits.healthy, { replicas: { [name]: count + 1 } }),
       ...planVerify(intent.verify, target.whole, { allow: site.verify, healthy: limits.healthy }),
@@ -52,7 +54,7 @@ export async function planCanary(context: StrategyContext): Promise<Strategy> {
       planDockerCall('remove the old', [site.docker, 'container', 'rm', ...ids], { changes: true, okCodes: [0, 1] }),
       planHealthCheck('wait until healthy', project, limits.healthy, { replicas: { [name]: count } }),
     ],
-    undo: await planUndo(context, {
+    undo: planUndo(context, {
       tagsSince: 'pull',
       upSince: 'canary',
       up: scaleArgs(count),

@@ -6,10 +6,11 @@ import {
 } from '../../plan/containers.ts';
 import type {
   AwaitHealthyStep,
+  CheckedConfig,
   HostReader,
   ReadResult,
   Release,
-  ReleasedFile,
+  ReleasedConfig,
   RememberStep,
   StartStep,
 } from '../../plan/plan.ts';
@@ -65,8 +66,8 @@ export function stackMemoryFolder(site: HostSite, stack: string): string {
   return `${site.memory}/${stack}`;
 }
 
-/** Returns the path of the kept content of a released file. */
-export function releasedContentPath(site: HostSite, stack: string, file: ReleasedFile): string {
+/** Returns the path of the kept content of a released file or config. */
+export function releasedContentPath(site: HostSite, stack: string, file: { sha256: string }): string {
   return `${stackMemoryFolder(site, stack)}/files/${file.sha256}`;
 }
 
@@ -179,30 +180,25 @@ export function planForgetImages(stack: string, state: StackState, site: HostSit
   return [planDockerCall(`forget images of ${stack}`, [site.docker, 'image', 'rm', ...tags], { okCodes: [0, 1] })];
 }
 
-/** Plans the record of the release that runs at that time. */
+/** Plans the record of the release that runs at that time. `config`: the checked config that it runs. */
 export function planRemember(
   name: string,
   stack: string,
   target: ComposeTarget,
   site: HostSite,
-  release: { files: ReleasedFile[] | null; compose?: ReleasedFile[] | undefined } & Pick<
-    Partial<RememberStep>,
-    'as' | 'of' | 'points'
-  >,
+  {
+    config,
+    ...release
+  }: { config: ReleasedConfig & CheckedConfig } & Pick<RememberStep, 'files' | 'as' | 'of' | 'points'>,
 ): RememberStep {
-  const isShipped = release.files?.some(({ path }) => `${target.dir}/${path}` === target.file);
-  const dir = target.file?.slice(0, target.file.lastIndexOf('/'));
-  // Compose reads these by itself, in addition to its file.
-  const overrides = ['compose.override.yaml', 'compose.override.yml', 'docker-compose.override.yml'];
-  const files = target.file === undefined || isShipped ? [] : [target.file, ...overrides.map(one => `${dir}/${one}`)];
-  const { compose = files, ...rest } = release;
+  const { file, sha256, profiles } = config;
   return {
     do: 'remember',
     name,
     folder: stackMemoryFolder(site, stack),
     project: target.whole,
-    compose,
+    config: { file, sha256, profiles },
     keep: KEEP_RELEASES,
-    ...rest,
+    ...release,
   };
 }

@@ -5,35 +5,21 @@ import {
   composeLabel,
 } from '../../plan/containers.ts';
 import { Failure } from '../../plan/failure.ts';
-import type { HostReader, ReadResult } from '../../plan/plan.ts';
-import type { Change, HostSite } from '../executor.ts';
+import type { ComposeConfig, ComposeService, HostReader, ReadResult } from '../../plan/plan.ts';
+import type { Change } from '../executor.ts';
+import { composeCommand, type StackConfig } from './compose-command.ts';
 import type { Shipment } from './ship-files.ts';
-import { type ComposeTarget, composeFile, type StackIntent } from './target.ts';
-
-/** The compared fields of `docker compose config --format json`. */
-interface ComparedService {
-  image?: string;
-  scale?: number;
-  deploy?: { replicas?: number };
-  ports?: { target: number; published?: string; protocol?: string; host_ip?: string }[];
-  volumes?: { type: string; source?: string; target: string; read_only?: boolean }[];
-  environment?: Record<string, string | null>;
-  container_name?: string;
-}
-
-interface ComparedConfig {
-  name: string;
-  services: Record<string, ComparedService>;
-}
+import { requireService } from './side-by-side.ts';
+import type { ComposeTarget, StackIntent } from './target.ts';
 
 const UNKNOWN: Change = { subject: 'every service', change: 'unknown', details: ['the host was not read'] };
 
 /** Returns the changes of a rollout, by file and by service. Variables are named, but their values are never shown. */
 export async function compareStack(
   intent: Extract<StackIntent, { action: 'rollout' }>,
-  target: ComposeTarget,
+  config: StackConfig,
+  rendered: ComposeConfig | undefined,
   shipment: Shipment,
-  site: HostSite,
   host: HostReader,
 ): Promise<Change[]> {
   const files: Change[] = [
@@ -42,23 +28,9 @@ export async function compareStack(
     ),
     ...shipment.removes.map((path): Change => ({ subject: path, change: 'remove', details: ['no longer shipped'] })),
   ];
-  if (files.length > 0) {
-    const named = composeFile(intent, site);
-    const what = named === undefined ? 'the files' : named;
-    return [
-      ...files,
-      {
-        subject: intent.service ?? 'every service',
-        change: 'unknown',
-        details: [`it depends on ${what} that this rollout writes`],
-      },
-    ];
-  }
-  const state = await readStack(target, host);
-  if (!state) return [...files, UNKNOWN];
-  const { rendered, recreated, containers } = state;
-  if (intent.service !== undefined && !rendered.services[intent.service])
-    throw unknownService(intent.service, rendered);
+  const [containers, recreated] = await Promise.all([readContainers(config.dir, host), findRecreated(config, host)]);
+  if (!rendered || !containers) return [...files, UNKNOWN];
+  if (intent.service !== undefined) requireService(rendered, intent.service);
   const changes: Change[] = [...files];
   for (const [name, service] of Object.entries(rendered.services)) {
     if (intent.service !== undefined && intent.service !== name) continue;
@@ -76,13 +48,13 @@ export async function compareStack(
 /** Returns the changes of a scale. Throws Failure: `service-unknown`, `scale-impossible`. */
 export async function compareScale(
   intent: Extract<StackIntent, { action: 'scale' }>,
-  target: ComposeTarget,
+  { dir }: ComposeTarget,
+  rendered: ComposeConfig | undefined,
   host: HostReader,
 ): Promise<Change[]> {
-  const state = await readStack(target, host);
-  if (!state) return [{ ...UNKNOWN, subject: intent.service }];
-  const service = state.rendered.services[intent.service];
-  if (!service) throw unknownService(intent.service, state.rendered);
+  const containers = await readContainers(dir, host);
+  if (!rendered || !containers) return [{ ...UNKNOWN, subject: intent.service }];
+  const service = requireService(rendered, intent.service);
   const fixed = (service.ports ?? []).find(port => port.published !== undefined && /^\d+$/.test(port.published));
   if (intent.replicas > 1 && (service.container_name !== undefined || fixed)) {
     throw new Failure(
@@ -95,7 +67,7 @@ export async function compareScale(
       'Remove container_name and the fixed published port from the compose file, or scale to 1.',
     );
   }
-  const running = state.containers.filter(
+  const running = containers.filter(
     one => composeLabel(one.Config, 'service') === intent.service && one.State.Running,
   ).length;
   const details = [`containers ${running} → ${intent.replicas}`];
@@ -119,37 +91,25 @@ export function summarize(changes: Change[]): string {
     .replace(/\d+ to unknown/, 'not all is known');
 }
 
-async function readStack(
-  target: ComposeTarget,
-  host: HostReader,
-): Promise<{ rendered: ComparedConfig; recreated: Set<string>; containers: ContainerDetails[] } | undefined> {
-  // Only compose's own dry run tells what it recreates: its hashes of configurations with env_file are not stable.
-  const [config, dryRun] = await Promise.all([
-    host.ask(target.compose(['config', '--format', 'json']), { cwd: target.dir }),
-    host.ask(target.compose(['--dry-run', 'up', '--detach', '--no-build', '--remove-orphans']), { cwd: target.dir }),
-  ]);
-  if (!config || !dryRun) return undefined;
-  if (config.code !== 0) {
-    throw new Failure(
-      'compose-invalid',
-      `The compose file is not valid: ${config.stderr.trim().slice(-500)}`,
-      'Correct the compose file.',
-    );
-  }
-  const listed = (await host.engine(composeContainersPath({ dir: target.dir }))) as ReadResult<ContainerListing[]>;
+async function readContainers(dir: string, host: HostReader): Promise<ContainerDetails[] | undefined> {
+  const listed = (await host.engine(composeContainersPath({ dir }))) as ReadResult<ContainerListing[]>;
+  if (listed === undefined) return undefined;
   const containers = await Promise.all(
     (listed ?? []).map(({ Id }) => host.engine(`/containers/${Id}/json`) as Promise<ReadResult<ContainerDetails>>),
   );
-  return {
-    rendered: JSON.parse(config.stdout) as ComparedConfig,
-    recreated: new Set([...dryRun.stderr.matchAll(/Container (\S+) +Recreate\s*$/gm)].map(([, name = '']) => name)),
-    containers: containers.filter(container => container !== null && container !== undefined),
-  };
+  return containers.filter(container => container !== null && container !== undefined);
+}
+
+/** Returns the containers that compose would recreate. Only its own dry run tells: its hashes of configs differ by version. */
+async function findRecreated(config: StackConfig, host: HostReader): Promise<Set<string>> {
+  const argv = composeCommand(config, ['--dry-run', 'up', '--detach', '--no-build', '--remove-orphans']);
+  const { stderr = '' } = (await host.ask(argv, { cwd: config.dir })) ?? {};
+  return new Set([...stderr.matchAll(/Container (\S+) +Recreate\s*$/gm)].map(([, name = '']) => name));
 }
 
 async function compareService(
   name: string,
-  service: ComparedService,
+  service: ComposeService,
   recreated: Set<string>,
   containers: ContainerDetails[],
   host: HostReader,
@@ -183,11 +143,7 @@ async function compareService(
   return { subject: name, change: 'none', details: [] };
 }
 
-async function compareImage(
-  service: ComparedService,
-  container: ContainerDetails,
-  host: HostReader,
-): Promise<string[]> {
+async function compareImage(service: ComposeService, container: ContainerDetails, host: HostReader): Promise<string[]> {
   if (service.image === undefined) return [];
   if (service.image !== container.Config.Image) return [`image ${container.Config.Image} → ${service.image}`];
   const image = (await host.engine(`/images/${encodeURIComponent(service.image)}/json`)) as ReadResult<{ Id: string }>;
@@ -195,7 +151,7 @@ async function compareImage(
   return image && image.Id !== container.Image ? [`image ${service.image} is a newer one on the host`] : [];
 }
 
-function comparePorts(service: ComparedService, container: ContainerDetails): string[] {
+function comparePorts(service: ComposeService, container: ContainerDetails): string[] {
   const wanted = (service.ports ?? []).map(
     port => `${port.published ?? 'any'}:${port.target}/${port.protocol ?? 'tcp'}`,
   );
@@ -205,7 +161,7 @@ function comparePorts(service: ComparedService, container: ContainerDetails): st
   return difference('ports', found, wanted);
 }
 
-function compareVolumes(service: ComparedService, container: ContainerDetails): string[] {
+function compareVolumes(service: ComposeService, container: ContainerDetails): string[] {
   const wanted = (service.volumes ?? []).filter(volume => volume.type !== 'tmpfs').map(volume => volume.target);
   const found = (container.Mounts ?? []).filter(mount => mount.Type !== 'tmpfs').map(mount => mount.Destination);
   // A volume that the image declares is mounted even if the compose file does not name it.
@@ -220,7 +176,7 @@ function compareVolumes(service: ComparedService, container: ContainerDetails): 
   );
 }
 
-function compareEnvironment(service: ComparedService, container: ContainerDetails): string[] {
+function compareEnvironment(service: ComposeService, container: ContainerDetails): string[] {
   const found = new Map(
     (container.Config.Env ?? []).map(line => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
   );
@@ -235,12 +191,4 @@ function difference(what: string, found: string[], wanted: string[]): string[] {
   const from = found.toSorted().join(', ');
   const to = wanted.toSorted().join(', ');
   return from === to ? [] : [`${what} ${from || 'none'} → ${to || 'none'}`];
-}
-
-function unknownService(service: string, rendered: ComparedConfig): Failure {
-  return new Failure(
-    'service-unknown',
-    `The compose file has no service "${service}".`,
-    `Its services are: ${Object.keys(rendered.services).join(', ')}.`,
-  );
 }

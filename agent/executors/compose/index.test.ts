@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { Failure } from '../../plan/failure.ts';
-import type { HostReader, Plan, Step } from '../../plan/plan.ts';
+import type { ComposeConfig, HostReader, Plan, Step } from '../../plan/plan.ts';
 import { blindHostReader } from '../../system/host-reader.ts';
-import { composeSite, testExecutorContract } from '../exam.ts';
+import { composeSite, createRender, testExecutorContract } from '../exam.ts';
 import type { Executor, Intent, PlanContext, ShippedFileRef } from '../executor.ts';
 import { compose } from './index.ts';
 
@@ -11,11 +11,13 @@ const site: PlanContext['site'] = {
   memory: '/var/lib/chatops/stacks',
   docker: 'docker',
   verify: ['stack', '127.0.0.0/8'],
+  switchFoldersOf: () => [],
   compose: composeSite,
   proxmox: '',
   backups: { sources: [], destinations: [], remotes: [], databases: [], records: '/var/lib/chatops/backups' },
 };
 const DIR = '/opt/stacks/stack-media';
+const CONFIGS = '/var/lib/chatops/runs/run-00001/compose-1';
 const RECORD = '/var/lib/chatops/stacks/stack-media/shipped.json';
 const rollout = (changesOf: object = {}): Intent =>
   ({ action: 'rollout', stack: 'stack-media', ...changesOf }) as Intent;
@@ -27,6 +29,7 @@ const context = (intent: Intent, files: ShippedFileRef[] = [], wantsDiff = false
   at: '2026-11-21T06:00:00.000Z',
   site,
   files,
+  configs: CONFIGS,
   wantsDiff,
 });
 const file = (path: string, sha256 = 'a'): ShippedFileRef => ({
@@ -44,8 +47,8 @@ interface Host {
   /** Ids of images on the host, and tags that keep some of them. */
   images?: string[];
   kept?: Record<string, string>;
-  /** Output of `config --format json`. */
-  config?: object;
+  /** The rendered config. */
+  config?: ComposeConfig;
 }
 
 /** Creates a host that answers from a table. */
@@ -56,18 +59,16 @@ function hostWith({
   containers = [],
   images = [],
   kept = {},
-  config,
+  config = { name: 'stack-media', services: { plex: { image: 'plex:2' } } },
 }: Host = {}): HostReader {
   return {
-    render: async () => undefined,
+    render: createRender(config),
     list: async folder => folders[folder] ?? null,
     read: async path => files[path] ?? null,
     ask: async argv =>
       argv.includes('version')
         ? { code: 0, stdout: `${version}\n`, stderr: '' }
-        : argv.includes('config') && config
-          ? { code: 0, stdout: JSON.stringify(config), stderr: '' }
-          : { code: 1, stdout: '', stderr: 'not scripted' },
+        : { code: 1, stdout: '', stderr: 'not scripted' },
     engine: async path => {
       const labelsOf = (one: (typeof containers)[number]) => ({
         'com.docker.compose.service': one.service,
@@ -111,7 +112,7 @@ async function codeOf(work: Promise<unknown>): Promise<string> {
   return 'planned';
 }
 const composeArgsOf = ({ steps }: Plan) =>
-  steps.flatMap(step => (step.do === 'start' ? [step.argv.slice(step.argv.indexOf(DIR) + 1).join(' ')] : []));
+  steps.flatMap(step => (step.do === 'start' ? [step.argv.slice(step.argv.indexOf('extra') + 1).join(' ')] : []));
 const changes = (step: Step | undefined) =>
   step?.do === 'write' ? step.changes.map(change => `${'remove' in change ? '-' : '+'}${change.path}`) : [];
 const recordOf = (files: ShippedFileRef[]) => JSON.stringify({ version: 1, files });
@@ -134,15 +135,15 @@ testExecutorContract(compose as unknown as Executor, [
 ]);
 
 describe('the plan of a rollout', () => {
-  it('checks the config and pulls before anything is stopped', async () => {
+  it('pulls and checks the mounts before anything is stopped', async () => {
     expect(composeArgsOf(await plan(rollout()))).toEqual([
       'pull --ignore-buildable',
       'up --detach --no-build --remove-orphans',
     ]);
     expect((await plan(rollout())).steps.map(({ name }) => name)).toEqual([
       'images before',
-      'check config',
       'pull',
+      'prepare mounts',
       'up',
       'wait until healthy',
       'images after',
@@ -150,8 +151,8 @@ describe('the plan of a rollout', () => {
     ]);
   });
 
-  it('names the service and the compose file of the intent', async () => {
-    const { steps } = await plan(rollout({ service: 'plex', compose: '/opt/stacks/stack-media/docker-compose.yml' }));
+  it('names the service of the intent and the active profiles', async () => {
+    const { steps } = await plan(rollout({ service: 'plex' }));
     const up = steps.find(({ name }) => name === 'up');
     expect(up).toMatchObject({
       argv: [
@@ -163,8 +164,14 @@ describe('the plan of a rollout', () => {
         'plain',
         '--project-directory',
         DIR,
+        '--project-name',
+        'stack-media',
         '--file',
-        `${DIR}/docker-compose.yml`,
+        `${CONFIGS}/next.json`,
+        '--env-file',
+        '/dev/null',
+        '--profile',
+        'extra',
         'up',
         '--detach',
         '--no-build',
@@ -199,10 +206,9 @@ describe('the plan of a rollout', () => {
 
   it('says of a failed canary that the old containers still run only if it has seen them', async () => {
     const canary = rollout({ strategy: 'canary', service: 'plex' });
-    const config = { name: 'stack-media', services: { plex: { image: 'plex:2' } } };
     const remedyOf = ({ steps }: Plan) =>
       steps.flatMap(step => (step.do === 'start' && step.name === 'canary' ? [step.failure.remedy] : []));
-    expect(remedyOf(await plan(canary, { containers: [plex], config }))).toEqual([
+    expect(remedyOf(await plan(canary, { containers: [plex] }))).toEqual([
       'Read the step’s output. The old containers still run.',
     ]);
     expect(remedyOf(await planBlind(canary))).toEqual(['Read the step’s output.']);
@@ -269,11 +275,12 @@ describe('the plan of a rollout that ships files', () => {
       ['compose.yaml', 'new', 'old/file'],
       ['compose.yaml', 'new'],
     ]);
-    expect(steps.indexOf(write as Step)).toBeLessThan(steps.findIndex(({ name }) => name === 'check config'));
+    expect(steps.indexOf(write as Step)).toBeLessThan(steps.findIndex(({ name }) => name === 'prepare mounts'));
     expect(undo.map(({ name, ifBegan }) => ({ name, ifBegan }))).toEqual([
       { name: 'put files back', ifBegan: 'write files' },
       { name: 'put back plex:1', ifBegan: 'pull' },
       { name: 'tidy up', ifBegan: 'up' },
+      { name: 'prepare mounts again', ifBegan: 'up' },
       { name: 'up again', ifBegan: 'up' },
       { name: 'wait until healthy again', ifBegan: 'up' },
       { name: 'images after undo', ifBegan: 'up' },

@@ -1,13 +1,14 @@
 import { parseManifest } from '../../plan/backup-manifest.ts';
+import { type ContainerDetails, type ContainerListing, composeContainersPath } from '../../plan/containers.ts';
 import { Failure } from '../../plan/failure.ts';
 import { isUnder } from '../../plan/paths.ts';
-import type { HostReader, Release, RestorePoint, Step, SwapStep } from '../../plan/plan.ts';
+import type { HostReader, ReadResult, Release, RestorePoint, Step, SwapStep } from '../../plan/plan.ts';
 import { findSource } from '../backup/group.ts';
 import { copiesFile, copiesFolder, openTarget, parentOf, readsFrom, storageRoot } from '../backup/opened.ts';
 import { planSwap, SQLITE_SIDE_FILES } from '../backup/swap.ts';
 import type { PlanContext } from '../executor.ts';
+import type { StackConfig } from './compose-command.ts';
 import { planChange, type StepLimits } from './steps.ts';
-import type { ComposeTarget } from './target.ts';
 
 /** Restore of data as part of a rollback: steps before and after the stack is stopped, and their undo. */
 export interface DataRestore {
@@ -23,11 +24,11 @@ const COPYING = { timeout: 24 * 3_600_000, stallTimeout: 15 * 60_000 };
 
 /**
  * Plans the restore of the newest release's backups while the stack is stopped. Throws Failure:
- * `restore-point-missing`, `restore-unsupported`.
+ * `restore-point-missing`, `restore-unsupported`, `restore-other-stack`.
  */
 export async function planDataRestore(
   newest: Release | undefined,
-  target: ComposeTarget,
+  config: StackConfig,
   limits: StepLimits,
   { site, run, at }: PlanContext,
   host: HostReader,
@@ -41,10 +42,10 @@ export async function planDataRestore(
     );
   }
   const restores = await Promise.all(
-    points.map((point, index) => planPointRestore(point, index, { site, run, at }, host)),
+    points.map((point, index) => planPointRestore(point, index, config.dir, { site, run, at }, host)),
   );
   const stop = 'stop the stack';
-  const planStop = (name: string) => planChange(name, target, ['stop'], limits.up);
+  const planStop = (name: string) => planChange(name, config, ['stop'], limits.up);
   return {
     since: stop,
     steps: [...restores.flatMap(one => one.before), planStop(stop), ...restores.map(one => one.swap)],
@@ -56,9 +57,20 @@ export async function planDataRestore(
   };
 }
 
+/** Returns true if a container of the stack may write at the path. */
+async function isWrittenBy(dir: string, path: string, host: HostReader): Promise<boolean> {
+  const listed = ((await host.engine(composeContainersPath({ dir }))) ?? []) as ContainerListing[];
+  for (const { Id } of listed) {
+    const found = (await host.engine(`/containers/${Id}/json`)) as ReadResult<ContainerDetails>;
+    if (found?.Mounts?.some(({ Source, RW }) => RW && isUnder(path, Source))) return true;
+  }
+  return false;
+}
+
 async function planPointRestore(
   point: RestorePoint,
   index: number,
+  dir: string,
   { site, run, at }: Pick<PlanContext, 'site' | 'run' | 'at'>,
   host: HostReader,
 ): Promise<{ before: Step[]; swap: SwapStep; rollback: SwapStep; cleanup: SwapStep }> {
@@ -89,6 +101,14 @@ async function planPointRestore(
       'path-outside',
       `The source ${path} of the backup ${name} is not under backups.sources. Nothing was changed.`,
       'Correct backups.sources in agent.yaml, or roll back without restore_data.',
+    );
+  }
+  // A rollout may need backups of other stacks. The rules allowed a rollback of this stack only.
+  if (!isUnder(path, dir) && !(await isWrittenBy(dir, path, host))) {
+    throw new Failure(
+      'restore-other-stack',
+      `The source ${path} of the backup ${name} belongs to no container of this stack. Nothing was changed.`,
+      'Restore it by action: restore, and roll back without restore_data.',
     );
   }
   const label = `${name}${index === 0 ? '' : ` (${index + 1})`}`;

@@ -2,6 +2,7 @@ import { Failure } from '../../plan/failure.ts';
 import type { HostReader, Plan, Release } from '../../plan/plan.ts';
 import type { Change, HostSite, Intent, PlanContext } from '../executor.ts';
 import { planHealthCheck, planVerify } from '../verify-steps.ts';
+import { checkBefore, checkRelease, describeOneWay } from './checked-config.ts';
 import {
   findPreviousRelease,
   planForgetImages,
@@ -16,13 +17,13 @@ import {
 import { summarize } from './diff.ts';
 import { planDataRestore } from './restore-data.ts';
 import { planShipment } from './ship-files.ts';
-import { parseLimits, planChange, planConfigCheck, planMeasure, planTidy } from './steps.ts';
+import { PREPARE_STEP, parseLimits, planChange, planMeasure, planPrepareMounts, planTidy } from './steps.ts';
 import { findTarget } from './target.ts';
-import { changedCompose, planLateUndo, planTags, planUndo } from './undo.ts';
+import { planLateUndo, planTags, planUndo } from './undo.ts';
 
 type RollbackIntent = Extract<Intent, { action: 'rollback' }>;
 
-const UNKNOWN: Release = { runs: ['(not known)'], at: '', images: [], files: null, compose: [] };
+const UNKNOWN: Release = { runs: ['(not known)'], at: '', images: [], files: null };
 
 /** Plans a rollback: the files, image tags and compose files of an earlier release come back, and "up" applies them. Nothing is pulled. */
 export async function planRollback(intent: RollbackIntent, context: PlanContext, host: HostReader): Promise<Plan> {
@@ -32,18 +33,26 @@ export async function planRollback(intent: RollbackIntent, context: PlanContext,
   const state = await readStackState(stack, target, site, host);
   const release = state.containers === undefined ? UNKNOWN : await findRelease(intent, state, site, host);
   const run = release.runs.at(-1) ?? '';
-  const wanted = (release.files ?? []).map(file => ({ ...file, kept: releasedContentPath(site, stack, file) }));
+  const wanted = (release.files ?? []).map(file => ({
+    ...file,
+    at: releasedContentPath(site, stack, file),
+    isKept: true as const,
+  }));
   const shipment = await planShipment(target.dir, stack, wanted, site, host);
-  const ships = wanted.some(({ path }) => `${target.dir}/${path}` === target.file);
-  const files = ships ? undefined : await changedCompose(release, stack, site, host);
+  const checkContext = { intent, target, site, configs: context.configs, host };
+  const next = await checkRelease(checkContext, release, { as: 'next', removes: shipment.removes });
+  const before = await checkBefore(checkContext, state, shipment, next);
+  const config = next.of(target.name);
   const limits = parseLimits(intent.timeout);
   const tags = planTags(release.images, site, 'use');
   const up = ['--detach', '--no-build', '--remove-orphans'];
-  const bringUp = planChange('up', target, ['up', '--pull', 'never', ...up], limits.up, undefined, { files });
+  const bringUp = planChange('up', config, ['up', '--pull', 'never', ...up], limits.up);
+  const undoContext = { intent, target, site, state, shipment, limits, next, before };
+  const running = before && 'stack' in before ? before.stack.of(target.name) : config;
   const isKnown = state.containers !== undefined;
   const data =
     intent.restore_data === true && isKnown
-      ? await planDataRestore(state.releases.at(-1), target, limits, context, host)
+      ? await planDataRestore(state.releases.at(-1), running, limits, context, host)
       : { since: 'up', steps: [], undo: [], cleanup: [] };
   const changes = listReleaseChanges(release, state, [...shipment.writes.map(({ path }) => path)], shipment.removes);
   return {
@@ -53,30 +62,25 @@ export async function planRollback(intent: RollbackIntent, context: PlanContext,
     steps: [
       planMeasure('before', target.project),
       ...(shipment.step ? [shipment.step] : []),
-      planConfigCheck(stack, target, site, { files }),
       ...planKeepImages(stack, state, site),
       ...tags,
       ...(state.leftovers ? [planTidy('tidy', target, site)] : []),
       ...data.steps,
+      ...planPrepareMounts(PREPARE_STEP, next, config, { target, site, intent }),
       bringUp,
       planHealthCheck('wait until healthy', target.project, limits.healthy, reviveOptions(bringUp, state)),
       ...planVerify(intent.verify, target.whole, { allow: site.verify, healthy: limits.healthy }),
       planMeasure('after', target.project),
       planRemember('remember the release', stack, target, site, {
         files: release.files,
-        compose: release.compose,
+        config: next.base,
         of: run,
       }),
     ],
-    undo: [
-      ...data.undo,
-      ...(await planUndo(
-        { intent, target, site, state, shipment, limits, host },
-        { tagsSince: tags[0]?.name ?? 'up', upSince: data.since, up },
-      )),
-    ],
+    undo: [...data.undo, ...planUndo(undoContext, { tagsSince: tags[0]?.name ?? 'up', upSince: data.since, up })],
     cleanup: [...data.cleanup, ...planForgetImages(stack, state, site)],
-    late: planLateUndo({ intent, target, site, state, shipment, limits }),
+    late: planLateUndo(undoContext),
+    ...describeOneWay(before, intent),
   };
 }
 
@@ -109,7 +113,10 @@ async function findRelease(
     );
   }
   const kept = (await host.list(`${stackMemoryFolder(site, stack)}/files`)) ?? [];
-  const missing = (release.files ?? []).find(({ sha256 }) => !kept.includes(sha256));
+  const config = release.config ? [{ ...release.config, path: 'the checked config' }] : [];
+  const missing = [...config, ...(release.files ?? []), ...(release.compose ?? [])].find(
+    ({ sha256 }) => !kept.includes(sha256),
+  );
   if (!missing) return release;
   throw new Failure(
     'release-incomplete',

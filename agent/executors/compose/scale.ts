@@ -1,9 +1,18 @@
 import type { HostReader, Plan } from '../../plan/plan.ts';
 import type { Intent, PlanContext } from '../executor.ts';
 import { planHealthCheck, planVerify } from '../verify-steps.ts';
+import { checkStack } from './checked-config.ts';
 import { readStackState, reviveOptions } from './current-state.ts';
 import { compareScale, summarize } from './diff.ts';
-import { parseLimits, planChange, planConfigCheck, planMeasure, planTidy } from './steps.ts';
+import {
+  PREPARE_AGAIN_STEP,
+  PREPARE_STEP,
+  parseLimits,
+  planChange,
+  planMeasure,
+  planPrepareMounts,
+  planTidy,
+} from './steps.ts';
 import { findTarget } from './target.ts';
 
 type ScaleIntent = Extract<Intent, { action: 'scale' }>;
@@ -11,19 +20,21 @@ type ScaleIntent = Extract<Intent, { action: 'scale' }>;
 /** Plans a new number of containers for one service; `--no-deps` and `--no-recreate` leave all others as they are. */
 export async function planScale(
   intent: ScaleIntent,
-  { site, wantsDiff }: PlanContext,
+  { site, configs, wantsDiff }: PlanContext,
   host: HostReader,
 ): Promise<Plan> {
   const target = await findTarget(intent, site, host);
   const { service, replicas, stack, verify } = intent;
+  const checked = await checkStack({ intent, target, site, configs, host }, { overlay: {} }, { as: 'next' });
+  const config = checked.of(target.name);
   const state = await readStackState(stack, target, site, host);
   const runningBefore = state.containers?.filter(one => one.service === service && one.running).length;
   const limits = parseLimits(intent.timeout);
-  const changes = wantsDiff ? await compareScale(intent, target, host) : [];
+  const changes = wantsDiff ? await compareScale(intent, target, checked.rendered, host) : [];
   const planScaleTo = (name: string, to: number) =>
     planChange(
       name,
-      target,
+      config,
       ['up', '--detach', '--no-build', '--no-recreate', '--no-deps', '--scale', `${service}=${to}`, service],
       limits.up,
       {
@@ -42,13 +53,14 @@ export async function planScale(
     planVerify(verify, target.whole, { allow: site.verify, healthy: limits.healthy, again }).map(step =>
       again ? { ...step, ifBegan: 'scale' } : step,
     );
+  const prepareAgain = planPrepareMounts(PREPARE_AGAIN_STEP, checked, config, { target, site, intent });
   return {
     title: `scale ${service} on ${stack} to ${replicas}`,
     summary: wantsDiff ? summarize(changes) : 'Not compared: the run applies what differs.',
     changes,
     steps: [
       planMeasure('before', target.project),
-      planConfigCheck(intent.stack, target, site),
+      ...planPrepareMounts(PREPARE_STEP, checked, config, { target, site, intent }),
       planScaleTo('scale', replicas),
       planHealthy('wait until healthy', replicas),
       ...planChecks(false),
@@ -58,10 +70,12 @@ export async function planScale(
       intent.on_failure === 'stop'
         ? [
             { ...planTidy('tidy up', target, site), ifCut: 'scale' },
+            ...prepareAgain.map(step => ({ ...step, ifCut: 'scale' })),
             { ...planScaleTo('scale once more', replicas), ifCut: 'scale' },
           ]
         : [
             { ...planTidy('tidy up', target, site), ifBegan: 'scale' },
+            ...prepareAgain.map(step => ({ ...step, ifBegan: 'scale' })),
             { ...planScaleTo('scale back', previousReplicas), ifBegan: 'scale' },
             { ...planHealthy('wait until healthy again', previousReplicas), ifBegan: 'scale' },
             ...planChecks(true),

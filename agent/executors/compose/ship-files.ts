@@ -13,8 +13,10 @@ export interface FileToShip {
   path: string;
   mode: number;
   sha256: string;
-  /** Path of the content for a rollback; the content for a rollout is in the command. */
-  kept?: string;
+  /** Absolute path of the content now. */
+  at: string;
+  /** The content is a kept one of a release. A rollout's content is in the command. */
+  isKept?: true;
 }
 
 export interface Shipment {
@@ -22,6 +24,8 @@ export interface Shipment {
   step: WriteStep | undefined;
   writes: FileToShip[];
   removes: string[];
+  /** Changes of the stack's folder: absolute path, and the path of the content (null: removed). */
+  overlay: Record<string, string | null>;
   /** Files of earlier rollouts; null if none has shipped any. */
   earlier: ReleasedFile[] | null;
 }
@@ -44,7 +48,7 @@ export async function planShipment(
   const text = await host.read(recordFile);
   const earlier = readRecord(text, recordFile);
   const earlierFiles = text ? earlier.files : null;
-  if (files.length === 0) return { step: undefined, writes: [], removes: [], earlier: earlierFiles };
+  if (files.length === 0) return { step: undefined, writes: [], removes: [], overlay: {}, earlier: earlierFiles };
   const shippedPaths = new Set(files.map(file => file.path));
   const removed = earlier.files.filter(file => !shippedPaths.has(file.path));
   for (const file of files) await checkEnvFile(dir, file, earlier, host);
@@ -60,11 +64,11 @@ export async function planShipment(
   const changes: FileChange[] = [
     manifest([...shipped, ...removed]),
     ...files.map(
-      ({ path, sha256, mode, kept }): FileChange => ({
+      ({ path, sha256, mode, at, isKept }): FileChange => ({
         path: `${dir}/${path}`,
         root: site.stacksRoot,
         mode,
-        content: kept === undefined ? { shipped: sha256 } : { file: kept },
+        content: isKept ? { file: at } : { shipped: sha256 },
       }),
     ),
     ...removed.map(({ path }): FileChange => ({ path: `${dir}/${path}`, root: site.stacksRoot, remove: true })),
@@ -77,6 +81,10 @@ export async function planShipment(
       file => earlierByPath.get(file.path)?.sha256 !== file.sha256 || earlierByPath.get(file.path)?.mode !== file.mode,
     ),
     removes: removed.map(file => file.path),
+    overlay: Object.fromEntries([
+      ...removed.map(({ path }) => [`${dir}/${path}`, null]),
+      ...files.map(({ path, at }) => [`${dir}/${path}`, at]),
+    ]),
     earlier: earlierFiles,
   };
 }

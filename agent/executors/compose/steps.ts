@@ -1,13 +1,15 @@
 import type {
+  ComposeConfig,
   ComposeProject,
-  JudgeConfigStep,
   MeasureStep,
   Milliseconds,
+  PrepareMountsStep,
   StartStep,
   TidyStep,
 } from '../../plan/plan.ts';
 import { type HostSite, parseDuration } from '../executor.ts';
-import type { ComposeTarget, ComposeVariant } from './target.ts';
+import { type CheckedStack, composeCommand, type StackConfig } from './compose-command.ts';
+import type { ComposeTarget } from './target.ts';
 
 const MINUTE = 60_000;
 /** A pull without output and without progress for this long hangs. */
@@ -45,28 +47,10 @@ export function parseLimits(timeout: string | undefined): StepLimits {
   return { pull: limit, up: limit, healthy: limit };
 }
 
-/** Plans the check of the rendered config. The grants of `stack` apply. */
-export function planConfigCheck(
-  stack: string,
-  target: ComposeTarget,
-  site: HostSite,
-  variant: ComposeVariant = {},
-): JudgeConfigStep {
-  const { binds, ports, socket } = site.compose;
-  return {
-    do: 'judge-config',
-    name: 'check config',
-    argv: target.compose(['config', '--format', 'json'], variant),
-    cwd: target.dir,
-    timeout: MINUTE,
-    file: variant.files?.[0] ?? target.file,
-    rules: { grants: site.compose.grantsOf(stack), binds: [target.dir, ...binds], ports, socket },
-  };
-}
-
 /** Plans the pull. `unchanged` says what is true of the stack if it fails. */
 export function planPull(
-  target: ComposeTarget,
+  config: StackConfig,
+  rendered: ComposeConfig | undefined,
   services: string[],
   timeout: Milliseconds,
   unchanged: string,
@@ -74,12 +58,12 @@ export function planPull(
   return {
     do: 'start',
     name: 'pull',
-    argv: target.compose(['pull', '--ignore-buildable', ...services]),
-    cwd: target.dir,
+    argv: composeCommand(config, ['pull', '--ignore-buildable', ...services]),
+    cwd: config.dir,
     timeout,
     ...(timeout > PULL_STALL ? { stallTimeout: PULL_STALL } : {}),
     repeatable: true,
-    pulls: true,
+    pulls: listImages(rendered, services),
     retry: [{ ...NO_ENGINE, on: NO_ENGINE.on.slice(0, 2) }],
     failure: {
       code: 'pull-failed',
@@ -88,23 +72,29 @@ export function planPull(
   };
 }
 
+function listImages(rendered: ComposeConfig | undefined, services: string[]): string[] {
+  const images = Object.entries(rendered?.services ?? {}).flatMap(([name, { image }]) =>
+    image !== undefined && (services.length === 0 || services.includes(name)) ? [image] : [],
+  );
+  return [...new Set(images)];
+}
+
 /** Plans a compose command that changes what runs. It is repeatable: compose converges to the file. */
 export function planChange(
   name: string,
-  target: ComposeTarget,
+  config: StackConfig,
   args: string[],
   timeout: Milliseconds,
   failure: StartStep['failure'] = {
     code: 'up-failed',
     remedy: 'Read the step’s output. Run "docker compose ps -a" on the host to see what runs.',
   },
-  variant: ComposeVariant = {},
 ): StartStep {
   return {
     do: 'start',
     name,
-    argv: target.compose(args, variant),
-    cwd: target.dir,
+    argv: composeCommand(config, args),
+    cwd: config.dir,
     timeout,
     changes: true,
     repeatable: true,
@@ -134,4 +124,20 @@ export function planTidy(name: string, target: ComposeTarget, site: HostSite): T
 
 export function planMeasure(as: 'before' | 'after', project: ComposeProject, name = `images ${as}`): MeasureStep {
   return { do: 'measure', name, what: 'images', as, project };
+}
+
+/** The steps right before compose starts the new version, and the one before. */
+export const PREPARE_STEP = 'prepare mounts';
+export const PREPARE_AGAIN_STEP = 'prepare mounts again';
+
+/** Plans the check of the mounts' sources right before compose starts a stack; nothing in a dry run. */
+export function planPrepareMounts(
+  name: string,
+  { rendered, mounts }: CheckedStack,
+  { file, sha256 }: StackConfig,
+  { target, site, intent }: { target: ComposeTarget; site: HostSite; intent: { stack: string } },
+): PrepareMountsStep[] {
+  if (!rendered) return [];
+  const nested = site.compose.rulesOf(intent.stack).grants.includes('nested-binds');
+  return [{ do: 'prepare-mounts', name, config: { file, sha256 }, mounts, project: target.whole, nested }];
 }

@@ -2,7 +2,8 @@ import type { Step } from '../../plan/plan.ts';
 import type { Intent, PlanContext } from '../executor.ts';
 import { planHealthCheck, planVerify } from '../verify-steps.ts';
 import { reviveOptions } from './current-state.ts';
-import { planChange } from './steps.ts';
+import { strategyImpossible } from './side-by-side.ts';
+import { PREPARE_STEP, planChange, planPrepareMounts } from './steps.ts';
 import type { ComposeTarget } from './target.ts';
 import { planUndo, type UndoContext } from './undo.ts';
 
@@ -24,18 +25,29 @@ export interface Strategy {
 }
 
 /** Plans the strategy `recreate`: compose replaces the containers that differ. */
-export async function planRecreate(context: StrategyContext): Promise<Strategy> {
-  const { intent, target, site, state, limits } = context;
+export function planRecreate(context: StrategyContext): Strategy {
+  const { intent, target, site, state, limits, next } = context;
   const services = intent.service === undefined ? [] : [intent.service];
   const up = ['--detach', '--no-build', '--remove-orphans', ...services];
-  const bringUp = planChange('up', target, ['up', ...up], limits.up);
+  const bringUp = planChange('up', next.of(target.name), ['up', ...up], limits.up);
   return {
     pulls: services,
     steps: [
+      ...planPrepareMounts(PREPARE_STEP, next, next.of(target.name), context),
       bringUp,
       planHealthCheck('wait until healthy', target.project, limits.healthy, reviveOptions(bringUp, state)),
       ...planVerify(intent.verify, target.whole, { allow: site.verify, healthy: limits.healthy }),
     ],
-    undo: await planUndo(context, { tagsSince: 'pull', upSince: 'up', up }),
+    undo: planUndo(context, { tagsSince: 'pull', upSince: 'up', up }),
   };
+}
+
+/** A strategy that keeps the old containers until the new ones serve needs a version to bring back. Throws Failure `strategy-impossible`. */
+export function requireWayBack(strategy: string, { before }: StrategyContext): void {
+  if (!before || !('refused' in before)) return;
+  throw strategyImpossible(
+    strategy,
+    `the version that runs could not be brought back (${before.refused})`,
+    'Use strategy: recreate for this rollout.',
+  );
 }

@@ -1,7 +1,8 @@
 import { type ContainerListing, composeContainersPath, composeLabel } from '../../plan/containers.ts';
 import { Failure } from '../../plan/failure.ts';
+import { findRoot } from '../../plan/paths.ts';
 import type { ComposeProject, HostReader, ReadResult } from '../../plan/plan.ts';
-import type { HostSite, Intent, PathClaim, ShippedFileRef } from '../executor.ts';
+import type { HostSite, Intent, PathClaim, ShippedFileRef, Switch } from '../executor.ts';
 
 export type StackIntent = Extract<Intent, { action: 'rollout' | 'scale' | 'rollback' }>;
 
@@ -15,25 +16,17 @@ const VERSION_FOR = 600_000;
 /** Suffix of the second project name of blue-green. */
 export const GREEN = '-green';
 
-/** Compose files and project of a command, if they are not the ones that compose finds by itself. */
-export interface ComposeVariant {
-  files?: string[] | undefined;
-  project?: string | undefined;
-}
-
-/** A stack on this host: its folder, and how compose is called for it. */
+/** A stack on this host: its folder and its project. */
 export interface ComposeTarget {
   dir: string;
-  /** True if the folder had a compose file before; undefined if not known. */
-  hadComposeFile: boolean | undefined;
+  /** The project name that the stack has by agent.yaml or by its folder. */
+  ownName: string;
+  /** The project name that it runs under: that name, or after blue-green the second one. */
+  name: string;
   /** The services of the intent. */
   project: ComposeProject;
   /** Every service of the stack. */
   whole: ComposeProject;
-  /** Absolute path of the compose file on the host; undefined if there is none or it is not known. */
-  file: string | undefined;
-  /** Returns the argv of a compose command for this stack. */
-  compose(args: string[], variant?: ComposeVariant): [string, ...string[]];
 }
 
 function stackDir(intent: StackIntent, site: HostSite): string {
@@ -51,20 +44,23 @@ export function listStackClaims(intent: StackIntent, site: HostSite): PathClaim[
   const dir = stackDir(intent, site);
   const file = composeFile(intent, site);
   const switchOver = intent.action === 'rollout' ? intent.switch : undefined;
-  const switchClaims =
-    switchOver && 'file' in switchOver
-      ? [
-          {
-            path: switchOver.file.startsWith('/') ? switchOver.file : `${dir}/${switchOver.file}`,
-            root: site.stacksRoot,
-          },
-        ]
-      : [];
+  const switchClaims = switchOver && 'file' in switchOver ? [claimSwitchFile(switchOver, dir, intent.stack, site)] : [];
   return [
     { path: dir, root: site.stacksRoot },
     ...(file === undefined ? [] : [{ path: file, root: dir }]),
     ...switchClaims,
   ];
+}
+
+/** Returns the file that blue-green writes for a proxy, and the folder that must hold it: the stack's own, or one of agent.yaml. */
+export function claimSwitchFile(
+  { file }: Extract<Switch, { file: string }>,
+  dir: string,
+  stack: string,
+  site: HostSite,
+): PathClaim {
+  const path = file.startsWith('/') ? file : `${dir}/${file}`;
+  return { path, root: findRoot(path, [dir, ...site.switchFoldersOf(stack)]) };
 }
 
 /**
@@ -100,54 +96,22 @@ export async function findTarget(
     );
   }
   await checkVersion(site, host);
-  const green = await greenProject(dir, host);
-  const found = names && COMPOSE_FILES.find(name => names.includes(name));
+  const ownName = site.compose.rulesOf(intent.stack).project;
+  const green = await greenProject(dir, ownName, host);
   const whole: ComposeProject = { dir, ...(green === undefined ? {} : { name: green }) };
   const service = 'service' in intent ? intent.service : undefined;
   return {
-    dir,
-    hadComposeFile,
+    ...{ dir, ownName, name: green ?? ownName, whole },
     project: { ...whole, ...(service === undefined ? {} : { services: [service] }) },
-    whole,
-    file: hadComposeFile ? (named ?? (found ? `${dir}/${found}` : undefined)) : undefined,
-    compose: (args, { files: variantFiles, project = green } = {}) => [
-      site.docker,
-      'compose',
-      '--ansi',
-      'never',
-      '--progress',
-      'plain',
-      '--project-directory',
-      dir,
-      ...(project === undefined ? [] : ['--project-name', project]),
-      ...(variantFiles ?? (named === undefined ? [] : [named])).flatMap(file => ['--file', file]),
-      ...args,
-    ],
   };
 }
 
-/** Returns the compose file among the shipped files; undefined if there is none. */
-export function shippedComposeFile(
-  intent: StackIntent,
-  site: HostSite,
-  files: ShippedFileRef[],
-): ShippedFileRef | undefined {
-  const named = composeFile(intent, site);
-  const dir = stackDir(intent, site);
-  if (named !== undefined) return files.find(({ path }) => `${dir}/${path}` === named);
-  for (const name of COMPOSE_FILES) {
-    const found = files.find(({ path }) => path === name);
-    if (found) return found;
-  }
-  return undefined;
-}
-
 /** Returns the second project name if the stack runs under it after a blue-green rollout. */
-async function greenProject(dir: string, host: HostReader): Promise<string | undefined> {
+async function greenProject(dir: string, ownName: string, host: HostReader): Promise<string | undefined> {
   const listed = (await host.engine(composeContainersPath({ dir }))) as ReadResult<ContainerListing[]>;
   const names = new Set((listed ?? []).map(container => composeLabel(container, 'project')));
   const [only] = names;
-  return names.size === 1 && only?.endsWith(GREEN) ? only : undefined;
+  return names.size === 1 && only === `${ownName}${GREEN}` ? only : undefined;
 }
 
 async function hasComposeFile(

@@ -1,9 +1,19 @@
-import type { HostReader, Release, StartStep, Step } from '../../plan/plan.ts';
+import type { StartStep, Step } from '../../plan/plan.ts';
 import type { HostSite, Intent, Verify } from '../executor.ts';
 import { planHealthCheck, planVerify } from '../verify-steps.ts';
-import { FIRST_RELEASE, planRemember, releasedContentPath, reviveOptions, type StackState } from './current-state.ts';
+import type { StackBefore } from './checked-config.ts';
+import type { CheckedStack } from './compose-command.ts';
+import { FIRST_RELEASE, planRemember, reviveOptions, type StackState } from './current-state.ts';
 import { type Shipment, WRITE_STEP } from './ship-files.ts';
-import { planChange, planDockerCall, planMeasure, planTidy, type StepLimits } from './steps.ts';
+import {
+  PREPARE_AGAIN_STEP,
+  planChange,
+  planDockerCall,
+  planMeasure,
+  planPrepareMounts,
+  planTidy,
+  type StepLimits,
+} from './steps.ts';
 import type { ComposeTarget } from './target.ts';
 
 /** Input of an undo. */
@@ -14,7 +24,9 @@ export interface UndoContext {
   state: StackState;
   shipment: Shipment;
   limits: StepLimits;
-  host: HostReader;
+  /** The version that the plan brings up, and the one before. */
+  next: CheckedStack;
+  before: StackBefore;
 }
 
 /** The change that is to be undone. */
@@ -31,21 +43,18 @@ export interface UndoOptions {
 }
 
 /**
- * Plans the undo: restores the files, tags the images that ran, and runs "up" with the compose file that worked last; then
- * the same checks. If nothing ran before, there is nothing to bring back: only the files are restored, unless new
- * containers may exist.
+ * Plans the undo: restores the files, tags the images that ran, and runs "up" with the config that worked last; then the same
+ * checks. If nothing ran before or it can't be started again, only the files are restored, unless new containers may exist.
  */
-export async function planUndo(context: UndoContext, options: UndoOptions): Promise<Step[]> {
-  const { target, shipment, limits, state, site } = context;
+export function planUndo(context: UndoContext, options: UndoOptions): Step[] {
+  const { target, shipment, limits, state, site, before } = context;
   const { upSince } = options;
   const restore: Step = { do: 'restore', name: 'put files back', of: WRITE_STEP, ifBegan: WRITE_STEP };
   if (context.intent.on_failure === 'stop') return planRepair(context, options);
-  const ranBefore = state.containers === undefined || state.containers.length > 0;
-  if (!ranBefore) return shipment.step ? [{ ...restore, unlessBegan: upSince }] : [];
-  const compose = await earlierCompose(context);
-  const up = planChange('up again', target, ['up', '--pull', 'never', ...options.up], limits.up, undefined, {
-    files: compose,
-  });
+  if (!before || 'refused' in before) return shipment.step ? [{ ...restore, unlessBegan: upSince }] : [];
+  const config = before.stack.of(target.name);
+  const up = planChange('up again', config, ['up', '--pull', 'never', ...options.up], limits.up);
+  const bringUp = [...planPrepareMounts(PREPARE_AGAIN_STEP, before.stack, config, context), up];
   const ifChanged = { ifBegan: upSince };
   const additional = options.additional;
   const bringBack: Step[] = additional
@@ -58,9 +67,9 @@ export async function planUndo(context: UndoContext, options: UndoOptions): Prom
           ...ifChanged,
           unlessBegan: additional.step,
         },
-        ...[planTidy('tidy up', target, site), up].map(step => ({ ...step, ifBegan: additional.step })),
+        ...[planTidy('tidy up', target, site), ...bringUp].map(step => ({ ...step, ifBegan: additional.step })),
       ]
-    : [planTidy('tidy up', target, site), up].map(step => ({ ...step, ...ifChanged }));
+    : [planTidy('tidy up', target, site), ...bringUp].map(step => ({ ...step, ...ifChanged }));
   const healthy = planHealthCheck('wait until healthy again', target.project, limits.healthy, {
     ...(options.replicas ? { replicas: options.replicas } : {}),
     ...reviveOptions(up, state),
@@ -85,30 +94,34 @@ export async function planUndo(context: UndoContext, options: UndoOptions): Prom
  * Plans the steps that follow the undo of a change that had succeeded: the restored version is recorded as the newest
  * release. If nothing had run before, the containers are removed; volumes stay.
  */
-export function planLateUndo({ intent, target, site, state, shipment, limits }: Omit<UndoContext, 'host'>): Step[] {
+export function planLateUndo({ intent, target, site, state, shipment, limits, next, before }: UndoContext): Step[] {
   if (intent.on_failure === 'stop') return [];
-  if (state.containers?.length === 0) {
-    const down = planChange('down', target, ['down', '--remove-orphans'], limits.up);
+  if (!before) {
+    const down = planChange('down', next.of(target.name), ['down', '--remove-orphans'], limits.up);
     return shipment.step
       ? [down, { do: 'restore', name: 'put files back', of: WRITE_STEP, ifBegan: WRITE_STEP }]
       : [down];
   }
+  if ('refused' in before) return [];
   const newest = state.releases.at(-1);
   return [
     planRemember('remember what was put back', intent.stack, target, site, {
       files: newest ? newest.files : shipment.earlier,
-      compose: newest?.compose,
+      config: before.stack.base,
       of: newest?.runs.at(-1) ?? FIRST_RELEASE,
     }),
   ];
 }
 
 /** Completes an interrupted change if `on_failure: stop` forbids an undo: a service must not stay down. */
-function planRepair({ target, site, limits }: UndoContext, { up, upSince }: UndoOptions): Step[] {
+function planRepair(context: UndoContext, { up, upSince }: UndoOptions): Step[] {
+  const { target, site, limits, next } = context;
+  const config = next.of(target.name);
   return [
-    { ...planTidy('tidy up', target, site), ifCut: upSince },
-    { ...planChange('up once more', target, ['up', ...up], limits.up), ifCut: upSince },
-  ];
+    planTidy('tidy up', target, site),
+    ...planPrepareMounts(PREPARE_AGAIN_STEP, next, config, context),
+    planChange('up once more', config, ['up', ...up], limits.up),
+  ].map(step => ({ ...step, ifCut: upSince }));
 }
 
 /** Plans the tags of the images that ran, for references that are tags. */
@@ -133,26 +146,4 @@ export function planTags(images: { reference: string; image: string }[], site: H
       },
     }),
   );
-}
-
-/** Returns the compose files of the newest release if those on the host were changed by hand since. */
-async function earlierCompose({ intent, site, state, shipment, host }: UndoContext): Promise<string[] | undefined> {
-  const newest = state.releases.at(-1);
-  return newest && !shipment.step ? changedCompose(newest, intent.stack, site, host) : undefined;
-}
-
-/** Returns the kept compose files of a release if those on the host differ; undefined if they are the same. */
-export async function changedCompose(
-  release: Release,
-  stack: string,
-  site: HostSite,
-  host: HostReader,
-): Promise<string[] | undefined> {
-  const kept = release.compose.map(file => releasedContentPath(site, stack, file));
-  const texts = await Promise.all(
-    release.compose.map(async (file, index) => [await host.read(file.path), await host.read(kept[index] ?? '')]),
-  );
-  // A file that was not kept can't be restored.
-  if (texts.length === 0 || texts.some(([, text]) => typeof text !== 'string')) return undefined;
-  return texts.some(([current, released]) => current !== released) ? kept : undefined;
 }

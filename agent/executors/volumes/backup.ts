@@ -1,6 +1,5 @@
 import type { HostReader, OpenedPath, Plan, StartStep, Step } from '../../plan/plan.ts';
 import {
-  type BackupSource,
   findBackupGroup,
   findSource,
   listBackupChanges,
@@ -12,6 +11,7 @@ import {
   readVersion,
   summarizeGroup,
 } from '../backup/group.ts';
+import type { BackupSource } from '../backup/opened.ts';
 import { openNew, openSource, openStored } from '../backup/opened.ts';
 import { planQuiesce } from '../backup/quiesce.ts';
 import type { PlanContext } from '../executor.ts';

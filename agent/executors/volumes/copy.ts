@@ -1,5 +1,6 @@
 import type { CheckSourceStep } from '../../plan/plan.ts';
-import type { BackupGroup, BackupSource } from '../backup/group.ts';
+import type { BackupGroup } from '../backup/group.ts';
+import type { BackupSource } from '../backup/opened.ts';
 import type { HostSite, Intent } from '../executor.ts';
 import { checkOptions, excludeRules } from './options.ts';
 

@@ -10,6 +10,7 @@ const site: HostSite = {
   memory: '/var/lib/chatops/stacks',
   docker: 'docker',
   verify: [],
+  switchFoldersOf: () => [],
   compose: composeSite,
   proxmox: '',
   backups: {
@@ -34,6 +35,7 @@ const context = (intent: Intent): PlanContext => ({
   at: '2026-11-21T06:00:00.123Z',
   site,
   files: [],
+  configs: '/var/lib/chatops/runs/run-00001/compose-1',
   wantsDiff: false,
 });
 const FOLDER = '/mnt/backup/data/nightly';

@@ -61,7 +61,11 @@ export function rsyncConnectionArgs({ remote }: RsyncRemote): string[] {
 }
 
 /** Returns the folder of the manifests of backups in a folder on another host. */
-export function recordsFolder({ path }: RsyncRemote, name: string, site: HostSite): string {
+export function recordsFolder(
+  { path }: Pick<RsyncRemote, 'path'>,
+  name: string,
+  site: Pick<HostSite, 'backups'>,
+): string {
   return `${site.backups.records}/${path.replaceAll(/[^A-Za-z0-9_.-]+/g, '-').replace(/^[.-]+/, '')}/${name}`;
 }
 

@@ -15,11 +15,13 @@ const context = (intent: Intent): PlanContext => ({
     memory: '/m',
     docker: 'docker',
     verify: [],
+    switchFoldersOf: () => [],
     compose: composeSite,
     proxmox: '',
     backups: { sources: [], destinations: [], remotes: [], databases: [], records: '/var/lib/chatops/backups' },
   },
   files: [],
+  configs: '/var/lib/chatops/runs/run-00001/compose-1',
   wantsDiff: false,
 });
 /** Creates a node that answers from a table; `config` is the output of qm or pct. */

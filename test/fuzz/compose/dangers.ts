@@ -4,7 +4,7 @@ import type { ComposeGrant, ComposeRules } from '../../../agent/plan/compose-con
 import { isNode, type Node } from './generate.ts';
 import { specification } from './specification.ts';
 
-/** Bounds and missing keys are no dangers: compose refuses them. */
+/** Bounds and missing keys reach nothing: compose refuses them. */
 const BOUNDS = ['required', 'minimum', 'maximum', 'uniqueItems'];
 const withoutBounds = JSON.parse(JSON.stringify(specification), (key, value) =>
   BOUNDS.includes(key) && !(typeof value === 'object' && !Array.isArray(value)) ? undefined : value,

@@ -15,7 +15,7 @@ export interface Schema {
 
 export const specification = JSON.parse(readFileSync('test/fixtures/compose-spec.schema.json', 'utf8')) as Schema;
 
-export function resolve(schema: Schema): Schema {
+function resolve(schema: Schema): Schema {
   if (schema.$ref === undefined) return schema;
   return specification.$defs?.[schema.$ref.replace('#/$defs/', '')] ?? {};
 }

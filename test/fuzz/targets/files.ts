@@ -106,7 +106,11 @@ export const policies: Target = {
         matches(rule.stacks, value.stack) &&
         (rule.services === undefined || (value.service !== undefined && matches(rule.services, value.service))),
     );
-    const { refusal } = evaluateRules(intent, { event: 'push', approval: null, readOnly: true, at: new Date() }, entry);
+    const { refusal } = evaluateRules(
+      intent,
+      { event: 'push', approval: null, readOnly: true, at: new Date(), stacks: [{ name: value.stack }] },
+      entry,
+    );
     if ((refusal === undefined) !== (isAllowed && !isDenied))
       return admitted(`answered ${refusal?.code ?? 'allowed'}`, value);
     return refusal ? FINE : LET_IN;
