@@ -42,27 +42,35 @@ export const refusals = {
     'Use the action or the chatops command line.',
   ]),
   hostNotOwn: refusal('host-not-own', { countsAs: 'not_allowed' }, (host: string) => [
-    `This agent does not answer to the host name "${host}".`,
+    `This agent does not answer to the host name "${host.slice(0, 253)}".`,
     'Use its address or its tailnet name, or add the name to doors.hosts in agent.yaml.',
   ]),
   doorClosed: refusal('door-closed', { countsAs: 'not_allowed' }, () => [
     'This endpoint requires a bearer token.',
     'Send "Authorization: Bearer …" with the token of doors.token_file in agent.yaml.',
   ]),
-  tooManyConnections: refusal('too-many-connections', { countsAs: 'rate_limited' }, (limit: number) => [
-    `The address already has ${limit} open connections, which is the limit.`,
-    'Close some, or raise limits.connections_per_address in agent.yaml.',
+  tooManyConnections: refusal('too-many-connections', { countsAs: 'rate_limited' }, (limit: number, kind: string) => [
+    `More than ${limit} connections ${kind} are open: the agent closed the oldest one.`,
+    'Close some, or raise limits.connections and limits.connections_per_address in agent.yaml.',
   ]),
   rateLimited: refusal('rate-limited', { countsAs: 'rate_limited' }, (seconds: number) => [
     `This address opened too many connections; the agent serves it again in ${seconds} s.`,
     'Wait, or raise rate_limit in agent.yaml.',
   ]),
   helloTimeout: refusal('hello-timeout', {}, (seconds: number) => [
-    `No signed command arrived within ${seconds} s.`,
-    'Send the command right after the hello of the agent.',
+    `No signed offer of a command arrived within ${seconds} s.`,
+    'Send the offer right after the hello of the agent.',
+  ]),
+  commandTimeout: refusal('command-timeout', {}, (seconds: number) => [
+    `No further part of the offered command arrived within ${seconds} s.`,
+    'Run the job again; if it happens again, look for a connection that is too slow.',
+  ]),
+  protocolUnsupported: refusal('protocol-unsupported', {}, (offered: string, own: string) => [
+    `The client does not speak ${own}: it offers "${offered.slice(0, 100)}".`,
+    'Use the action, or the chatops command line, of the agent’s version.',
   ]),
   frameMalformed: refusal('frame-malformed', {}, (cause: string) => [
-    `The frame is malformed: ${cause}.`,
+    `The frame is malformed: ${cause.slice(0, 200)}.`,
     'Use an action of the same major version as the agent.',
   ]),
   tokenMissing: refusal('token-missing', { countsAs: 'invalid_key' }, (entry: string) => [

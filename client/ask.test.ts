@@ -2,9 +2,10 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { WebSocketServer } from 'ws';
-import { Command } from '../protocol/command.ts';
+import type { Command } from '../protocol/command.ts';
 import { generateKey, readSecretKey } from '../protocol/keys.ts';
 import { PAYLOAD_TYPES, signPayload } from '../protocol/signature.ts';
+import { onCommand, sendHello } from '../test/stand/peer.ts';
 import { askAgent, askAgentParts } from './ask.ts';
 
 const agentKeys = readSecretKey(generateKey().secret);
@@ -29,13 +30,9 @@ async function peer(reply: (command: Command) => object | object[] | undefined, 
   server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
   await once(server, 'listening');
   server.on('connection', socket => {
-    const hello = { protocol: 1, agent: 'whitebox', version: '0', challenge: 'c', publicKey: agentKeys.public.text };
-    const signed = signPayload(PAYLOAD_TYPES.hello, Buffer.from(JSON.stringify(hello)), agentKeys);
-    socket.send(JSON.stringify({ type: 'hello', ...signed }));
-    socket.on('message', data => {
-      const { payload } = JSON.parse(String(data)) as { payload: string };
-      const frame = reply(Command.parse(JSON.parse(Buffer.from(payload, 'base64').toString())));
-      for (const reply of [frame ?? []].flat()) socket.send(JSON.stringify(reply));
+    sendHello(socket, agentKeys);
+    onCommand(socket, others.public, command => {
+      for (const frame of [reply(command) ?? []].flat()) socket.send(JSON.stringify(frame));
     });
   });
   const url = `ws://127.0.0.1:${(server.address() as AddressInfo).port}`;

@@ -5,7 +5,8 @@ import { Refused } from '../protocol/refusal.ts';
 import { PAYLOAD_TYPES, verifySignature } from '../protocol/signature.ts';
 import { type AgentFrame, AnswerFrame, type RunsFrame } from '../protocol/wire.ts';
 import { type Binding, buildAsk, buildList, type CommandTask } from './command.ts';
-import { connectWithRetries, type DeliveryOptions, parseAgentFrame, sendSigned } from './deliver.ts';
+import { parseAgentFrame } from './connect.ts';
+import { connectWithRetries, type DeliveryOptions, sendSigned } from './deliver.ts';
 import { clientRefusals } from './refusals.ts';
 
 /** Returns the answer of an agent to a question with one part, authenticated by its key. Throws `Refused`. */

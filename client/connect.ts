@@ -1,10 +1,20 @@
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import WebSocket, { type RawData } from 'ws';
+import { decodeFrame } from '../protocol/event.ts';
 import { type PublicKey, readPublicKey, sameKey } from '../protocol/keys.ts';
+import { splitCommand } from '../protocol/offer.ts';
 import { Refusal, Refused } from '../protocol/refusal.ts';
 import { PAYLOAD_TYPES, verifySignature } from '../protocol/signature.ts';
-import { AgentFrame, Hello, MAX_FRAME_BYTES, PROTOCOL, SUBPROTOCOL, WIRE_PATH } from '../protocol/wire.ts';
+import {
+  AgentFrame,
+  Hello,
+  MAX_FRAME_BYTES,
+  type OfferFrame,
+  PROTOCOL,
+  SUBPROTOCOL,
+  WIRE_PATH,
+} from '../protocol/wire.ts';
 import { clientRefusals } from './refusals.ts';
 
 /** Longest time from the first packet to the hello, in milliseconds. */
@@ -17,8 +27,9 @@ const MAX_UNREAD = 8;
 /** A connection to an agent whose hello was signed by the pinned key. */
 export interface AgentConnection {
   hello: Hello;
-  send(text: string): void;
-  /** Yields the frames after the hello until the connection ends. A slow reader makes the agent wait. */
+  /** Sends an offer, and the command if the agent asks for it. Otherwise `frames` yields what the agent answered. */
+  send(offer: OfferFrame, command: Uint8Array): Promise<void>;
+  /** Yields the other frames after the hello until the connection ends. A slow reader makes the agent wait. */
   frames(): AsyncGenerator<string>;
   close(): void;
 }
@@ -62,7 +73,13 @@ export async function connect(
     const hello = readHello(first, url, pinned);
     return {
       hello,
-      send: text => socket.send(text),
+      async send(offer, command) {
+        socket.send(JSON.stringify(offer));
+        const answer = await inbox.next();
+        if (answer === undefined) return;
+        if (!isContinue(answer)) return inbox.putBack(answer);
+        for (const part of splitCommand(command)) socket.send(part);
+      },
       async *frames() {
         try {
           for (let frame = await inbox.next(); frame !== undefined; frame = await inbox.next()) yield frame;
@@ -117,6 +134,11 @@ class Inbox {
     });
   }
 
+  /** Makes a frame the next one again. */
+  putBack(frame: string): void {
+    this.#frames.unshift(frame);
+  }
+
   async next(): Promise<string | undefined> {
     while (this.#frames.length === 0 && !this.#ended) {
       await new Promise<void>(wake => {
@@ -162,6 +184,19 @@ function readRejection(status: number, body: string, retryAfter: number): Error 
   if (status === 429)
     return new ConnectionFailed(refusal.data.message, status, Number.isFinite(retryAfter) ? retryAfter : 1);
   return new Refused(refusal.data);
+}
+
+/** Parses a frame of an agent; undefined if its type is not known or it is not valid. */
+export function parseAgentFrame(text: string): AgentFrame | undefined {
+  try {
+    return AgentFrame.safeParse(decodeFrame(text)).data;
+  } catch {
+    return undefined;
+  }
+}
+
+function isContinue(text: string): boolean {
+  return parseAgentFrame(text)?.type === 'continue';
 }
 
 function readHello(text: string, url: string, pinned: PublicKey): Hello {

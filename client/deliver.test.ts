@@ -2,11 +2,12 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type WebSocket, WebSocketServer } from 'ws';
-import { Command, type Deployment } from '../protocol/command.ts';
+import type { Command, Deployment } from '../protocol/command.ts';
 import { chainDigest, EMPTY_DIGEST, type Event, encodeEvent } from '../protocol/event.ts';
 import { generateKey, readPublicKey, readSecretKey } from '../protocol/keys.ts';
 import { Refused } from '../protocol/refusal.ts';
-import { PAYLOAD_TYPES, signPayload, verifySignature } from '../protocol/signature.ts';
+import { PAYLOAD_TYPES, signPayload } from '../protocol/signature.ts';
+import { onCommand, sendHello } from '../test/stand/peer.ts';
 import type { CommandTask } from './command.ts';
 import { cancelRun, type DeliveryOptions, deliver, rejoinRun } from './deliver.ts';
 
@@ -58,25 +59,12 @@ class Peer {
   hello: (socket: WebSocket) => void;
 
   constructor(script: Conversation, key = agentKeys) {
-    this.hello = socket => {
-      const hello = {
-        protocol: 1,
-        agent: 'whitebox',
-        version: '0',
-        challenge: `challenge-${this.round}`,
-        publicKey: key.public.text,
-      };
-      socket.send(
-        JSON.stringify({ type: 'hello', ...signPayload(PAYLOAD_TYPES.hello, Buffer.from(JSON.stringify(hello)), key) }),
-      );
-    };
+    this.hello = socket => sendHello(socket, key, { challenge: `challenge-${this.round}` });
     this.server.on('connection', socket => {
       this.round++;
       this.hello(socket);
       socket.on('error', () => undefined);
-      socket.on('message', data => {
-        const proof = verifySignature(JSON.parse(String(data)), PAYLOAD_TYPES.command, [jobKeys.public]);
-        const command = Command.parse(JSON.parse(String(proof?.body)));
+      onCommand(socket, jobKeys.public, command => {
         this.commands.push(command);
         const send = (frame: object | string) => socket.send(typeof frame === 'string' ? frame : JSON.stringify(frame));
         script({ socket, command, round: this.round, send });
@@ -153,6 +141,29 @@ describe('a delivery', () => {
     const to = await peer(whole);
     expect(await collect(delivery(to.url))).toEqual({ texts: LINES, outcome: 'succeeded' });
     expect(to.commands[0]).toMatchObject({ type: 'run', id: RUN, agent: 'whitebox', challenge: 'challenge-1', origin });
+  });
+
+  it('sends a command of many frames whole', async () => {
+    const to = await peer(whole);
+    const params = { text: 'x'.repeat(300_000) };
+    const next = await deliver({ ...task, params }, delivery(to.url)).next();
+    expect(next.value).toMatchObject({ kind: 'note' });
+    expect(to.commands[0]).toMatchObject({ params });
+  });
+
+  it('sends no command to an agent that refuses the offer', async () => {
+    const to = await peer(whole);
+    const received: unknown[] = [];
+    to.server.removeAllListeners('connection');
+    to.server.on('connection', socket => {
+      sendHello(socket, agentKeys);
+      socket.on('message', data => {
+        received.push(data);
+        socket.send(JSON.stringify({ type: 'refusal', code: 'signature-invalid', message: 'm', remedy: 'r' }));
+      });
+    });
+    expect((await collect(delivery(to.url))).outcome).toBe('signature-invalid');
+    expect(received).toHaveLength(1);
   });
 
   it('throws the agent’s refusal', async () => {
@@ -298,14 +309,7 @@ describe('a delivery without a usable agent', () => {
 
   it('is refused for another version of the protocol', async () => {
     const to = await peer(whole);
-    const hello = { protocol: 9, agent: 'whitebox', version: '9', challenge: 'c', publicKey: agentKeys.public.text };
-    to.hello = socket =>
-      socket.send(
-        JSON.stringify({
-          type: 'hello',
-          ...signPayload(PAYLOAD_TYPES.hello, Buffer.from(JSON.stringify(hello)), agentKeys),
-        }),
-      );
+    to.hello = socket => sendHello(socket, agentKeys, { protocol: 9 });
     expect((await collect(delivery(to.url))).outcome).toBe('protocol-unsupported');
   });
 });

@@ -1,14 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from '../protocol/command.ts';
-import { type AnyEvent, chainDigest, decodeFrame, EMPTY_DIGEST } from '../protocol/event.ts';
+import { type AnyEvent, chainDigest, EMPTY_DIGEST } from '../protocol/event.ts';
 import type { PublicKey, SecretKey } from '../protocol/keys.ts';
+import { createOffer } from '../protocol/offer.ts';
 import { Receipt } from '../protocol/receipt.ts';
 import { Refused } from '../protocol/refusal.ts';
 import { audienceOf, createEnvelope, PAYLOAD_TYPES, signPayload, verifySignature } from '../protocol/signature.ts';
-import { AgentFrame, ReceiptFrame } from '../protocol/wire.ts';
+import { ReceiptFrame } from '../protocol/wire.ts';
 import { type Binding, buildCancel, buildCommand, buildFollow, type CommandTask } from './command.ts';
-import { type AgentConnection, ConnectionFailed, connect } from './connect.ts';
+import { type AgentConnection, ConnectionFailed, connect, parseAgentFrame } from './connect.ts';
 import { diagnose } from './diagnose.ts';
 import { clientRefusals } from './refusals.ts';
 
@@ -100,7 +101,7 @@ function sendTask(
 
 type Credentials = Pick<DeliveryOptions, 'key' | 'idToken'>;
 
-/** Signs and sends the command that `build` creates for the agent's hello. */
+/** Signs an offer of the command that `build` creates for the agent's hello, and sends both. */
 export async function sendSigned(
   { hello, send }: AgentConnection,
   { key, idToken }: Credentials,
@@ -108,9 +109,10 @@ export async function sendSigned(
 ): Promise<void> {
   const command = build({ agent: hello.agent, challenge: hello.challenge, now: new Date() });
   const body = Buffer.from(JSON.stringify(command));
-  const signed = key ? signPayload(PAYLOAD_TYPES.command, body, key) : createEnvelope(PAYLOAD_TYPES.command, body);
-  const oidc = await idToken?.(audienceOf(hello.agent, PAYLOAD_TYPES.command, body));
-  send(JSON.stringify({ type: 'signed', ...signed, ...(oidc === undefined ? {} : { oidc }) }));
+  const offer = createOffer(body, hello);
+  const signed = key ? signPayload(PAYLOAD_TYPES.offer, offer, key) : createEnvelope(PAYLOAD_TYPES.offer, offer);
+  const oidc = await idToken?.(audienceOf(hello.agent, offer));
+  await send({ type: 'offer', ...signed, ...(oidc === undefined ? {} : { oidc }) }, body);
 }
 
 /** Reads one connection to its end. Returns the receipt, or undefined if the connection ended before it. */
@@ -146,15 +148,6 @@ async function* readConnection(
     return undefined;
   } finally {
     connection.close();
-  }
-}
-
-/** Parses a frame of an agent; undefined if its type is not known or it is not valid. */
-export function parseAgentFrame(text: string): AgentFrame | undefined {
-  try {
-    return AgentFrame.safeParse(decodeFrame(text)).data;
-  } catch {
-    return undefined;
   }
 }
 

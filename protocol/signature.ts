@@ -5,6 +5,7 @@ import type { PublicKey, SecretKey } from './keys.ts';
 /** Each meaning has its own payload type, so that a receipt can never be replayed as a command (DSSE authenticates the type). */
 export const PAYLOAD_TYPES = {
   command: 'application/vnd.chatops.command.v1+json',
+  offer: 'application/vnd.chatops.offer.v1+json',
   hello: 'application/vnd.chatops.hello.v1+json',
   answer: 'application/vnd.chatops.answer.v1+json',
   receipt: 'application/vnd.chatops.receipt.v1+json',
@@ -26,10 +27,10 @@ export function preAuthEncoding(payloadType: string, body: Uint8Array): Buffer {
   return Buffer.concat([Buffer.from(head), body]);
 }
 
-/** The audience of the GitHub token for an envelope. The token is valid only for this command to this agent. */
-export function audienceOf(agent: string, payloadType: PayloadType, body: Uint8Array): string {
-  const digest = createHash('sha256').update(preAuthEncoding(payloadType, body)).digest('hex');
-  return `chatops:v1:agent:${agent}:cmd:sha-256:${digest}`;
+/** The audience of the GitHub token for an offer. The token is valid only for the offered command, and only for this agent. */
+export function audienceOf(agent: string, offer: Uint8Array): string {
+  const digest = createHash('sha256').update(preAuthEncoding(PAYLOAD_TYPES.offer, offer)).digest('hex');
+  return `chatops:v2:agent:${agent}:offer:sha-256:${digest}`;
 }
 
 /** Creates an envelope without a signature: the token that is sent with it authenticates it. */

@@ -10,15 +10,22 @@ import { Signed } from './signature.ts';
  * - 1: hello, signed (run, plan, follow, cancel), accepted, refusal, event, receipt. Added since: signed (runs) and
  *   signed (ask) with their answers, and `place`, `given`, `undo` and `rendered_at` in commands, which an older agent
  *   refuses.
+ * - 2: offer in place of signed, continue, and the command's bytes in binary frames: an agent reads little before it
+ *   knows the sender. The audience of tokens has the digest of the offer.
  */
-export const PROTOCOL = 1;
-export const SUBPROTOCOL = 'chatops.v1';
+export const PROTOCOL = 2;
+/** A connection is refused if client and agent do not share it: there is one for each version of the protocol. */
+export const SUBPROTOCOL = 'chatops.v2';
 export const WIRE_PATH = '/v1';
 export const DEFAULT_PORT = 8000;
-/** Largest frame that both sides accept, in bytes. A larger frame ends the connection with code 1009. */
+/** Largest frame of an agent, in bytes. A larger frame ends the connection with code 1009. */
 export const MAX_FRAME_BYTES = 16 * 1024 * 1024;
-/** Time limit for the first frame, and lifetime of the agent's challenge, in milliseconds. */
-export const FIRST_FRAME_MS = 10_000;
+/** Largest frame of a client, in bytes. All that an agent reads before it has authenticated the sender is one of them. */
+export const MAX_CLIENT_FRAME_BYTES = 64 * 1024;
+/** Largest command, in bytes. */
+export const MAX_COMMAND_BYTES = 16 * 1024 * 1024;
+/** Time limit for each frame of a client, and lifetime of the agent's challenge, in milliseconds. */
+export const CLIENT_FRAME_MS = 10_000;
 export const CHALLENGE_MS = 60_000;
 
 /** The agent's first frame, inside a DSSE envelope. `challenge` is 32 random bytes in base64. */
@@ -31,13 +38,20 @@ export const Hello = z.looseObject({
 });
 export type Hello = z.infer<typeof Hello>;
 
-/** The frame that the action sends once per connection. `oidc` is a GitHub token whose audience contains the digest of the envelope. */
-export const SignedFrame = z.strictObject({
-  type: z.literal('signed'),
+/**
+ * The first frame of a client: an envelope whose payload is an `Offer`. `oidc` is a GitHub token whose audience contains
+ * the digest of the envelope. The agent answers `continue`, and the client sends the bytes of the command in binary frames.
+ */
+export const OfferFrame = z.strictObject({
+  type: z.literal('offer'),
   ...Signed.shape,
+  payload: z.string().max(2_048),
   oidc: z.string().max(16_384).optional(),
 });
-export type SignedFrame = z.infer<typeof SignedFrame>;
+export type OfferFrame = z.infer<typeof OfferFrame>;
+
+/** The agent has authenticated the sender, and waits for the command. */
+const ContinueFrame = z.looseObject({ type: z.literal('continue') });
 
 const HelloFrame = z.looseObject({ type: z.literal('hello'), ...Signed.shape });
 /** `joined`: the same command was sent before, and this connection follows its run. */
@@ -71,6 +85,7 @@ export const AnswerFrame = z.looseObject({ type: z.literal('answer'), ...Signed.
 /** A frame that the agent sends. */
 export const AgentFrame = z.discriminatedUnion('type', [
   HelloFrame,
+  ContinueFrame,
   AcceptedFrame,
   RefusalFrame,
   AnyEvent,

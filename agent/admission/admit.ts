@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { Command, type Deployment } from '../../protocol/command.ts';
 import type { PolicyCase } from '../../protocol/question.ts';
 import { Refused } from '../../protocol/refusal.ts';
-import type { SignedFrame } from '../../protocol/wire.ts';
+import type { OfferFrame } from '../../protocol/wire.ts';
 import type { Live } from '../config/live.ts';
 import type { Config } from '../config/load.ts';
 import { siteOf } from '../config/site.ts';
@@ -15,6 +15,7 @@ import type { StoredRun } from '../store/runs.ts';
 import { type AdmittedCommand, type CommandSender, LOCAL, markAdmitted } from './admitted.ts';
 import {
   type AuthContext,
+  type AuthenticatedOffer,
   type AuthenticatedSender,
   authenticate,
   type Challenge,
@@ -75,18 +76,14 @@ export class Admission {
   }
 
   /** Throws `Refused`. */
-  authenticate(
-    signed: SignedFrame,
-    challenge: Challenge,
-    from: PeerAddress,
-  ): Promise<{ command: Command; sender: AuthenticatedSender }> {
+  authenticate(frame: OfferFrame, challenge: Challenge, from: PeerAddress): Promise<AuthenticatedOffer> {
     const temporary = this.#options.temporaryKeys?.() ?? [];
     const context = {
       ...this.#trust,
       keys: [...this.#trust.keys, ...temporary],
       entries: [...this.#trust.entries, ...temporary.map(({ entry }) => entry)],
     };
-    return authenticate(signed, context, challenge, from);
+    return authenticate(frame, context, challenge, from);
   }
 
   /** Returns true if agent.yaml as it is now still trusts the sender. */

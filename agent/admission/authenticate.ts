@@ -1,8 +1,10 @@
+import { createHash } from 'node:crypto';
 import { Command } from '../../protocol/command.ts';
 import { type PublicKey, readPublicKey } from '../../protocol/keys.ts';
+import { Offer } from '../../protocol/offer.ts';
 import { Refused } from '../../protocol/refusal.ts';
-import { audienceOf, PAYLOAD_TYPES, type Signed, verifySignature } from '../../protocol/signature.ts';
-import { CHALLENGE_MS } from '../../protocol/wire.ts';
+import { audienceOf, PAYLOAD_TYPES, verifySignature } from '../../protocol/signature.ts';
+import { CHALLENGE_MS, type OfferFrame } from '../../protocol/wire.ts';
 import type { Config } from '../config/load.ts';
 import type { GithubClaims, TailscaleRules, TrustEntry } from '../config/trust.ts';
 import type { PeerAddress, TailscalePeer } from '../outbound/tailscale.ts';
@@ -44,35 +46,63 @@ export interface AuthContext {
   identify: (from: PeerAddress, rules: TailscaleRules) => Promise<TailscalePeer>;
 }
 
+/** An offer whose sender is authenticated. Only the command that it describes may follow. */
+export interface AuthenticatedOffer {
+  offer: Offer;
+  sender: AuthenticatedSender;
+  /** The claims of the token that was required, if any. */
+  claims: Claims | undefined;
+}
+
 /**
- * Authenticates a command: checks signature and token over the exact bytes, then parses those bytes, then checks the
- * challenge. The first authenticated command uses the challenge up, even if it is refused later. Throws `Refused`.
+ * Authenticates the sender of an offer: checks signature and token over its exact bytes, then parses those bytes, then
+ * checks agent and challenge. The first authenticated offer uses the challenge up, even if it is refused later. Throws
+ * `Refused`.
  */
 export async function authenticate(
-  signed: Signed & { oidc?: string | undefined },
+  frame: OfferFrame,
   trust: AuthContext,
   challenge: Challenge,
   from: PeerAddress,
   now = () => performance.now(),
-): Promise<{ command: Command; sender: AuthenticatedSender }> {
-  const proof = verifySignature(signed, PAYLOAD_TYPES.command, trust.keys);
-  if (
-    !proof &&
-    (signed.signatures.length > 0 || signed.oidc === undefined || signed.payloadType !== PAYLOAD_TYPES.command)
-  )
-    throw new Refused(refusals.signatureInvalid());
-  const body = proof?.body ?? Buffer.from(signed.payload, 'base64');
-  const claims = await verifyToken(signed.oidc, body, trust, proof?.key.entry);
+): Promise<AuthenticatedOffer> {
+  const proof = verifySignature(frame, PAYLOAD_TYPES.offer, trust.keys);
+  if (!proof && !isKeyless(frame, trust)) throw new Refused(refusals.signatureInvalid());
+  const bytes = proof?.body ?? Buffer.from(frame.payload, 'base64');
+  const claims = await verifyToken(frame.oidc, bytes, trust, proof?.key.entry);
   const authenticated = proof?.key ?? findKeylessEntry(claims, trust.entries);
-  const command = readCommand(body);
-  if (claims) checkClaims(claims, command);
-  if (command.challenge !== challenge.text) throw new Refused(refusals.challengeStale());
+  const offer = readOffer(bytes);
+  if (offer.agent !== trust.agent) throw new Refused(refusals.audienceMismatch(offer.agent, trust.agent));
+  if (offer.challenge !== challenge.text) throw new Refused(refusals.challengeStale());
   if (challenge.answered) throw new Refused(refusals.challengeReplayed());
   challenge.answered = true;
   if (now() - challenge.madeAt > CHALLENGE_MS) throw new Refused(refusals.challengeStale());
   const { tailscale } = authenticated.entry;
   const sender = tailscale ? { ...authenticated, peer: await trust.identify(from, tailscale) } : authenticated;
-  return { command, sender };
+  return { offer, sender, claims };
+}
+
+/**
+ * Parses the bytes of a command after checking that they are those of the offer. The command must name the same challenge,
+ * and the job of the token. Throws `Refused`.
+ */
+export function openCommand(body: Buffer, { offer, claims }: AuthenticatedOffer): Command {
+  if (body.length !== offer.size || createHash('sha256').update(body).digest('hex') !== offer.sha256)
+    throw new Refused(refusals.commandMalformed('it is not the command of the offer.'));
+  const command = readCommand(body);
+  if (claims) checkClaims(claims, command);
+  if (command.challenge !== offer.challenge) throw new Refused(refusals.challengeStale());
+  return command;
+}
+
+/** Returns true for a token in place of signatures, if an entry of agent.yaml accepts one. */
+function isKeyless({ payloadType, signatures, oidc }: OfferFrame, { entries }: AuthContext): boolean {
+  return (
+    payloadType === PAYLOAD_TYPES.offer &&
+    signatures.length === 0 &&
+    oidc !== undefined &&
+    entries.some(({ key }) => key === undefined)
+  );
 }
 
 /** Returns true if a sender is still trusted: its entry exists, and has the same key or the same claims. */
@@ -89,13 +119,13 @@ export function isStillTrusted(
 /** Returns the claims of the token if the entry requires one. A token that no entry requires is ignored. */
 async function verifyToken(
   token: string | undefined,
-  body: Buffer,
+  offer: Buffer,
   { agent, issuer }: AuthContext,
   entry: TrustEntry | undefined,
 ): Promise<Claims | undefined> {
   if (entry && !entry.github) return undefined;
   if (token === undefined) throw new Refused(refusals.tokenMissing(entry?.name ?? ''));
-  const claims = await issuer.verify(token, audienceOf(agent, PAYLOAD_TYPES.command, body));
+  const claims = await issuer.verify(token, audienceOf(agent, offer));
   const claim = entry?.github && findMismatch(entry.github, claims);
   if (claim) throw new Refused(refusals.tokenNotAllowed(claim, formatClaim(claims[claim])));
   return claims;
@@ -138,15 +168,26 @@ function formatClaim(value: unknown): string {
   return value === undefined ? 'absent' : JSON.stringify(value).slice(0, 200);
 }
 
+function readOffer(bytes: Buffer): Offer {
+  const offer = Offer.safeParse(parseJson(bytes)).data;
+  if (!offer) throw new Refused(refusals.frameMalformed('its payload is not an offer'));
+  return offer;
+}
+
 function readCommand(body: Buffer): Command {
-  let value: unknown;
-  try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
-  } catch {
-    throw new Refused(refusals.commandMalformed('it is not JSON.'));
-  }
+  const value = parseJson(body);
+  if (value === undefined) throw new Refused(refusals.commandMalformed('it is not JSON.'));
   const result = Command.safeParse(value);
   if (result.success) return result.data;
   const [issue] = result.error.issues;
   throw new Refused(refusals.commandMalformed(`${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'unknown'}.`));
+}
+
+/** Returns undefined if the bytes are not JSON. */
+function parseJson(bytes: Buffer): unknown {
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch {
+    return undefined;
+  }
 }

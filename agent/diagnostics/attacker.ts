@@ -3,6 +3,7 @@ import { Agent } from 'node:https';
 import { connect } from 'node:net';
 import WebSocket from 'ws';
 import type { SecretKey } from '../../protocol/keys.ts';
+import { createOffer, splitCommand } from '../../protocol/offer.ts';
 import { PAYLOAD_TYPES, type PayloadType, signPayload } from '../../protocol/signature.ts';
 import { SUBPROTOCOL, WIRE_PATH } from '../../protocol/wire.ts';
 import { openRequest } from '../outbound/http-request.ts';
@@ -66,6 +67,12 @@ export class Attacker {
     return this.#until(frames => frames.find(({ type }) => type === 'hello'));
   }
 
+  /** Returns true if the agent asks for the offered command. */
+  async isAsked(): Promise<boolean> {
+    const frame = await this.#until(frames => frames.find(({ type }) => type === 'continue' || type === 'refusal'));
+    return frame?.type === 'continue';
+  }
+
   /** Returns the outcome: `accepted`, the code of a refusal, or how the connection ended. */
   async answer(): Promise<string> {
     const frame = await this.#until(frames => frames.find(({ type }) => type === 'refusal' || type === 'accepted'));
@@ -112,34 +119,44 @@ function codeIn(text: string): string | undefined {
   }
 }
 
-/** Changes to a signed frame. */
+/** Changes to an offer, or to the command that follows it. */
 export interface Forgery {
   as?: PayloadType;
   by?: SecretKey;
   challenge?: string;
+  /** Changes the offer before it is signed, or its frame afterwards. */
+  offer?: (offer: Record<string, unknown>) => Record<string, unknown>;
   frame?: (frame: Record<string, unknown>) => Record<string, unknown>;
+  /** Changes the command's bytes after they were offered. */
+  command?: (command: Buffer) => Buffer;
 }
 
-/** Sends a signed command on its own connection. Returns the outcome. */
+/** Offers a command on its own connection, and sends it if the agent asks for it. Returns the outcome. */
 export async function sendSignedCommand(target: AttackTarget, body: object, forgery: Forgery = {}): Promise<string> {
   const attacker = new Attacker(target);
-  const challenge = await attacker.challenge();
+  const challenge = forgery.challenge ?? (await attacker.challenge());
   if (challenge === undefined) return attacker.answer();
-  attacker.socket.send(signFrame(target, { ...body, challenge: forgery.challenge ?? challenge }, forgery));
+  const bytes = Buffer.from(JSON.stringify({ ...body, challenge }));
+  attacker.socket.send(signOffer(target, bytes, challenge, forgery));
+  if (await attacker.isAsked())
+    for (const part of splitCommand(forgery.command?.(bytes) ?? bytes)) attacker.socket.send(part);
   return attacker.answer();
 }
 
-/** Returns the text of a signed frame. */
-export function signFrame(
-  { key }: AttackTarget,
-  body: object,
-  { as = PAYLOAD_TYPES.command, by = key, frame }: Forgery = {},
+/** Returns the text of the frame that offers a command. */
+export function signOffer(
+  { key, agent }: AttackTarget,
+  command: Buffer,
+  challenge: string,
+  { as = PAYLOAD_TYPES.offer, by = key, offer, frame }: Forgery = {},
 ): string {
-  const signed = { type: 'signed', ...signPayload(as, Buffer.from(JSON.stringify(body)), by) };
+  const bytes = createOffer(command, { agent, challenge });
+  const changed = offer ? Buffer.from(JSON.stringify(offer(JSON.parse(bytes.toString())))) : bytes;
+  const signed = { type: 'offer', ...signPayload(as, changed, by) };
   return JSON.stringify(frame ? frame(signed) : signed);
 }
 
-/** Sends something else than a signed frame. Returns the outcome. */
+/** Sends something else than an offer. Returns the outcome. */
 export async function sendUnsigned(target: AttackTarget, send: (socket: WebSocket) => void): Promise<string> {
   const attacker = new Attacker(target);
   if ((await attacker.hello()) === undefined) return attacker.answer();

@@ -1,6 +1,7 @@
 import { PAYLOAD_TYPES } from '../../protocol/signature.ts';
+import { MAX_COMMAND_BYTES } from '../../protocol/wire.ts';
 import type { Attack } from './attack.ts';
-import { Attacker, commandFor, sendSignedCommand, sendUnsigned, signFrame } from './attacker.ts';
+import { Attacker, commandFor, sendSignedCommand, sendUnsigned, signOffer } from './attacker.ts';
 
 /** Commands with a wrong signature, token or challenge. */
 export const forgeryAttacks: readonly Attack[] = [
@@ -27,16 +28,45 @@ export const forgeryAttacks: readonly Attack[] = [
       }),
   },
   {
-    name: 'a changed payload',
+    name: 'a changed offer',
     right: ['signature-invalid'],
     run: target =>
       sendSignedCommand(target, commandFor(target), {
-        frame: frame => ({
-          ...frame,
-          payload: Buffer.from(
-            Buffer.from(String(frame.payload), 'base64').toString().replace('selftest', 'sel7test'),
-          ).toString('base64'),
-        }),
+        frame: frame => ({ ...frame, payload: Buffer.from(`${decode(frame.payload)} `).toString('base64') }),
+      }),
+  },
+  {
+    name: 'another command than the offered one',
+    right: ['command-malformed'],
+    run: target =>
+      sendSignedCommand(target, commandFor(target), {
+        command: bytes => Buffer.from(bytes.toString().replace('selftest', 'sel7test')),
+      }),
+  },
+  {
+    name: 'more bytes than the offer says',
+    right: ['frame-malformed'],
+    run: target =>
+      sendSignedCommand(target, commandFor(target), { command: bytes => Buffer.concat([bytes, Buffer.of(32)]) }),
+  },
+  {
+    name: 'an offer of a command over the limit',
+    right: ['frame-malformed'],
+    run: target =>
+      sendSignedCommand(target, commandFor(target), { offer: offer => ({ ...offer, size: MAX_COMMAND_BYTES + 1 }) }),
+  },
+  {
+    name: 'an offer for another agent',
+    right: ['audience-mismatch'],
+    run: target =>
+      sendSignedCommand(target, commandFor(target), { offer: offer => ({ ...offer, agent: 'other-agent' }) }),
+  },
+  {
+    name: 'an offer of a receipt',
+    right: ['frame-malformed'],
+    run: target =>
+      sendSignedCommand(target, commandFor(target), {
+        offer: offer => ({ ...offer, payloadType: PAYLOAD_TYPES.receipt }),
       }),
   },
   {
@@ -59,17 +89,17 @@ export const forgeryAttacks: readonly Attack[] = [
       }),
   },
   {
-    name: 'a receipt instead of a command',
+    name: 'a receipt instead of an offer',
     right: ['signature-invalid'],
     run: target => sendSignedCommand(target, commandFor(target), { as: PAYLOAD_TYPES.receipt }),
   },
   {
-    name: 'a receipt that is labelled as a command',
+    name: 'a receipt that is labelled as an offer',
     right: ['signature-invalid'],
     run: target =>
       sendSignedCommand(target, commandFor(target), {
         as: PAYLOAD_TYPES.receipt,
-        frame: frame => ({ ...frame, payloadType: PAYLOAD_TYPES.command }),
+        frame: frame => ({ ...frame, payloadType: PAYLOAD_TYPES.offer }),
       }),
   },
   {
@@ -78,13 +108,14 @@ export const forgeryAttacks: readonly Attack[] = [
     async run(target) {
       const attacker = new Attacker(target);
       const hello = await attacker.hello();
-      attacker.socket.send(JSON.stringify({ ...hello, type: 'signed' }));
+      attacker.socket.send(JSON.stringify({ ...hello, type: 'offer' }));
       return attacker.answer();
     },
   },
   {
     name: 'a token without a signature (alg: none)',
-    right: ['token-invalid', 'token-not-allowed', 'token-keys-unreachable'],
+    // Without an entry that accepts tokens alone, the agent reads no token.
+    right: ['signature-invalid', 'token-invalid', 'token-not-allowed', 'token-keys-unreachable'],
     run: target =>
       sendSignedCommand(target, commandFor(target), {
         frame: frame => ({
@@ -95,12 +126,15 @@ export const forgeryAttacks: readonly Attack[] = [
       }),
   },
   {
-    name: 'a recorded frame, sent again',
+    name: 'a recorded offer, sent again',
     right: ['challenge-stale'],
     async run(target) {
       const first = new Attacker(target);
-      const text = signFrame(target, { ...commandFor(target), challenge: await first.challenge() });
+      const challenge = (await first.challenge()) ?? '';
+      const command = Buffer.from(JSON.stringify({ ...commandFor(target), challenge }));
+      const text = signOffer(target, command, challenge);
       first.socket.send(text);
+      if (await first.isAsked()) first.socket.send(command);
       if ((await first.answer()) !== 'accepted') return 'the first was not accepted';
       return sendUnsigned(target, socket => socket.send(text));
     },
@@ -128,6 +162,10 @@ function flipSignatureBit(frame: Record<string, unknown>): Record<string, unknow
   const bytes = Buffer.from(first?.sig ?? '', 'base64');
   bytes[5] = (bytes[5] ?? 0) ^ 1;
   return { ...frame, signatures: [{ sig: bytes.toString('base64') }] };
+}
+
+function decode(payload: unknown): string {
+  return Buffer.from(String(payload), 'base64').toString();
 }
 
 function encodeJson(value: object): string {

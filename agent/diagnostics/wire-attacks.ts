@@ -1,4 +1,4 @@
-import { MAX_FRAME_BYTES } from '../../protocol/wire.ts';
+import { MAX_CLIENT_FRAME_BYTES } from '../../protocol/wire.ts';
 import type { Attack } from './attack.ts';
 import { Attacker, commandFor, sendHttpRequest, sendSignedCommand, sendSlowRequest, sendUnsigned } from './attacker.ts';
 
@@ -26,8 +26,13 @@ export const connectionAttacks: readonly Attack[] = [
   },
   {
     name: 'an unknown subprotocol',
-    right: ['frame-malformed'],
+    right: ['protocol-unsupported'],
     run: target => new Attacker(target, {}, ['chat']).answer(),
+  },
+  {
+    name: 'an older version of the protocol',
+    right: ['protocol-unsupported'],
+    run: target => new Attacker(target, {}, ['chatops.v1']).answer(),
   },
   {
     name: 'a POST to a read-only endpoint',
@@ -68,7 +73,12 @@ export const frameAttacks: readonly Attack[] = [
   {
     name: 'deep JSON',
     right: ['frame-malformed'],
-    run: target => sendUnsigned(target, socket => socket.send(`${'['.repeat(1e5)}${']'.repeat(1e5)}`)),
+    run: target => sendUnsigned(target, socket => socket.send(`${'['.repeat(32_000)}${']'.repeat(32_000)}`)),
+  },
+  {
+    name: 'wide JSON',
+    right: ['frame-malformed'],
+    run: target => sendUnsigned(target, socket => socket.send(`[${'{},'.repeat(20_000)}{}]`)),
   },
   {
     name: 'an unknown key',
@@ -78,7 +88,7 @@ export const frameAttacks: readonly Attack[] = [
   {
     name: 'a prototype',
     right: ['frame-malformed'],
-    run: target => sendUnsigned(target, socket => socket.send('{"__proto__":{"type":"signed"}}')),
+    run: target => sendUnsigned(target, socket => socket.send('{"__proto__":{"type":"offer"}}')),
   },
   {
     name: 'a binary frame',
@@ -93,14 +103,22 @@ export const frameAttacks: readonly Attack[] = [
   {
     name: 'a frame over the limit',
     right: ['closed 1009'],
-    run: target => sendUnsigned(target, socket => socket.send('x'.repeat(MAX_FRAME_BYTES + 1))),
+    run: target => sendUnsigned(target, socket => socket.send('x'.repeat(MAX_CLIENT_FRAME_BYTES + 1))),
   },
   {
     name: 'endless fragments',
-    right: ['closed 1006', 'closed 1008', 'closed 1009', 'closed'],
+    right: ['closed 1006', 'closed 1008', 'closed'],
     run: target =>
       sendUnsigned(target, socket => {
         for (let n = 0; n < 40_000; n++) socket.send('x', { fin: false });
+      }),
+  },
+  {
+    name: 'a second frame before the agent asks for it',
+    right: ['closed 1006', 'frame-malformed'],
+    run: target =>
+      sendUnsigned(target, socket => {
+        for (let n = 0; n < 1_000; n++) socket.send('{}');
       }),
   },
   { name: 'no frame at all', right: ['hello-timeout'], run: target => sendUnsigned(target, () => undefined) },

@@ -11,8 +11,9 @@ import type { AuditLog } from '../store/audit-log.ts';
 
 const MINUTE = 60_000;
 
-/** Refusals of unauthenticated callers that are written per minute: they must not fill the disk. */
+/** Refusals of unauthenticated callers that are written per minute, and the length of a message: they must not fill the disk. */
 const MAX_REFUSALS = 120;
+const MAX_MESSAGE = 500;
 
 /** Writes the audit log: each event is a row of the hash chain, and durable before a follower sees the event. */
 export class AuditObserver implements RunObserver {
@@ -46,7 +47,9 @@ export class AuditObserver implements RunObserver {
       this.#unwritten++;
       return;
     }
-    this.write('refused', { code, message, address, key: keyId, ...known });
+    const facts = { event: 'refused', code, message: message.slice(0, MAX_MESSAGE), address, key: keyId, ...known };
+    // The agent does not wait for the disk on behalf of a caller that it does not know.
+    this.#log.append(this.#now().toISOString(), facts, { durable: known.trust !== undefined });
   }
 
   /** Writes the number of refusals that were only counted. */

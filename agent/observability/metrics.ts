@@ -5,7 +5,6 @@ import type { Receipt } from '../../protocol/receipt.ts';
 import type { Refusal } from '../../protocol/refusal.ts';
 import { VERSION } from '../../protocol/version.ts';
 import type { AdmittedCommand } from '../admission/admitted.ts';
-import type { RefusedCommand } from '../admission/refused-command.ts';
 import type { Plan } from '../plan/plan.ts';
 import { AUTH_REASONS } from '../refusals.ts';
 import { indexed, indexOf, numberOf } from '../runs/document-index.ts';
@@ -24,9 +23,10 @@ const MEASURED_STEPS = new Set([
   'wait until healthy',
   'up again',
 ]);
-const UNKNOWN = [{ intent: 'unknown', action: 'unknown', stack: 'unknown' }];
+/** Labels of a refused intent: its sender must not add time series. The audit log names it. */
+const UNKNOWN = { intent_name: 'unknown', action: 'unknown', stack: 'unknown' };
 
-/** Prometheus metrics. Label values come from admitted or at least authenticated intents; `unknown` stands for all others. */
+/** Prometheus metrics. Label values come from admitted intents and from agent.yaml; `unknown` stands for all others. */
 export class Metrics implements RunObserver {
   readonly registry = new Registry();
   /** Start of each document in progress, by run and document. */
@@ -132,12 +132,11 @@ export class Metrics implements RunObserver {
     this.#schedules.inc({ schedule, outcome });
   }
 
-  refused({ code }: Refusal, { intents = UNKNOWN }: RefusedCommand): void {
+  /** Counts a refusal, with `intents` refused intents. */
+  refused({ code }: Refusal, intents = 1): void {
     const reason = AUTH_REASONS[code];
     if (reason !== undefined) this.#authFailures.inc({ reason });
-    for (const { intent, action, stack } of intents) {
-      this.#failures.inc({ intent_name: intent, action, stack, reason: code });
-    }
+    this.#failures.inc({ ...UNKNOWN, reason: code }, Math.max(1, intents));
   }
 
   started(_: string, admitted: AdmittedCommand): void {

@@ -2,19 +2,34 @@ import type { BlockList, Socket } from 'node:net';
 import type { RateLimiterRes } from 'rate-limiter-flexible';
 import RateLimiterMemory from 'rate-limiter-flexible/lib/RateLimiterMemory.js';
 import { parseDuration } from '../../intents/duration.ts';
+import type { Refusal } from '../../protocol/refusal.ts';
 import type { Live } from '../config/live.ts';
 import type { Config } from '../config/load.ts';
+import type { PeerAddress } from '../outbound/tailscale.ts';
 import { refusals } from '../refusals.ts';
 import { parseAddressRanges } from '../system/address-ranges.ts';
 import type { EndpointRecorder } from './endpoint-recorder.ts';
 import { addressOf } from './http-io.ts';
 
+/** A connection of an address. The sender of a plain HTTP request is never authenticated here. */
+interface Connection {
+  socket: Socket;
+  address: string;
+  port: number | undefined;
+  isAuthenticated: boolean;
+}
+
+/** The time for which an address may not connect after it sent requests without waiting for answers. */
+const EXCLUDED_MS = 10_000;
+
 /** Limits by address: which may connect, how often, and with how many connections at once. Follows agent.yaml. */
 export class ConnectionLimits {
   readonly #live: Live<Config>;
   readonly #recorder: Pick<EndpointRecorder, 'refused'>;
-  /** Open connections by address. */
-  readonly #open = new Map<string, number>();
+  /** Open connections, the oldest first. */
+  readonly #open = new Set<Connection>();
+  /** The end of the exclusion (`performance.now()`), by address. */
+  readonly #excluded = new Map<string, number>();
   #allowed: BlockList;
   #limiter: RateLimiterMemory;
   #exempted: { address: string; until: number } | undefined;
@@ -51,20 +66,64 @@ export class ConnectionLimits {
     this.#exempted = { address, until: performance.now() + ms };
   }
 
-  /** Counts an open socket. Closes it if its address has too many, so that one address can't use up all connections. */
+  /**
+   * Counts an open socket. Over a limit it closes the oldest connection whose sender is not authenticated: of this address,
+   * or of the address with most of them. So clients that are slow or many can't take the places of others.
+   */
   track(socket: Socket): void {
     const address = addressOf(socket);
-    const limit = this.#live.current.limits.connections_per_address;
-    const open = (this.#open.get(address) ?? 0) + 1;
-    this.#open.set(address, open);
-    socket.on('close', () => {
-      const left = (this.#open.get(address) ?? 1) - 1;
-      if (left > 0) this.#open.set(address, left);
-      else this.#open.delete(address);
-    });
-    if (open <= limit) return;
-    this.#recorder.refused(refusals.tooManyConnections(limit), { address });
-    socket.destroy();
+    if (performance.now() < (this.#excluded.get(address) ?? 0)) return void socket.destroy();
+    const connection: Connection = { socket, address, port: socket.remotePort, isAuthenticated: false };
+    this.#open.add(connection);
+    socket.on('close', () => this.#open.delete(connection));
+    const { connections, connections_per_address } = this.#live.current.limits;
+    if ([...this.#open].filter(one => one.address === address).length > connections_per_address)
+      this.#closeOldest(address, refusals.tooManyConnections(connections_per_address, 'of this address'));
+    const unauthenticated = Math.ceil(connections / 2);
+    if (this.#unauthenticated().length > unauthenticated)
+      this.#closeOldest(
+        this.#busiest(),
+        refusals.tooManyConnections(unauthenticated, 'without an authenticated sender'),
+      );
+    if (this.#open.size > connections)
+      this.#closeOldest(this.#busiest(), refusals.tooManyConnections(connections, 'in total'));
+  }
+
+  /** Closes the connections of an address whose senders are not authenticated, and opens none for a while. */
+  exclude(address: string): void {
+    this.#recorder.refused(refusals.rateLimited(EXCLUDED_MS / 1000), { address });
+    const now = performance.now();
+    for (const [other, until] of this.#excluded) if (until < now) this.#excluded.delete(other);
+    this.#excluded.set(address, now + EXCLUDED_MS);
+    for (const one of this.#unauthenticated()) {
+      if (one.address !== address) continue;
+      this.#open.delete(one);
+      one.socket.destroy();
+    }
+  }
+
+  /** Takes a connection out of those that may be closed for a newer one. */
+  authenticated({ address, port }: PeerAddress): void {
+    for (const one of this.#open) if (one.address === address && one.port === port) one.isAuthenticated = true;
+  }
+
+  #unauthenticated(): Connection[] {
+    return [...this.#open].filter(({ isAuthenticated }) => !isAuthenticated);
+  }
+
+  /** Returns the address with most connections whose senders are not authenticated. */
+  #busiest(): string {
+    const counts = new Map<string, number>();
+    for (const { address } of this.#unauthenticated()) counts.set(address, (counts.get(address) ?? 0) + 1);
+    return [...counts].reduce((most, one) => (one[1] > most[1] ? one : most), ['', 0])[0];
+  }
+
+  #closeOldest(address: string, refusal: Refusal): void {
+    const oldest = this.#unauthenticated().find(one => one.address === address);
+    if (!oldest) return;
+    this.#open.delete(oldest);
+    this.#recorder.refused(refusal, { address });
+    oldest.socket.destroy();
   }
 }
 

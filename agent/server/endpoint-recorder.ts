@@ -18,7 +18,7 @@ export class EndpointRecorder {
 
   /** Counts a refusal, and sends it to the audit log and the channels. */
   refused(refusal: Refusal, command: RefusedCommand): void {
-    this.#metrics.refused(refusal, command);
+    this.#metrics.refused(refusal, command.intents?.length);
     this.#notices.refused(refusal, command);
     this.#bestEffort(() => this.#audit.refused(refusal, command));
   }

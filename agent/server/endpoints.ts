@@ -9,6 +9,7 @@ import type { NoticeObserver } from '../observability/notify/observer.ts';
 import type { AuditLog } from '../store/audit-log.ts';
 import type { WebhookHandler } from '../triggers/hooks.ts';
 import type { Scheduler } from '../triggers/schedules.ts';
+import { cacheRead } from './cached-read.ts';
 import { ConnectionLimits } from './connection-limits.ts';
 import type { EndpointDeps } from './endpoint.ts';
 import { EndpointRecorder } from './endpoint-recorder.ts';
@@ -34,6 +35,9 @@ export interface EndpointsOptions extends Omit<EndpointDeps, 'queries' | 'record
   pingMs?: number | undefined;
 }
 
+/** Any device that may connect can ask for metrics and readiness: the work is done at most once in this time. */
+const CACHE_MS = 1_000;
+
 /** All endpoints of the agent: the HTTP server and the API on its own socket. */
 export class Endpoints {
   /** Reads agent.yaml and the agent's keys again. */
@@ -51,9 +55,10 @@ export class Endpoints {
     const deps: EndpointDeps = { live, admission, runs, store, queries, keys, recorder };
     const limits = new ConnectionLimits(live, recorder);
     this.#server = new AgentServer({
-      ...{ ...deps, limits, webhooks, checkReadiness, log, pingMs },
+      ...{ ...deps, limits, webhooks, log, pingMs },
       countHook: (hook, outcome) => metrics.hooked(hook, outcome),
-      readMetrics: () => metrics.registry.metrics(),
+      checkReadiness: cacheRead(CACHE_MS, checkReadiness),
+      readMetrics: cacheRead(CACHE_MS, () => metrics.registry.metrics()),
     });
     const revoke = this.#server.revoke.bind(this.#server);
     this.reload = createReload({ live, admission, keys, revoke, recorder, log });

@@ -20,6 +20,8 @@ export async function answerRequest(
   deps: HttpEndpointDeps,
 ): Promise<void> {
   const { live, recorder, limits } = deps;
+  // No answer here depends on a body, except that of a hook: the connection ends before the rest of it is read.
+  if (hasBody(request)) response.setHeader('Connection', 'close');
   const address = addressOf(request.socket);
   const refuse = (status: number, refusal: Refusal) => {
     recorder.refused(refusal, { address });
@@ -55,4 +57,8 @@ export async function answerRequest(
         message: `Unknown path. Known paths: ${WIRE_PATH} (WebSocket), /healthz, /readyz and /metrics.`,
       });
   }
+}
+
+function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0';
 }

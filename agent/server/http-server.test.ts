@@ -3,6 +3,9 @@ import { existsSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { readSecretKey } from '../../protocol/keys.ts';
+import { createOffer } from '../../protocol/offer.ts';
+import { PAYLOAD_TYPES, signPayload } from '../../protocol/signature.ts';
 import {
   agent,
   ask,
@@ -27,45 +30,72 @@ describe('the wire', () => {
   it('refuses an untrusted key, and a changed payload', async () => {
     expect(await ask(command([rollout()]), stranger.secret)).toBe('signature-invalid');
     const client = new Client(url());
-    const frame = JSON.parse(await client.signed(command([rollout()]), keys.secret));
-    const payload = JSON.parse(Buffer.from(frame.payload, 'base64').toString());
-    payload.intents[0].intent.stack = 'stack-other';
-    client.socket.send(JSON.stringify({ ...frame, payload: Buffer.from(JSON.stringify(payload)).toString('base64') }));
+    const { frame, bytes } = await client.offer(command([rollout()]), keys.secret);
+    const offer = JSON.parse(Buffer.from(frame.payload, 'base64').toString());
+    const payload = Buffer.from(JSON.stringify({ ...offer, size: offer.size + 1 })).toString('base64');
+    client.socket.send(JSON.stringify({ ...frame, payload }));
     expect(await client.answer()).toBe('signature-invalid');
+    const other = new Client(url());
+    const changed = Buffer.from(bytes.toString().replace('stack-web', 'stack-wet'));
+    await other.sendOffered((await other.offer(command([rollout()]), keys.secret)).frame, changed);
+    expect(await other.answer()).toBe('command-malformed');
   });
 
   it('refuses a frame that was recorded and is sent again, here or on a second connection', async () => {
     const first = new Client(url());
-    const frame = await first.signed(command([rollout()], { dry_run: true }), keys.secret);
-    first.socket.send(frame);
+    const { frame, bytes } = await first.offer(command([rollout()], { dry_run: true }), keys.secret);
+    await first.sendOffered(frame, bytes);
     expect(await first.answer()).toBe('accepted');
     const replay = new Client(url());
     await replay.frame('hello');
-    replay.socket.send(frame);
+    await replay.sendOffered(frame, bytes);
     expect(await replay.answer()).toBe('challenge-stale');
+  });
+
+  it('refuses a command whose challenge differs from its offer', async () => {
+    const client = new Client(url());
+    const bytes = Buffer.from(JSON.stringify(command([rollout()], { challenge: 'another' })));
+    const { frame } = await client.offer({}, keys.secret);
+    const offer = createOffer(bytes, { agent: 'whitebox', challenge: await client.challenge() });
+    await client.sendOffered(
+      { ...frame, ...signPayload(PAYLOAD_TYPES.offer, offer, readSecretKey(keys.secret)) },
+      bytes,
+    );
+    expect(await client.answer()).toBe('challenge-stale');
+  });
+
+  it('reads a command of several frames, and not a byte more than was offered', async () => {
+    const large = command([rollout()], { dry_run: true, params: { text: 'x'.repeat(200_000) } });
+    expect(await ask(large)).toBe('accepted');
+    const client = new Client(url());
+    const { frame, bytes } = await client.offer(large, keys.secret);
+    await client.sendOffered(frame, Buffer.concat([bytes.subarray(0, -1), Buffer.from('  ')]));
+    expect(await client.answer()).toBe('frame-malformed');
   });
 
   it('refuses a receipt or a hello in place of a command', async () => {
     const client = new Client(url());
     const hello = await client.frame('hello');
-    client.socket.send(JSON.stringify({ ...hello, type: 'signed' }));
+    client.socket.send(JSON.stringify({ ...hello, type: 'offer' }));
     expect(await client.answer()).toBe('signature-invalid');
   });
 
   it.each<[string, (client: Client) => void, string]>([
     ['garbage', client => client.socket.send('{"type":'), 'frame-malformed'],
     ['JSON of another shape', client => client.socket.send('[1,2,3]'), 'frame-malformed'],
-    ['deep JSON', client => client.socket.send(`${'['.repeat(100_000)}${']'.repeat(100_000)}`), 'frame-malformed'],
+    ['deep JSON', client => client.socket.send(`${'['.repeat(32_000)}${']'.repeat(32_000)}`), 'frame-malformed'],
+    ['wide JSON', client => client.socket.send(`[${'{},'.repeat(20_000)}{}]`), 'frame-malformed'],
     [
       'an unknown key in the frame',
       client =>
         client.socket.send(
-          '{"type":"signed","payloadType":"a","payload":"","signatures":[{"sig":""}],"__proto__":{"a":1},"b":1}',
+          '{"type":"offer","payloadType":"a","payload":"","signatures":[{"sig":""}],"__proto__":{"a":1},"b":1}',
         ),
       'frame-malformed',
     ],
     ['a binary frame', client => client.socket.send(Buffer.from([0, 1, 2])), 'frame-malformed'],
-    ['16 MiB and a byte', client => client.socket.send('x'.repeat(16 * 1024 * 1024 + 1)), 'closed 1009'],
+    ['64 KiB and a byte', client => client.socket.send('x'.repeat(64 * 1024 + 1)), 'closed 1009'],
+    ['16 MiB', client => client.socket.send('x'.repeat(16 * 1024 * 1024)), 'closed 1009'],
   ])('refuses %s, and serves the next connection', async (_, send, answer) => {
     const client = new Client(url());
     await client.frame('hello');
@@ -79,6 +109,7 @@ describe('the wire', () => {
       [new Client(url(), { headers: { Origin: 'https://example.org' } }), 403],
       [new Client(url(), {}, undefined, '/v2'), 404],
       [new Client(url(), {}, 'chat'), 400],
+      [new Client(url(), {}, 'chatops.v1'), 400],
     ] as const) {
       expect(await client.frame('hello')).toBeUndefined();
       expect(client.status).toBe(status);
@@ -154,9 +185,11 @@ describe('the records of the endpoints', () => {
       trust: 'homelab',
       intents: [{ intent: 'test', action: 'rollout', stack: 'vault' }],
     });
-    expect(await metrics()).toContain(
-      'chatops_intent_failures_total{intent_name="test",action="rollout",stack="vault",reason="stack-not-allowed"}',
+    const text = await metrics();
+    expect(text).toContain(
+      'chatops_intent_failures_total{intent_name="unknown",action="unknown",stack="unknown",reason="stack-not-allowed"}',
     );
+    expect(text).not.toContain('"vault"');
   });
 
   it('have metrics that promtool accepts', async () => {

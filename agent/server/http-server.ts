@@ -2,8 +2,10 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { createServer as createTlsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import type { AuthenticatedSender } from '../admission/authenticate.ts';
+import type { ConnectionLimits } from './connection-limits.ts';
 import type { EndpointDeps } from './endpoint.ts';
 import { answerRequest, type HttpEndpointDeps } from './http-endpoint.ts';
+import { addressOf } from './http-io.ts';
 import { SessionEndpoint } from './session-endpoint.ts';
 import { readTls, watchCertificate } from './tls.ts';
 
@@ -17,6 +19,8 @@ const HEAD_MS = 5_000;
 const REQUEST_MS = 10_000;
 
 const MAX_HEADER_BYTES = 16 * 1024;
+/** Requests that may wait for their answers on one connection. Browsers, Prometheus and health checks send one at a time. */
+const MAX_PIPELINED = 4;
 /** The time that clients have to close by themselves. */
 const CLOSE_MS = 1_000;
 
@@ -24,11 +28,15 @@ const CLOSE_MS = 1_000;
 export class AgentServer {
   readonly #http: Server;
   readonly #sessions: SessionEndpoint;
+  readonly #limits: ConnectionLimits;
+  /** Requests of a connection that wait for their answers. */
+  readonly #waiting = new WeakMap<Socket, number>();
   readonly #certificate: ReturnType<typeof watchCertificate> | undefined;
 
   constructor(options: HttpServerOptions) {
     const { live, limits, log, pingMs } = options;
     const { tls } = live.current;
+    this.#limits = limits;
     const settings = {
       headersTimeout: HEAD_MS,
       requestTimeout: REQUEST_MS,
@@ -37,6 +45,7 @@ export class AgentServer {
       keepAliveTimeout: 5_000,
     };
     const answer = (request: IncomingMessage, response: ServerResponse) => {
+      if (this.#isPipelined(request.socket, response)) return;
       answerRequest(request, response, options).catch((error: unknown) => {
         console.error('http: fault:', error);
         response.destroy();
@@ -47,11 +56,7 @@ export class AgentServer {
       this.#certificate = watchCertificate(server, tls, log);
       this.#http = server;
     } else this.#http = createServer(settings, answer);
-    this.#http.maxConnections = live.current.limits.connections;
-    live.onChange(next => () => {
-      this.#http.maxConnections = next.limits.connections;
-      this.#certificate?.check();
-    });
+    live.onChange(() => () => this.#certificate?.check());
     this.#http.on('connection', (socket: Socket) => limits.track(socket));
     this.#sessions = new SessionEndpoint(options, limits, pingMs);
     this.#http.on('upgrade', (request, socket, head) => {
@@ -76,6 +81,18 @@ export class AgentServer {
   get port(): number {
     const address = this.#http.address();
     return typeof address === 'object' && address ? address.port : 0;
+  }
+
+  /**
+   * Excludes an address that sends requests without waiting for answers: Node parses all of a packet at once, a thousand
+   * requests, so that one device keeps the agent busy.
+   */
+  #isPipelined(socket: Socket, response: ServerResponse): boolean {
+    const waiting = (this.#waiting.get(socket) ?? 0) + 1;
+    this.#waiting.set(socket, waiting);
+    response.on('close', () => this.#waiting.set(socket, (this.#waiting.get(socket) ?? 1) - 1));
+    if (waiting === MAX_PIPELINED + 1) this.#limits.exclude(addressOf(socket));
+    return waiting > MAX_PIPELINED;
   }
 
   /** The number of open WebSocket connections. */

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { IntentDocument, ShippedFile } from '../../protocol/command.ts';
 import { Refused } from '../../protocol/refusal.ts';
 import { RunId } from '../../protocol/run-id.ts';
-import { MAX_FRAME_BYTES } from '../../protocol/wire.ts';
+import { MAX_COMMAND_BYTES } from '../../protocol/wire.ts';
 import { LOCAL } from '../admission/admitted.ts';
 import { refusals } from '../refusals.ts';
 import type { StoredRun } from '../store/runs.ts';
@@ -162,7 +162,7 @@ async function startRun(
 }
 
 async function parseBody<T>(request: IncomingMessage, schema: z.ZodType<T>): Promise<T> {
-  const body = await readLimitedBody(request, MAX_FRAME_BYTES);
+  const body = await readLimitedBody(request, MAX_COMMAND_BYTES);
   if (!body) throw new Refused(refusals.frameMalformed('it is too large'));
   let value: unknown;
   try {

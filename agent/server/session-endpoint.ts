@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
 import type { Refusal } from '../../protocol/refusal.ts';
-import { MAX_FRAME_BYTES, SUBPROTOCOL, WIRE_PATH } from '../../protocol/wire.ts';
+import { MAX_CLIENT_FRAME_BYTES, SUBPROTOCOL, WIRE_PATH } from '../../protocol/wire.ts';
 import type { AuthenticatedSender } from '../admission/authenticate.ts';
 import { refusals } from '../refusals.ts';
 import type { ConnectionLimits } from './connection-limits.ts';
@@ -13,6 +13,10 @@ import { runSession } from './session.ts';
 
 const PING_MS = 20_000;
 const MAX_MISSED_PINGS = 2;
+/** Fragments of a frame. An action sends none; a library may split large frames. */
+const MAX_FRAGMENTS = 16;
+/** All that the agent reads from a connection before it has authenticated the sender: one frame, its head, and a pong. */
+const MAX_UNAUTHENTICATED_BYTES = MAX_CLIENT_FRAME_BYTES + 1024;
 
 type PingedSocket = WebSocket & { missed?: number };
 
@@ -30,7 +34,10 @@ export class SessionEndpoint {
     this.#limits = limits;
     this.#sockets = new WebSocketServer({
       noServer: true,
-      maxPayload: MAX_FRAME_BYTES,
+      maxPayload: MAX_CLIENT_FRAME_BYTES,
+      maxFragments: MAX_FRAGMENTS,
+      // One event of a connection per turn, so that a client with many small frames doesn't delay the others.
+      allowSynchronousEvents: false,
       perMessageDeflate: false,
       handleProtocols: offered => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
     });
@@ -58,17 +65,22 @@ export class SessionEndpoint {
     const { host } = request.headers;
     if (!isOwnHost(host, this.#deps.live.current)) return refuse(421, refusals.hostNotOwn(host ?? ''));
     if (pathOf(request) !== WIRE_PATH) return refuse(404, refusals.frameMalformed(`the path is not ${WIRE_PATH}`));
-    const offered = String(request.headers['sec-websocket-protocol'] ?? '').split(/\s*,\s*/);
-    if (!offered.includes(SUBPROTOCOL))
-      return refuse(400, refusals.frameMalformed(`the subprotocol is not ${SUBPROTOCOL}`));
+    const offered = String(request.headers['sec-websocket-protocol'] ?? '');
+    if (!offered.split(/\s*,\s*/).includes(SUBPROTOCOL))
+      return refuse(400, refusals.protocolUnsupported(offered, SUBPROTOCOL));
     this.#sockets.handleUpgrade(request, socket, head, (accepted: PingedSocket) => {
       accepted.missed = 0;
       accepted.on('pong', () => {
         accepted.missed = 0;
       });
       accepted.on('close', () => this.#authenticated.delete(accepted));
+      const count = endAfterBytes(socket, head.length);
       const from = { address, port: request.socket.remotePort ?? 0 };
-      const onAuthenticated = (sender: AuthenticatedSender) => this.#authenticated.set(accepted, sender);
+      const onAuthenticated = (sender: AuthenticatedSender) => {
+        socket.off('data', count);
+        this.#limits.authenticated(from);
+        this.#authenticated.set(accepted, sender);
+      };
       runSession(accepted, from, this.#deps, onAuthenticated).catch((error: unknown) => {
         console.error('connection: fault:', error);
         accepted.close(1011);
@@ -101,4 +113,15 @@ export class SessionEndpoint {
       else socket.ping();
     }
   }
+}
+
+/** Ends a connection that sends too much before its sender is authenticated. Returns the listener, to be removed then. */
+function endAfterBytes(socket: Duplex, first: number): (chunk: Buffer) => void {
+  let bytes = first;
+  const count = (chunk: Buffer) => {
+    bytes += chunk.length;
+    if (bytes > MAX_UNAUTHENTICATED_BYTES) socket.destroy();
+  };
+  socket.prependListener('data', count);
+  return count;
 }

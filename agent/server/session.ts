@@ -1,25 +1,29 @@
 import { randomBytes } from 'node:crypto';
-import type { RawData, WebSocket } from 'ws';
+import type { WebSocket } from 'ws';
 import type { AskCommand, Command, Deployment } from '../../protocol/command.ts';
 import type { Frame } from '../../protocol/event.ts';
 import type { AnswerPart } from '../../protocol/question.ts';
 import { Refused } from '../../protocol/refusal.ts';
 import { PAYLOAD_TYPES, signPayload } from '../../protocol/signature.ts';
 import { VERSION } from '../../protocol/version.ts';
-import { FIRST_FRAME_MS, type Hello, PROTOCOL, type RunsFrame, SignedFrame } from '../../protocol/wire.ts';
-import type { AuthenticatedSender, Challenge } from '../admission/authenticate.ts';
+import { type Hello, PROTOCOL, type RunsFrame } from '../../protocol/wire.ts';
+import { type AuthenticatedSender, type Challenge, openCommand } from '../admission/authenticate.ts';
 import { checkQuestion, checkSender, requireOwnRun } from '../admission/check-sender.ts';
-import { commandFacts, type RefusedCommand } from '../admission/refused-command.ts';
+import { commandFacts, type RefusedCommand, senderFacts } from '../admission/refused-command.ts';
 import { checkRunRate } from '../admission/rules.ts';
 import type { PeerAddress } from '../outbound/tailscale.ts';
 import { refusals } from '../refusals.ts';
 import { checkUndo } from '../runs/undo.ts';
+import { receiveCommand, receiveOffer } from './client-frames.ts';
 import type { EndpointDeps } from './endpoint.ts';
 
 /** A follower waits while its socket buffers more than this many bytes. */
 const MAX_BUFFERED_BYTES = 512 * 1024;
 
-/** Runs one connection: hello, one signed command, its answer, and for a run its events and receipt. */
+/** The time that a refused client has to close by itself. */
+const REFUSED_MS = 2_000;
+
+/** Runs one connection: hello, the offer of one command, the command, its answer, and for a run its events and receipt. */
 export async function runSession(
   socket: WebSocket,
   from: PeerAddress,
@@ -30,15 +34,23 @@ export async function runSession(
   const closed = new AbortController();
   socket.on('close', () => closed.abort());
   // A frame over the limit, or a malformed one: ws has already closed the connection.
-  socket.on('error', error => deps.recorder.refused(refusals.frameMalformed(error.message), facts));
+  socket.on('error', error => {
+    deps.recorder.refused(refusals.frameMalformed(error.message), facts);
+    terminateSoon(socket);
+  });
   const challenge: Challenge = { text: randomBytes(32).toString('base64'), madeAt: performance.now(), answered: false };
   socket.send(createHello(deps, challenge));
   try {
-    const frame = await readFirstFrame(socket, closed.signal);
+    const frame = await receiveOffer(socket, closed.signal);
     if (frame === undefined) return;
-    const { command, sender } = await deps.admission.authenticate(frame, challenge, from);
+    const authenticated = await deps.admission.authenticate(frame, challenge, from);
+    const { sender, offer } = authenticated;
     onAuthenticated(sender);
-    Object.assign(facts, commandFacts(command, sender));
+    Object.assign(facts, senderFacts(sender));
+    const body = await receiveCommand(socket, offer.size, closed.signal);
+    if (body === undefined) return;
+    const command = openCommand(body, authenticated);
+    Object.assign(facts, commandFacts(command));
     await answerCommand(socket, command, { sender, address: from.address, deps, closed: closed.signal });
     socket.close(1000);
   } catch (error) {
@@ -46,7 +58,12 @@ export async function runSession(
     deps.recorder.refused(error.refusal, facts);
     socket.send(JSON.stringify({ type: 'refusal', ...error.refusal }));
     socket.close(1008);
+    terminateSoon(socket);
   }
+}
+
+function terminateSoon(socket: WebSocket): void {
+  setTimeout(() => socket.terminate(), REFUSED_MS).unref();
 }
 
 interface SessionContext {
@@ -96,42 +113,6 @@ function checkRate(command: Deployment, { entry }: AuthenticatedSender, { store 
   if (command.type === 'plan' || command.dry_run || store.find(command.id)) return;
   const refusal = checkRunRate(entry, since => store.countSince(entry.name, since), new Date());
   if (refusal) throw new Refused(refusal);
-}
-
-/** Returns the first frame, or undefined if the connection ends without one. Throws `Refused`. */
-function readFirstFrame(socket: WebSocket, closed: AbortSignal): Promise<SignedFrame | undefined> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Refused(refusals.helloTimeout(FIRST_FRAME_MS / 1000))), FIRST_FRAME_MS);
-    closed.addEventListener('abort', () => {
-      clearTimeout(timer);
-      resolve(undefined);
-    });
-    socket.once('message', (data: RawData, isBinary: boolean) => {
-      clearTimeout(timer);
-      // An action sends one frame: a second one comes from something else.
-      socket.on('message', () => socket.close(1008));
-      if (isBinary) return reject(new Refused(refusals.frameMalformed('it is binary')));
-      try {
-        resolve(parseSignedFrame(String(data)));
-      } catch (error) {
-        reject(error);
-      }
-    });
-  });
-}
-
-/** Parses the frame of a client. Throws `Refused`. */
-export function parseSignedFrame(text: string): SignedFrame {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw new Refused(refusals.frameMalformed('it is not JSON'));
-  }
-  const result = SignedFrame.safeParse(value);
-  if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  throw new Refused(refusals.frameMalformed(`${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'unknown'}`));
 }
 
 function createHello({ live, keys }: EndpointDeps, challenge: Challenge): string {

@@ -6,9 +6,6 @@ import type { ConnectionLimits } from './connection-limits.ts';
 import type { EndpointDeps } from './endpoint.ts';
 import { pathOf, readLimitedBody, sendJson } from './http-io.ts';
 
-/** The groups of Alertmanager are the largest payloads. */
-const MAX_BODY_BYTES = 256 * 1024;
-
 export interface WebhookEndpointDeps extends Pick<EndpointDeps, 'live' | 'recorder'> {
   limits: ConnectionLimits;
   webhooks: Pick<WebhookHandler, 'handle'>;
@@ -30,9 +27,8 @@ export async function answerWebhook(
     const wait = await limits.secondsToWait(address);
     if (wait > 0) throw new Refused(refusals.rateLimited(wait));
     if (rest.length > 0) throw new Refused(refusals.hookUnknown(name));
-    const body = await readLimitedBody(request, MAX_BODY_BYTES);
-    if (!body) throw new Refused(refusals.hookMalformed(name, `it has more than ${MAX_BODY_BYTES / 1024} KiB`));
-    const answer = await webhooks.handle({ name, secret, headers: request.headers, body });
+    const readBody = (limit: number) => readLimitedBody(request, limit);
+    const answer = await webhooks.handle({ name, secret, headers: request.headers, readBody });
     countHook(label, 'run' in answer ? 'begun' : 'ignored');
     sendJson(response, 'run' in answer ? 202 : 200, answer);
   } catch (error) {

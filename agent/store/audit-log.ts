@@ -29,12 +29,12 @@ export class AuditLog {
     return this.#head;
   }
 
-  /** Durable when this returns. */
-  append(at: string, facts: object): AuditRow {
+  /** Durable when this returns; otherwise with the next durable row. */
+  append(at: string, facts: object, { durable } = { durable: true }): AuditRow {
     const n = this.#head.n + 1;
     const body = JSON.stringify(facts);
     const row = { n, at, body, digest: rowDigest(this.#head.digest, { n, at, body }) };
-    this.#db.setDurable(true);
+    this.#db.setDurable(durable);
     this.#db.run('INSERT INTO audit (n, at, body, digest) VALUES (?, ?, ?, ?)', [n, at, body, row.digest]);
     this.#head = row;
     return row;

@@ -13,7 +13,8 @@ export interface HookDelivery {
   /** The path segment after the name. */
   secret: string | undefined;
   headers: Record<string, string | string[] | undefined>;
-  body: Buffer;
+  /** Reads the body. Returns undefined if it has more than `limit` bytes. */
+  readBody: (limit: number) => Promise<Buffer | undefined>;
 }
 
 /** The answer: `run` if one started, `ignored` with the reason if the payload matches no condition of the hook. */
@@ -28,6 +29,9 @@ export interface WebhookHandlerOptions {
 }
 
 const HOUR = 3_600_000;
+/** Largest payload of a known sender (the groups of Alertmanager are large), and of a sender that only the body authenticates. */
+const MAX_BODY_BYTES = 256 * 1024;
+const MAX_UNAUTHENTICATED_BYTES = 64 * 1024;
 
 /** Starts runs on webhooks. agent.yaml declares which payloads, which params and how often. */
 export class WebhookHandler {
@@ -46,8 +50,7 @@ export class WebhookHandler {
   async handle(delivery: HookDelivery): Promise<HookAnswer> {
     const hook = this.#options.hooks().find(({ name }) => name === delivery.name);
     if (!hook) throw new Refused(refusals.hookUnknown(delivery.name));
-    if (!isAuthentic(hook, delivery)) throw new Refused(refusals.hookUnauthorized(hook.name));
-    const payload = parsePayload(delivery.body, hook.name);
+    const payload = parsePayload(await readAuthentic(hook, delivery), hook.name);
     const ignored = explainIgnored(hook, payload);
     if (ignored !== undefined) return { ignored };
     const params = extractParams(hook, payload);
@@ -90,10 +93,22 @@ export function statusOf({ code }: Refusal): number {
   }
 }
 
+/** Returns the body of an authenticated delivery. Throws `Refused`: `hook-unauthorized`, `hook-malformed`. */
+async function readAuthentic(hook: Hook, delivery: HookDelivery): Promise<Buffer> {
+  const isSigned = hook.hmac_file !== undefined;
+  if (!isSigned && !isAuthentic(hook, delivery)) throw new Refused(refusals.hookUnauthorized(hook.name));
+  const limit = isSigned ? MAX_UNAUTHENTICATED_BYTES : MAX_BODY_BYTES;
+  const body = await delivery.readBody(limit);
+  if (!body) throw new Refused(refusals.hookMalformed(hook.name, `it has more than ${limit / 1024} KiB`));
+  if (isSigned && !isAuthentic(hook, delivery, body)) throw new Refused(refusals.hookUnauthorized(hook.name));
+  return body;
+}
+
 /** Compares in constant time with each secret of the file: two during a rotation. An unreadable secret authenticates nothing. */
 function isAuthentic(
   { name, hmac_file, token_file, path_file }: Hook,
-  { headers, secret, body }: HookDelivery,
+  { headers, secret }: HookDelivery,
+  body: Buffer = Buffer.alloc(0),
 ): boolean {
   try {
     if (hmac_file !== undefined) {

@@ -2,6 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll } from 'vitest';
 import { requestLines } from '../../agent/cli/local-client.ts';
 import { type Agent, type AgentOptions, startAgent } from '../../agent/main.ts';
@@ -112,7 +113,14 @@ export const audit = async () => {
     rows.push(JSON.parse(body) as Record<string, unknown>);
   return rows;
 };
-export const metrics = async () => (await fetch(`http://127.0.0.1:${agent.port}/metrics`)).text();
+let metricsAt = 0;
+/** Returns metrics that are newer than the call: the agent answers from a cache that is one second old. */
+export const metrics = async () => {
+  await sleep(Math.max(0, metricsAt + 1_100 - performance.now()));
+  const text = await (await fetch(`http://127.0.0.1:${agent.port}/metrics`)).text();
+  metricsAt = performance.now();
+  return text;
+};
 
 export function follow(run: string): object {
   const { approval, intents, files, params, dry_run, ...rest } = command([]);

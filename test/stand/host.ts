@@ -3,9 +3,12 @@ import { once } from 'node:events';
 import { chownSync, mkdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { requestLines } from '../../agent/cli/local-client.ts';
 import { generateKey } from '../../protocol/keys.ts';
 
+/** The age of metrics, with the time of a request. */
+const CACHE_MS = 1_100;
 const BUNDLE = resolve(import.meta.dirname, '../../dist/agent/index.js');
 
 /** A key pair as `chatops keygen` creates it. */
@@ -41,6 +44,7 @@ export class Host {
   log = '';
   child: ChildProcess | undefined;
   readonly #options: HostOptions;
+  #metricsAt = 0;
 
   constructor(options: HostOptions) {
     this.#options = options;
@@ -107,7 +111,7 @@ export class Host {
     while (!(await this.#answers())) {
       if (this.child.exitCode !== null || Date.now() > deadline)
         throw new Error(`The agent did not start:\n${this.log}`);
-      await new Promise(next => setTimeout(next, 30));
+      await sleep(30);
     }
   }
 
@@ -138,8 +142,12 @@ export class Host {
     return { code, ...output };
   }
 
+  /** Returns metrics that are newer than the call: the agent answers from a cache that is one second old. */
   async metrics(): Promise<string> {
-    return (await fetch(`http://127.0.0.1:${this.port}/metrics`)).text();
+    await sleep(Math.max(0, this.#metricsAt + CACHE_MS - performance.now()));
+    const text = await (await fetch(`http://127.0.0.1:${this.port}/metrics`)).text();
+    this.#metricsAt = performance.now();
+    return text;
   }
 
   /** Returns the rows of the audit log from the agent, or from its database if no agent runs. */

@@ -5,8 +5,9 @@ import type { Intent } from '../../intents/intent.ts';
 import type { Deployment } from '../../protocol/command.ts';
 import { decodeFrame } from '../../protocol/event.ts';
 import { readSecretKey } from '../../protocol/keys.ts';
+import { createOffer, splitCommand } from '../../protocol/offer.ts';
 import { PAYLOAD_TYPES, signPayload } from '../../protocol/signature.ts';
-import { SUBPROTOCOL, WIRE_PATH } from '../../protocol/wire.ts';
+import { type OfferFrame, SUBPROTOCOL, WIRE_PATH } from '../../protocol/wire.ts';
 
 export const LABELLED = {
   pull_request: 1,
@@ -99,16 +100,24 @@ export class Client {
     return JSON.parse(Buffer.from(String(hello?.payload), 'base64').toString()).challenge;
   }
 
-  /** Signs the body with this connection's challenge, unless it names one. Returns the frame's text. */
-  async signed(body: object & { challenge?: string }, secret: string): Promise<string> {
+  /** Signs an offer of the body with this connection's challenge, unless the body names one. */
+  async offer(body: object & { challenge?: string }, secret: string): Promise<{ frame: OfferFrame; bytes: Buffer }> {
     const fresh = await this.challenge();
     const challenge = body.challenge || fresh;
     const bytes = Buffer.from(JSON.stringify({ ...body, challenge }));
-    return JSON.stringify({ type: 'signed', ...signPayload(PAYLOAD_TYPES.command, bytes, readSecretKey(secret)) });
+    const offer = createOffer(bytes, { agent: 'whitebox', challenge });
+    return { frame: { type: 'offer', ...signPayload(PAYLOAD_TYPES.offer, offer, readSecretKey(secret)) }, bytes };
   }
 
   async send(body: object, secret: string): Promise<void> {
-    this.socket.send(await this.signed(body, secret));
+    const { frame, bytes } = await this.offer(body, secret);
+    await this.sendOffered(frame, bytes);
+  }
+
+  /** Sends an offer, and the bytes of the command if the agent asks for them. */
+  async sendOffered(frame: OfferFrame, bytes: Buffer): Promise<void> {
+    this.socket.send(JSON.stringify(frame));
+    if (await this.frame('continue')) for (const part of splitCommand(bytes)) this.socket.send(part);
   }
 
   /** Returns the code of the refusal that ends this connection, or `accepted`. */

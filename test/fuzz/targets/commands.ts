@@ -1,14 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import { posix } from 'node:path';
 import { Admission } from '../../../agent/admission/admit.ts';
-import { type AuthContext, authenticate, trustedKeys } from '../../../agent/admission/authenticate.ts';
+import { type AuthContext, authenticate, openCommand, trustedKeys } from '../../../agent/admission/authenticate.ts';
 import { Live } from '../../../agent/config/live.ts';
 import { Config } from '../../../agent/config/load.ts';
 import { executors } from '../../../agent/executors/index.ts';
 import { CircuitBreakers } from '../../../agent/outbound/circuit-breaker.ts';
-import { parseSignedFrame } from '../../../agent/server/session.ts';
+import { parseOfferFrame } from '../../../agent/server/client-frames.ts';
 import { blindHostReader } from '../../../agent/system/host-reader.ts';
 import { generateKey, readSecretKey } from '../../../protocol/keys.ts';
+import { createOffer } from '../../../protocol/offer.ts';
 import { Refused } from '../../../protocol/refusal.ts';
 import { PAYLOAD_TYPES, type PayloadType, signPayload, verifySignature } from '../../../protocol/signature.ts';
 import type { Random } from '../../faults/random.ts';
@@ -84,16 +85,15 @@ const bodies = (): object[] => [
 ];
 const SIGNED = bodies().map(body => Buffer.from(JSON.stringify({ ...body, challenge: CHALLENGE })));
 
-/** Decides about a frame as a session does. Returns the code of the refusal, or the body that was let in. */
-async function decide(text: string): Promise<{ code: string } | { body: object }> {
+/** Decides about an offer and the bytes that follow it as a session does. Returns the code of the refusal, or the body that was let in. */
+async function decide(text: string, bytes: Buffer): Promise<{ code: string } | { body: object }> {
   try {
     const challenge = { text: CHALLENGE, madeAt: performance.now(), answered: false };
-    const { command: received, sender } = await authenticate(parseSignedFrame(text), auth, challenge, {
-      address: '100.64.0.9',
-      port: 1,
-    });
+    const from = { address: '100.64.0.9', port: 1 };
+    const authenticated = await authenticate(parseOfferFrame(Buffer.from(text)), auth, challenge, from);
+    const received = openCommand(bytes, authenticated);
     if (received.type !== 'run' && received.type !== 'plan') return { code: 'other' };
-    await admission.admit(received, { kind: 'key', sender, address: '100.64.0.9' });
+    await admission.admit(received, { kind: 'key', sender: authenticated.sender, address: from.address });
     return { body: received };
   } catch (error) {
     if (error instanceof Refused) return { code: error.code };
@@ -101,16 +101,18 @@ async function decide(text: string): Promise<{ code: string } | { body: object }
   }
 }
 
-/** Only envelopes with unchanged bytes may be let in: the reference compares the bytes. */
+const offerOf = (bytes: Buffer) => createOffer(bytes, { agent: 'whitebox', challenge: CHALLENGE });
+
+/** Only offers with unchanged bytes, followed by exactly the offered command, may be let in: the reference compares the bytes. */
 export const envelopes: Target = {
   name: 'envelopes',
   async run(random) {
     const body = random.pick(SIGNED);
     const types = Object.values(PAYLOAD_TYPES);
-    const signedAs: PayloadType = random.below(3) === 0 ? random.pick(types) : PAYLOAD_TYPES.command;
+    const signedAs: PayloadType = random.below(3) === 0 ? random.pick(types) : PAYLOAD_TYPES.offer;
     const by = random.below(4) === 0 ? stranger : trusted;
-    const frame = { type: 'signed', ...signPayload(signedAs, body, by) } as Record<string, unknown>;
-    const kind = random.below(6);
+    const frame = { type: 'offer', ...signPayload(signedAs, offerOf(body), by) } as Record<string, unknown>;
+    const kind = random.below(8);
     if (kind === 0) frame.payloadType = random.pick([...types, '', 'application/json']);
     if (kind === 1) frame.payload = mutateText(String(frame.payload), random);
     if (kind === 2) frame.signatures = mutateValue(frame.signatures as never, random);
@@ -119,16 +121,18 @@ export const envelopes: Target = {
       kind === 4
         ? mutateText(JSON.stringify(frame), random)
         : JSON.stringify(kind === 5 ? mutateValue(frame as never, random) : frame);
-    return checkEnvelope(text, signedAs === PAYLOAD_TYPES.command && by === trusted);
+    const sent =
+      kind === 6 ? Buffer.from(mutateText(body.toString(), random)) : kind === 7 ? random.pick(SIGNED) : body;
+    return checkEnvelope(text, body, sent, signedAs === PAYLOAD_TYPES.offer && by === trusted);
   },
 };
 
-async function checkEnvelope(text: string, isValid: boolean): Promise<Verdict> {
+async function checkEnvelope(text: string, body: Buffer, sent: Buffer, isValid: boolean): Promise<Verdict> {
   try {
-    const answer = await decide(text);
+    const answer = await decide(text, sent);
     if (!('body' in answer)) return FINE;
     const payload = Buffer.from(String((JSON.parse(text) as { payload: unknown }).payload), 'base64');
-    return isValid && SIGNED.some(body => body.equals(payload))
+    return isValid && sent.equals(body) && offerOf(body).equals(payload)
       ? LET_IN
       : admitted('an envelope that was not signed in this form', text);
   } catch (error) {
@@ -145,9 +149,9 @@ export const commands: Target = {
     const bytes = Buffer.from(
       JSON.stringify(typeof changed === 'object' ? { ...(changed as object), challenge: CHALLENGE } : changed),
     );
-    const text = JSON.stringify({ type: 'signed', ...signPayload(PAYLOAD_TYPES.command, bytes, trusted) });
+    const text = JSON.stringify({ type: 'offer', ...signPayload(PAYLOAD_TYPES.offer, offerOf(bytes), trusted) });
     try {
-      const answer = await decide(text);
+      const answer = await decide(text, bytes);
       const why = 'body' in answer ? findViolation(answer.body as never) : undefined;
       if (!('body' in answer)) return FINE;
       return why === undefined ? LET_IN : admitted(why, bytes.toString());

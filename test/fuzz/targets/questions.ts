@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import { type AuthContext, authenticate, trustedKeys } from '../../../agent/admission/authenticate.ts';
+import { type AuthContext, authenticate, openCommand, trustedKeys } from '../../../agent/admission/authenticate.ts';
 import { checkQuestion, checkSender } from '../../../agent/admission/check-sender.ts';
 import { simulatePolicy } from '../../../agent/admission/simulate.ts';
 import { Config } from '../../../agent/config/load.ts';
-import { parseSignedFrame } from '../../../agent/server/session.ts';
+import { parseOfferFrame } from '../../../agent/server/client-frames.ts';
 import { blindHostReader } from '../../../agent/system/host-reader.ts';
 import { generateKey, readSecretKey } from '../../../protocol/keys.ts';
+import { createOffer } from '../../../protocol/offer.ts';
 import type { Question } from '../../../protocol/question.ts';
 import { Refused } from '../../../protocol/refusal.ts';
 import { PAYLOAD_TYPES, signPayload } from '../../../protocol/signature.ts';
@@ -65,13 +66,14 @@ export const questions: Target = {
     const changed =
       random.below(3) === 0 ? question : mutateValue(JSON.parse(JSON.stringify(question)) as never, random);
     const bytes = Buffer.from(JSON.stringify({ ...(changed as object), challenge: CHALLENGE }));
-    const text = JSON.stringify({ type: 'signed', ...signPayload(PAYLOAD_TYPES.command, bytes, trusted) });
+    const offer = createOffer(bytes, { agent: 'whitebox', challenge: CHALLENGE });
+    const text = JSON.stringify({ type: 'offer', ...signPayload(PAYLOAD_TYPES.offer, offer, trusted) });
     try {
       const challenge = { text: CHALLENGE, madeAt: performance.now(), answered: false };
-      const { command: received, sender } = await authenticate(parseSignedFrame(text), auth, challenge, {
-        address: 'x',
-        port: 1,
-      });
+      const from = { address: 'x', port: 1 };
+      const authenticated = await authenticate(parseOfferFrame(Buffer.from(text)), auth, challenge, from);
+      const received = openCommand(bytes, authenticated);
+      const { sender } = authenticated;
       if (received.type !== 'ask') return FINE;
       checkSender(received, sender, config);
       checkQuestion(received.question, sender);
