@@ -35,12 +35,12 @@ export async function runIsolated(
 ): Promise<{ code: number | null; stdout: string; stderr: string }> {
   const plugin = await findPlugin(configDir);
   // The plugin answers as a program of its own, without docker and its configuration.
-  const inner = ['sh', '-c', `ulimit -v ${MAX_MEMORY_KIB}; exec "$@"`, 'sh', plugin, ...args];
-  const argv = isolation === 'namespaces' ? [...sandbox(root, plugin), ...inner] : inner;
-  return run(argv as [string, ...string[]], root, isolation);
+  const inner = [plugin, ...args];
+  const isolated = isolation === 'namespaces' ? [...sandbox(root, plugin), ...inner] : inner;
+  return run(['sh', '-c', `ulimit -v ${MAX_MEMORY_KIB}; exec "$@"`, 'sh', ...isolated], root, isolation);
 }
 
-/** Arguments of bubblewrap: new namespaces with the programs read-only, and the copies at their own path. */
+/** Arguments of bubblewrap: new namespaces with the plugin and its libraries read-only, and the copies at their own path. */
 function sandbox(root: string, plugin: string): string[] {
   return [
     'bwrap',
@@ -49,10 +49,10 @@ function sandbox(root: string, plugin: string): string[] {
     '--new-session',
     ...['--uid', String(NOBODY), '--gid', String(NOBODY)],
     ...['--cap-drop', 'ALL'],
-    ...['--ro-bind', '/usr', '/usr'],
-    ...['bin', 'sbin', 'lib', 'lib64'].flatMap(name => ['--symlink', `usr/${name}`, `/${name}`]),
+    ...['lib', 'lib64'].flatMap(name => ['--ro-bind-try', `/usr/${name}`, `/usr/${name}`]),
+    ...['lib', 'lib64'].flatMap(name => ['--symlink', `usr/${name}`, `/${name}`]),
     ...['--dev', '/dev', '--tmpfs', '/tmp'],
-    ...(plugin.startsWith('/usr/') ? [] : ['--ro-bind', plugin, plugin]),
+    ...['--ro-bind', plugin, plugin],
     ...['--bind', root, root, '--chdir', root],
     '--',
   ];
@@ -61,11 +61,18 @@ function sandbox(root: string, plugin: string): string[] {
 /** Finds the best isolation that works on this machine. */
 export async function probeIsolation(): Promise<Isolation> {
   if (await findProgram('bwrap')) {
-    const argv = [...sandbox('/usr', '/usr/bin/true'), 'true'].map(one => (one === '--bind' ? '--ro-bind' : one));
-    const { code } = await run(argv as [string, ...string[]], '/usr', 'namespaces').catch(() => ({ code: 1 }));
+    const argv = [...sandbox('/usr/share', '/usr/bin/true'), '/usr/bin/true'].map(one =>
+      one === '--bind' ? '--ro-bind' : one,
+    );
+    const { code } = await run(argv as [string, ...string[]], '/usr/share', 'namespaces').catch(() => ({ code: 1 }));
     if (code === 0) return 'namespaces';
   }
   return process.getuid?.() === 0 ? 'user' : 'input';
+}
+
+/** HOME of a rendering: it stands for each "~" in a path. No copy is in it, because a stack's folder is not called so. */
+export function homeMark(root: string): string {
+  return `${root}/~`;
 }
 
 async function findPlugin(configDir: string | undefined): Promise<string> {
@@ -101,7 +108,11 @@ function run(
   return new Promise((resolve, reject) => {
     const child = spawn(argv[0], argv.slice(1), {
       cwd,
-      env: { PATH: PROGRAM_PATH, HOME: cwd, DOCKER_CONFIG: cwd, DOCKER_HOST: 'unix:///nonexistent', LANG: 'C.UTF-8' },
+      env: {
+        ...{ PATH: PROGRAM_PATH, HOME: homeMark(cwd), DOCKER_CONFIG: cwd, LANG: 'C.UTF-8' },
+        // Never connects: "config" needs no engine.
+        DOCKER_HOST: 'unix:///nonexistent',
+      },
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,
       ...(isolation === 'user' ? { uid: NOBODY, gid: NOBODY } : {}),

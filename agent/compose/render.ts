@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { chown, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chown, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Failure } from '../plan/failure.ts';
@@ -13,10 +13,10 @@ import type {
 } from '../plan/plan.ts';
 import { writeDurably } from '../system/durable-files.ts';
 import { checkConfig } from './check-config.ts';
-import { type Isolation, probeIsolation, runIsolated } from './isolation.ts';
+import { homeMark, type Isolation, probeIsolation, runIsolated } from './isolation.ts';
 import { listMounts } from './list-mounts.ts';
 import { describeRejection } from './rejection.ts';
-import { COPY_ROOT, type ResolvedSources, resolveSources } from './resolve.ts';
+import { type ResolvedSources, resolveSources } from './resolve.ts';
 import { violationFailure } from './violation-failure.ts';
 
 /** The part of agent.yaml that a renderer needs. */
@@ -89,15 +89,15 @@ export async function renderSources(
   project: string,
   configDir: string | undefined,
 ): Promise<RawRendering> {
-  const sources = await resolveSources(request);
   isolation ??= probeIsolation();
   const isolated = await isolation;
   const root = await mkdtemp(join(tmpdir(), 'chatops-render-'));
   try {
+    const sources = await resolveSources({ ...request, project, root });
     await writeCopies(root, sources, request.dir, isolated === 'user' ? NOBODY : undefined);
     const args = [
       ...['--ansi', 'never', '--project-directory', `${root}${request.dir}`, '--project-name', project],
-      ...sources.files.flatMap(file => ['--file', `${root}${file}`]),
+      ...sources.files.flatMap(file => ['--file', file]),
       ...['--env-file', '/dev/null', '--profile', '*', 'config', '--format', 'json'],
     ];
     const { code, stdout, stderr } = await runIsolated(args, root, configDir, isolated);
@@ -116,33 +116,39 @@ async function writeCopies(
   dir: string,
   owner: number | undefined,
 ): Promise<void> {
-  await mkdir(`${root}${dir}`, { recursive: true });
+  await mkdir(`${root}${dir}`, { recursive: true, mode: 0o700 });
   for (const [path, text] of copies) {
-    await mkdir(dirname(`${root}${path}`), { recursive: true });
-    await writeFile(`${root}${path}`, text.replaceAll(COPY_ROOT, root).replaceAll(ESCAPED_COPY_ROOT, root), {
-      mode: 0o644,
-    });
+    await mkdir(dirname(`${root}${path}`), { recursive: true, mode: 0o700 });
+    await writeFile(`${root}${path}`, text, { mode: 0o600 });
   }
-  // The folder itself is closed to others; the copies in it need not be.
-  if (owner !== undefined) await chown(root, owner, owner);
+  if (owner === undefined) return;
+  for (const path of ['', ...(await readdir(root, { recursive: true }))]) await chown(join(root, path), owner, owner);
 }
-
-/** {@link COPY_ROOT} as it stands in YAML. */
-const ESCAPED_COPY_ROOT = '\\x01';
 
 /** Puts the real paths in place of the copies', and values in place of their names. Compose makes no folder by itself. */
 function finishConfig(rendered: ComposeConfig, root: string, { values }: ResolvedSources): ComposeConfig {
-  const config = mapTexts(rendered, text =>
-    text === root ? '/' : text.startsWith(`${root}/`) ? text.slice(root.length) : text,
-  ) as MountingConfig;
+  const home = homeMark(root);
+  const config = mapTexts(rendered, text => {
+    if (text === home || text.startsWith(`${home}/`)) throw unknownHome(text.slice(home.length));
+    return text === root ? '/' : text.startsWith(`${root}/`) ? text.slice(root.length) : text;
+  }) as MountingConfig;
   for (const [name, secret] of Object.entries(config.secrets ?? {})) {
     const value = values.get(secret?.environment ?? '');
     if (value !== undefined) replaceSecret(config, name, value);
   }
   for (const service of Object.values(config.services) as MountingService[])
     for (const volume of service.volumes ?? [])
-      if (volume.type === 'bind' && volume.bind?.create_host_path !== undefined) volume.bind.create_host_path = false;
+      // A newer compose leaves the key out if it is true.
+      if (volume.type === 'bind') volume.bind = { ...volume.bind, create_host_path: false };
   return config;
+}
+
+function unknownHome(rest: string): Failure {
+  return new Failure(
+    'compose-invalid',
+    `The path "~${rest}" begins in a home folder, and the agent has none.`,
+    'Write the whole path in the compose file. Nothing was started.',
+  );
 }
 
 type MountingConfig = ComposeConfig & {

@@ -1,9 +1,10 @@
 import { basename, dirname, join } from 'node:path';
 import { Failure } from '../plan/failure.ts';
-import { type ComposeMap, type ComposeValue, parseComposeFile, Tagged, writeComposeFile } from './compose-yaml.ts';
-import { EnvTextError, readEnvText, readRawEnvText, writeEnvText } from './env-text.ts';
+import { asList, type ComposeMap, type ComposeValue, entries, parseComposeFile, writeComposeFile } from './compose-yaml.ts';
+import { writeEnvText } from './env-text.ts';
 import type { Lookup } from './interpolate.ts';
-import { absolutePath, isRemote, StackSources } from './stack-sources.ts';
+import { parseEnv, rewriteService } from './resolve-service.ts';
+import { invalidCompose, type Place, StackSources } from './stack-sources.ts';
 
 /** In compose's search order: the first one, and the first override next to it. */
 const COMPOSE_FILES = ['compose.yaml', 'compose.yml', 'docker-compose.yml', 'docker-compose.yaml'];
@@ -20,6 +21,10 @@ const IGNORED =
 const FOLLOWED = ['COMPOSE_FILE', 'COMPOSE_PROFILES', 'COMPOSE_PROJECT_NAME'];
 
 const MAX_INCLUDES = 20;
+/** The most characters of compose files that are parsed, a file counted again for each place that names it. */
+const MAX_PARSED = 2 * 1024 * 1024;
+/** The most characters of all copies. */
+const MAX_COPIED = 16 * 1024 * 1024;
 
 /** The sources of a stack's config as compose gets them: copies that name nothing but one another. */
 export interface ResolvedSources {
@@ -27,7 +32,7 @@ export interface ResolvedSources {
   copies: Map<string, string>;
   /** The main files' copies, in order. */
   files: string[];
-  /** Absolute paths of the sources that were read, compose files first. */
+  /** The sources that were read, by absolute path, compose files first. */
   sources: Map<string, string>;
   /** Secrets that the config takes from variables, by the names that stand in for the variables. */
   values: Map<string, { text: string } | { unset: string }>;
@@ -42,47 +47,61 @@ export interface ResolvedSources {
 interface FileContext {
   base: string;
   lookup: Lookup;
-  depth: number;
-  /** Distinguishes contexts: the same file has other values in another one. */
-  id: string;
-  /** An extended file: only its services count. */
-  isExtended: boolean;
+  /** Distinguishes variables: the same file has other values with other ones. */
+  variables: number;
+  /** The service of an extended file that counts. */
+  extended: string | undefined;
+  /** The copies that this one is made for. */
+  chain: readonly string[];
+}
+
+/** Names a stack's folder and the files in it that a run will write. */
+export interface ResolveRequest {
+  dir: string;
+  compose?: string | undefined;
+  overlay: Readonly<Record<string, string | null>>;
+  project: string;
+  /** The folder in which the copies will be: they name one another by paths below it. */
+  root: string;
 }
 
 /**
  * Follows everything that compose would read for a stack, within the stack's folder: its files, `include`, `extends`,
  * `env_file`, `label_file` and `.env`. Throws {@link Failure} with the file, the line and the key.
  */
-export function resolveSources(request: {
-  dir: string;
-  compose?: string | undefined;
-  overlay: Readonly<Record<string, string | null>>;
-}): Promise<ResolvedSources> {
-  return new Resolver(new StackSources(request.dir, request.overlay)).resolve(request.compose);
+export function resolveSources(request: ResolveRequest): Promise<ResolvedSources> {
+  return new Resolver(request).resolve(request.compose);
 }
 
 class Resolver {
   readonly #files: StackSources;
+  readonly #root: string;
+  readonly #project: string;
   readonly #copies = new Map<string, string>();
   readonly #copyOf = new Map<string, Promise<string>>();
   readonly #values: ResolvedSources['values'] = new Map();
+  readonly #variables = new Map<string, number>();
   readonly #warnings = new Set<string>();
   #name: ResolvedSources['name'];
+  #parsed = 0;
+  #copied = 0;
   /** Env files of services see the variables of the project, also in an included file. */
   #projectLookup: Lookup = () => undefined;
 
-  constructor(files: StackSources) {
-    this.#files = files;
+  constructor({ dir, overlay, root, project }: ResolveRequest) {
+    this.#files = new StackSources(dir, overlay);
+    this.#root = root;
+    this.#project = project;
   }
 
   async resolve(named: string | undefined): Promise<ResolvedSources> {
     const { dir } = this.#files;
     const env = await this.#readProjectEnv(dir, () => undefined);
-    this.#projectLookup = name => env.get(name);
+    this.#projectLookup = name => (name === 'COMPOSE_PROJECT_NAME' ? this.#project : env.get(name));
     const files = await this.#listMainFiles(named, env);
-    const context: FileContext = { base: dir, lookup: this.#projectLookup, depth: 0, id: '', isExtended: false };
+    const context = { base: dir, lookup: this.#projectLookup, variables: 0, extended: undefined, chain: [] };
     const copies: string[] = [];
-    for (const file of files) copies.push(await this.#copyFile(file, file, context));
+    for (const file of files) copies.push(await this.#copyFile(file, () => file, context));
     const projectName = env.get('COMPOSE_PROJECT_NAME');
     if (projectName !== undefined && projectName !== '') this.#name = { text: projectName, at: `${dir}/.env` };
     return {
@@ -101,14 +120,15 @@ class Resolver {
 
   async #readProjectEnv(dir: string, parent: Lookup): Promise<Map<string, string>> {
     const path = join(dir, '.env');
-    const text = await this.#files.text(path, path);
+    const text = await this.#files.text(path, () => path);
     if (text === undefined) return new Map();
-    const values = this.#parseEnv(text, path, parent);
+    const values = parseEnv(text, path, parent, this.#warn(path));
     for (const name of values.keys()) {
       if (!name.startsWith('COMPOSE_') || FOLLOWED.includes(name) || IGNORED.test(name)) continue;
+      const line = text.split('\n').findIndex(one => one.includes(name)) + 1;
       throw new Failure(
         'compose-not-allowed',
-        `${path}:${lineOf(text, name)}: The variable ${name} changes how compose works, and is not allowed.`,
+        `${path}:${line}: The variable ${name} changes how compose works, and is not allowed.`,
         `Remove ${name}. No grant allows it. Nothing was started.`,
       );
     }
@@ -118,18 +138,16 @@ class Resolver {
   async #listMainFiles(named: string | undefined, env: ReadonlyMap<string, string>): Promise<string[]> {
     const { dir } = this.#files;
     const listed = env.get('COMPOSE_FILE');
-    if (named !== undefined) return [named];
+    if (named !== undefined) return [this.#files.localPath(named, dir, () => 'compose')];
     if (listed !== undefined && listed !== '')
-      return listed.split(':').map(path => this.#files.locate(absolutePath(path, dir), `${dir}/.env: COMPOSE_FILE`));
-    for (const name of COMPOSE_FILES) {
-      const file = join(dir, name);
-      if ((await this.#files.text(file, file)) === undefined) continue;
-      for (const override of OVERRIDES) {
-        const path = join(dir, override);
-        if ((await this.#files.text(path, path)) !== undefined) return [file, path];
-      }
-      return [file];
-    }
+      return listed.split(':').map(path => this.#files.localPath(path, dir, () => `${dir}/.env: COMPOSE_FILE`));
+    const find = async (names: string[]) => {
+      for (const path of names.map(name => join(dir, name)))
+        if ((await this.#files.composeText(path, () => path)) !== undefined) return [path];
+      return [];
+    };
+    const found = await find(COMPOSE_FILES);
+    if (found.length > 0) return [...found, ...(await find(OVERRIDES))];
     throw new Failure(
       'compose-file-missing',
       `${dir} holds no compose file.`,
@@ -138,60 +156,74 @@ class Resolver {
   }
 
   /** Returns the path of the file's copy. `by` names the place that names the file. */
-  #copyFile(file: string, by: string, context: FileContext): Promise<string> {
-    const key = JSON.stringify([file, context.base, context.id, context.isExtended]);
+  #copyFile(file: string, by: Place, context: FileContext): Promise<string> {
+    const key = JSON.stringify([file, context.base, context.variables, context.extended]);
+    if (context.chain.includes(key) || context.chain.length > MAX_INCLUDES)
+      throw invalidCompose(by, 'The compose files include or extend one another without end');
     const known = this.#copyOf.get(key);
     if (known) return known;
-    if (context.depth > MAX_INCLUDES || this.#copyOf.size > 2 * MAX_INCLUDES ** 2)
-      throw invalid(by, 'The compose files include or extend one another without end');
-    const made = this.#makeCopy(file, by, context, this.#copyOf.size);
+    const made = this.#makeCopy(file, by, { ...context, chain: [...context.chain, key] }, this.#copyOf.size);
     this.#copyOf.set(key, made);
     return made;
   }
 
-  async #makeCopy(file: string, by: string, context: FileContext, number: number): Promise<string> {
-    const text = await this.#files.text(file, by);
-    if (text === undefined) throw invalid(by, `The file ${file} does not exist`);
-    // Relative paths of an extended file start at its folder: the copy is in the copy of that folder.
-    const copy = join(dirname(file), `.${number}.${basename(file)}`);
-    const config = parseComposeFile(text, file, context.lookup, name =>
-      this.#warnings.add(`${file}: the variable ${name} is not set, and is empty.`),
-    );
-    const place = (keys: string) => `${file}${suffix(lineOf(text, keys.split('.').at(-1) ?? ''))}: ${keys}`;
-    if (context.isExtended) config.delete('include');
-    else await this.#rewriteIncludes(config, place, context);
-    if (context.depth === 0 && typeof config.get('name') === 'string')
-      this.#name = { text: String(config.get('name')), at: `${file}:${lineOf(text, 'name')}` };
-    for (const [name, service] of entries(config.get('services')))
-      await this.#rewriteService(service, key => place(`services.${name}.${key}`), context);
+  async #makeCopy(file: string, by: Place, context: FileContext, number: number): Promise<string> {
+    const text = await this.#files.composeText(file, by);
+    if (text === undefined) throw invalidCompose(by, `The file ${file} does not exist`);
+    this.#parsed += text.length;
+    if (this.#parsed > MAX_PARSED) throw tooLarge(by);
+    const { config, lineOf } = parseComposeFile(text, file, context.lookup, this.#warn(file));
+    const at = (...path: string[]): Place => {
+      return () => {
+        const line = lineOf(path);
+        return `${file}${line === undefined ? '' : `:${line}`}: ${path.join('.')}`;
+      };
+    };
+    if (context.extended !== undefined) keepExtended(config, context.extended);
+    else await this.#rewriteIncludes(config, at('include'), context);
+    const name = config.get('name');
+    if (context.chain.length === 1 && typeof name === 'string')
+      this.#name = { text: name, at: `${file}:${lineOf(['name'])}` };
+    for (const [name, service] of entries(config.get('services'))) {
+      await rewriteService(service, key => at('services', name, key), {
+        files: this.#files,
+        base: context.base,
+        lookup: context.lookup,
+        projectLookup: this.#projectLookup,
+        warn: path => this.#warn(path),
+        copyEnv: (path, values) => this.#store(dirname(path), `${this.#copies.size}.env`, writeEnvText(values), by),
+        copyExtended: (path, extended, place) =>
+          // Relative paths of an extended file start at its folder: the copy is in the copy of that folder.
+          this.#copyFile(path, place, { ...context, base: dirname(path), extended }),
+      });
+    }
     for (const kind of ['configs', 'secrets'] as const)
-      for (const [, one] of entries(config.get(kind))) this.#rewriteValue(kind, one, context);
-    this.#copies.set(copy, writeComposeFile(config));
-    return copy;
+      for (const [name, one] of entries(config.get(kind)))
+        this.#rewriteValue(kind, one, at(kind, name, 'environment'), context.lookup);
+    return this.#store(dirname(file), `${number}.${basename(file)}`, writeComposeFile(config), by);
   }
 
-  async #rewriteIncludes(config: ComposeMap, place: (keys: string) => string, context: FileContext): Promise<void> {
+  async #rewriteIncludes(config: ComposeMap, by: Place, context: FileContext): Promise<void> {
     const include = config.get('include');
     if (include === undefined || include === null) return;
-    const by = place('include');
     const rewritten: ComposeValue[] = [];
     for (const entry of asList(include)) {
       const item: ComposeMap = entry instanceof Map ? entry : new Map([['path', entry]]);
       const unknown = [...item.keys()].find(key => !['path', 'project_directory', 'env_file'].includes(key));
-      if (unknown !== undefined) throw invalid(by, `The key "${unknown}" is not known`);
-      const paths = asList(item.get('path') ?? null).map(path => this.#localPath(path, context.base, by));
+      if (unknown !== undefined) throw invalidCompose(by, `The key "${unknown}" is not known`);
+      const paths = asList(item.get('path')).map(path => this.#files.localPath(path, context.base, by));
       const [first] = paths;
-      if (first === undefined) throw invalid(by, 'An entry names no file');
+      if (first === undefined) throw invalidCompose(by, 'An entry names no file');
       const folder = item.get('project_directory') ?? null;
-      const base = folder === null ? dirname(first) : this.#localPath(folder, context.base, by);
-      const { lookup, id } = await this.#includeVariables(item.get('env_file') ?? null, base, by, context);
-      const inner: FileContext = { base, lookup, id, depth: context.depth + 1, isExtended: false };
+      const base = folder === null ? dirname(first) : this.#files.localPath(folder, context.base, by);
+      const { lookup, variables } = await this.#includeVariables(item.get('env_file'), base, by, context);
+      const inner: FileContext = { base, lookup, variables, extended: undefined, chain: context.chain };
       const copies: string[] = [];
       for (const path of paths) copies.push(await this.#copyFile(path, by, inner));
       rewritten.push(
         new Map<string, ComposeValue>([
-          ['path', copies.map(atRoot)],
-          ['project_directory', atRoot(base)],
+          ['path', copies],
+          ['project_directory', `${this.#root}${base}`],
           ['env_file', '/dev/null'],
         ]),
       );
@@ -201,194 +233,77 @@ class Resolver {
 
   /** The variables of an included file: those of its parent come first. */
   async #includeVariables(
-    named: ComposeValue,
+    named: ComposeValue | undefined,
     base: string,
-    by: string,
-    { lookup, id, base: parentBase }: FileContext,
-  ): Promise<Pick<FileContext, 'lookup' | 'id'>> {
-    const own = new Map<string, string>();
-    if (named === null) {
-      for (const [name, value] of await this.#readProjectEnv(base, lookup)) own.set(name, value);
-    } else {
-      for (const entry of asList(named)) {
-        const path = this.#localPath(entry, parentBase, by);
-        const text = await this.#files.text(path, by);
-        if (text === undefined) throw invalid(by, `The env file ${path} does not exist`);
-        for (const [name, value] of this.#parseEnv(text, path, lookup)) own.set(name, value);
-      }
-    }
-    return { lookup: name => lookup(name) ?? own.get(name), id: JSON.stringify([id, [...own]]) };
-  }
-
-  async #rewriteService(value: ComposeValue, place: (key: string) => string, context: FileContext): Promise<void> {
-    const service = untag(value);
-    if (!(service instanceof Map)) return;
-    const found = untag(service.get('extends') ?? null);
-    if (found instanceof Map && found.get('file') !== undefined && found.get('file') !== null) {
-      const by = place('extends');
-      const file = this.#localPath(found.get('file') ?? null, context.base, by);
-      const inner = { ...context, base: dirname(file), depth: context.depth + 1, isExtended: true };
-      found.set('file', atRoot(await this.#copyFile(file, by, inner)));
-    }
-    await this.#rewriteEnvFiles(service, place('env_file'), context);
-    await this.#rewriteLabelFiles(service, place('label_file'), context);
-    const environment = untag(service.get('environment') ?? null);
-    // A variable without a value gets the one of the project, which compose does not know.
-    if (environment instanceof Map) {
-      for (const [name, one] of environment) if (one === null) environment.set(name, context.lookup(name) ?? null);
-    } else if (Array.isArray(environment)) {
-      for (const [index, one] of environment.entries()) {
-        const inherited = typeof one === 'string' && !one.includes('=') ? context.lookup(one) : undefined;
-        if (inherited !== undefined) environment[index] = `${String(one)}=${inherited}`;
-      }
-    }
-  }
-
-  async #rewriteEnvFiles(service: ComposeMap, by: string, context: FileContext): Promise<void> {
-    const value = service.get('env_file');
-    if (value === undefined || value === null) return;
-    const copies: ComposeValue[] = [];
-    for (const entry of asList(untag(value))) {
-      const item: ComposeMap = entry instanceof Map ? entry : new Map([['path', entry]]);
-      const unknown = [...item.keys()].find(key => !['path', 'required', 'format'].includes(key));
-      if (unknown !== undefined) throw invalid(by, `The key "${unknown}" is not known`);
-      const format = item.get('format') ?? null;
-      if (format !== null && format !== 'raw') throw invalid(by, 'The format is not known. Only "raw" is');
-      const path = this.#localPath(item.get('path') ?? null, context.base, by);
+    by: Place,
+    { lookup, variables, base: parentBase }: FileContext,
+  ): Promise<Pick<FileContext, 'lookup' | 'variables'>> {
+    let own = new Map<string, string>();
+    if (asList(named).length === 0) own = await this.#readProjectEnv(base, lookup);
+    for (const entry of asList(named)) {
+      const path = this.#files.localPath(entry, parentBase, by);
       const text = await this.#files.text(path, by);
-      if (text === undefined) {
-        if (isFalse(item.get('required'))) continue;
-        throw invalid(by, `The env file ${path} does not exist`);
-      }
-      copies.push(
-        this.#copyEnv(
-          path,
-          format === 'raw' ? this.#parseRawEnv(text, path) : this.#parseEnv(text, path, this.#projectLookup),
-        ),
-      );
+      if (text === undefined) throw invalidCompose(by, `The env file ${path} does not exist`);
+      for (const [name, value] of parseEnv(text, path, lookup, this.#warn(path), own)) own.set(name, value);
     }
-    service.set('env_file', value instanceof Tagged ? new Tagged(value.tag, copies) : copies);
-  }
-
-  async #rewriteLabelFiles(service: ComposeMap, by: string, context: FileContext): Promise<void> {
-    const value = service.get('label_file');
-    if (value === undefined || value === null) return;
-    const copies: ComposeValue[] = [];
-    for (const entry of asList(untag(value))) {
-      const path = this.#localPath(entry, context.base, by);
-      const text = await this.#files.text(path, by);
-      if (text === undefined) throw invalid(by, `The label file ${path} does not exist`);
-      copies.push(this.#copyEnv(path, this.#parseEnv(text, path, context.lookup)));
-    }
-    service.set('label_file', value instanceof Tagged ? new Tagged(value.tag, copies) : copies);
-  }
-
-  #copyEnv(path: string, values: ReadonlyMap<string, string>): string {
-    const copy = join(dirname(path), `.${this.#copies.size}.env`);
-    this.#copies.set(copy, writeEnvText(values));
-    return atRoot(copy);
+    if (own.size === 0) return { lookup, variables };
+    const key = JSON.stringify([variables, ...own]);
+    const known = this.#variables.get(key) ?? this.#variables.size + 1;
+    this.#variables.set(key, known);
+    return { lookup: name => lookup(name) ?? own.get(name), variables: known };
   }
 
   /** A config or secret that takes its value from a variable: the value itself, or a name for it. */
-  #rewriteValue(kind: 'configs' | 'secrets', value: ComposeValue, { lookup }: FileContext): void {
-    const one = untag(value);
-    const variable = one instanceof Map ? one.get('environment') : undefined;
-    if (!(one instanceof Map) || typeof variable !== 'string') return;
+  #rewriteValue(kind: 'configs' | 'secrets', one: ComposeMap, by: Place, lookup: Lookup): void {
+    const variable = one.get('environment');
+    if (typeof variable !== 'string') return;
     const found = lookup(variable);
     if (kind === 'configs') {
-      if (found === undefined) throw invalid(`${kind}: environment`, `The variable ${variable} is not set`);
+      if (found === undefined) throw invalidCompose(by, `The variable ${variable} is not set`);
       one.delete('environment');
       one.set('content', found);
       return;
     }
-    const name = `CHATOPS_VALUE_${this.#values.size}`;
-    this.#values.set(name, found === undefined ? { unset: variable } : { text: found });
+    const value = found === undefined ? { unset: variable } : { text: found };
+    // A file that is included twice must give the same secret twice.
+    const known = [...this.#values].find(([, other]) => JSON.stringify(other) === JSON.stringify(value));
+    const name = known?.[0] ?? `CHATOPS_VALUE_${this.#values.size}`;
+    this.#values.set(name, value);
     one.set('environment', name);
   }
 
-  #localPath(value: ComposeValue, base: string, by: string): string {
-    if (typeof value !== 'string' || value === '') throw invalid(by, 'A path is not a text');
-    if (isRemote(value)) {
-      throw new Failure(
-        'compose-remote',
-        `${by}: It names a file of another host, which can change after it was checked. Nothing was read.`,
-        'Copy the file into the stack’s folder. No grant allows remote files.',
-      );
-    }
-    return this.#files.locate(absolutePath(value, base), by);
+  /** Adds a copy next to the copy of what is in `folder`, and returns its path. */
+  #store(folder: string, name: string, text: string, by: Place): string {
+    this.#copied += text.length;
+    if (this.#copied > MAX_COPIED) throw tooLarge(by);
+    const path = join(folder, `.${name}`);
+    this.#copies.set(path, text);
+    return `${this.#root}${path}`;
   }
 
-  #parseEnv(text: string, path: string, lookup: Lookup): Map<string, string> {
-    try {
-      return readEnvText(text, lookup, name =>
-        this.#warnings.add(`${path}: the variable ${name} is not set, and is empty.`),
-      );
-    } catch (error) {
-      throw envFailure(error, path);
-    }
-  }
-
-  #parseRawEnv(text: string, path: string): Map<string, string> {
-    try {
-      return readRawEnvText(text);
-    } catch (error) {
-      throw envFailure(error, path);
-    }
+  #warn(file: string): (name: string) => void {
+    return name => this.#warnings.add(`${file}: the variable ${name} is not set, and is empty.`);
   }
 }
 
-/** Marks an absolute path that starts at the copy of the root folder. The renderer puts that folder's path in its place. */
-function atRoot(path: string): string {
-  return `${COPY_ROOT}${path}`;
+/** Removes what compose does not look at in a file that is extended: all but the service and those that it extends in turn. */
+function keepExtended(config: ComposeMap, name: string): void {
+  const services = new Map(entries(config.get('services')));
+  const kept = new Set<string>();
+  for (let next: string | undefined = name; next !== undefined && !kept.has(next); ) {
+    kept.add(next);
+    const found: ComposeValue = services.get(next)?.get('extends') ?? null;
+    const inFile: ComposeValue | undefined = found instanceof Map && !found.get('file') ? found.get('service') : found;
+    next = typeof inFile === 'string' ? inFile : undefined;
+  }
+  for (const key of [...config.keys()]) if (key !== 'services') config.delete(key);
+  config.set('services', new Map([...services].filter(([key]) => kept.has(key))));
 }
 
-/** Stands for the folder of the copies until they are written. It is a control character: no source can hold it. */
-export const COPY_ROOT = '\u0001';
-
-function envFailure(error: unknown, path: string): unknown {
-  if (!(error instanceof EnvTextError)) return error;
+function tooLarge(by: Place): Failure {
   return new Failure(
-    'env-file-invalid',
-    `${path}:${error.line}: ${error.message}.`,
-    'Correct the line. Nothing was started.',
+    'compose-too-large',
+    `${by()}: The stack’s compose files are too large once each file is read for each place that names it.`,
+    'Split the stack. Nothing was started.',
   );
-}
-
-function invalid(by: string, reason: string): Failure {
-  return new Failure('compose-invalid', `${by}: ${reason}.`, 'Correct the compose file. Nothing was started.');
-}
-
-function untag(value: ComposeValue): ComposeValue {
-  return value instanceof Tagged ? value.value : value;
-}
-
-function asList(value: ComposeValue): ComposeValue[] {
-  const plain = untag(value);
-  if (plain === null) return [];
-  return Array.isArray(plain) ? plain : [plain];
-}
-
-function entries(value: ComposeValue | undefined): [string, ComposeValue][] {
-  const plain = value === undefined ? null : untag(value);
-  return plain instanceof Map ? [...plain] : [];
-}
-
-function isFalse(value: ComposeValue | undefined): boolean {
-  return value === false || value === 'false';
-}
-
-/** Returns the first line that has the key, counted from 1; undefined if none has. */
-function lineOf(text: string, key: string): number | undefined {
-  const index = text
-    .split('\n')
-    .findIndex(line => new RegExp(`^\\s*-?\\s*["']?${escapeRegExp(key)}["']?\\s*[=:]`).test(line));
-  return index < 0 ? undefined : index + 1;
-}
-
-function suffix(line: number | undefined): string {
-  return line === undefined ? '' : `:${line}`;
-}
-
-function escapeRegExp(text: string): string {
-  return text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
 }

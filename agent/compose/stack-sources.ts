@@ -5,8 +5,13 @@ import { openFile, readRegular } from '../system/safe-paths.ts';
 
 /** Limits of the files of one stack that a rendering reads. */
 const MAX_FILE_BYTES = 1024 * 1024;
+/** A YAML file of this size keeps the parser busy for a second at most, however it is written. */
+const MAX_YAML_BYTES = 256 * 1024;
 const MAX_ALL_BYTES = 16 * 1024 * 1024;
 const MAX_FILES = 200;
+
+/** Names the file, line and key that name a file. Called only for a message. */
+export type Place = () => string;
 
 /**
  * The files that a stack's compose config may consist of: those of its folder, as they will be once the run has written its
@@ -32,15 +37,15 @@ export class StackSources {
    * Returns the text of a file, undefined if it is missing. `by` names the place that names it. Throws {@link Failure}
    * `compose-file-outside`, `compose-too-large`, `path-outside` (a link), `not-a-file`, `file-too-large`.
    */
-  async text(path: string, by: string): Promise<string | undefined> {
+  async text(path: string, by: Place, maxBytes = MAX_FILE_BYTES): Promise<string | undefined> {
     const file = this.locate(path, by);
     if (this.#texts.has(file)) return this.#texts.get(file);
-    const bytes = await this.#bytesOf(file);
+    const bytes = await this.#bytesOf(file, maxBytes);
     this.#bytes += bytes?.length ?? 0;
     if (this.#bytes > MAX_ALL_BYTES || this.#texts.size >= MAX_FILES) {
       throw new Failure(
         'compose-too-large',
-        `${by}: The stack’s compose config reads more than ${MAX_FILES} files or ${MAX_ALL_BYTES / 2 ** 20} MiB.`,
+        `${by()}: The stack’s compose config reads more than ${MAX_FILES} files or ${MAX_ALL_BYTES / 2 ** 20} MiB.`,
         'Split the stack. Nothing was started.',
       );
     }
@@ -50,35 +55,61 @@ export class StackSources {
   }
 
   /** Returns the absolute path. Throws {@link Failure} `compose-file-outside` if it is not in the stack's folder. */
-  locate(path: string, by: string): string {
+  locate(path: string, by: Place): string {
     const file = normalize(path);
     if (isUnder(file, this.dir)) return file;
     throw new Failure(
       'compose-file-outside',
-      `${by}: ${path} is not in the stack’s folder ${this.dir}. Nothing was read.`,
+      `${by()}: ${path} is not in the stack’s folder ${this.dir}. Nothing was read.`,
       'Move the file into the stack’s folder, or copy what the stack needs of it. No grant allows other files.',
     );
   }
 
-  async #bytesOf(file: string): Promise<Buffer | undefined> {
+  /** Returns the text of a compose file. Throws the same. */
+  composeText(path: string, by: Place): Promise<string | undefined> {
+    return this.text(path, by, MAX_YAML_BYTES);
+  }
+
+  /** Returns the path that a compose file writes, absolute. Throws {@link Failure} `compose-remote`, `compose-file-outside`. */
+  localPath(value: unknown, base: string, by: Place): string {
+    if (typeof value !== 'string' || value === '') throw invalidCompose(by, 'A path is not a text');
+    if (isRemote(value)) {
+      throw new Failure(
+        'compose-remote',
+        `${by()}: It names a file of another host, which can change after it was checked. Nothing was read.`,
+        'Copy the file into the stack’s folder. No grant allows remote files.',
+      );
+    }
+    return this.locate(value.startsWith('/') ? value : join(base, value), by);
+  }
+
+  async #bytesOf(file: string, maxBytes: number): Promise<Buffer | undefined> {
     const content = this.#overlay.get(file);
     if (content === null) return undefined;
-    if (content !== undefined) return readRegular(content, MAX_FILE_BYTES);
+    if (content !== undefined) return readRegular(content, maxBytes);
     const handle = await openFile(file, this.dir);
     if (!handle) return undefined;
     try {
-      const { size } = await handle.stat();
-      const bytes = size > MAX_FILE_BYTES ? undefined : await handle.readFile();
-      if (bytes && bytes.length <= MAX_FILE_BYTES) return bytes;
+      // The file may grow meanwhile.
+      const buffer = Buffer.alloc(maxBytes + 1);
+      let length = 0;
+      for (let read = 1; read > 0; length += read)
+        read = (await handle.read(buffer, length, buffer.length - length)).bytesRead;
+      if (length <= maxBytes) return buffer.subarray(0, length);
       throw new Failure(
         'file-too-large',
-        `${file} has ${size} bytes, more than the limit of ${MAX_FILE_BYTES}.`,
-        'Make the file smaller.',
+        `${file} has more bytes than the limit of ${maxBytes}.`,
+        'Make the file smaller. Nothing was started.',
       );
     } finally {
       await handle.close();
     }
   }
+}
+
+/** Makes the failure of a config that compose would refuse too, or that the agent can't follow. */
+export function invalidCompose(by: Place, reason: string): Failure {
+  return new Failure('compose-invalid', `${by()}: ${reason}.`, 'Correct the compose file. Nothing was started.');
 }
 
 function decode(bytes: Buffer, file: string): string {
@@ -90,11 +121,6 @@ function decode(bytes: Buffer, file: string): string {
 }
 
 /** Tells if compose would fetch this path from another host. */
-export function isRemote(path: string): boolean {
+function isRemote(path: string): boolean {
   return /^(oci:|https?:|git:|ssh:|git@|github\.com\/)|:\/\/|\.git(#|$)|^[\w.-]+@[\w.-]+:/i.test(path);
-}
-
-/** Returns a path of a compose file as an absolute one: `~` is not known here. */
-export function absolutePath(path: string, base: string): string {
-  return path.startsWith('/') ? normalize(path) : join(base, path);
 }
