@@ -47,7 +47,7 @@ const MAX_LENGTH = 8 * 1024 * 1024;
 const MAX_DEPTH = 64;
 
 const PLAIN_TAGS = /^tag:yaml\.org,2002:(str|int|float|bool|null|map|seq)$/;
-/** What compose's YAML library takes for a number or a date, in addition to what YAML 1.2 does. */
+/** Numbers and dates of compose's YAML library that YAML 1.2 does not have. */
 const LITERAL = /^[-+]?(0b[01_]+|0o?[0-7_]+|0x[\da-fA-F_]+|\d[\d_]*(\.[\d_]*)?([eE][-+]?\d+)?)$|^\d{4}-\d\d?-\d\d?$/;
 const SAFE_LITERAL = /^[-+]?\.?[\w.+-]+$/;
 
@@ -77,7 +77,13 @@ export function parseComposeFile(
     );
   requireShallow(text, fail);
   // Its own check for keys that are written twice compares each key with each other one.
-  const options = { lineCounter: lines, prettyErrors: false, logLevel: 'silent', uniqueKeys: false, schema: 'core' } as const;
+  const options = {
+    lineCounter: lines,
+    prettyErrors: false,
+    logLevel: 'silent',
+    uniqueKeys: false,
+    schema: 'core',
+  } as const;
   const documents = parseAllDocuments(text, options);
   const [document, second] = (Array.isArray(documents) ? documents : []) as Document.Parsed[];
   if (second) throw fail(second.range[0], 'The file has more than one YAML document');
@@ -216,11 +222,7 @@ function listAliasTargets(document: Document.Parsed): Map<Alias, Node> {
   return targets;
 }
 
-function findOffset(
-  root: unknown,
-  path: readonly string[],
-  anchors: ReadonlyMap<Alias, Node>,
-): number | undefined {
+function findOffset(root: unknown, path: readonly string[], anchors: ReadonlyMap<Alias, Node>): number | undefined {
   let node = root;
   let offset: number | undefined;
   for (const part of path) {

@@ -5,7 +5,7 @@ import { SUBPROTOCOL, WIRE_PATH } from '../../protocol/wire.ts';
 
 // A device without a key, as a process: node flood.ts KIND PORT ADDRESS. It attacks until it is killed.
 const [kind = '', port = '', address = ''] = process.argv.slice(2);
-/** More than one address may have. */
+/** Connections at once: more than one address may have. */
 const AT_ONCE = 25;
 const MIB = 1024 * 1024;
 
