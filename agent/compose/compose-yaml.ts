@@ -77,7 +77,13 @@ export function parseComposeFile(
     );
   requireShallow(text, fail);
   // Its own check for keys that are written twice compares each key with each other one.
-  const options = { lineCounter: lines, prettyErrors: false, logLevel: 'silent', uniqueKeys: false, schema: 'core' } as const;
+  const options = {
+    lineCounter: lines,
+    prettyErrors: false,
+    logLevel: 'silent',
+    uniqueKeys: false,
+    schema: 'core',
+  } as const;
   const documents = parseAllDocuments(text, options);
   const [document, second] = (Array.isArray(documents) ? documents : []) as Document.Parsed[];
   if (second) throw fail(second.range[0], 'The file has more than one YAML document');
@@ -145,7 +151,9 @@ class Converter {
       const text = typeof value === 'string' ? interpolate(value, this.#lookup, this.#onUnset) : value;
       this.#length += typeof text === 'string' ? text.length : 1;
       if (this.#length > MAX_LENGTH)
-        throw this.#fail(offset, `The file is longer than ${MAX_LENGTH} characters once its aliases are replaced`);
+        throw tooLong(
+          this.#fail(offset, `The file is longer than ${MAX_LENGTH} characters once its aliases are replaced`),
+        );
       return text;
     } catch (error) {
       if (error instanceof InterpolationError) throw this.#fail(offset, error.message);
@@ -178,6 +186,10 @@ class Converter {
 }
 
 type Fail = (offset: number | undefined, reason: string) => Failure;
+
+function tooLong({ message }: Failure): Failure {
+  return new Failure('compose-too-large', message, 'Make the compose file smaller. Nothing was started.');
+}
 
 /** Refuses a text of brackets in brackets, for which a parser takes minutes. Brackets in texts count too. */
 function requireShallow(text: string, fail: Fail): void {
@@ -216,11 +228,7 @@ function listAliasTargets(document: Document.Parsed): Map<Alias, Node> {
   return targets;
 }
 
-function findOffset(
-  root: unknown,
-  path: readonly string[],
-  anchors: ReadonlyMap<Alias, Node>,
-): number | undefined {
+function findOffset(root: unknown, path: readonly string[], anchors: ReadonlyMap<Alias, Node>): number | undefined {
   let node = root;
   let offset: number | undefined;
   for (const part of path) {

@@ -137,8 +137,8 @@ function finishConfig(rendered: ComposeConfig, root: string, { values }: Resolve
     if (value !== undefined) replaceSecret(config, name, value);
   }
   for (const service of Object.values(config.services) as MountingService[])
+    // A newer compose leaves the key out if it is true.
     for (const volume of service.volumes ?? [])
-      // A newer compose leaves the key out if it is true.
       if (volume.type === 'bind') volume.bind = { ...volume.bind, create_host_path: false };
   return config;
 }

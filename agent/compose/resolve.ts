@@ -1,6 +1,13 @@
 import { basename, dirname, join } from 'node:path';
 import { Failure } from '../plan/failure.ts';
-import { asList, type ComposeMap, type ComposeValue, entries, parseComposeFile, writeComposeFile } from './compose-yaml.ts';
+import {
+  asList,
+  type ComposeMap,
+  type ComposeValue,
+  entries,
+  parseComposeFile,
+  writeComposeFile,
+} from './compose-yaml.ts';
 import { writeEnvText } from './env-text.ts';
 import type { Lookup } from './interpolate.ts';
 import { parseEnv, rewriteService } from './resolve-service.ts';
