@@ -256,7 +256,7 @@ describe('a hostile connection', () => {
   it('is closed when it sends thousands of fragments', async () => {
     const client = new Client(url());
     await client.frame('hello');
-    for (let n = 0; n < 40_000 && client.closed === undefined; n++) client.socket.send('x', { fin: false });
+    for (let n = 0; n < 1_000 && client.closed === undefined; n++) client.socket.send('x', { fin: false });
     expect(await client.answer()).toMatch(/closed 10(06|08|09)/);
     expect(await ask(command([rollout()], { dry_run: true }))).toBe('accepted');
   });

@@ -17,7 +17,8 @@ afterEach(() => vault.clear());
 const compose = (more = '', image = 'chatops-test/web:1', service = 'web') =>
   `services:\n  ${service}:\n    image: ${image}\n    pull_policy: never\n    init: true\n    stop_grace_period: 0s\n${more}`;
 const TAKE_OVER = '    pid: host\n    environment: {WHO: attacker}\n';
-const rollout = (stack: string, more = '') => vault.run('up', `action: rollout\nstack: ${stack}\ntimeout: 90s\n${more}`);
+const rollout = (stack: string, more = '') =>
+  vault.run('up', `action: rollout\nstack: ${stack}\ntimeout: 90s\n${more}`);
 
 /** Ships the files to a stack, from a working directory of its own. */
 async function ship(stack: string, files: Record<string, string>, more = '') {
@@ -67,7 +68,7 @@ async function restart(rules: object, more: object = {}): Promise<void> {
 
 describe('the config that was checked', () => {
   it('runs although the files of the stack change between the check and the start', async () => {
-    vault.stack('race', { 'compose.yaml': compose('    environment: {WHO: "${NAME}"}\n'), '.env': 'NAME=checked-1\n' });
+    vault.stack('race', { 'compose.yaml': compose('    environment: {WHO: $NAME}\n'), '.env': 'NAME=checked-1\n' });
     const { reached, release } = await holdPulls();
     const run = rollout('race');
     await reached();
@@ -119,7 +120,8 @@ describe('the config that was checked', () => {
   });
 
   it('includes services of profiles: a service that the intent names is checked, and others stay down', async () => {
-    const hidden = (more: string) => compose(`    profiles: [x]\n${more}`, undefined, 'hidden').slice('services:\n'.length);
+    const hidden = (more: string) =>
+      compose(`    profiles: [x]\n${more}`, undefined, 'hidden').slice('services:\n'.length);
     vault.stack('profiled', { 'compose.yaml': compose('    environment: {WHO: web}\n') + hidden(TAKE_OVER) });
     for (const more of ['', 'service: hidden\n'])
       expect((await rollout('profiled', more)).reason).toBe('compose-not-allowed');

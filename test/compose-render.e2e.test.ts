@@ -35,6 +35,8 @@ function renderPlainly(dir: string): ComposeConfig {
 const rules = (dir: string, more: Partial<ComposeRules> = {}): ComposeRules => ({
   ...{ stack: 'web', project: 'web', others: [], dir, grants: [], binds: [], readOnlyBinds: [], ports: [[1, 65_535]] },
   ...{
+    agentPorts: [],
+    hostNetworks: [],
     socket: '/var/run/docker.sock',
     agent: [],
     devices: [],

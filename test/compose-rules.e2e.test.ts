@@ -1,7 +1,9 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { dockerSocket } from './stand/host.ts';
+import { parse } from 'yaml';
+import { COMPOSE_GRANTS } from '../agent/plan/compose-config.ts';
+import { dockerSocket, freePort } from './stand/host.ts';
 import { Vault } from './stand/vault.ts';
 import { docker } from './stand/world.ts';
 
@@ -24,52 +26,77 @@ async function restart(rules: object): Promise<void> {
   await vault.host.start({ compose: rules });
 }
 
-describe('a compose file', () => {
-  it.each([
-    ['privileged', '    privileged: true\n', '', 'it is privileged'],
-    ['capabilities', '    cap_add: [NET_ADMIN]\n', '', 'it adds the capability NET_ADMIN'],
-    ['capabilities', '    security_opt: ["seccomp:unconfined"]\n', '', 'it disables a protection: seccomp:unconfined'],
-    ['host-namespaces', '    network_mode: host\n', '', "network_mode is the host's"],
-    ['host-namespaces', '    pid: host\n', '', "pid is the host's"],
-    ['devices', '    devices: ["/dev/null:/dev/x"]\n', '', 'it gets the device'],
-    ['binds', '    volumes: ["/etc:/etc-of-the-host:ro"]\n', '', 'it binds /etc'],
-    ['binds', '    volumes: ["./../elsewhere:/x"]\n', '', 'elsewhere'],
-    [
-      'binds',
-      '    volumes: ["sly:/x"]\n',
-      'volumes:\n  sly: {driver_opts: {type: none, o: bind, device: /etc}}\n',
-      'volume sly: it binds /etc',
-    ],
-    ['binds', '    secrets: [sly]\n', 'secrets:\n  sly: {file: /etc/shadow}\n', 'secrets sly: it binds /etc/shadow'],
-    ['docker-socket', '    volumes: ["SOCKET:/s"]\n', '', 'it gets the Docker socket'],
-  ])('is refused before anything starts, unless the host grants %s: %s', async (grant, more, rest, explanation) => {
-    await restart({ binds: ['/nowhere'], ports: '8000-9000' });
-    const text = compose(more.replace('SOCKET', dockerSocket()), rest);
-    const done = await rollout(text);
-    expect({ reason: done.reason, logExplains: done.log.includes(explanation), running: running() }, done.log).toEqual({
-      reason: 'compose-not-allowed',
-      logExplains: true,
-      running: '',
-    });
-    expect(done.log).toMatch(/compose\.yaml:\d+: /);
-    expect(done.log).toContain(`compose.grants (${grant})`);
-    // The rendered file contains the values of env files, so the agent deletes it.
-    const folders = readdirSync(join(vault.host.state, 'runs'));
-    for (const run of folders)
-      expect(readdirSync(join(vault.host.state, 'runs', run)).filter(name => name.endsWith('.json'))).toEqual([]);
-    await restart({ grants: [{ stack: 'other', allow: [grant] }] });
-    expect((await rollout(text)).reason).toBe('compose-not-allowed');
-  });
+/** Rows with the exception that opens them. */
+const REFUSED: [opening: string, more: string, rest: string, explanation: string][] = [
+  ['privileged', '    privileged: true\n', '', 'key "privileged" is true'],
+  ['capabilities: NET_ADMIN', '    cap_add: [NET_ADMIN]\n', '', 'adds the capability NET_ADMIN'],
+  ['host-namespaces', '    pid: host\n', '', 'key "pid" is the host’s'],
+  ['devices: /dev/null', '    devices: ["/dev/null:/dev/x"]\n', '', 'uses the device /dev/null'],
+  ['binds: /home:ro', '    volumes: ["/home:/x:ro"]\n', '', 'binds /home'],
+  ['binds', '    volumes: ["./../elsewhere:/x"]\n', '', 'elsewhere, which is outside of the stack’s folder'],
+  ['docker-socket', '    volumes: ["SOCKET:/s"]\n', '', 'by which the engine is controlled'],
+  ['containers: victim', '    pid: container:victim\n', '', 'joins the container victim'],
+  ['ports', '    ports: ["80"]\n', '', 'at a port that the engine chooses'],
+  [
+    'volume-drivers',
+    '    volumes: ["sly:/x"]\n',
+    'volumes:\n  sly: {driver_opts: {type: overlay, device: overlay, o: "lowerdir=/etc,upperdir=/etc"}}\n',
+    'mounts overlay of the host',
+  ],
+  ['binds: /etc/shadow:ro', '    secrets: [sly]\n', 'secrets:\n  sly: {file: /etc/shadow}\n', 'binds /etc/shadow'],
+  [
+    'volumes: victim_data',
+    '    volumes: ["sly:/x"]\n',
+    'volumes:\n  sly: {external: true, name: victim_data}\n',
+    'names victim_data',
+  ],
+  ['network-drivers', '', 'networks:\n  default: {driver: macvlan}\n', 'is another driver than bridge'],
+  // A service of a profile is started when it is named.
+  [
+    'privileged',
+    '  hidden:\n    image: chatops-test/web:1\n    profiles: [x]\n    privileged: true\n',
+    '',
+    'service hidden',
+  ],
+  ['nothing', '    volumes: ["STATE:/x:ro"]\n', '', 'which belongs to the agent'],
+  ['nothing', '    cgroup_parent: /system.slice\n', '', 'key "cgroup_parent" is not allowed'],
+  ['nothing', '    labels: {com.docker.compose.project: victim}\n', '', 'compose sets these labels itself'],
+];
 
+describe('a compose file that the host does not allow', () => {
+  beforeAll(() => restart({ ports: '8000-9000', grants: [{ stack: 'other', allow: COMPOSE_GRANTS }] }));
+
+  it.each(REFUSED)(
+    'is refused before anything starts, unless the host grants %s: %s',
+    async (opening, more, rest, explanation) => {
+      await restart({ ports: '8000-9000', grants: [{ stack: 'other', allow: COMPOSE_GRANTS }] });
+      const text = compose(more.replace('SOCKET', dockerSocket()).replace('STATE', vault.host.state), rest);
+      const done = await rollout(text);
+      expect(
+        { reason: done.reason, logExplains: done.log.includes(explanation), running: running() },
+        done.log,
+      ).toEqual({
+        reason: 'compose-not-allowed',
+        logExplains: true,
+        running: '',
+      });
+      expect(done.log).toMatch(/compose\.yaml:\d+: /);
+      expect(done.log).toContain(opening === 'nothing' ? 'No grant allows all of it' : `compose.grants (${opening}`);
+      expect(done.log).not.toContain('hidden-1234');
+    },
+  );
+});
+
+describe('a compose file', () => {
   it('is refused with the name of the file and the line of the setting', async () => {
     await restart({});
     const done = await rollout(compose('    cap_add:\n      - SYS_ADMIN\n'));
     expect(done.log).toContain(
-      `${join(vault.host.stacks, 'ruled', 'compose.yaml')}:9: service web: it adds the capability SYS_ADMIN`,
+      `${join(vault.host.stacks, 'ruled', 'compose.yaml')}:9: service web: key "cap_add.0" adds the capability SYS_ADMIN`,
     );
   });
 
-  it('may bind the allowed folders, publish the allowed ports, and use the grants of its stack', async () => {
+  it('may bind the allowed folders, publish the allowed ports, and use the exceptions of its stack', async () => {
     await restart({ binds: [vault.data], ports: '8000-9000' });
     writeFileSync(join(vault.data, 'x'), '');
     const inside = compose(`    volumes: ["./own:/own", "${vault.data}:/data"]\n`);
@@ -82,10 +109,44 @@ describe('a compose file', () => {
     });
     // The earlier version still runs.
     expect(running()).not.toBe('');
-    await restart({ ports: '8000-9000', grants: [{ stack: 'ruled', allow: ['capabilities'] }] });
+    await restart({ ports: '8000-9000', grants: [{ stack: 'ruled', capabilities: ['NET_ADMIN'] }] });
     expect((await rollout(compose('    cap_add: [NET_ADMIN]\n'))).code).toBe(0);
-    expect((await rollout(compose('    cap_add: [NET_ADMIN]\n    privileged: true\n'))).reason).toBe(
-      'compose-not-allowed',
+    expect((await rollout(compose('    cap_add: [NET_ADMIN, SYS_ADMIN]\n'))).reason).toBe('compose-not-allowed');
+  });
+
+  it('starts with the exceptions that "chatops policy suggest" prints for it', async () => {
+    await restart({ ports: '8000-9000' });
+    const port = await freePort();
+    const ports = `    ports: ["127.0.0.1:${port}:80"]\n`;
+    const volumes = `    volumes: ["${vault.data}:/data:ro", "/etc/localtime:/etc/localtime:ro", "named:/named"]\n`;
+    const more = `    cap_add: [NET_ADMIN]\n    devices: ["/dev/null:/dev/x"]\n${ports}${volumes}`;
+    const text = `name: films\n${compose(more, 'volumes:\n  named:\n')}`;
+    const refused = await rollout(text);
+    expect(refused.reason, refused.log).toBe('compose-not-allowed');
+    const suggested = await vault.host.chatops(['policy', 'suggest', 'ruled']);
+    expect(suggested.code, suggested.stderr).toBe(0);
+    const { grants } = (parse(suggested.stdout) as { compose: { grants: object[] } }).compose;
+    expect(grants).toEqual([
+      {
+        stack: 'ruled',
+        binds: [`${vault.data}:ro`, '/etc/localtime:ro'],
+        devices: ['/dev/null'],
+        capabilities: ['NET_ADMIN'],
+        ports: [port],
+        project: 'films',
+      },
+    ]);
+    await restart({ ports: '8000-9000', grants });
+    const done = await rollout(text);
+    expect(done.code, done.log).toBe(0);
+    expect(docker('ps', '--quiet', '--filter', 'label=com.docker.compose.project=films').trim()).not.toBe('');
+    // Without the exceptions it is another stack's again.
+    await restart({ ports: '8000-9000' });
+    expect((await vault.host.chatops(['policy', 'suggest', 'ruled', '--json'])).stdout).toContain('"value": "films"');
+    docker(
+      'rm',
+      '--force',
+      ...docker('ps', '--quiet', '--filter', 'label=com.docker.compose.project=films').trim().split('\n'),
     );
   });
 

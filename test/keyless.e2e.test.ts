@@ -159,7 +159,7 @@ describe('a trust entry that names a key, a token or both', () => {
     expect(both.outputs.status, both.log).toBe('planned');
     const keyOnly = await world.deploy(merge, 'up', { inputs: { mode: 'plan' } });
     expect(keyOnly.outputs.reason).toBe('token-missing');
-    expect(await reason()).toBe('token-not-allowed');
+    expect(await reason()).toBe('signature-invalid');
     issuer.claims = { sha: merge.sha, repository_id: '7002' };
     const other = await world.deploy(merge, 'up', { env: issuer.env, inputs: { mode: 'plan' } });
     expect(other.outputs.reason).toBe('token-not-allowed');
@@ -170,7 +170,7 @@ describe('a trust entry that names a key, a token or both', () => {
     issuer.claims = { repository_id: 'anything' };
     const done = await world.deploy(merge, 'up', { env: issuer.env, inputs: { mode: 'plan' } });
     expect(done.outputs.status, done.log).toBe('planned');
-    expect(await reason()).toBe('token-not-allowed');
+    expect(await reason()).toBe('signature-invalid');
     await world.host.stop();
     await expect(world.host.start({ trust: [entry({})] })).rejects.toThrow(/Expected "key", "github" or both/);
   });

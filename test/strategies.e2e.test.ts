@@ -8,7 +8,9 @@ import { docker, LABEL, World } from './stand/world.ts';
 
 let world: World;
 beforeAll(async () => {
-  world = await new World().start();
+  world = await new World({
+    config: { compose: { grants: [{ stack: 'canary-no', allow: ['host-namespaces'] }] } },
+  }).start();
 });
 afterAll(() => world[Symbol.asyncDispose]());
 

@@ -42,6 +42,24 @@ describe('the issuer', () => {
     expect(await codeOf(issuer.verify(await double.make('us'), 'us'))).toBe('accepted');
   });
 
+  it('asks for the keys once, however many tokens with unknown keys arrive', async () => {
+    const issuer = new Issuer({ issuer: double.url }, join(dir, 'unknown.json'));
+    const before = double.fetched;
+    double.header = { kid: 'unknown' };
+    const tokens = await Promise.all(Array.from({ length: 20 }, () => double.make('us')));
+    double.header = {};
+    for (const token of tokens) expect(await codeOf(issuer.verify(token, 'us'))).toBe('token-invalid');
+    expect(double.fetched - before).toBe(1);
+  });
+
+  it('asks an issuer that fails five times, then not for a while', async () => {
+    const before = double.requested;
+    const issuer = new Issuer({ issuer: double.url, jwks_url: `${double.url}/missing` }, join(dir, 'failing.json'));
+    for (let n = 0; n < 20; n++)
+      expect(await codeOf(issuer.verify(await double.make('us'), 'us'))).toBe('token-keys-unreachable');
+    expect(double.requested - before).toBe(5);
+  });
+
   it.each([
     ['an empty text', ''],
     ['a text', 'not.a.token'],

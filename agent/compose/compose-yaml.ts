@@ -47,7 +47,7 @@ const MAX_LENGTH = 8 * 1024 * 1024;
 const MAX_DEPTH = 64;
 
 const PLAIN_TAGS = /^tag:yaml\.org,2002:(str|int|float|bool|null|map|seq)$/;
-/** What compose's YAML library takes for a number or a date, in addition to what YAML 1.2 does. */
+/** Numbers and dates of compose's YAML library that YAML 1.2 does not have. */
 const LITERAL = /^[-+]?(0b[01_]+|0o?[0-7_]+|0x[\da-fA-F_]+|\d[\d_]*(\.[\d_]*)?([eE][-+]?\d+)?)$|^\d{4}-\d\d?-\d\d?$/;
 const SAFE_LITERAL = /^[-+]?\.?[\w.+-]+$/;
 

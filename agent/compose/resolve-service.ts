@@ -2,9 +2,9 @@ import { Failure } from '../plan/failure.ts';
 import { asList, type ComposeMap, type ComposeValue, Literal, Tagged, untag } from './compose-yaml.ts';
 import { EnvTextError, readEnvText, readRawEnvText } from './env-text.ts';
 import type { Lookup } from './interpolate.ts';
-import { invalidCompose, type Place, type StackSources } from './stack-sources.ts';
+import { invalidCompose, type SourcePlace, type StackSources } from './stack-sources.ts';
 
-/** What a service of one file is read with. */
+/** The folder, the variables and the place of a service in its file. */
 interface ServiceScope {
   files: StackSources;
   /** The folder of relative paths. */
@@ -15,13 +15,13 @@ interface ServiceScope {
   /** Stores a copy of an env file next to the others of its folder, and returns its path. */
   copyEnv(path: string, values: ReadonlyMap<string, string>): string;
   /** Copies what an extended service needs of its file, and returns the copy's path. */
-  copyExtended(path: string, service: string, place: Place): Promise<string>;
+  copyExtended(path: string, service: string, place: SourcePlace): Promise<string>;
 }
 
 /** Replaces the files that a service names by copies, and the variables that it inherits by their values. */
 export async function rewriteService(
   service: ComposeMap,
-  place: (key: string) => Place,
+  place: (key: string) => SourcePlace,
   scope: ServiceScope,
 ): Promise<void> {
   const extended = untag(service.get('extends') ?? null);
@@ -66,11 +66,11 @@ export async function rewriteService(
 
   type Read = (
     entry: ComposeValue,
-    by: Place,
+    by: SourcePlace,
     earlier: ReadonlyMap<string, string>,
   ) => Promise<{ path: string; values: Map<string, string> } | undefined>;
 
-  async function rewriteFiles(map: ComposeMap, key: string, by: Place, read: Read): Promise<void> {
+  async function rewriteFiles(map: ComposeMap, key: string, by: SourcePlace, read: Read): Promise<void> {
     const value = map.get(key);
     if (value === undefined || value === null) return;
     const copies: ComposeValue[] = [];

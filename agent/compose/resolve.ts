@@ -11,7 +11,7 @@ import {
 import { writeEnvText } from './env-text.ts';
 import type { Lookup } from './interpolate.ts';
 import { parseEnv, rewriteService } from './resolve-service.ts';
-import { invalidCompose, type Place, StackSources } from './stack-sources.ts';
+import { invalidCompose, type SourcePlace, StackSources } from './stack-sources.ts';
 
 /** In compose's search order: the first one, and the first override next to it. */
 const COMPOSE_FILES = ['compose.yaml', 'compose.yml', 'docker-compose.yml', 'docker-compose.yaml'];
@@ -163,7 +163,7 @@ class Resolver {
   }
 
   /** Returns the path of the file's copy. `by` names the place that names the file. */
-  #copyFile(file: string, by: Place, context: FileContext): Promise<string> {
+  #copyFile(file: string, by: SourcePlace, context: FileContext): Promise<string> {
     const key = JSON.stringify([file, context.base, context.variables, context.extended]);
     if (context.chain.includes(key) || context.chain.length > MAX_INCLUDES)
       throw invalidCompose(by, 'The compose files include or extend one another without end');
@@ -174,13 +174,13 @@ class Resolver {
     return made;
   }
 
-  async #makeCopy(file: string, by: Place, context: FileContext, number: number): Promise<string> {
+  async #makeCopy(file: string, by: SourcePlace, context: FileContext, number: number): Promise<string> {
     const text = await this.#files.composeText(file, by);
     if (text === undefined) throw invalidCompose(by, `The file ${file} does not exist`);
     this.#parsed += text.length;
     if (this.#parsed > MAX_PARSED) throw tooLarge(by);
     const { config, lineOf } = parseComposeFile(text, file, context.lookup, this.#warn(file));
-    const at = (...path: string[]): Place => {
+    const at = (...path: string[]): SourcePlace => {
       return () => {
         const line = lineOf(path);
         return `${file}${line === undefined ? '' : `:${line}`}: ${path.join('.')}`;
@@ -210,7 +210,7 @@ class Resolver {
     return this.#store(dirname(file), `${number}.${basename(file)}`, writeComposeFile(config), by);
   }
 
-  async #rewriteIncludes(config: ComposeMap, by: Place, context: FileContext): Promise<void> {
+  async #rewriteIncludes(config: ComposeMap, by: SourcePlace, context: FileContext): Promise<void> {
     const include = config.get('include');
     if (include === undefined || include === null) return;
     const rewritten: ComposeValue[] = [];
@@ -242,7 +242,7 @@ class Resolver {
   async #includeVariables(
     named: ComposeValue | undefined,
     base: string,
-    by: Place,
+    by: SourcePlace,
     { lookup, variables, base: parentBase }: FileContext,
   ): Promise<Pick<FileContext, 'lookup' | 'variables'>> {
     let own = new Map<string, string>();
@@ -261,7 +261,7 @@ class Resolver {
   }
 
   /** A config or secret that takes its value from a variable: the value itself, or a name for it. */
-  #rewriteValue(kind: 'configs' | 'secrets', one: ComposeMap, by: Place, lookup: Lookup): void {
+  #rewriteValue(kind: 'configs' | 'secrets', one: ComposeMap, by: SourcePlace, lookup: Lookup): void {
     const variable = one.get('environment');
     if (typeof variable !== 'string') return;
     const found = lookup(variable);
@@ -280,7 +280,7 @@ class Resolver {
   }
 
   /** Adds a copy next to the copy of what is in `folder`, and returns its path. */
-  #store(folder: string, name: string, text: string, by: Place): string {
+  #store(folder: string, name: string, text: string, by: SourcePlace): string {
     this.#copied += text.length;
     if (this.#copied > MAX_COPIED) throw tooLarge(by);
     const path = join(folder, `.${name}`);
@@ -307,7 +307,7 @@ function keepExtended(config: ComposeMap, name: string): void {
   config.set('services', new Map([...services].filter(([key]) => kept.has(key))));
 }
 
-function tooLarge(by: Place): Failure {
+function tooLarge(by: SourcePlace): Failure {
   return new Failure(
     'compose-too-large',
     `${by()}: The stack’s compose files are too large once each file is read for each place that names it.`,

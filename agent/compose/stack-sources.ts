@@ -11,7 +11,7 @@ const MAX_ALL_BYTES = 16 * 1024 * 1024;
 const MAX_FILES = 200;
 
 /** Names the file, line and key that name a file. Called only for a message. */
-export type Place = () => string;
+export type SourcePlace = () => string;
 
 /**
  * The files that a stack's compose config may consist of: those of its folder, as they will be once the run has written its
@@ -37,7 +37,7 @@ export class StackSources {
    * Returns the text of a file, undefined if it is missing. `by` names the place that names it. Throws {@link Failure}
    * `compose-file-outside`, `compose-too-large`, `path-outside` (a link), `not-a-file`, `file-too-large`.
    */
-  async text(path: string, by: Place, maxBytes = MAX_FILE_BYTES): Promise<string | undefined> {
+  async text(path: string, by: SourcePlace, maxBytes = MAX_FILE_BYTES): Promise<string | undefined> {
     const file = this.locate(path, by);
     if (this.#texts.has(file)) return this.#texts.get(file);
     const bytes = await this.#bytesOf(file, maxBytes);
@@ -55,7 +55,7 @@ export class StackSources {
   }
 
   /** Returns the absolute path. Throws {@link Failure} `compose-file-outside` if it is not in the stack's folder. */
-  locate(path: string, by: Place): string {
+  locate(path: string, by: SourcePlace): string {
     const file = normalize(path);
     if (isUnder(file, this.dir)) return file;
     throw new Failure(
@@ -66,12 +66,12 @@ export class StackSources {
   }
 
   /** Returns the text of a compose file. Throws the same. */
-  composeText(path: string, by: Place): Promise<string | undefined> {
+  composeText(path: string, by: SourcePlace): Promise<string | undefined> {
     return this.text(path, by, MAX_YAML_BYTES);
   }
 
   /** Returns the path that a compose file writes, absolute. Throws {@link Failure} `compose-remote`, `compose-file-outside`. */
-  localPath(value: unknown, base: string, by: Place): string {
+  localPath(value: unknown, base: string, by: SourcePlace): string {
     if (typeof value !== 'string' || value === '') throw invalidCompose(by, 'A path is not a text');
     if (isRemote(value)) {
       throw new Failure(
@@ -108,7 +108,7 @@ export class StackSources {
 }
 
 /** Makes the failure of a config that compose would refuse too, or that the agent can't follow. */
-export function invalidCompose(by: Place, reason: string): Failure {
+export function invalidCompose(by: SourcePlace, reason: string): Failure {
   return new Failure('compose-invalid', `${by()}: ${reason}.`, 'Correct the compose file. Nothing was started.');
 }
 

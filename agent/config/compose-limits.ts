@@ -1,4 +1,5 @@
 import { readdirSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { COMPOSE_GRANTS, type ComposeGrant, type ComposeRules, projectName } from '../plan/compose-config.ts';
@@ -81,6 +82,7 @@ type ComposeLimits = z.infer<typeof ComposeLimits>;
 
 /** The parts of agent.yaml that limit compose files. */
 interface Limited {
+  listen: string;
   compose: ComposeLimits;
   stacks: { root: string };
   docker: { socket: string; config_dir?: string | undefined };
@@ -110,6 +112,8 @@ export function composeRulesOf(config: Limited, stack: string): ComposeRules {
       const [lowest = 0, highest = lowest] = String(range).split('-').map(Number);
       return [lowest, highest];
     }),
+    agentPorts: [Number(config.listen.split(':').at(-1))],
+    hostNetworks: listHostNetworks(),
     socket: docker.socket,
     agent: listAgentPaths(config),
     devices: collect(one => one.devices),
@@ -168,6 +172,16 @@ function listFolders(root: string): string[] {
   } catch {
     return []; // The root is created with the first stack.
   }
+}
+
+/** Names of the bridges that the engine makes, and of the ends of containers' networks. */
+const ENGINE_INTERFACE = /^(lo|docker\d+|docker_gwbridge|br-[0-9a-f]{12}|veth.*)$/;
+
+/** Lists the networks that the host is in, with its address there. A bridge over one of them would cut the host off. */
+function listHostNetworks(): string[] {
+  return Object.entries(networkInterfaces()).flatMap(([name, addresses = []]) =>
+    ENGINE_INTERFACE.test(name) ? [] : addresses.flatMap(({ cidr }) => cidr ?? []),
+  );
 }
 
 /** Lists the folders and files by which the agent is controlled, or which hold its secrets. */

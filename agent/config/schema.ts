@@ -61,7 +61,12 @@ export const Config = z
       .strictObject({
         concurrent_runs: z.int().min(1).max(100).default(4).describe('Concurrent runs (of different stacks).'),
         output: Size.default('1GiB').describe('The most output of a step; the agent stops a step that prints more.'),
-        connections: z.int().min(1).max(10_000).default(100).describe('Open connections in total.'),
+        connections: z
+          .int()
+          .min(1)
+          .max(10_000)
+          .default(100)
+          .describe('Open connections in total; at most half of them without an authenticated sender.'),
         connections_per_address: z.int().min(1).max(10_000).default(20).describe('Open connections of one address.'),
       })
       .default({ concurrent_runs: 4, output: '1GiB', connections: 100, connections_per_address: 20 }),

@@ -134,8 +134,9 @@ export interface Forgery {
 /** Offers a command on its own connection, and sends it if the agent asks for it. Returns the outcome. */
 export async function sendSignedCommand(target: AttackTarget, body: object, forgery: Forgery = {}): Promise<string> {
   const attacker = new Attacker(target);
-  const challenge = forgery.challenge ?? (await attacker.challenge());
-  if (challenge === undefined) return attacker.answer();
+  const own = await attacker.challenge();
+  if (own === undefined) return attacker.answer();
+  const challenge = forgery.challenge ?? own;
   const bytes = Buffer.from(JSON.stringify({ ...body, challenge }));
   attacker.socket.send(signOffer(target, bytes, challenge, forgery));
   if (await attacker.isAsked())

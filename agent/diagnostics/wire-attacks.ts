@@ -110,7 +110,7 @@ export const frameAttacks: readonly Attack[] = [
     right: ['closed 1006', 'closed 1008', 'closed'],
     run: target =>
       sendUnsigned(target, socket => {
-        for (let n = 0; n < 40_000; n++) socket.send('x', { fin: false });
+        for (let n = 0; n < 1_000; n++) socket.send('x', { fin: false });
       }),
   },
   {
@@ -118,7 +118,7 @@ export const frameAttacks: readonly Attack[] = [
     right: ['closed 1006', 'frame-malformed'],
     run: target =>
       sendUnsigned(target, socket => {
-        for (let n = 0; n < 1_000; n++) socket.send('{}');
+        for (let n = 0; n < 100; n++) socket.send('{}');
       }),
   },
   { name: 'no frame at all', right: ['hello-timeout'], run: target => sendUnsigned(target, () => undefined) },

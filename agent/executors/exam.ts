@@ -18,6 +18,8 @@ export function composeRules(stack: string, more: Partial<ComposeRules> = {}): C
     binds: [],
     readOnlyBinds: [],
     ports: [[1, 65_535]],
+    agentPorts: [],
+    hostNetworks: [],
     socket: '/var/run/docker.sock',
     agent: ['/etc/chatops', '/var/lib/chatops'],
     devices: [],
@@ -217,7 +219,7 @@ export function testExecutorContract(executor: Executor, cases: ContractCase[]):
       for (const step of allSteps(await plan())) {
         if (step.do !== 'start') continue;
         const { argv, stdoutTo, stdinFrom, opens = [] } = step;
-        // The socket of a server on the host is not a file that is read or written.
+        // A server's socket is neither read nor written.
         const words = argv.filter((_, index) => !['--host', '--socket'].includes(argv[index - 1] ?? ''));
         for (const word of [...words, stdoutTo, stdinFrom]) {
           const path = word?.replace(/^(--?[a-z-]+=|[a-z]+=)+/, '') ?? '';

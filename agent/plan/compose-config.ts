@@ -54,6 +54,10 @@ export interface ComposeRules {
   readOnlyBinds: string[];
   /** Ports of the host that it may publish: the lowest and the highest of each range. */
   ports: [number, number][];
+  /** Ports at which the agent listens: no grant opens them. */
+  agentPorts: number[];
+  /** Networks of the host itself (`192.0.2.7/24`), without those of the engine. */
+  hostNetworks: string[];
   /** The engine's socket. */
   socket: string;
   /** The agent's own folders and files: no grant opens a bind of them. */

@@ -149,3 +149,47 @@ describe('the message of a document that is undone after it succeeded', () => {
     });
   });
 });
+
+describe('a plan without a version to bring back', () => {
+  const oneWay = 'There is no version to bring back: It is privileged.';
+  const finish = (steps: Step[], results: Record<string, Partial<StepResult>>) =>
+    resultOf(
+      executePlan(planOf(steps, { oneWay }), {
+        document: 1,
+        stepRunner: runnerOf(results),
+        signal: new AbortController().signal,
+      }),
+    );
+
+  it('says so when it fails after a change, and only then', async () => {
+    expect(await finish([up, check], { check: FAILED })).toMatchObject({
+      outcome: 'failed',
+      changed: true,
+      message: `The check failed. ${oneWay}`,
+    });
+    expect(await finish([check, up], { check: FAILED })).toMatchObject({
+      outcome: 'failed',
+      changed: false,
+      message: 'The check failed',
+    });
+  });
+
+  it('can’t be undone after it has succeeded', async () => {
+    const finished = {
+      steps: [{ name: 'up', outcome: 'succeeded' as const, ms: 1, phase: 'do' as const }],
+      images: [],
+    };
+    const files = { written: [], removed: [] };
+    const work = undoFinishedPlan(
+      planOf([up], { oneWay }),
+      { ...finished, files, changed: true },
+      { document: 1, stepRunner: runnerOf({}) },
+    );
+    expect(work && (await resultOf(work))).toMatchObject({
+      outcome: 'failed',
+      code: 'undo-failed',
+      message: expect.stringContaining(oneWay),
+      changed: true,
+    });
+  });
+});

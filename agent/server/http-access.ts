@@ -50,9 +50,18 @@ function hasBearerToken(header: string | undefined, file: string): boolean {
   try {
     return timingSafeEqual(digest(token), digest(readSecretFile(file)));
   } catch (error) {
-    console.error('doors:', messageOf(error));
+    reportUnreadable(messageOf(error));
     return false;
   }
+}
+
+let reported = { text: '', at: 0 };
+
+/** Prints the same problem at most once a minute: any device that may connect can cause it. */
+function reportUnreadable(text: string): void {
+  if (text === reported.text && performance.now() - reported.at < 60_000) return;
+  reported = { text, at: performance.now() };
+  console.error('doors:', text);
 }
 
 function digest(text: string): Buffer {

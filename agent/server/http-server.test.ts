@@ -1,6 +1,8 @@
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { readSecretKey } from '../../protocol/keys.ts';
@@ -95,7 +97,6 @@ describe('the wire', () => {
     ],
     ['a binary frame', client => client.socket.send(Buffer.from([0, 1, 2])), 'frame-malformed'],
     ['64 KiB and a byte', client => client.socket.send('x'.repeat(64 * 1024 + 1)), 'closed 1009'],
-    ['16 MiB', client => client.socket.send('x'.repeat(16 * 1024 * 1024)), 'closed 1009'],
   ])('refuses %s, and serves the next connection', async (_, send, answer) => {
     const client = new Client(url());
     await client.frame('hello');
@@ -149,6 +150,34 @@ describe('the wire', () => {
     expect((await fetch(`http://127.0.0.1:${agent.port}/metrics`)).status).toBe(403);
     configure();
     agent.reload();
+  });
+
+  it('excludes an address that sends requests ahead of their answers, and no other address', async () => {
+    const from = (localAddress: string) => {
+      const socket = connect({ port: agent.port, host: '127.0.0.1', localAddress });
+      socket.on('error', () => undefined);
+      let answers = 0;
+      socket.on('data', chunk => {
+        answers += String(chunk).split('HTTP/1.1 200').length - 1;
+      });
+      const get = (times: number) => socket.write('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(times));
+      return { socket, get, answers: () => answers };
+    };
+    const [idle, patient, hasty] = [from('127.0.0.8'), from('127.0.0.9'), from('127.0.0.8')];
+    await Promise.all([idle, patient, hasty].map(({ socket }) => once(socket, 'connect')));
+    for (let n = 1; n <= 10; n++) {
+      patient.get(1);
+      await expect.poll(patient.answers).toBe(n);
+    }
+    hasty.get(1_000);
+    await Promise.all([idle, hasty].map(({ socket }) => once(socket, 'close')));
+    expect(hasty.answers()).toBeLessThanOrEqual(4);
+    const again = from('127.0.0.8');
+    await once(again.socket, 'close');
+    patient.get(1);
+    await expect.poll(patient.answers).toBe(11);
+    patient.socket.destroy();
+    expect((await audit()).at(-1)).toMatchObject({ code: 'rate-limited', address: '127.0.0.8' });
   });
 
   it('ends requests that arrive too slowly', { timeout: 30_000 }, async () => {

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
   mkdirSync,
@@ -39,12 +40,15 @@ describe('writeDurably', () => {
     expect(statSync(file).mode & 0o7777).toBe(0o666);
   });
 
-  it('does not write through a link that has the temporary name', async () => {
+  it('replaces a link or a pipe that has the temporary name, and writes nothing through it', async () => {
     const victim = join(dir, 'victim');
     writeFileSync(victim, 'untouched');
     symlinkSync(victim, `${file}.partial`);
-    await expect(writeDurably(file, 'new')).rejects.toMatchObject({ code: 'ELOOP' });
+    await writeDurably(file, 'new');
     expect(readFileSync(victim, 'utf8')).toBe('untouched');
+    execFileSync('mkfifo', [`${file}.partial`]);
+    await writeDurably(file, 'newer');
+    expect(readFileSync(file, 'utf8')).toBe('newer');
   });
 
   it('removes the temporary file if the last step fails', async () => {

@@ -8,8 +8,9 @@ export class IssuerDouble {
   #server: Server | undefined;
   #keys: { kid: string; secret: CryptoKey; jwk: object }[] = [];
   port = 0;
-  /** Number of requests for the key set. */
+  /** Number of requests for the key set, and of all requests. */
   fetched = 0;
+  requested = 0;
   /** Claims that replace the usual ones in the next tokens; undefined removes a claim. */
   claims: Record<string, unknown> = {};
   header: Record<string, unknown> = {};
@@ -75,6 +76,7 @@ export class IssuerDouble {
   }
 
   async #answer(request: IncomingMessage): Promise<object> {
+    this.requested++;
     const url = new URL(request.url ?? '/', this.url);
     if (url.pathname === '/.well-known/jwks') {
       this.fetched++;

@@ -5,7 +5,7 @@ import { SUBPROTOCOL, WIRE_PATH } from '../../protocol/wire.ts';
 
 // A device without a key, as a process: node flood.ts KIND PORT ADDRESS. It attacks until it is killed.
 const [kind = '', port = '', address = ''] = process.argv.slice(2);
-/** As many as an address may have, and some more. */
+/** Connections at once: more than one address may have. */
 const AT_ONCE = 25;
 const MIB = 1024 * 1024;
 
@@ -63,7 +63,7 @@ export const ATTACKS: Record<string, () => Promise<unknown>> = {
   'a deep frame of 64 KiB': () => visit(socket => socket.send('['.repeat(32_000) + ']'.repeat(32_000))),
   'fragments without end': () =>
     visit(socket => {
-      for (let n = 0; n < 20_000; n++) socket.send('x', { fin: false });
+      for (let n = 0; n < 1_000; n++) socket.send('x', { fin: false });
     }),
   'half a frame, and silence': () => visit(socket => socket.send('x'.repeat(60_000), { fin: false })),
   'pongs without end': () => writeFrames(empty(0x8a)),

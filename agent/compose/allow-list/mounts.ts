@@ -121,7 +121,7 @@ export const ports: KeyRule = list(
 );
 
 function checkPort({ published = '', target }: ComposeNode, at: Place): void {
-  const { grants, ports } = at.rules;
+  const { grants, ports, agentPorts } = at.rules;
   if (published === '' || published === '0') {
     if (!grants.includes('ports') && !ports.some(([lowest, highest]) => lowest <= 1 && highest >= 65_535))
       refuse(at, ` publishes ${printable(target)} at a port that the engine chooses. Name the port`, [
@@ -133,6 +133,8 @@ function checkPort({ published = '', target }: ComposeNode, at: Place): void {
   const [from, to] = [Number(first), Number(last)];
   if (first === '' || !isPort(from) || !isPort(to) || from > to)
     refuse(at, ` publishes ${printable(published)}, which is not a port or a range of ports`);
+  else if (agentPorts.some(own => own >= from && own <= to))
+    refuse(at, ` publishes ${printable(published)}, a port of the agent`);
   else if (!grants.includes('ports') && !ports.some(([lowest, highest]) => from >= lowest && to <= highest))
     refuseRange(String(published), at);
 }

@@ -1,4 +1,5 @@
 import { isIP } from 'node:net';
+import { parseAddressRanges } from '../../system/address-ranges.ts';
 import { checkHostPath } from './host-path.ts';
 import {
   below,
@@ -37,6 +38,32 @@ const SUBNET = /^[0-9a-fA-F.:]{2,45}\/[0-9]{1,3}$/;
 const address = form('an address', value => typeof value === 'string' && (value === '' || isIP(value) !== 0));
 const subnet = matching(SUBNET, 'a subnet');
 
+const subnetOfBridge: KeyRule = custom(
+  'nothing for private subnets that the host does not use; `network-drivers` for others',
+  (value, at) => {
+    subnet.check(value, at);
+    if (typeof value !== 'string' || !SUBNET.test(value) || at.rules.grants.includes('network-drivers')) return;
+    const opens = [{ grant: 'network-drivers' as const }];
+    if (!PRIVATE_SUBNET.test(value))
+      refuse(at, ' is not a private subnet (10.x, 172.16-31.x, 192.168.x or fd00::, /16 or smaller)', opens);
+    else if (at.rules.hostNetworks.some(one => overlap(one, value)))
+      refuse(at, ` is ${value}, a network of the host itself`, opens);
+  },
+);
+
+/** Two subnets overlap if one of them holds the other's address. */
+function overlap(one: string, other: string): boolean {
+  const holds = (range: string, of: string) => {
+    const [address = ''] = of.split('/');
+    try {
+      return parseAddressRanges([range]).check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
+    } catch {
+      return false; // Not an address: the engine refuses it.
+    }
+  };
+  return holds(one, other) || holds(other, one);
+}
+
 const addresses = object({
   driver: granted('network-drivers', text, {
     harmless: value => value === '' || value === 'default',
@@ -49,11 +76,7 @@ const addresses = object({
   }),
   config: list(
     object({
-      subnet: granted('network-drivers', subnet, {
-        harmless: value => typeof value === 'string' && PRIVATE_SUBNET.test(value),
-        reason: ' is not a private subnet (10.x, 172.16-31.x, 192.168.x or fd00::, /16 or smaller)',
-        needs: 'nothing for private subnets; `network-drivers` for others',
-      }),
+      subnet: subnetOfBridge,
       ip_range: subnet,
       gateway: address,
       aux_addresses: map(address),

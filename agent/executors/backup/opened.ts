@@ -26,7 +26,7 @@ export function openStored(path: string, root: string, changes: Partial<OpenedPa
 }
 
 /** Opens the folder that a backup reads. */
-export function openSource({ path, root }: Pick<BackupSource, 'path' | 'root'>): OpenedPath {
+export function openSource({ path, root }: { path: string; root: string }): OpenedPath {
   return { path, root, as: 'folder' };
 }
 

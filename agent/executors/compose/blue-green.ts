@@ -17,12 +17,12 @@ const MOVE_OVER = 5_000;
  * The two project names alternate. Throws Failure `strategy-impossible`, `service-unknown`.
  */
 export function planBlueGreen(context: StrategyContext, names: ProjectNames): Strategy {
-  const { intent, target, site, state, limits, next: checked, shipment } = context;
+  const { intent, target, site, limits, next: checked, shipment } = context;
   const to = intent.switch as Switch;
   if (checked.rendered) checkPair(checked.rendered, to);
-  if (state.containers && !names.live) return planFirstRollout(context, to, names.next);
+  const { live } = names;
+  if (live === undefined) return planFirstRollout(context, to, names.next);
   requireWayBack('blue-green', context);
-  const live = names.live ?? target.name;
   const whole = { dir: target.dir, name: names.next };
   const next: ComposeTarget = { ...target, name: names.next, project: whole, whole };
   const config = checked.of(names.next);
@@ -53,9 +53,13 @@ export interface ProjectNames {
   next: string;
 }
 
-/** Returns the name of the project that serves, and of its successor. Throws Failure `strategy-impossible`. */
-export function chooseProjectNames({ ownName }: ComposeTarget, { containers = [] }: StackState): ProjectNames {
+/**
+ * Returns the name of the project that serves, and of its successor; in a dry run those of a stack that runs under its own
+ * name. Throws Failure `strategy-impossible`.
+ */
+export function chooseProjectNames({ ownName }: ComposeTarget, { containers }: StackState): ProjectNames {
   const green = `${ownName}${GREEN}`;
+  if (!containers) return { live: ownName, next: green };
   const running = [...new Set(containers.filter(one => one.running).map(({ project }) => project))];
   if (running.length > 1) {
     throw strategyImpossible(

@@ -1,103 +1,14 @@
 import { describe, expect, it } from 'vitest';
+import { CONFIGS, context, DIR, file, type Host, hostWith, RECORD, rollout } from '../../../test/stand/compose-host.ts';
 import { Failure } from '../../plan/failure.ts';
-import type { ComposeConfig, HostReader, Plan, Step } from '../../plan/plan.ts';
+import type { Plan, Step } from '../../plan/plan.ts';
 import { blindHostReader } from '../../system/host-reader.ts';
-import { composeSite, createRender, testExecutorContract } from '../exam.ts';
-import type { Executor, Intent, PlanContext, ShippedFileRef } from '../executor.ts';
+import { testExecutorContract } from '../exam.ts';
+import type { Executor, Intent, ShippedFileRef } from '../executor.ts';
 import { compose } from './index.ts';
 
-const site: PlanContext['site'] = {
-  stacksRoot: '/opt/stacks',
-  memory: '/var/lib/chatops/stacks',
-  docker: 'docker',
-  verify: ['stack', '127.0.0.0/8'],
-  switchFoldersOf: () => [],
-  compose: composeSite,
-  proxmox: '',
-  backups: { sources: [], destinations: [], remotes: [], databases: [], records: '/var/lib/chatops/backups' },
-};
-const DIR = '/opt/stacks/stack-media';
-const CONFIGS = '/var/lib/chatops/runs/run-00001/compose-1';
-const RECORD = '/var/lib/chatops/stacks/stack-media/shipped.json';
-const rollout = (changesOf: object = {}): Intent =>
-  ({ action: 'rollout', stack: 'stack-media', ...changesOf }) as Intent;
 const scale = (changes: object = {}): Intent =>
   ({ action: 'scale', stack: 'stack-media', service: 'plex', replicas: 2, ...changes }) as Intent;
-const context = (intent: Intent, files: ShippedFileRef[] = [], wantsDiff = false): PlanContext => ({
-  document: { name: 'test', document: 1, documents: 1, intent },
-  run: 'run-00001',
-  at: '2026-11-21T06:00:00.000Z',
-  site,
-  files,
-  configs: CONFIGS,
-  wantsDiff,
-});
-const file = (path: string, sha256 = 'a'): ShippedFileRef => ({
-  path,
-  mode: 0o644,
-  sha256: sha256.repeat(64),
-  at: `/run/shipped/${sha256}`,
-});
-
-interface Host {
-  folders?: Record<string, string[]>;
-  files?: Record<string, string>;
-  version?: string;
-  containers?: { service: string; reference: string; image: string; project?: string; running?: boolean }[];
-  /** Ids of images on the host, and tags that keep some of them. */
-  images?: string[];
-  kept?: Record<string, string>;
-  /** The rendered config. */
-  config?: ComposeConfig;
-}
-
-/** Creates a host that answers from a table. */
-function hostWith({
-  folders = { [DIR]: ['docker-compose.yml'] },
-  files = {},
-  version = '2.26.1',
-  containers = [],
-  images = [],
-  kept = {},
-  config = { name: 'stack-media', services: { plex: { image: 'plex:2' } } },
-}: Host = {}): HostReader {
-  return {
-    render: createRender(config),
-    list: async folder => folders[folder] ?? null,
-    read: async path => files[path] ?? null,
-    ask: async argv =>
-      argv.includes('version')
-        ? { code: 0, stdout: `${version}\n`, stderr: '' }
-        : { code: 1, stdout: '', stderr: 'not scripted' },
-    engine: async path => {
-      const labelsOf = (one: (typeof containers)[number]) => ({
-        'com.docker.compose.service': one.service,
-        'com.docker.compose.project': one.project ?? 'stack-media',
-      });
-      if (path.startsWith('/containers/json')) {
-        return containers.map((one, index) => ({
-          Id: `c${index}`,
-          State: 'running',
-          Names: [`/c${index}`],
-          Labels: labelsOf(one),
-        }));
-      }
-      if (path.startsWith('/images/json')) return Object.entries(kept).map(([tag, Id]) => ({ Id, RepoTags: [tag] }));
-      const [, image] = /^\/images\/(.*)\/json$/.exec(path) ?? [];
-      if (image !== undefined) return images.includes(decodeURIComponent(image)) ? {} : null;
-      const [, number] = /^\/containers\/c(\d+)\/json$/.exec(path) ?? [];
-      const one = containers[Number(number)];
-      return one
-        ? {
-            Id: `c${number}`,
-            Image: one.image,
-            Config: { Image: one.reference, Labels: labelsOf(one) },
-            State: { Status: 'running', Running: one.running ?? true },
-          }
-        : null;
-    },
-  };
-}
 const plan = (intent: Intent, host: Host = {}, files: ShippedFileRef[] = []) =>
   (compose as unknown as Executor).plan(intent, context(intent, files), hostWith(host));
 const planBlind = (intent: Intent) => (compose as unknown as Executor).plan(intent, context(intent), blindHostReader);

@@ -64,18 +64,21 @@ class TreeReader implements AsyncDisposable {
 
   /** Opens the files at these paths. Either all are opened or none. */
   async open(paths: string[]): Promise<FileHandle[]> {
-    const handles: FileHandle[] = [];
-    try {
-      for (const path of paths) {
-        const folder = await this.#folder(parentOf(path));
-        handles.push(await openRegular(folder.at(path.slice(path.lastIndexOf('/') + 1)), { shown: path }));
-      }
-    } catch (error) {
-      for (const handle of handles) await handle.close();
-      throw error;
+    for (const path of paths) await this.#folder(parentOf(path));
+    const opening = await Promise.allSettled(paths.map(path => this.#openFile(path)));
+    const handles = opening.flatMap(one => (one.status === 'fulfilled' ? [one.value] : []));
+    const failed = opening.find(one => one.status === 'rejected');
+    if (failed) {
+      await Promise.all(handles.map(handle => handle.close()));
+      throw failed.reason;
     }
     await this.#closeAllBut(parentOf(paths.at(-1) ?? ''));
     return handles;
+  }
+
+  async #openFile(path: string): Promise<FileHandle> {
+    const folder = await this.#folder(parentOf(path));
+    return openRegular(folder.at(path.slice(path.lastIndexOf('/') + 1)), { shown: path, listed: true });
   }
 
   async #folder(path: string): Promise<OpenFolder> {

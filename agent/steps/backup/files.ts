@@ -1,5 +1,4 @@
 import { lstat, readdir } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import {
   type BackupContent,
   type BackupDescription,
@@ -39,7 +38,7 @@ export async function openGroup(
 }
 
 /** Reports a link in a destination: whoever serves the share could lead the agent anywhere on the host. */
-export function destinationLink({ message, remedy }: Failure): Failure {
+function destinationLink({ message, remedy }: Failure): Failure {
   return new Failure('destination-link', `${message} Nothing was written there.`, remedy);
 }
 
@@ -103,11 +102,6 @@ export async function* walkFiles(
 /** A folder that was replaced after it was listed counts as the entry that it is now. */
 function noFolder(error: unknown): undefined {
   if (!(error instanceof Failure)) throw error;
-}
-
-/** Opens the parent of a path. */
-export function openParent(path: string, root: string): Promise<OpenFolder | undefined> {
-  return openFolder(dirname(path), root);
 }
 
 export function formatMib(bytes: number): string {
