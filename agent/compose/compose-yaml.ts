@@ -151,7 +151,9 @@ class Converter {
       const text = typeof value === 'string' ? interpolate(value, this.#lookup, this.#onUnset) : value;
       this.#length += typeof text === 'string' ? text.length : 1;
       if (this.#length > MAX_LENGTH)
-        throw this.#fail(offset, `The file is longer than ${MAX_LENGTH} characters once its aliases are replaced`);
+        throw tooLong(
+          this.#fail(offset, `The file is longer than ${MAX_LENGTH} characters once its aliases are replaced`),
+        );
       return text;
     } catch (error) {
       if (error instanceof InterpolationError) throw this.#fail(offset, error.message);
@@ -184,6 +186,10 @@ class Converter {
 }
 
 type Fail = (offset: number | undefined, reason: string) => Failure;
+
+function tooLong({ message }: Failure): Failure {
+  return new Failure('compose-too-large', message, 'Make the compose file smaller. Nothing was started.');
+}
 
 /** Refuses a text of brackets in brackets, for which a parser takes minutes. Brackets in texts count too. */
 function requireShallow(text: string, fail: Fail): void {

@@ -63,8 +63,15 @@ describe('the sources of a compose config', () => {
     ['a second document', 'services: {}\n---\nservices: {}\n', 'compose-invalid'],
     ['an alias in its own anchor', 'x-a: &a [*a]\n', 'compose-invalid'],
     ['aliases that grow', growingAliases(), 'compose-invalid'],
+    ['aliases of a long text', `x-a: &a ${'z'.repeat(100_000)}\nx-b: [${'*a, '.repeat(100)}]\n`, 'compose-too-large'],
+    ['brackets in brackets', '['.repeat(200_000), 'compose-invalid'],
+    ['a file for which the parser takes minutes', '# \n'.repeat(200_000), 'file-too-large'],
+    ['a file that extends itself', compose('    extends: {file: compose.yaml, service: web}\n'), 'compose-invalid'],
+    ['two files that extend one another', compose('    extends: {file: b.yaml, service: web}\n'), 'compose-invalid'],
+    ['a file that is read again and again', `include: [${'b.yaml, '.repeat(20)}c.yaml]\n`, 'compose-invalid'],
   ])('are refused: %s', async (_, text, code) => {
-    expect((await refusal({ 'compose.yaml': text, 'a.yaml': 'services: {}\n' })).code).toBe(code);
+    const back = compose('    extends: {file: compose.yaml, service: web}\n');
+    expect((await refusal({ 'compose.yaml': text, 'a.yaml': 'services: {}\n', 'b.yaml': back })).code).toBe(code);
   });
 
   it.each([
@@ -96,6 +103,13 @@ describe('the sources of a compose config', () => {
     expect(message).not.toContain('auths');
     const yaml = await refusal({ 'compose.yaml': 'services: {web: [s3cret-value\n' });
     expect(yaml.message).not.toContain('s3cret');
+  });
+
+  it('are refused if variables of variables grow', async () => {
+    const lines = ['V0=0123456789'];
+    for (let level = 1; level < 40; level++) lines.push(`V${level}=$V${level - 1}$V${level - 1}`);
+    const files = { 'compose.yaml': compose(''), '.env': lines.join('\n') };
+    expect((await refusal(files)).code).toBe('env-file-invalid');
   });
 
   it('name the file, the line and the key', async () => {
