@@ -27,7 +27,12 @@ beforeAll(async () => {
     const host = new Host({
       ...{ dir, repository: 'org/homelab', keys },
       allow: [{ actions: ['rollout', 'backup', 'scale'], stacks: ['*'], require_labels: [LABEL] }],
-      config: { agent: name, backups: { sources: [data], destinations: [{ path: dir, min_free: '1MiB' }] } },
+      config: {
+        agent: name,
+        // The hosts share one engine: each has its own project name.
+        compose: { grants: [{ stack: 'app', allow: ['binds'], project: `app-${name}` }] },
+        backups: { sources: [data], destinations: [{ path: dir, min_free: '1MiB' }] },
+      },
     });
     hosts.set(name, host);
     ports.set(name, await freePort());

@@ -4,7 +4,10 @@ import { Refused } from '../../protocol/refusal.ts';
 import type { Config } from '../config/load.ts';
 import { siteOf } from '../config/site.ts';
 import type { TrustEntry } from '../config/trust.ts';
+import type { HostSite, Intent } from '../executors/executor.ts';
+import { executors } from '../executors/index.ts';
 import { refusals } from '../refusals.ts';
+import { checkPaths } from './check-command.ts';
 import { evaluateRules, type PolicyDecision, type PolicyInput } from './rules.ts';
 import { findTouchedStacks, type StackEvidence, supposeContainers } from './touched-stacks.ts';
 
@@ -33,9 +36,22 @@ export async function simulatePolicy(
         ? [found[real.indexOf(supposed)]]
         : await findTouchedStacks([intent], site, supposeContainers(containers, site, host));
     const entry = findEntry(supposed.entry, config.trust);
-    decisions.push(evaluateRules(intent, { ...circumstancesOf(supposed, entry), stacks }, entry));
+    const decision = evaluateRules(intent, { ...circumstancesOf(supposed, entry), stacks }, entry);
+    decisions.push(decision.refusal ? decision : { ...decision, ...(await refusePaths(intent, site)) });
   }
   return decisions;
+}
+
+/** Returns the refusal of an intent whose paths leave their folders, in place of the rule that allows it. */
+async function refusePaths(intent: Intent, site: HostSite): Promise<Pick<PolicyDecision, 'rule' | 'refusal'>> {
+  const executor = executors.find(one => one.supports(intent));
+  try {
+    if (executor) await checkPaths(intent, executor, site);
+    return {};
+  } catch (error) {
+    if (error instanceof Refused) return { rule: undefined, refusal: error.refusal };
+    throw error;
+  }
 }
 
 /** Throws `Refused` if the entry does not exist. */

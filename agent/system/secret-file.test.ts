@@ -25,7 +25,7 @@ describe('a secret file of agent.yaml', () => {
         agent: 'whitebox',
         backups: {
           remotes: [{ target: 'rsync://nas/backup', password_file: 'credential:nas' }],
-          databases: [{ server: 'db', password_file: 'credential:db' }],
+          databases: [{ server: 'db', stack: 'app', password_file: 'credential:db' }],
           restic: { password_file: 'credential:restic' },
         },
         trust: [
