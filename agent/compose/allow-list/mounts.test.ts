@@ -35,7 +35,7 @@ it('no grant opens the ports of the agent', () => {
     grants: ['ports'],
   });
   expect(others).toEqual([]);
-  expect(found).toMatchObject({ message: expect.stringContaining('where the agent listens'), opens: [] });
+  expect(found).toMatchObject({ message: expect.stringContaining('a port of the agent'), opens: [] });
 });
 
 it.each([
