@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { setFlagsFromString } from 'node:v8';
+import { isMainThread } from 'node:worker_threads';
 import { VERSION } from '../protocol/version.ts';
 import { EXIT, exitOnClosedPipe, ignoreOutputErrors, printError } from './cli/exit.ts';
 import { execute, HANDLERS } from './cli/handlers.ts';
@@ -27,9 +28,17 @@ async function main(argv: string[]): Promise<number> {
   return runProgram(argv);
 }
 
+/** Runs what a thread of the agent is for. */
+async function runThread(): Promise<number> {
+  const { answerRenderTask } = await import(/* webpackMode: "eager" */ './compose/render-thread.ts');
+  await answerRenderTask();
+  return EXIT.done;
+}
+
 try {
-  process.exitCode = await main(process.argv.slice(2));
+  process.exitCode = isMainThread ? await main(process.argv.slice(2)) : await runThread();
 } catch (error) {
+  if (!isMainThread) throw error;
   if (error instanceof Error && 'code' in error && error.code === 'ERR_UNKNOWN_BUILTIN_MODULE') {
     printError(`chatops: This is Node ${process.version}, which is too old. Install Node 24 or newer and use it.`);
     process.exit(EXIT.failed);

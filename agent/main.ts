@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { Admission } from './admission/admit.ts';
-import { createRenderer } from './compose/render.ts';
+import { createRenderer } from './compose/render-thread.ts';
 import { AgentKeys } from './config/agent-keys.ts';
 import { createLiveConfig } from './config/live.ts';
 import { parseSize } from './config/load.ts';
@@ -43,7 +43,7 @@ export interface AgentOptions {
   log?: (line: string) => void;
   /** The argv that starts a supervisor. */
   supervisor: readonly [string, ...string[]];
-  /** The file of this program, whose words are the agent's own. */
+  /** The file of this program, whose words are the agent's own. Threads for renderings run it too. */
   program?: string;
   /** The time between pings of a connection, in milliseconds. */
   pingMs?: number;
@@ -69,10 +69,10 @@ export async function startAgent(
   const host = createHostReader(
     engine,
     environment,
-    createRenderer(() => ({
-      rulesOf: siteOf(live.current).compose.rulesOf,
-      configDir: live.current.docker.config_dir,
-    })),
+    createRenderer(
+      () => ({ rulesOf: siteOf(live.current).compose.rulesOf, configDir: live.current.docker.config_dir }),
+      program,
+    ),
   );
   const circuits = new CircuitBreakers();
   const metrics = new Metrics(

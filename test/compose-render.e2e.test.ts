@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readEnvText } from '../agent/compose/env-text.ts';
 import { type Isolation, probeIsolation, runIsolated } from '../agent/compose/isolation.ts';
-import { createRenderer, renderSources } from '../agent/compose/render.ts';
+import { renderSources, renderStack } from '../agent/compose/render.ts';
 import type { ComposeConfig, ComposeRules } from '../agent/plan/plan.ts';
 
 let root = '';
@@ -49,9 +49,11 @@ const rules = (dir: string, more: Partial<ComposeRules> = {}): ComposeRules => (
 });
 
 const render = (dir: string, variants = {}) =>
-  createRenderer(() => ({ rulesOf: () => rules(dir), configDir: undefined }))({
-    ...{ stack: 'web', dir, overlay: {}, as: join(dir, '..', 'run', 'compose-1.json'), variants },
-  });
+  renderStack(
+    { stack: 'web', dir, overlay: {}, as: join(dir, '..', 'run', 'compose-1.json'), variants },
+    rules(dir),
+    undefined,
+  );
 
 const HOMELAB = {
   'compose.yaml': `
@@ -194,11 +196,11 @@ describe('a rendered config', () => {
     const dir = stackFolder(HOMELAB);
     const as = join(dir, '..', 'green.json');
     const rendered = await render(dir, { green: { as, project: 'web-green', unpublished: 'web' } });
-    expect(rendered?.mounts.map(({ source }) => source)).toEqual(
+    expect(rendered.mounts.map(({ source }) => source)).toEqual(
       ['apps/one', 'base/conf', 'data'].map(name => `${dir}/${name}`),
     );
-    expect(rendered?.profiles).toEqual(['tools']);
-    for (const file of [rendered?.file ?? '', as]) expect(statSync(file).mode & 0o777).toBe(0o600);
+    expect(rendered.profiles).toEqual(['tools']);
+    for (const file of [rendered.file ?? '', as]) expect(statSync(file).mode & 0o777).toBe(0o600);
     const args = [
       'compose',
       '--env-file',
@@ -213,7 +215,7 @@ describe('a rendered config', () => {
     ];
     const green = JSON.parse(execFileSync('docker', args, { stdio: ['ignore', 'pipe', 'ignore'] }).toString());
     expect(green.networks.default.name).toBe('web-green_default');
-    expect(green.services.web.environment).toEqual(rendered?.config.services.web?.environment);
+    expect(green.services.web.environment).toEqual(rendered.config.services.web?.environment);
   });
 });
 

@@ -56,6 +56,7 @@ describe('chatops doctor', () => {
       'listen',
       'Docker',
       'compose',
+      'rendering',
       'GitHub’s keys',
       'the agent',
       `secret ${join(dir, 'token')}`,

@@ -68,7 +68,7 @@ const deny = fc
 const stack = fc.constantFrom('a', 'b', 'vault');
 const container = fc.constantFrom(...Object.keys(CONTAINERS), 'missing');
 
-/** Intents whose paths are inside of the limits of the host, but for one link. */
+/** Intents that only the rules and the check of paths decide about. */
 const intents = () => {
   const path = fc.constantFrom('a', 'b', 'vault', 'a/link', '').map(one => join(root, one));
   const nas = join(dir, 'nas');
@@ -155,8 +155,8 @@ describe('a simulated decision', () => {
               if (!(error instanceof Refused)) throw error;
               return { refusal: error.refusal };
             });
-          const { findings, ...decision } = JSON.parse(JSON.stringify(real)) as { findings: unknown };
-          expect(decision).toEqual(JSON.parse(JSON.stringify(answer)));
+          const { findings, ...decision } = real ?? { findings: [] };
+          expect(decision).toEqual(answer);
           expect(pretended).toEqual(real);
           const code = 'rule' in answer ? 'allowed' : answer.refusal.code;
           seen.set(code, (seen.get(code) ?? 0) + 1);
@@ -173,15 +173,8 @@ describe('a simulated decision', () => {
       'denied',
       'kind-not-allowed',
     ];
-    codes.push(
-      'label-by-unauthorized',
-      'label-early',
-      'label-missing',
-      'outside-window',
-      'path-outside',
-      'plan-digest-missing',
-    );
-    codes.push('stack-not-allowed', 'stack-unresolved', 'verify-required');
+    codes.push('label-by-unauthorized', 'label-early', 'label-missing', 'outside-window', 'plan-digest-missing');
+    codes.push('path-outside', 'stack-not-allowed', 'stack-unresolved', 'verify-required');
     expect([...seen.keys()].sort()).toEqual(codes.sort());
   });
 });

@@ -1,19 +1,20 @@
+import type { Intent } from '../../intents/intent.ts';
 import type { Approval } from '../../protocol/command.ts';
 import type { PolicyCase } from '../../protocol/question.ts';
-import { Refused } from '../../protocol/refusal.ts';
+import { type Refusal, Refused } from '../../protocol/refusal.ts';
 import type { Config } from '../config/load.ts';
 import { siteOf } from '../config/site.ts';
 import type { TrustEntry } from '../config/trust.ts';
-import type { HostSite, Intent } from '../executors/executor.ts';
+import type { HostSite } from '../executors/executor.ts';
 import { executors } from '../executors/index.ts';
 import { refusals } from '../refusals.ts';
-import { checkPaths } from './check-command.ts';
+import { checkClaims } from './check-command.ts';
 import { evaluateRules, type PolicyDecision, type PolicyInput } from './rules.ts';
 import { findTouchedStacks, type StackEvidence, supposeContainers } from './touched-stacks.ts';
 
 /**
- * Returns the decision of the policy about each supposed command: by the rules and the evidence with which `Admission`
- * decides about a real one. Throws `Refused` if an entry does not exist.
+ * Returns the decision of the policy about each supposed command: by the rules, the evidence and the check of paths with
+ * which `Admission` decides about a real one. Throws `Refused` if an entry does not exist.
  */
 export async function simulatePolicy(
   cases: readonly PolicyCase[],
@@ -37,19 +38,19 @@ export async function simulatePolicy(
         : await findTouchedStacks([intent], site, supposeContainers(containers, site, host));
     const entry = findEntry(supposed.entry, config.trust);
     const decision = evaluateRules(intent, { ...circumstancesOf(supposed, entry), stacks }, entry);
-    decisions.push(decision.refusal ? decision : { ...decision, ...(await refusePaths(intent, site)) });
+    const refusal = decision.refusal ?? (await findPathRefusal(intent, site));
+    decisions.push(refusal ? { refusal, findings: decision.findings } : decision);
   }
   return decisions;
 }
 
-/** Returns the refusal of an intent whose paths leave their folders, in place of the rule that allows it. */
-async function refusePaths(intent: Intent, site: HostSite): Promise<Pick<PolicyDecision, 'rule' | 'refusal'>> {
+async function findPathRefusal(intent: Intent, site: HostSite): Promise<Refusal | undefined> {
   const executor = executors.find(one => one.supports(intent));
   try {
-    if (executor) await checkPaths(intent, executor, site);
-    return {};
+    if (executor) await checkClaims(intent, executor, site);
+    return undefined;
   } catch (error) {
-    if (error instanceof Refused) return { rule: undefined, refusal: error.refusal };
+    if (error instanceof Refused) return error.refusal;
     throw error;
   }
 }

@@ -8,6 +8,8 @@ const TIMEOUT_MS: Milliseconds = 30_000;
 const MAX_OUTPUT_BYTES = 16 * 1024 * 1024;
 /** Address space. Go reserves far more than it uses. */
 const MAX_MEMORY_KIB = 4 * 1024 * 1024;
+/** Sets the limits and becomes its arguments. The second one holds even if the agent's thread is gone. */
+const LIMITS = `ulimit -v ${MAX_MEMORY_KIB}; ulimit -t ${TIMEOUT_MS / 1000}; exec "$@"`;
 const NOBODY = 65_534;
 /** Folders in which docker looks for its plugins, in addition to its configuration's own. */
 const PLUGIN_DIRS = [
@@ -37,7 +39,7 @@ export async function runIsolated(
   // The plugin answers as a program of its own, without docker and its configuration.
   const inner = [plugin, ...args];
   const isolated = isolation === 'namespaces' ? [...sandbox(root, plugin), ...inner] : inner;
-  return run(['sh', '-c', `ulimit -v ${MAX_MEMORY_KIB}; exec "$@"`, 'sh', ...isolated], root, isolation);
+  return run(['sh', '-c', LIMITS, 'sh', ...isolated], root, isolation);
 }
 
 /** Arguments of bubblewrap: new namespaces with the plugin and its libraries read-only, and the copies at their own path. */

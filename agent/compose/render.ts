@@ -3,14 +3,7 @@ import { chown, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Failure } from '../plan/failure.ts';
-import type {
-  CheckedConfig,
-  ComposeConfig,
-  ComposeRules,
-  HostReader,
-  RenderedStack,
-  RenderRequest,
-} from '../plan/plan.ts';
+import type { CheckedConfig, ComposeConfig, ComposeRules, RenderedStack, RenderRequest } from '../plan/plan.ts';
 import { writeDurably } from '../system/durable-files.ts';
 import { checkConfig } from './check-config.ts';
 import { homeMark, type Isolation, probeIsolation, runIsolated } from './isolation.ts';
@@ -19,43 +12,36 @@ import { describeRejection } from './rejection.ts';
 import { type ResolvedSources, resolveSources } from './resolve.ts';
 import { violationFailure } from './violation-failure.ts';
 
-/** The part of agent.yaml that a renderer needs. */
-export interface RenderSite {
-  rulesOf(stack: string): ComposeRules;
-  /** DOCKER_CONFIG: docker looks for its plugins there too. */
-  configDir: string | undefined;
-}
-
 /** A rendered config that was not compared with the host's rules yet. */
 export interface RawRendering {
   config: ComposeConfig;
   sources: ResolvedSources;
 }
 
-/** Returns the host reader's function that renders, checks and stores a stack's config. */
-export function createRenderer(site: () => RenderSite): HostReader['render'] {
-  return async request => {
-    const { rulesOf, configDir } = site();
-    const rules = rulesOf(request.stack);
-    const { config, sources } = request.stored
-      ? { config: await readStored(request.stored), sources: NO_SOURCES }
-      : await renderSources(request, rules.project, configDir);
-    checkName(sources, rules);
-    const violations = checkConfig(config, rules);
-    if (violations.length > 0) throw violationFailure(violations, sources.sources, rules);
-    const stored = await storeConfig(request.as, config);
-    const variants: Record<string, CheckedConfig> = {};
-    for (const [name, { as, project, unpublished }] of Object.entries(request.variants ?? {}))
-      variants[name] = await storeConfig(as, renameProject(config, project, unpublished));
-    return {
-      ...stored,
-      project: rules.project,
-      config,
-      profiles: sources.profiles,
-      sources: [...sources.sources.keys()],
-      mounts: listMounts(config, rules),
-      variants,
-    } satisfies RenderedStack;
+/** Renders, checks and stores a stack's config. Throws {@link Failure} `compose-…`. */
+export async function renderStack(
+  request: RenderRequest,
+  rules: ComposeRules,
+  configDir: string | undefined,
+): Promise<RenderedStack> {
+  const { config, sources } = request.stored
+    ? { config: await readStored(request.stored), sources: NO_SOURCES }
+    : await renderSources(request, rules.project, configDir);
+  checkName(sources, rules);
+  const violations = checkConfig(config, rules);
+  if (violations.length > 0) throw violationFailure(violations, sources.sources, rules);
+  const stored = await storeConfig(request.as, config);
+  const variants: Record<string, CheckedConfig> = {};
+  for (const [name, { as, project, unpublished }] of Object.entries(request.variants ?? {}))
+    variants[name] = await storeConfig(as, renameProject(config, project, unpublished));
+  return {
+    ...stored,
+    project: rules.project,
+    config,
+    profiles: sources.profiles,
+    sources: [...sources.sources.keys()],
+    mounts: listMounts(config, rules),
+    variants,
   };
 }
 

@@ -43,7 +43,12 @@ function findPlace(path: readonly string[], sources: ReadonlyMap<string, string>
       return {
         file,
         lines,
-        document: parseDocument(text, { lineCounter: lines, prettyErrors: false, logLevel: 'silent' }),
+        document: parseDocument(text, {
+          lineCounter: lines,
+          prettyErrors: false,
+          logLevel: 'silent',
+          uniqueKeys: false,
+        }),
       };
     });
   for (let length = path.length; length > 1; length--) {

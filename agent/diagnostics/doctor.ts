@@ -1,6 +1,7 @@
 import { accessSync, constants, existsSync, readdirSync, statfsSync, statSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { messageOf } from '../../protocol/refusal.ts';
+import { type Isolation, probeIsolation } from '../compose/isolation.ts';
 import { type Config, ConfigError, parseListen, readConfig } from '../config/load.ts';
 import { COMPOSE_MINIMUM } from '../executors/compose/target.ts';
 import { DockerEngine } from '../outbound/docker.ts';
@@ -47,6 +48,7 @@ export async function diagnoseHost(
     ...checkSecrets(config),
     checkAddress(config),
     ...(await checkDocker(config)),
+    passed('rendering', RENDERINGS[await probeIsolation()]),
     ...checkPrograms(config),
     checkTailscale(config),
     await checkIssuer(config),
@@ -166,6 +168,14 @@ async function checkDocker({ docker: settings }: Config): Promise<CheckResult[]>
   }
   return found;
 }
+
+/** Compose gets copies without a path or variable of the host in each case: the rest is a second wall. */
+const RENDERINGS: Record<Isolation, string> = {
+  namespaces:
+    'compose renders copies, in namespaces without network and files of the host (for this user, outside of the unit)',
+  user: 'compose renders copies, as a user without rights',
+  input: 'compose renders copies, as this user: bubblewrap is missing, or namespaces are not permitted',
+};
 
 function checkPrograms({ backups }: Config): CheckResult[] {
   const required = [
