@@ -49,11 +49,16 @@ export async function checkDocument(
   isDryRun: boolean,
   site: HostSite,
 ): Promise<void> {
-  for (const claim of executor.claimPaths(document.intent, site)) await requireUnder(claim.path, claim.root);
+  await checkClaims(document.intent, executor, site);
   // A dry run reads nothing of the host, so that it reveals no folder and no name.
   if (isDryRun) return;
   for (const host of executor.listHosts(document.intent)) await checkHost(host, site);
   await checkStack(document.intent, site);
+}
+
+/** Checks that each path of an intent is below its root, and that no link is in it. Throws `Refused`. */
+export async function checkClaims(intent: Intent, executor: Executor, site: HostSite): Promise<void> {
+  for (const { path, root } of executor.claimPaths(intent, site)) await requireUnder(path, root);
 }
 
 /** Checks an address of `verify`. A name without a dot may be a service of the stack, which only the step can know. Throws `Refused`. */

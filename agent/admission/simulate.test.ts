@@ -68,7 +68,7 @@ const deny = fc
 const stack = fc.constantFrom('a', 'b', 'vault');
 const container = fc.constantFrom(...Object.keys(CONTAINERS), 'missing');
 
-/** Intents whose paths are inside of the limits of the host, so that only the rules decide. */
+/** Intents that only the rules and the check of paths decide about. */
 const intents = () => {
   const path = fc.constantFrom('a', 'b', 'vault', 'a/link', '').map(one => join(root, one));
   const nas = join(dir, 'nas');
@@ -174,7 +174,7 @@ describe('a simulated decision', () => {
       'kind-not-allowed',
     ];
     codes.push('label-by-unauthorized', 'label-early', 'label-missing', 'outside-window', 'plan-digest-missing');
-    codes.push('stack-not-allowed', 'stack-unresolved', 'verify-required');
+    codes.push('path-outside', 'stack-not-allowed', 'stack-unresolved', 'verify-required');
     expect([...seen.keys()].sort()).toEqual(codes.sort());
   });
 });

@@ -1,16 +1,20 @@
+import type { Intent } from '../../intents/intent.ts';
 import type { Approval } from '../../protocol/command.ts';
 import type { PolicyCase } from '../../protocol/question.ts';
-import { Refused } from '../../protocol/refusal.ts';
+import { type Refusal, Refused } from '../../protocol/refusal.ts';
 import type { Config } from '../config/load.ts';
 import { siteOf } from '../config/site.ts';
 import type { TrustEntry } from '../config/trust.ts';
+import type { HostSite } from '../executors/executor.ts';
+import { executors } from '../executors/index.ts';
 import { refusals } from '../refusals.ts';
+import { checkClaims } from './check-command.ts';
 import { evaluateRules, type PolicyDecision, type PolicyInput } from './rules.ts';
 import { findTouchedStacks, type StackEvidence, supposeContainers } from './touched-stacks.ts';
 
 /**
- * Returns the decision of the policy about each supposed command: by the rules and the evidence with which `Admission`
- * decides about a real one. Throws `Refused` if an entry does not exist.
+ * Returns the decision of the policy about each supposed command: by the rules, the evidence and the check of paths with
+ * which `Admission` decides about a real one. Throws `Refused` if an entry does not exist.
  */
 export async function simulatePolicy(
   cases: readonly PolicyCase[],
@@ -33,9 +37,22 @@ export async function simulatePolicy(
         ? [found[real.indexOf(supposed)]]
         : await findTouchedStacks([intent], site, supposeContainers(containers, site, host));
     const entry = findEntry(supposed.entry, config.trust);
-    decisions.push(evaluateRules(intent, { ...circumstancesOf(supposed, entry), stacks }, entry));
+    const decision = evaluateRules(intent, { ...circumstancesOf(supposed, entry), stacks }, entry);
+    const refusal = decision.refusal ?? (await findPathRefusal(intent, site));
+    decisions.push(refusal ? { refusal, findings: decision.findings } : decision);
   }
   return decisions;
+}
+
+async function findPathRefusal(intent: Intent, site: HostSite): Promise<Refusal | undefined> {
+  const executor = executors.find(one => one.supports(intent));
+  try {
+    if (executor) await checkClaims(intent, executor, site);
+    return undefined;
+  } catch (error) {
+    if (error instanceof Refused) return error.refusal;
+    throw error;
+  }
 }
 
 /** Throws `Refused` if the entry does not exist. */
