@@ -42,7 +42,8 @@ function run(program: string, ...args: string[]) {
 
 beforeAll(() => {
   copy = mkdtempSync(join(tmpdir(), 'chatops-page-'));
-  for (const room of ['intents', 'protocol', 'agent']) cpSync(room, join(copy, room), { recursive: true });
+  for (const room of ['intents', 'protocol', 'agent', 'test/stand'])
+    cpSync(room, join(copy, room), { recursive: true });
   symlinkSync(resolve('node_modules'), join(copy, 'node_modules'));
   // The copy is not a repository of git.
   const biome = { ...JSON.parse(readFileSync('biome.json', 'utf8')), vcs: undefined };

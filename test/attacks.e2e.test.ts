@@ -137,6 +137,11 @@ async function planOf(intent: Intent): Promise<Plan | undefined> {
   }
 }
 
+function wordsOf(plan: Plan | undefined): Set<string> {
+  const steps = plan ? [...plan.steps, ...plan.undo, ...plan.cleanup] : [];
+  return new Set(steps.flatMap(step => ('argv' in step ? step.argv : [])));
+}
+
 /** Returns the arguments that would make the hostile text an option or a line of a shell. */
 function misled(plan: Plan, hostile: string): string[] {
   return [...plan.steps, ...plan.undo, ...plan.cleanup].flatMap(step => {
@@ -159,6 +164,8 @@ describe('an intent with hostile texts', () => {
   it('never turns a hostile text of any field into an option or a line of a shell', async () => {
     let [tried, planned] = [0, 0];
     for (const example of EXAMPLES) {
+      // A program may read its input as "-", whatever the intent says.
+      const usual = wordsOf(await planOf(example));
       for (const path of textsIn(example)) {
         for (const hostile of HOSTILE) {
           tried++;
@@ -166,7 +173,10 @@ describe('an intent with hostile texts', () => {
           const plan = read.success ? await planOf(read.data) : undefined;
           if (!plan) continue;
           planned++;
-          expect(misled(plan, hostile), `${path.join('.')} = ${JSON.stringify(hostile)}`).toEqual([]);
+          expect(
+            misled(plan, hostile).filter(word => !usual.has(word)),
+            `${path.join('.')} = ${JSON.stringify(hostile)}`,
+          ).toEqual([]);
         }
       }
     }

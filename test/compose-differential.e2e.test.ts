@@ -15,7 +15,7 @@ beforeAll(() => {
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
 /** The folder of docker's plugins with the newest compose; undefined for the installed one. */
-const newest = execFileSync('scripts/newest-compose.sh').toString().trim();
+const newest = execFileSync('bash', ['scripts/newest-compose.sh']).toString().trim();
 const COMPOSES: [string, string | undefined][] = [
   ['the installed compose', undefined],
   ['the newest compose', newest],

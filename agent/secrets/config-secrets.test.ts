@@ -42,7 +42,12 @@ describe('the secrets of a rendered config', () => {
   });
 
   it('are found in lists of variables, and in the defaults of a file that is not rendered', () => {
-    const environment = ['API_TOKEN=in-a-list', 'DB_PASSWORD=${DB_PASSWORD:-by-default}', 'EMPTY', 'MODE=production'];
+    const environment = [
+      'API_TOKEN=in-a-list',
+      'DB_PASSWORD=$' + '{DB_PASSWORD:-by-default}',
+      'EMPTY',
+      'MODE=production',
+    ];
     expect(valuesOf({ services: { web: { environment } } })).toEqual(['in-a-list', 'by-default']);
   });
 
