@@ -1,6 +1,8 @@
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check unit e2e build bench faults fuzz clean
+.PHONY: help setup demo test check unit e2e build bench attack faults fuzz clean
+
+ATTACKS := attacks before-authentication checked-config compose-differential compose-render compose-rules path-attacks stack-boundaries
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +32,10 @@ build: setup ## build dist/, which is committed
 
 bench: setup ## measure against ssh and a bare server, and print ratios
 	@scripts/with-engine.sh node bench/main.ts
+
+attack: setup ## attack the host's rules: compose files, paths, stacks, connections: CASES=100000
+	@CASES=$(CASES) vitest run --project unit agent/compose
+	@scripts/with-engine.sh vitest run --project e2e $(ATTACKS:%=test/%.e2e.test.ts)
 
 faults: setup ## kill random processes at random moments, on an engine of their own: ROUNDS=200 SEED=1
 	@ROUNDS=$(ROUNDS) SEED=$(SEED) node test/faults/main.ts
