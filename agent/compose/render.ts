@@ -136,8 +136,8 @@ function finishConfig(rendered: ComposeConfig, root: string, { values }: Resolve
     const value = values.get(secret?.environment ?? '');
     if (value !== undefined) replaceSecret(config, name, value);
   }
+  // A newer compose leaves the key out if it is true.
   for (const service of Object.values(config.services) as MountingService[])
-    // A newer compose leaves the key out if it is true.
     for (const volume of service.volumes ?? [])
       if (volume.type === 'bind') volume.bind = { ...volume.bind, create_host_path: false };
   return config;
