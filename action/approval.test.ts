@@ -1,18 +1,12 @@
+import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Refused } from '../protocol/refusal.ts';
-import {
-  committed,
-  type Entry,
-  forcePushed,
-  GitHubDouble,
-  labeled,
-  merged,
-  pullRequestEvent,
-  pushEvent,
-  unlabeled,
-} from '../test/doubles/github.ts';
+import { GitHubDouble } from '../test/doubles/github.ts';
+import { committed, labeled, merged, pullRequestEvent, pushEvent } from '../test/doubles/github-events.ts';
+import { History } from '../test/doubles/history.ts';
+import { HistoryPlayer } from '../test/doubles/history-player.ts';
 import { recordWaits } from '../test/doubles/waits.ts';
-import { checkLabels, gatherApproval } from './approval.ts';
+import { gatherApproval } from './approval.ts';
 import { createGitHub } from './github.ts';
 import { readTrigger } from './trigger.ts';
 
@@ -30,6 +24,7 @@ const HEAD = sha('e');
 
 let hub: GitHubDouble;
 const waits: number[] = [];
+const said: string[] = [];
 beforeAll(async () => {
   hub = new GitHubDouble(REPOSITORY);
   await hub.start();
@@ -44,6 +39,7 @@ beforeEach(() => {
   hub.failures.length = 0;
   hub.lag = 0;
   waits.length = 0;
+  said.length = 0;
   hub.asked.length = 0;
   hub.permissions.clear();
   hub.permissions.set('octocat', { permission: 'write', role_name: 'write' });
@@ -51,21 +47,25 @@ beforeEach(() => {
 });
 
 const wait = async (ms: number) => waits.push(ms);
-const github = () => createGitHub('token', REPOSITORY, hub.url);
+const github = () => createGitHub({ token: 'token', repository: REPOSITORY, baseUrl: hub.url });
+const gathering = {
+  paths: [] as string[],
+  shared: [] as string[],
+  wanted: [] as string[],
+  pullRequest: undefined,
+  deploys: true,
+  deployed: async () => [],
+  say: () => undefined,
+};
 const env = (event: string, at: string) => ({
   GITHUB_EVENT_NAME: event,
   GITHUB_REPOSITORY: REPOSITORY,
   GITHUB_REF: 'refs/heads/main',
   GITHUB_SHA: at,
 });
-function push(after: string, before = ROOT, paths = ['chatops/intents/web.yaml']) {
+async function push(after: string, before = ROOT, paths = ['chatops/intents/web.yaml'], wanted: string[] = []) {
   const trigger = readTrigger(env('push', after), pushEvent(REPOSITORY, before, after), 'run');
-  return gatherApproval(trigger, github(), {
-    repository: REPOSITORY,
-    paths,
-    pullRequest: undefined,
-    wait,
-  });
+  return (await gatherApproval(trigger, github(), { ...gathering, paths, wanted, wait })).approval;
 }
 async function codeOf(work: Promise<unknown>): Promise<string> {
   try {
@@ -76,21 +76,13 @@ async function codeOf(work: Promise<unknown>): Promise<string> {
   }
   return 'admitted';
 }
-/** Returns the code for one pull request with this timeline. */
-async function codeForTimeline(timeline: Entry[]): Promise<string> {
-  hub.commit(A, [ROOT]);
-  hub.pull({ number: 1, mergeSha: A, headSha: HEAD, timeline });
-  return codeOf(
-    push(A).then(approval => checkLabels([{ action: 'rollout', stack: 's', label_required: LABEL }], approval)),
-  );
-}
-
 describe('the pull request of a push', () => {
   it('is found for a squashed merge', async () => {
     hub.commit(A, [ROOT], 'Add plex (#1)');
     hub.pull({ number: 1, mergeSha: A, headSha: HEAD, timeline: [committed(HEAD), labeled(LABEL), merged()] });
     expect(await push(A)).toEqual({
       pull_request: 1,
+      url: 'https://github.com/org/homelab/pull/1',
       head_sha: HEAD,
       merge_sha: A,
       merged_by: 'octocat',
@@ -126,10 +118,7 @@ describe('the pull request of a push', () => {
       first: 1,
       others: [3],
     });
-    const checked = Promise.resolve().then(() =>
-      checkLabels([{ action: 'rollout', stack: 's', label_required: LABEL }], approval),
-    );
-    expect(await codeOf(checked)).toBe('label-missing');
+    expect(await codeOf(push(C, ROOT, ['chatops/intents/web.yaml', 'stacks/web/'], [LABEL]))).toBe('label-missing');
   });
 
   it('is the newest one if no pull request touches the intents', async () => {
@@ -201,45 +190,6 @@ describe('a push without a merged pull request', () => {
   });
 });
 
-describe('a label', () => {
-  it.each<[string, string, Entry[]]>([
-    ['set after the last push', 'admitted', [committed(HEAD), labeled(LABEL), merged()]],
-    ['set before the last push', 'label-early', [labeled(LABEL), committed(HEAD), merged()]],
-    ['set before a forced push', 'label-early', [committed(HEAD), labeled(LABEL), forcePushed(), merged()]],
-    ['removed again', 'label-missing', [committed(HEAD), labeled(LABEL), unlabeled(LABEL), merged()]],
-    [
-      'set again after the push',
-      'admitted',
-      [labeled(LABEL), committed(HEAD), unlabeled(LABEL), labeled(LABEL), merged()],
-    ],
-    ['set after the merge', 'label-missing', [committed(HEAD), merged(), labeled(LABEL)]],
-    ['removed after the merge', 'admitted', [committed(HEAD), labeled(LABEL), merged(), unlabeled(LABEL)]],
-    ['another label', 'label-missing', [committed(HEAD), labeled('bug'), merged()]],
-  ])('counts as it was at the merge, in the order of the timeline: %s gives %s', async (_, code, timeline) => {
-    expect(await codeForTimeline(timeline)).toBe(code);
-  });
-
-  it.each([
-    ['triage', 'label-by-unauthorized'],
-    ['read', 'label-by-unauthorized'],
-    ['a-custom-role', 'label-by-unauthorized'],
-    ['maintain', 'admitted'],
-    ['admin', 'admitted'],
-  ])('counts by the role of the account that set it: %s gives %s', async (role_name, code) => {
-    hub.permissions.set('alice', { permission: 'read', role_name });
-    expect(await codeForTimeline([committed(HEAD), labeled(LABEL, 'alice'), merged()])).toBe(code);
-  });
-
-  it('does not count if an app set it, which is not a collaborator; other labels may come from an app', async () => {
-    expect(await codeForTimeline([committed(HEAD), labeled(LABEL, 'labeler[bot]'), merged()])).toBe(
-      'label-by-unauthorized',
-    );
-    expect(await codeForTimeline([committed(HEAD), labeled('size/S', 'labeler[bot]'), labeled(LABEL), merged()])).toBe(
-      'admitted',
-    );
-  });
-});
-
 describe('the evidence for a push', () => {
   it.each(['/compare/', '/timeline', '/permission', '/pulls'])(
     'is refused as unreadable if GitHub forbids %s',
@@ -247,7 +197,7 @@ describe('the evidence for a push', () => {
       hub.commit(A, [ROOT]);
       hub.pull({ number: 1, mergeSha: A, timeline: [labeled(LABEL), merged()] });
       hub.failures.push({ path, status: 403 });
-      expect(await codeOf(push(A))).toBe('github-unreadable');
+      expect(await codeOf(push(A, ROOT, [], [LABEL]))).toBe('github-unreadable');
     },
   );
 
@@ -270,34 +220,38 @@ describe('the evidence for a push', () => {
   });
 });
 
+describe('the files of a merge queue', () => {
+  it.each<[string, string[], string[]]>([
+    ['the hosts file', ['hosts.yaml'], ['hosts.yaml']],
+    ['the last of 3,001 files', [...Array.from({ length: 3000 }, (_, n) => `a${n}`), 'up.yaml'], ['up.yaml']],
+  ])('count if an unlabelled pull request changes %s', async (_, files, paths) => {
+    hub.commit(A, [ROOT]);
+    hub.commit(B, [A]);
+    hub.pull({ number: 1, mergeSha: A, files });
+    hub.pull({ number: 2, mergeSha: B, files: paths, timeline: [labeled(LABEL), merged()] });
+    const approval = await push(B, ROOT, paths);
+    expect([approval?.pull_request, ...(approval?.with ?? []).map(one => one.pull_request)]).toEqual([1, 2]);
+  });
+});
+
 describe('an event other than a push', () => {
-  const dispatch = (pullRequest: number | undefined, at = B) =>
-    gatherApproval(readTrigger(env('workflow_dispatch', at), {}, 'run'), github(), {
-      repository: REPOSITORY,
-      paths: [],
-      pullRequest,
-      wait,
-    });
+  const dispatch = async (pullRequest: number | undefined, at = B) => {
+    const trigger = readTrigger(env('workflow_dispatch', at), {}, 'run');
+    const options = { ...gathering, paths: ['stacks/web/'], pullRequest, wait };
+    return (await gatherApproval(trigger, github(), options)).approval;
+  };
 
   it('has the merged pull request that it is about as evidence', async () => {
     hub.commit(A, [ROOT]);
     const pull = hub.pull({ number: 1, mergeSha: A, timeline: [labeled(LABEL), merged()] });
     const trigger = readTrigger(env('pull_request', A), pullRequestEvent(REPOSITORY, pull), 'run');
-    expect(
-      (
-        await gatherApproval(trigger, github(), {
-          repository: REPOSITORY,
-          paths: [],
-          pullRequest: undefined,
-        })
-      )?.merge_sha,
-    ).toBe(A);
+    expect((await gatherApproval(trigger, github(), gathering)).approval?.merge_sha).toBe(A);
   });
 
   it('has no evidence if it is a dispatch, unless the input names a pull request', async () => {
     hub.commit(A, [ROOT]);
     hub.commit(B, [A]);
-    hub.pull({ number: 1, mergeSha: A });
+    hub.pull({ number: 1, mergeSha: A, files: ['stacks/web/compose.yaml'] });
     expect(await dispatch(undefined)).toBeNull();
     expect((await dispatch(1))?.pull_request).toBe(1);
   });
@@ -310,5 +264,77 @@ describe('an event other than a push', () => {
     expect(await codeOf(dispatch(1))).toBe('not-merged');
     expect(await codeOf(dispatch(9))).toBe('not-merged');
     expect(await codeOf(dispatch(2))).toBe('pull-request-not-in-history');
+  });
+
+  it('is refused if it is a dispatch of a commit that is not on the default branch, also without a pull request', async () => {
+    hub.commit(A, [ROOT]);
+    hub.commit(B, [ROOT]);
+    hub.tip = A;
+    expect(await codeOf(dispatch(undefined, B))).toBe('not-default-branch');
+    hub.tip = undefined;
+  });
+
+  it('is refused if it is a dispatch whose pull request changes other files', async () => {
+    hub.commit(B, [ROOT]);
+    hub.pull({ number: 1, mergeSha: B, files: ['README.md'] });
+    expect(await codeOf(dispatch(1))).toBe('pull-request-unrelated');
+  });
+
+  it('has the pull requests as evidence that were merged after the named one and change the paths', async () => {
+    const files = ['stacks/web/compose.yaml'];
+    hub.commit(A, [ROOT], 'one', files);
+    hub.commit(C, [A], 'two', ['README.md']);
+    hub.commit(B, [C], 'three', files);
+    hub.pull({ number: 1, mergeSha: A, files });
+    hub.pull({ number: 2, mergeSha: C, files: ['README.md'] });
+    hub.pull({ number: 3, mergeSha: B, files });
+    const approval = await dispatch(1);
+    expect([approval?.pull_request, ...(approval?.with ?? []).map(one => one.pull_request)]).toEqual([1, 3]);
+    hub.pulls.delete(3);
+    expect(await codeOf(dispatch(1))).toBe('no-pull-request');
+  });
+});
+
+/** CASES sets the number of histories. docs/security.md has the result of 100,000. */
+const HISTORIES = Number(process.env.CASES ?? 2000);
+
+describe('random histories', () => {
+  it('never deploy what was not approved, and deploy nearly everything that was', { timeout: 3_600_000 }, async () => {
+    const counts = { jobs: 0, admitted: 0, honest: 0, refused: 0 };
+    const refusals = new Map<string, number>();
+    const chance = fc.nat({ max: 2 ** 20 });
+    const kinds = fc.oneof(
+      { arbitrary: fc.constant('honest' as const), weight: 8 },
+      { arbitrary: fc.constant('job' as const), weight: 8 },
+      { arbitrary: fc.constantFrom('open', 'push', 'label', 'merge', 'label', 'merge'), weight: 16 },
+      { arbitrary: fc.constantFrom('force', 'unlabel', 'base', 'review', 'queue', 'revert', 'direct'), weight: 7 },
+      { arbitrary: fc.constantFrom('lag', 'lag', 'fork-gone', 'dispatch'), weight: 4 },
+    );
+    const happening = fc.record({ kind: kinds, a: chance, b: chance });
+    await fc.assert(
+      fc.asyncProperty(fc.array(happening, { minLength: 4, maxLength: 30 }), async happenings => {
+        const history = new History();
+        const player = new HistoryPlayer(history);
+        for (const one of [{ kind: 'honest' as const, a: 0, b: 1 }, ...happenings]) {
+          history.happen(one);
+          const result = await player.play(one);
+          if (!result) continue;
+          counts.jobs++;
+          if (result.code === 'admitted') counts.admitted++;
+          if (result.isHonest) counts.honest++;
+          if (result.isHonest && result.code !== 'admitted') {
+            counts.refused++;
+            refusals.set(result.code, (refusals.get(result.code) ?? 0) + 1);
+          }
+          if (result.code === 'admitted' && !result.mayRun) throw new Error(`wrongly admitted: ${result.why}`);
+        }
+      }),
+      { numRuns: HISTORIES },
+    );
+    const share = (100 * counts.refused) / counts.honest;
+    console.log(
+      `histories=${HISTORIES} ${JSON.stringify(counts)} refused=${share.toFixed(2)} % ${JSON.stringify([...refusals])}`,
+    );
+    expect(share).toBeLessThan(1);
   });
 });

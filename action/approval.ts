@@ -1,197 +1,191 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Intent } from '../intents/intent.ts';
-import type { Approval, Evidence, Label } from '../protocol/command.ts';
-import { approvalsOf, labelsAtMerge, type PullRequest, parsePermission } from '../protocol/evidence.ts';
+import type { Approval, Coverage, Evidence } from '../protocol/command.ts';
+import type { PullRequest } from '../protocol/evidence/answers.ts';
+import { commitsThatBring, firstParents, isMergedInto, pullRequestsOf, touches } from '../protocol/evidence/changes.ts';
+import { type GatherOptions, joinEvidence, readEvidence } from '../protocol/evidence/gather.ts';
+import type { Commit, GitHubReader } from '../protocol/evidence/reader.ts';
 import { checkLabel } from '../protocol/labels.ts';
 import { Refused } from '../protocol/refusal.ts';
-import type { Commit, GitHub } from './github.ts';
+import { coverDocuments, type EventChanges, type HostDocument, isAhead } from './coverage.ts';
 import { actionRefusals } from './refusals.ts';
 import type { Trigger } from './trigger.ts';
 
-/** The pauses before GitHub's index of commits and pull requests is read again, in milliseconds: it lags behind a merge. */
-const INDEX_PAUSES = [1000, 2000, 4000, 8000];
-
-export interface ApprovalOptions {
-  repository: string;
-  /** Paths that the intents depend on: their own files, and the folders (with a slash at the end) that they ship. */
+export interface ApprovalOptions extends Omit<GatherOptions, 'wait'> {
+  /** Paths that the intents depend on: files, and folders with a slash at the end. */
   paths: string[];
+  /** Those of them on which every intent depends: the hosts file. */
+  shared: string[];
   /** The input `pull-request`: the evidence for an event without evidence of its own. */
   pullRequest: number | undefined;
-  wait?: (ms: number) => Promise<unknown>;
+  /** False for a plan or a dry run, which need no approval and may look at any branch. */
+  deploys: boolean;
+  /** Asks the hosts for their last deployments. Called only if the evidence of the event itself is good. */
+  deployed: () => Promise<HostDocument[]>;
+  wait?: GatherOptions['wait'];
 }
 
+/** The evidence for the commands of a job, and its coverage of each host's documents by the host's name. */
+export interface Gathered {
+  approval: Approval | null;
+  covers: Map<string, Coverage[]>;
+}
+
+type Gathering = ApprovalOptions & GatherOptions;
+
 /**
- * Reads the evidence for a command from GitHub: the merged pull request that it comes from, with the labels at its merge.
- * Returns null if the event has no evidence (a dispatch, a schedule, an open pull request). Throws `Refused`.
+ * Reads the evidence for a command from GitHub: the merged pull requests of the event, with the labels at their merges, and
+ * those of every change since the last deployments. The approval is null if the event has no evidence (a dispatch, a schedule,
+ * an open pull request). Throws `Refused`.
  */
 export async function gatherApproval(
   trigger: Trigger,
-  github: GitHub,
-  gathering: ApprovalOptions,
-): Promise<Approval | null> {
-  switch (trigger.kind) {
-    case 'open-pull-request':
-      return null;
-    case 'push':
-      return approvalOfPush(trigger, github, gathering);
-    case 'merged-pull-request': {
-      const pull = await github.pullRequest(trigger.number);
-      if (!pull || !isMergedInto(pull, trigger.branch, gathering.repository))
-        throw actionRefusals.notMerged(trigger.number);
-      return evidenceOf(pull, github);
-    }
-    case 'dispatch': {
-      if (gathering.pullRequest === undefined) return null;
-      const pull = await github.pullRequest(gathering.pullRequest);
-      if (!pull || !isMergedInto(pull, trigger.branch, gathering.repository))
-        throw actionRefusals.notMerged(gathering.pullRequest);
-      const { status } = await github.compare(pull.merge_commit_sha ?? '', trigger.sha);
-      if (status !== 'ahead' && status !== 'identical')
-        throw actionRefusals.pullRequestNotInHistory(pull.number, trigger.sha);
-      return evidenceOf(pull, github);
-    }
-  }
+  github: GitHubReader,
+  { wait = ms => sleep(ms), ...options }: ApprovalOptions,
+): Promise<Gathered> {
+  const gathering: Gathering = { ...options, wait };
+  if (trigger.kind === 'open-pull-request') return { approval: null, covers: new Map() };
+  const { branch, sha } = trigger;
+  const event = await changesOf(trigger, github, gathering);
+  const evidence = new Map<number, Evidence>();
+  const add = async (pulls: readonly PullRequest[]) => {
+    const open = pulls.filter(({ number }) => !evidence.has(number));
+    const read = await Promise.all(open.map(pull => readEvidence(pull, github, gathering)));
+    for (const one of read) evidence.set(one.pull_request, one);
+    return joinEvidence([...evidence.values()]) ?? null;
+  };
+  let approval = await add(event.pulls);
+  if (!gathering.deploys) return { approval, covers: new Map() };
+  checkLabels(gathering.wanted, approval);
+  const documents = await gathering.deployed();
+  const pullsOf = async (commits: readonly Commit[], all: readonly Commit[]) =>
+    mergedPullRequests(commits, all, branch, github, gathering);
+  const { covers, pulls } = await coverDocuments(documents, event, github, {
+    ...{ pullsOf, shared: gathering.shared, hasEvidence: approval !== null, say: gathering.say },
+  });
+  approval = await add(pulls);
+  const [named] = event.pulls;
+  // Without a last deployment, only the named pull request says where the approved content begins.
+  if (trigger.kind === 'dispatch' && named && (documents.length === 0 || documents.some(({ since }) => since === null)))
+    approval = await add(await mergedAfter(named, sha, github, gathering, pullsOf));
+  checkLabels(gathering.wanted, approval);
+  return { approval, covers };
 }
 
-/** Checks the labels that the intents require, before the action connects to an agent. Throws `Refused`. */
-export function checkLabels(intents: Intent[], approval: Approval | null): void {
+/** Checks that evidence has labels, before the action sends anything. Throws `Refused`. */
+function checkLabels(wanted: readonly string[], approval: Approval | null): void {
   if (!approval) return;
-  for (const { label_required } of intents) {
-    const refusal = label_required === undefined ? undefined : checkLabel(approval, label_required);
+  for (const label of wanted) {
+    const refusal = checkLabel(approval, label);
     if (refusal) throw new Refused(refusal);
   }
 }
 
-async function approvalOfPush(
-  trigger: Extract<Trigger, { kind: 'push' }>,
-  github: GitHub,
-  gathering: ApprovalOptions,
-): Promise<Approval> {
-  const { status, commits } = await github.compare(trigger.before, trigger.sha);
-  if (status !== 'ahead') throw actionRefusals.forcedPush();
-  const chain = firstParents(commits, trigger.before, trigger.sha);
-  const pulls = await pullRequestsOf(chain, commits, trigger.branch, github, gathering);
-  const relevant = pulls.length === 1 ? pulls : await relevantOf(pulls, github, gathering.paths);
-  // If no pull request touches the intents, the newest one caused this push.
-  const [first, ...others] = relevant.length > 0 ? relevant : pulls.slice(-1);
-  if (!first) throw actionRefusals.noPullRequest(trigger.sha);
-  const approval: Approval = await evidenceOf(first, github);
-  if (others.length > 0) approval.with = await Promise.all(others.map(other => evidenceOf(other, github)));
-  return approval;
+/** Lists the labels that intents require. */
+export function requiredLabels(intents: readonly Intent[]): string[] {
+  return [...new Set(intents.flatMap(({ label_required }) => label_required ?? []))];
 }
 
-/** Returns the commits of the branch itself, oldest first, without the commits that a merge commit brought along. */
-function firstParents(commits: Commit[], before: string, after: string): Commit[] {
-  const bySha = new Map(commits.map(commit => [commit.sha, commit]));
-  const chain: Commit[] = [];
-  for (let sha = after; sha !== before; ) {
-    const commit = bySha.get(sha);
-    if (!commit)
-      throw actionRefusals.githubUnreadable(
-        'the pushed commits',
-        `the commit ${sha.slice(0, 8)} is missing between the two ends`,
-      );
-    chain.unshift(commit);
-    sha = commit.parents[0] ?? '';
+async function changesOf(
+  trigger: Exclude<Trigger, { kind: 'open-pull-request' }>,
+  github: GitHubReader,
+  gathering: Gathering,
+): Promise<EventChanges> {
+  switch (trigger.kind) {
+    case 'push':
+      return changesOfPush(trigger, github, gathering);
+    case 'merged-pull-request': {
+      const pull = await github.pullRequest(trigger.number);
+      if (!pull || !isMergedInto(pull, trigger.branch, github.repository))
+        throw actionRefusals.notMerged(trigger.number);
+      return { sha: trigger.sha, before: undefined, files: () => github.filesOf(pull.number), pulls: [pull] };
+    }
+    case 'dispatch':
+      return changesOfDispatch(trigger, github, gathering);
   }
-  return chain;
 }
 
 /**
- * Returns the merged pull requests of a push, in the order of their merges. Every commit must belong to a pull request: it is
- * its merge commit (merge, squash, the last one of a rebase), or GitHub lists it under one whose merge commit is in this push.
+ * Returns the changes of a push. Every commit of it must belong to a merged pull request. If there are several, those that
+ * touch the intents count; if none does, the newest one caused this push.
  */
-async function pullRequestsOf(
-  chain: Commit[],
-  commits: Commit[],
-  branch: string,
-  github: GitHub,
-  { repository, wait = ms => sleep(ms) }: ApprovalOptions,
+async function changesOfPush(
+  { before, sha, branch }: Extract<Trigger, { kind: 'push' }>,
+  github: GitHubReader,
+  gathering: Gathering,
+): Promise<EventChanges> {
+  const { status, commits, files } = await github.compare(before, sha);
+  if (status !== 'ahead') throw actionRefusals.forcedPush();
+  const chain = firstParents(commits, before, sha);
+  if (!chain) throw missingCommit();
+  const brought = await mergedPullRequests(chain, commits, branch, github, gathering);
+  const pulls = [...new Map([...brought.values()].map(pull => [pull.number, pull])).values()];
+  const relevant = pulls.length === 1 ? pulls : await relevantOf(pulls, github, gathering.paths);
+  return { sha, before, files: async () => files, pulls: relevant.length > 0 ? relevant : pulls.slice(-1) };
+}
+
+/** Returns the pull request that a dispatch names. A deployment needs the default branch, with or without evidence. */
+async function changesOfDispatch(
+  { sha, branch }: Extract<Trigger, { kind: 'dispatch' }>,
+  github: GitHubReader,
+  gathering: Gathering,
+): Promise<EventChanges> {
+  if (gathering.deploys && !isAhead(await github.compare(sha, branch)))
+    throw actionRefusals.notDefaultBranch(`the commit ${sha.slice(0, 8)}`, branch);
+  const number = gathering.pullRequest;
+  if (number === undefined) return { sha, before: undefined, files: async () => undefined, pulls: [] };
+  const pull = await github.pullRequest(number);
+  if (!pull || !isMergedInto(pull, branch, github.repository)) throw actionRefusals.notMerged(number);
+  if (!isAhead(await github.compare(pull.merge_commit_sha ?? '', sha)))
+    throw actionRefusals.pullRequestNotInHistory(number, sha);
+  const files = await github.filesOf(number);
+  if (!touches(files, gathering.paths)) throw actionRefusals.pullRequestUnrelated(number);
+  return { sha, before: undefined, files: async () => files, pulls: [pull] };
+}
+
+/** Returns the pull requests that were merged after one and brought what the paths now contain. */
+async function mergedAfter(
+  pull: PullRequest,
+  sha: string,
+  github: GitHubReader,
+  gathering: Gathering,
+  pullsOf: (commits: readonly Commit[], all: readonly Commit[]) => Promise<Map<string, PullRequest>>,
 ): Promise<PullRequest[]> {
-  const pushed = new Set(commits.map(({ sha }) => sha));
-  const belongs = (pull: PullRequest) =>
-    isMergedInto(pull, branch, repository) && pull.merge_commit_sha !== null && pushed.has(pull.merge_commit_sha);
-  const found = new Map<number, PullRequest>();
-  const owner = new Map<string, number>();
-  for (const [round, pause] of [0, ...INDEX_PAUSES].entries()) {
-    const open = chain.filter(({ sha }) => !owner.has(sha));
-    if (open.length === 0) break;
-    if (round > 0) await wait(pause);
-    // All at once: the client limits how many requests run at the same time.
-    const answers = await Promise.all(open.map(async ({ sha }) => ({ sha, pulls: await github.pullRequestsOf(sha) })));
-    for (const { sha, pulls } of answers) {
-      const candidates = pulls.filter(belongs);
-      const pull = candidates.find(({ merge_commit_sha }) => merge_commit_sha === sha) ?? candidates[0];
-      if (!pull) continue;
-      found.set(pull.number, pull);
-      owner.set(sha, pull.number);
-    }
-  }
-  for (const { sha, message } of chain) {
-    if (owner.has(sha)) continue;
-    const pull = await hintedBy(message, github);
-    if (!pull || pull.merge_commit_sha !== sha || !belongs(pull)) throw actionRefusals.noPullRequest(sha);
-    found.set(pull.number, pull);
-    owner.set(sha, pull.number);
-  }
-  const order = new Map(chain.map(({ sha }, index) => [sha, index]));
-  const place = (pull: PullRequest) => order.get(pull.merge_commit_sha ?? '') ?? Number.MAX_SAFE_INTEGER;
-  return [...found.values()].sort((a, b) => place(a) - place(b));
+  const from = pull.merge_commit_sha ?? '';
+  const range = await github.compare(from, sha);
+  const chain = firstParents(range.commits, from, sha);
+  if (!chain) throw missingCommit();
+  const commits = await commitsThatBring({ chain, from, range }, gathering.paths, github);
+  return [...(await pullsOf(commits, range.commits)).values()];
 }
 
-/** Looks up the number in a commit message. Any author can write one, so the caller checks the pull request that it names. */
-async function hintedBy(message: string, github: GitHub): Promise<PullRequest | undefined> {
-  const [subject = ''] = message.split('\n');
-  const number = /^Merge pull request #(\d{1,9}) /.exec(subject)?.[1] ?? /\(#(\d{1,9})\)$/.exec(subject)?.[1];
-  return number === undefined ? undefined : github.pullRequest(Number(number));
+function missingCommit(): Refused {
+  return actionRefusals.githubUnreadable('the commits', 'a commit is missing between the two ends');
 }
 
-async function relevantOf(pulls: PullRequest[], github: GitHub, paths: string[]): Promise<PullRequest[]> {
+/** Returns the merged pull request of each commit. Refuses a commit that belongs to none. */
+async function mergedPullRequests(
+  commits: readonly Commit[],
+  all: readonly Commit[],
+  branch: string,
+  github: GitHubReader,
+  { wait, say }: Gathering,
+): Promise<Map<string, PullRequest>> {
+  const known = new Set(all.map(({ sha }) => sha));
+  const belongs = (pull: PullRequest) => pull.merge_commit_sha !== null && known.has(pull.merge_commit_sha);
+  const brought = await pullRequestsOf(commits, github, { branch, belongs, wait, say });
+  return new Map(
+    brought.map(({ sha, pull }) => {
+      if (!pull) throw actionRefusals.noPullRequest(sha);
+      return [sha, pull];
+    }),
+  );
+}
+
+async function relevantOf(pulls: PullRequest[], github: GitHubReader, paths: string[]): Promise<PullRequest[]> {
   const relevant: PullRequest[] = [];
   for (const pull of pulls) {
-    const files = await github.filesOf(pull.number);
-    if (files.some(file => paths.some(path => (path.endsWith('/') ? file.startsWith(path) : file === path))))
-      relevant.push(pull);
+    if (touches(await github.filesOf(pull.number), paths)) relevant.push(pull);
   }
   return relevant;
-}
-
-function isMergedInto(pull: PullRequest, branch: string, repository: string): boolean {
-  return (
-    pull.merged_at !== null &&
-    pull.base.ref === branch &&
-    pull.base.repo.full_name.toLowerCase() === repository.toLowerCase()
-  );
-}
-
-async function evidenceOf(pull: PullRequest, github: GitHub): Promise<Evidence> {
-  const [whole, timeline, reviews] = await Promise.all([
-    // Lists of pull requests don't name the account that merged.
-    pull.merged_by ? pull : github.pullRequest(pull.number),
-    github.timelineOf(pull.number),
-    github.reviewsOf(pull.number),
-  ]);
-  const standing = labelsAtMerge(timeline);
-  const approving = approvalsOf(reviews, pull.head.sha);
-  const logins = [...new Set([...standing, ...approving].map(({ by }) => by))];
-  const permissions = new Map(
-    await Promise.all(
-      logins.map(
-        async (login): Promise<[string, Label['permission']]> => [
-          login,
-          login === '' ? 'none' : parsePermission(await github.permissionOf(login)),
-        ],
-      ),
-    ),
-  );
-  return {
-    pull_request: pull.number,
-    head_sha: pull.head.sha,
-    merge_sha: pull.merge_commit_sha ?? '',
-    labels: standing.map(label => ({ ...label, permission: permissions.get(label.by) ?? 'none' })),
-    merged_by: whole?.merged_by?.login ?? '',
-    ...(approving.length > 0
-      ? { approvals: approving.map(one => ({ ...one, permission: permissions.get(one.by) ?? 'none' })) }
-      : {}),
-  };
 }

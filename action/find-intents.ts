@@ -7,6 +7,8 @@ import type { FileTree, TreeEntry } from './git-tree.ts';
 import { actionRefusals } from './refusals.ts';
 
 const MAX_FILES = 5000;
+/** The first line of a file that Git LFS stores elsewhere. */
+const LFS_POINTER = Buffer.from('version https://git-lfs.github.com/spec/v1\n');
 
 /** Finds the files that the input "intent" names: names under `intentsDir`, paths or globs. Throws `Refused` `intent-not-found`. */
 export async function findIntents(wanted: string[], intentsDir: string, tree: FileTree): Promise<IntentFile[]> {
@@ -44,7 +46,7 @@ export async function collectFiles(loaded: LoadedIntent[], tree: FileTree, sha: 
   const done = new Set<string>();
   for (const { intent } of loaded) {
     if (intent.action !== 'rollout' || intent.source_dir === undefined) continue;
-    const dir = intent.source_dir.replace(/\/+$/, '');
+    const dir = intent.source_dir;
     if (done.has(`${intent.stack}:${dir}`)) continue;
     done.add(`${intent.stack}:${dir}`);
     const entries = (await tree.list()).filter(({ path }) => path.startsWith(`${dir}/`));
@@ -53,6 +55,8 @@ export async function collectFiles(loaded: LoadedIntent[], tree: FileTree, sha: 
     for (const entry of entries) checkEntry(entry, dir);
     for (const [index, content] of (await tree.read(entries.map(({ path }) => path))).entries()) {
       const entry = entries[index];
+      if (content.subarray(0, LFS_POINTER.length).equals(LFS_POINTER))
+        throw actionRefusals.fileNotShippable(entry?.path ?? '', 'it is a pointer of Git LFS, not the file itself');
       bytes += content.length;
       if (bytes > MAX_SHIPPED_BYTES) throw actionRefusals.filesTooLarge(dir, `${MAX_SHIPPED_BYTES / 1024 / 1024} MiB`);
       shipped.push({

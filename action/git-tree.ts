@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { lstat, readdir, readFile } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
+import { messageOf } from '../protocol/refusal.ts';
 import { actionRefusals } from './refusals.ts';
 
 export interface TreeEntry {
@@ -32,7 +33,11 @@ export async function gitTree(dir: string, sha: string): Promise<FileTree> {
     list: async () => [...blobs.values()],
     async read(paths) {
       const objects = paths.map(path => blobs.get(path)?.object ?? '');
-      return splitBatch(await git(dir, ['cat-file', '--batch'], `${objects.join('\n')}\n`), objects.length);
+      const output = await git(dir, ['cat-file', '--batch'], `${objects.join('\n')}\n`).catch(error => {
+        // A partial clone fetches a missing object, which fails without its remote.
+        throw actionRefusals.checkoutUnreadable(messageOf(error).slice(0, 300));
+      });
+      return splitBatch(output, objects.length);
     },
   };
 }
@@ -63,8 +68,7 @@ function splitBatch(output: Buffer, count: number): Buffer[] {
   for (let index = 0; index < count; index++) {
     const end = output.indexOf(0x0a, at);
     const size = Number(output.toString('latin1', at, end).split(' ')[2]);
-    if (end < 0 || !Number.isInteger(size))
-      throw new Error('git cat-file printed an answer that its documentation does not describe');
+    if (end < 0 || !Number.isInteger(size)) throw actionRefusals.checkoutUnreadable('git has not all of its objects');
     found.push(output.subarray(end + 1, end + 1 + size));
     at = end + 1 + size + 1;
   }

@@ -3,7 +3,8 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type Refusal, Refused } from '../protocol/refusal.ts';
-import { committed, GitHubDouble, labeled } from '../test/doubles/github.ts';
+import { GitHubDouble } from '../test/doubles/github.ts';
+import { committed, labeled } from '../test/doubles/github-events.ts';
 import { recordWaits } from '../test/doubles/waits.ts';
 import { createGitHub } from './github.ts';
 
@@ -12,7 +13,14 @@ const SHA = 'aa'.repeat(20);
 const hub = new GitHubDouble(REPOSITORY);
 const waits: number[] = [];
 const said: string[] = [];
-const github = () => createGitHub('token', REPOSITORY, hub.url, line => said.push(line));
+const github = (baseUrl = hub.url, timeout?: number) =>
+  createGitHub({
+    token: 'token',
+    repository: REPOSITORY,
+    baseUrl,
+    say: line => said.push(line),
+    ...(timeout === undefined ? {} : { timeout }),
+  });
 const seconds = (ms: number) => String(Math.floor((Date.now() + ms) / 1000));
 
 beforeAll(() => hub.start());
@@ -47,7 +55,10 @@ describe('a request to GitHub', () => {
   it('is repeated after a server error, with a longer pause each time', async () => {
     fail(3, 502);
     expect(await github().timelineOf(1)).toHaveLength(2);
-    expect({ waits, said }).toEqual({ waits: [1000, 4000, 9000], said: [] });
+    expect({ waits, said }).toEqual({
+      waits: [1000, 4000, 9000],
+      said: Array(3).fill('GitHub did not answer /repos/org/homelab/issues/1/timeline: status 502.'),
+    });
   });
 
   it('is given up after the fourth server error', async () => {
@@ -61,10 +72,10 @@ describe('a request to GitHub', () => {
   });
 
   it('is not repeated if the token has no right to it, and the remedy names the permissions', async () => {
-    fail(1, 403);
+    fail(1, 403, {}, 'Resource not accessible');
     const { message, remedy } = await refusalOf(github().timelineOf(1));
     expect({ message, remedy, asked: hub.asked.length, waits }).toEqual({
-      message: 'Could not read the timeline of #1 from GitHub: GitHub answered 403.',
+      message: 'Could not read the timeline of #1 from GitHub: GitHub answered 403: Resource not accessible.',
       remedy:
         'Give the job "permissions: contents: read, pull-requests: read", check the input "github-token", and run the job again.',
       asked: 1,
@@ -72,17 +83,63 @@ describe('a request to GitHub', () => {
     });
   });
 
-  it('is refused if the answer is a page of a proxy and not JSON', async () => {
-    const proxy = createServer((_, response) => response.end('<html>Sign in</html>')).listen(0, '127.0.0.1');
-    await once(proxy, 'listening');
-    const url = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
-    const { message } = await refusalOf(createGitHub('token', REPOSITORY, url).timelineOf(1));
-    proxy.close();
-    expect(message).toBe('Could not read the timeline of #1 from GitHub: the answer is not JSON.');
+  it.each<[string, string, string]>([
+    ['a page of a proxy', '<html>Sign in</html>', 'the answer is not JSON'],
+    ['cut JSON', '[{"event":"labeled"', 'the answer is not JSON'],
+    ['null', 'null', 'the answer is not JSON'],
+    ['an object in place of a list', '{}', 'the answer has an unknown shape: it is not as documented'],
+    [
+      'a label without a name',
+      '[{"event":"labeled"}]',
+      'the answer has an unknown shape: "0.event" is not as documented',
+    ],
+  ])('is refused if the answer is %s', async (_, raw, why) => {
+    hub.failures.push({ path: '/timeline', raw });
+    const { code, message } = await refusalOf(github().timelineOf(1));
+    expect({ code, message }).toEqual({
+      code: 'github-unreadable',
+      message: `Could not read the timeline of #1 from GitHub: ${why}.`,
+    });
+  });
+
+  it.each(['silent', 'drip'] as const)('is refused after its time limit if the answer is %s', async hang => {
+    hub.failures.push({ path: '/timeline', hang, always: true });
+    const { message, remedy } = await refusalOf(github(hub.url, 300).timelineOf(1));
+    expect({ message, remedy, waits }).toEqual({
+      message: 'Could not read the timeline of #1 from GitHub: no answer within 0.3 s.',
+      remedy: 'Check that the runner reaches GitHub, and run the job again.',
+      waits: [1000, 4000, 9000],
+    });
+  });
+
+  it('is refused if the answer is too large, and not kept in memory', async () => {
+    const page = Buffer.alloc(1024 * 1024, ' ');
+    const server = createServer(async (_, response) => {
+      response.on('error', () => undefined);
+      for (let n = 0; n < 40 && !response.destroyed; n++) if (!response.write(page)) await once(response, 'drain');
+      response.end('[]');
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const { message } = await refusalOf(github(url).timelineOf(1));
+    server.closeAllConnections();
+    server.close();
+    expect(message).toBe('Could not read the timeline of #1 from GitHub: an answer of more than 32 MiB.');
+  });
+
+  it('names a commit that is missing, and an invalid token', async () => {
+    const missing = await refusalOf(github().compare('bb'.repeat(20), SHA));
+    expect(missing).toMatchObject({
+      code: 'github-unreadable',
+      message: expect.stringContaining('one of them does not exist (any more)'),
+      remedy: expect.stringContaining('Merge another pull request'),
+    });
+    fail(1, 401);
+    expect((await refusalOf(github().timelineOf(1))).message).toContain('GitHub answered 401: the token is not valid.');
   });
 
   it('names the cause if the connection fails', async () => {
-    const unreachable = createGitHub('token', REPOSITORY, 'http://127.0.0.1:1');
+    const unreachable = github('http://127.0.0.1:1');
     const { message, remedy } = await refusalOf(unreachable.pullRequest(1));
     expect(message).toMatch(/^Could not read pull request #1 from GitHub: .*(ECONNREFUSED|bad port).*\.$/);
     expect(remedy).toBe('Check that the runner reaches GitHub, and run the job again.');
@@ -154,18 +211,40 @@ describe('a list', () => {
     for (const length of [0, 1, 99, 100, 101, 200, 201]) {
       hub.pull({ number: 1, mergeSha: SHA, files: Array.from({ length }, (_, n) => `file-${n}`) });
       const files = await github().filesOf(1);
-      expect({ length, last: files.at(-1) }).toEqual({
-        length: files.length,
+      expect({ length, last: files?.at(-1) }).toEqual({
+        length: files?.length,
         last: length ? `file-${length - 1}` : undefined,
       });
     }
   });
 
-  it('is refused if a page of it answers with a conflict, which the library takes for its end', async () => {
+  it('is read to the page without a next one, also if GitHub sends short pages', async () => {
+    hub.pageSize = 30;
+    hub.pull({ number: 1, mergeSha: SHA, files: Array.from({ length: 95 }, (_, n) => `file-${n}`) });
+    expect(await github().filesOf(1)).toHaveLength(95);
+    hub.pageSize = 100;
+  });
+
+  it.each([404, 409, 422])('is refused if a later page of it answers %i, which is not its end', async status => {
     hub.pull({ number: 1, mergeSha: SHA, files: Array.from({ length: 150 }, (_, n) => `file-${n}`) });
-    for (let n = 0; n < 4; n++) hub.failures.push({ path: '/files', status: 409 });
-    const { message } = await refusalOf(github().filesOf(1));
-    expect(message).toBe('Could not read the files of #1 from GitHub: GitHub answered 409.');
+    hub.failures.push({ path: '/files', raw: '[]', headers: { Link: `<${hub.url}/later>; rel="next"` } });
+    hub.failures.push({ path: '/later', status, always: true });
+    const { code, message } = await refusalOf(github().filesOf(1));
+    hub.failures.length = 0;
+    expect({ code, names: message.includes(`GitHub answered ${status}`) }, message).toEqual({
+      code: 'github-unreadable',
+      names: true,
+    });
+  });
+
+  it('is refused if its next page is on another host, which would get the token', async () => {
+    hub.failures.push({ path: '/files', raw: '[]', headers: { Link: '<http://127.0.0.2:1/x>; rel="next"' } });
+    expect((await refusalOf(github().filesOf(1))).message).toContain('its next page is on another host');
+  });
+
+  it('of 3,000 files may miss some, so that it is not a list of all files', async () => {
+    hub.pull({ number: 1, mergeSha: SHA, files: Array.from({ length: 3001 }, (_, n) => `file-${n}`) });
+    expect(await github().filesOf(1)).toBeUndefined();
   });
 
   it('of a pull request or a commit that GitHub does not know is absent, not an error', async () => {

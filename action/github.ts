@@ -1,46 +1,35 @@
 import { getOctokit } from '@actions/github';
 import { retry } from '@octokit/plugin-retry';
 import { throttling } from '@octokit/plugin-throttling';
-import type { PullRequest, ReviewEntry, TimelineEntry } from '../protocol/evidence.ts';
-import { Refused } from '../protocol/refusal.ts';
+import { GitHubReader, nextPageOf, rateLimitOf } from '../protocol/evidence/reader.ts';
+import { messageOf, Refused } from '../protocol/refusal.ts';
 import { actionRefusals } from './refusals.ts';
 
-export interface Commit {
-  sha: string;
-  message: string;
-  parents: string[];
-}
-
-/** The questions that an approval asks GitHub. Reads every page. Refuses with `github-unreadable` if an answer is missing. */
-export interface GitHub {
-  /** Returns the commits after `before` up to `after`, with GitHub's word for their relation (`ahead`, `diverged`, …). */
-  compare(before: string, after: string): Promise<{ status: string; commits: Commit[] }>;
-  pullRequestsOf(sha: string): Promise<PullRequest[]>;
-  /** Returns undefined if the repository has no pull request with that number. */
-  pullRequest(number: number): Promise<PullRequest | undefined>;
-  filesOf(number: number): Promise<string[]>;
-  timelineOf(number: number): Promise<TimelineEntry[]>;
-  reviewsOf(number: number): Promise<ReviewEntry[]>;
-  permissionOf(login: string): Promise<string>;
-}
-
-type Values = { [name in 'sha' | 'number' | 'login' | 'basehead']?: string | number };
-
-const PAGE = 100;
 /** The number of repeated requests after a rate limit. */
 const LIMIT_RETRIES = 3;
 /** The longest wait for a rate limit, in seconds: GitHub's primary limit can last an hour, and a job must not hang for it. */
 const LONGEST_WAIT = 60;
 /** Repeating these doesn't help. 429 is a rate limit: the throttling plugin waits for it as long as GitHub asks. */
 const DO_NOT_RETRY = [400, 401, 403, 404, 410, 422, 429, 451];
+/** The time limit for one request with its whole answer, in milliseconds. */
+const TIMEOUT = 20_000;
+/** The largest answer, in bytes. A page of a timeline has a few hundred KiB. */
+const MAX_ANSWER = 32 * 1024 * 1024;
 
-/** Connects to GitHub's REST API for one repository. `say` logs each wait for a rate limit. */
-export function createGitHub(
-  token: string,
-  repository: string,
-  baseUrl: string,
-  say: (line: string) => void = () => undefined,
-): GitHub {
+export interface GitHubOptions {
+  token: string;
+  /** Owner/name. */
+  repository: string;
+  baseUrl: string;
+  /** Logs each wait for GitHub. */
+  say?: (line: string) => void;
+  /** For tests: the time limit for one request, in milliseconds. */
+  timeout?: number;
+}
+
+/** Connects to GitHub's REST API for one repository. Refuses with `github-unreadable` if an answer is missing. */
+export function createGitHub(options: GitHubOptions): GitHubReader {
+  const { token, repository, baseUrl, say = () => undefined, timeout = TIMEOUT } = options;
   const waitFor = (limit: string) => (seconds: number, _options: object, _octokit: object, retries: number) => {
     if (seconds > LONGEST_WAIT || retries >= LIMIT_RETRIES) return false;
     say(`GitHub's ${limit} is reached. The action waits ${seconds} s and asks again.`);
@@ -50,6 +39,7 @@ export function createGitHub(
     token || 'none',
     {
       baseUrl,
+      request: { fetch: createFetch(timeout) },
       retry: { doNotRetry: DO_NOT_RETRY },
       throttle: {
         fallbackSecondaryRateRetryAfter: LONGEST_WAIT,
@@ -58,121 +48,107 @@ export function createGitHub(
       },
     },
     markLimits,
+    logFailures(say),
     retry,
     throttling,
   );
-  const [owner = '', repo = ''] = repository.split('/');
-  const routeOf = (route: string) => `GET /repos/{owner}/{repo}${route}`;
 
-  /** Returns `instead` if GitHub answers with a status of `absent`, and refuses every other error. */
-  async function read<T, U = never>(what: string, asking: Promise<T>, absent: number[] = [], instead?: U) {
-    try {
-      return await asking;
-    } catch (error) {
-      if (absent.includes((error as FailedRequest).status ?? 0)) return instead as U;
-      throw unreadable(what, error as FailedRequest);
-    }
-  }
-
-  async function get<T>(route: string, values: Values): Promise<T> {
-    return (await octokit.request(routeOf(route), { owner, repo, ...values })).data as T;
-  }
-
-  /** Returns the answers of all pages. */
-  async function pages<T>(what: string, route: string, values: Values): Promise<T[]> {
-    const found: T[] = [];
-    const parameters = { owner, repo, ...values, per_page: PAGE };
-    for await (const { url, data } of octokit.paginate.iterator(routeOf(route), parameters)) {
-      // At status 409 the plugin ends with an empty page that has no address: entries would be missing.
-      if (url === undefined) throw actionRefusals.githubUnreadable(what, 'GitHub answered 409');
-      found.push(data as T);
-    }
-    return found;
-  }
-
-  async function list<T>(what: string, route: string, values: Values): Promise<T[]> {
-    const found = await pages<T[]>(what, route, values);
-    if (!found.every(page => Array.isArray(page)))
-      throw actionRefusals.githubUnreadable(what, 'the answer is not a list');
-    return found.flat();
-  }
-
-  return {
-    async compare(before, after) {
-      const what = `the commits ${before.slice(0, 8)}...${after.slice(0, 8)}`;
-      interface Comparison {
-        status: string;
-        total_commits: number;
-        commits: { sha: string; commit: { message: string }; parents: { sha: string }[] }[];
+  return new GitHubReader({
+    repository,
+    unreadable: actionRefusals.githubUnreadable,
+    async get(path, what, absent = []) {
+      const address = /^https?:/.test(path) ? path : `${baseUrl.replace(/\/+$/, '')}${path}`;
+      try {
+        // The address is complete, so that braces in it are not filled.
+        const { status, data, headers, url } = await octokit.request('GET {+address}', { address });
+        if (typeof data !== 'object' || data === null) throw notJson(what);
+        return { status, body: data, next: nextPageOf(headers.link, url || address) };
+      } catch (error) {
+        const { status, response } = error as FailedRequest;
+        if (response && absent.includes(status ?? 0)) return { status: status ?? 0, body: undefined };
+        throw unreadable(what, error as FailedRequest);
       }
-      const found = await read(
-        what,
-        pages<Comparison>(what, '/compare/{basehead}', { basehead: `${before}...${after}` }),
-      );
-      const commits = found
-        .flatMap(page => page.commits)
-        .map(({ sha, commit, parents }) => ({ sha, message: commit.message, parents: parents.map(one => one.sha) }));
-      const total = found[0]?.total_commits ?? 0;
-      if (commits.length < total)
-        throw actionRefusals.githubUnreadable(what, `the answer has ${commits.length} of ${total} commits`);
-      return { status: found[0]?.status ?? '', commits };
     },
-    pullRequestsOf(sha) {
-      const what = `the pull requests of ${sha.slice(0, 8)}`;
-      // Right after a merge GitHub's index does not know the commit yet.
-      return read(what, list<PullRequest>(what, '/commits/{sha}/pulls', { sha }), [404, 422], []);
-    },
-    pullRequest: number =>
-      read(`pull request #${number}`, get<PullRequest>('/pulls/{number}', { number }), [404], undefined),
-    async filesOf(number) {
-      const what = `the files of #${number}`;
-      interface ChangedFile {
-        filename: string;
-        previous_filename?: string;
-      }
-      const files = await read(what, list<ChangedFile>(what, '/pulls/{number}/files', { number }));
-      return files.flatMap(file => [file.filename, ...(file.previous_filename ? [file.previous_filename] : [])]);
-    },
-    timelineOf(number) {
-      const what = `the timeline of #${number}`;
-      return read(what, list<TimelineEntry>(what, '/issues/{number}/timeline', { number }));
-    },
-    reviewsOf(number) {
-      const what = `the reviews of #${number}`;
-      return read(what, list<ReviewEntry>(what, '/pulls/{number}/reviews', { number }));
-    },
-    async permissionOf(login) {
-      const asking = get<{ permission: string; role_name?: string }>('/collaborators/{login}/permission', { login });
-      // Apps and deleted accounts are not collaborators. Either way their labels count for nothing.
-      const found = await read(`the permission of ${login}`, asking, [404], {
-        permission: 'none',
-        role_name: undefined,
-      });
-      return found.role_name ?? found.permission;
-    },
-  };
+  });
 }
 
 /** An error of octokit. If the connection failed it has no `response`, and the status 500. */
 interface FailedRequest {
   status?: number;
   message: string;
+  request?: { url: string };
   response?: { headers: Record<string, string | number | undefined> };
 }
+
+/** Returns a fetch whose whole exchange has a time limit, and whose answer has a size limit. */
+function createFetch(timeout: number): typeof fetch {
+  return async (input, init) => {
+    const deadline = AbortSignal.timeout(timeout);
+    try {
+      const response = await fetch(input, { ...init, signal: deadline });
+      const { status, statusText, headers, url } = response;
+      const body = await readBounded(response);
+      const read = new Response(status === 204 || status === 304 ? null : body, { status, statusText, headers });
+      // The address after redirects, which a new Response does not have.
+      return Object.defineProperty(read, 'url', { value: url });
+    } catch (error) {
+      throw deadline.aborted ? new Error(`no answer within ${timeout / 1000} s`) : error;
+    }
+  };
+}
+
+async function readBounded(response: Response): Promise<Buffer<ArrayBuffer>> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of response.body ?? []) {
+    bytes += chunk.length;
+    if (bytes > MAX_ANSWER) throw new Error(`an answer of more than ${MAX_ANSWER / 1024 / 1024} MiB`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+type Hooked = Pick<ReturnType<typeof getOctokit>, 'hook'>;
 
 /**
  * Marks answers as a secondary rate limit if only their status and header say so, as those of a proxy do: the throttling
  * plugin looks for GitHub's words in the message.
  */
-function markLimits({ hook }: Pick<ReturnType<typeof getOctokit>, 'hook'>): void {
+function markLimits({ hook }: Hooked): void {
   hook.error('request', error => {
-    const { status, message, response } = error as FailedRequest;
-    const isAskedToWait = response?.headers['retry-after'] !== undefined;
-    const isSecondary = isAskedToWait || (status === 429 && response?.headers['x-ratelimit-remaining'] !== '0');
-    if ((status === 403 || status === 429) && isSecondary && !/\bsecondary rate\b/i.test(message))
-      error.message = `secondary rate limit: ${message}`;
+    const failed = error as FailedRequest;
+    if (limitOf(failed)?.kind === 'secondary' && !/\bsecondary rate\b/i.test(failed.message))
+      error.message = `secondary rate limit: ${failed.message}`;
     throw error;
   });
+}
+
+/** Logs each answer that the retry plugin asks for again. */
+function logFailures(say: (line: string) => void): (octokit: Hooked) => void {
+  return ({ hook }) => {
+    hook.error('request', error => {
+      const { status = 0, message, request, response } = error as FailedRequest;
+      const path = request && URL.canParse(request.url) ? new URL(request.url).pathname : '';
+      if (status >= 500) say(`GitHub did not answer ${path}: ${response ? `status ${status}` : message}.`);
+      throw error;
+    });
+  };
+}
+
+function limitOf({ status = 0, message, response }: FailedRequest) {
+  const header = (name: string) => {
+    const value = response?.headers[name];
+    return value === undefined ? undefined : String(value);
+  };
+  return rateLimitOf(status, header, message);
+}
+
+function notJson(what: string): Refused {
+  return actionRefusals.githubUnreadable(
+    what,
+    'the answer is not JSON',
+    'Check that the runner reaches GitHub itself and not a proxy.',
+  );
 }
 
 /** Returns the refusal for an error, with a remedy that fits its cause. */
@@ -180,34 +156,40 @@ function unreadable(what: string, error: FailedRequest): Refused {
   if (error instanceof Refused) return error;
   const { status, message, response } = error;
   // The plugins throw an error without a status if an answer is text, such as the page of a proxy.
-  if (status === undefined)
-    return actionRefusals.githubUnreadable(
-      what,
-      'the answer is not JSON',
-      'Check that the runner reaches GitHub itself.',
-    );
+  if (status === undefined && !(error instanceof RangeError)) return notJson(what);
   if (!response)
     return actionRefusals.githubUnreadable(
       what,
-      message,
+      messageOf(error),
       'Check that the runner reaches GitHub, and run the job again.',
     );
-  const isLimit = status === 403 || status === 429;
-  const { 'x-ratelimit-remaining': remaining, 'x-ratelimit-reset': reset = 0, 'retry-after': after } = response.headers;
-  const minutes = Math.ceil(Number(after ?? LONGEST_WAIT) / 60);
-  if (isLimit && /\bsecondary rate\b/i.test(message))
+  const limit = limitOf(error);
+  if (limit?.kind === 'secondary') {
+    const minutes = Math.ceil(limit.seconds / 60);
     return actionRefusals.githubUnreadable(
       what,
       `GitHub's secondary rate limit is reached (status ${status})`,
       `Run the job again in ${minutes > 1 ? `${minutes} minutes` : 'a minute'}.`,
     );
-  if (isLimit && remaining === '0')
+  }
+  if (limit) {
+    const reset = new Date(Number(response.headers['x-ratelimit-reset']) * 1000);
     return actionRefusals.githubUnreadable(
       what,
-      `the rate limit of "github-token" is used up until ${new Date(Number(reset) * 1000).toISOString()}`,
+      `the rate limit of "github-token" is used up until ${reset.toISOString()}`,
       'Run the job again after that time, or pass a token with a limit of its own.',
     );
-  return status < 500
-    ? actionRefusals.githubUnreadable(what, `GitHub answered ${status}`)
-    : actionRefusals.githubUnreadable(what, `GitHub answered ${status}`, 'Run the job again when GitHub works again.');
+  }
+  const [why, remedy] = explainStatus(status ?? 0, message);
+  return actionRefusals.githubUnreadable(what, why, remedy);
+}
+
+/** Returns the cause that a status names, and the remedy if it is not a permission. */
+function explainStatus(status: number, message: string): [why: string, remedy?: string] {
+  if (status >= 500) return [`GitHub answered ${status}`, 'Run the job again when GitHub works again.'];
+  if (status === 401)
+    return ['GitHub answered 401: the token is not valid', 'Check the input "github-token", and run the job again.'];
+  if (status === 403) return [`GitHub answered 403: ${message.slice(0, 200).split(' - ')[0]}`];
+  if (status === 404) return ['GitHub answered 404: it does not exist, or the token does not see it'];
+  return [`GitHub answered ${status}`];
 }

@@ -13,6 +13,7 @@ export interface CommonInputs {
   intent: string[];
   intentsDir: string;
   params: Record<string, ParamValue>;
+  githubToken: string;
 }
 
 /** The inputs of the modes that talk to an agent. */
@@ -26,12 +27,13 @@ export interface Inputs extends CommonInputs {
   signingKey: SecretKey | undefined;
   /** True if the action asks GitHub for a token for each command. */
   oidc: boolean;
-  githubToken: string;
   /** In milliseconds. */
   connectTimeout: number;
   /** In milliseconds. */
   timeout: number;
   pullRequest: number | undefined;
+  /** True to deploy a commit that does not descend from the last deployment, if the host's policy allows it. */
+  allowOlder: boolean;
   /** The digests of a plan that the user has approved: one for each command, in order. */
   planDigests: string[];
 }
@@ -52,6 +54,7 @@ export function readInputs(env: Env): Inputs | (CommonInputs & { mode: 'validate
     intent,
     intentsDir: read(env, 'intents-dir') || 'chatops/intents',
     params: readParams(read(env, 'params')),
+    githubToken: read(env, 'github-token'),
   };
   if (mode === 'validate') return { mode, ...common };
   const oidc = readOidc(env);
@@ -79,10 +82,10 @@ export function readInputs(env: Env): Inputs | (CommonInputs & { mode: 'validate
     hostsFile: hostsFile || undefined,
     signingKey,
     oidc,
-    githubToken: read(env, 'github-token'),
     connectTimeout: duration(env, 'connect-timeout', '30s'),
     timeout: duration(env, 'timeout', '30m'),
     pullRequest: pullRequest ? Number(pullRequest) : undefined,
+    allowOlder: oneOf(env, 'allow-older', ['true', 'false'], 'false') === 'true',
     planDigests,
   };
 }

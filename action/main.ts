@@ -2,7 +2,7 @@ import * as core from '@actions/core';
 import { graphLines } from '../intents/graph.ts';
 import { InvalidIntents } from '../intents/problem.ts';
 import type { Receipt } from '../protocol/receipt.ts';
-import { Refused } from '../protocol/refusal.ts';
+import { messageOf, type Refusal, Refused } from '../protocol/refusal.ts';
 import { isSequential } from './batches.ts';
 import { CommandDispatcher } from './dispatcher.ts';
 import { readInputs } from './inputs.ts';
@@ -37,9 +37,19 @@ async function main(): Promise<void> {
       const [first] = error.problems;
       const { refusal } = actionRefusals.intentInvalid(error.problems.length, first?.message ?? '');
       await conclude(log, receipts, { refusal });
-    } else if (error instanceof Refused) await conclude(log, receipts, { refusal: error.refusal });
-    else throw error;
+    } else await conclude(log, receipts, { refusal: await refusalOf(error) });
   }
+}
+
+/** Returns the refusal of an error. An error of the action itself becomes one line; its stack is in the debug log. */
+async function refusalOf(error: unknown): Promise<Refusal> {
+  if (error instanceof Refused) return error.refusal;
+  await log.command('debug', error instanceof Error ? (error.stack ?? error.message) : String(error));
+  return actionRefusals.crashed(firstLineOf(messageOf(error))).refusal;
+}
+
+function firstLineOf(text: string): string {
+  return (text.split('\n')[0] ?? '').slice(0, 300);
 }
 
 /** The sender of the commands, once there is one: a signal cancels its runs. */
@@ -60,6 +70,12 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     if (++signals === 1) stop(signal).catch(() => process.exit(1));
   });
 }
+
+// Node would print the line of the bundle in which an error was thrown, which is the whole bundle.
+process.on('uncaughtException', async error => {
+  await conclude(log, [], { refusal: await refusalOf(error) });
+  process.exit(1);
+});
 
 if (core.getState('isPost') === 'true') await post(log);
 else {

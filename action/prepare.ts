@@ -3,12 +3,14 @@ import type { CommandTask } from '../client/command.ts';
 import type { AgentAddress } from '../client/deliver.ts';
 import { type GraphNode, graphOf } from '../intents/graph.ts';
 import type { LoadedIntent } from '../intents/load.ts';
-import type { ShippedFile } from '../protocol/command.ts';
-import { checkLabels, gatherApproval } from './approval.ts';
+import type { Coverage, ShippedFile } from '../protocol/command.ts';
+import { messageOf } from '../protocol/refusal.ts';
+import { gatherApproval, requiredLabels } from './approval.ts';
+import { askDeployed } from './ask-deployed.ts';
 import { type Batch, batchesOf } from './batches.ts';
 import { collectFiles, findIntents } from './find-intents.ts';
 import { type FileTree, gitTree } from './git-tree.ts';
-import type { Inputs } from './inputs.ts';
+import type { CommonInputs, Inputs } from './inputs.ts';
 import { actionRefusals } from './refusals.ts';
 import { readHosts, targetHostsOf } from './targets.ts';
 import { readTrigger } from './trigger.ts';
@@ -20,7 +22,9 @@ export interface Prepared {
   nodes: GraphNode[];
   batches: Batch[];
   files: ShippedFile[];
-  task: Pick<CommandTask, 'type' | 'origin' | 'approval' | 'params' | 'renderedAt' | 'dryRun'>;
+  task: Pick<CommandTask, 'type' | 'origin' | 'approval' | 'allowOlder' | 'params' | 'renderedAt' | 'dryRun'>;
+  /** The coverage of each host's documents, by the host's name. */
+  covers: Map<string, Coverage[]>;
 }
 
 /** Reads the documents and the evidence for them. `say` logs the waits for GitHub. Throws `Refused`, `InvalidIntents`. */
@@ -41,18 +45,15 @@ export async function prepare(inputs: Inputs, workspace: string, say: (line: str
     nodes,
     documents.map(document => targetHostsOf(document, agents)),
   );
-  const approval = await gatherApproval(trigger, await openGitHub(inputs, trigger.origin.repository, say), {
-    repository: trigger.origin.repository,
-    paths: documents.flatMap(({ file, intent }) =>
-      ['source_dir' in intent && intent.source_dir ? [file, `${intent.source_dir}/`] : [file]].flat(),
-    ),
+  const shared = inputs.hostsFile === undefined ? [] : [inputs.hostsFile];
+  const { approval, covers } = await gatherApproval(trigger, await openGitHub(inputs, trigger.origin.repository, say), {
+    ...{ paths: [...pathsOf(documents), ...shared], shared, say },
+    wanted: requiredLabels(documents.map(({ intent }) => intent)),
     pullRequest: inputs.pullRequest,
+    deploys: inputs.mode === 'run',
+    deployed: async () =>
+      inputs.allowOlder ? [] : askDeployed({ documents, batches, agents, origin: trigger.origin, inputs, say }),
   });
-  if (inputs.mode === 'run')
-    checkLabels(
-      documents.map(({ intent }) => intent),
-      approval,
-    );
   const commands = batches.flatMap(({ target }) => target.waves.flat()).length;
   if (inputs.planDigests.length > 0 && inputs.planDigests.length !== commands)
     throw actionRefusals.inputInvalid(
@@ -65,10 +66,21 @@ export async function prepare(inputs: Inputs, workspace: string, say: (line: str
   const task: Prepared['task'] = {
     type,
     ...{ origin: trigger.origin, approval, params: inputs.params },
+    ...(inputs.allowOlder ? { allowOlder: true } : {}),
     ...(isDated ? { renderedAt: at.toISOString() } : {}),
     dryRun: inputs.mode === 'dry-run',
   };
-  return { documents, agents, nodes, batches, files, task };
+  return { documents, agents, nodes, batches, files, task, covers };
+}
+
+/**
+ * Returns what the documents depend on: their files, also of those that run before a rollout, and the folders that they ship.
+ */
+function pathsOf(documents: LoadedIntent[]): string[] {
+  const paths = documents.flatMap(({ file, intent }) =>
+    'source_dir' in intent && intent.source_dir !== undefined ? [file, `${intent.source_dir}/`] : [file],
+  );
+  return [...new Set(paths)];
 }
 
 /** Returns the agents of the inputs and of the hosts file. Throws `Refused` `input-invalid`. */
@@ -93,12 +105,19 @@ async function agentsOf({ agents, hostsFile }: Inputs, tree: FileTree): Promise<
 }
 
 /** Loads GitHub's client, which is large, only when it is needed. */
-async function openGitHub(inputs: Inputs, repository: string, say: (line: string) => void) {
+export async function openGitHub(inputs: CommonInputs, repository: string, say: (line: string) => void) {
   const { createGitHub } = await import(/* webpackMode: "eager" */ './github.ts');
-  return createGitHub(inputs.githubToken, repository, process.env.GITHUB_API_URL ?? 'https://api.github.com', say);
+  const baseUrl = process.env.GITHUB_API_URL ?? 'https://api.github.com';
+  return createGitHub({ token: inputs.githubToken, repository, baseUrl, say });
 }
 
-function readEvent(): unknown {
+/** Reads the payload of the event. Throws `Refused` `event-unreadable`. */
+export function readEvent(): unknown {
   const path = process.env.GITHUB_EVENT_PATH;
-  return path ? JSON.parse(readFileSync(path, 'utf8')) : {};
+  if (!path) return {};
+  try {
+    return JSON.parse(readFileSync(path, 'utf8'));
+  } catch (error) {
+    throw actionRefusals.eventUnreadable(messageOf(error));
+  }
 }

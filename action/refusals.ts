@@ -101,14 +101,32 @@ export const actionRefusals = {
   noPullRequest: (sha: string) =>
     refused(
       'no-pull-request',
-      `The commit ${short(sha)} of this push does not belong to a merged pull request.`,
-      'Change the branch by pull requests only. If one was just merged, run the job again in a minute.',
+      `The commit ${short(sha)} does not belong to a merged pull request.`,
+      'Nothing was deployed. Revert it by a labelled pull request, then merge the change again as one. If a pull request was just merged, run the job again in a minute.',
     ),
   pullRequestNotInHistory: (number: number, sha: string) =>
     refused(
       'pull-request-not-in-history',
       `The merge of pull request #${number} is not in the history of ${short(sha)}.`,
       'Start the workflow on the branch that contains it.',
+    ),
+  pullRequestUnrelated: (number: number) =>
+    refused(
+      'pull-request-unrelated',
+      `Pull request #${number} does not change what the intents depend on.`,
+      'Name the pull request that last changed an intent or its files in the input "pull-request".',
+    ),
+  olderThanDeployed: (sha: string, last: string) =>
+    refused(
+      'older-than-deployed',
+      `The commit ${sha} does not descend from ${last}, which the host deployed last.`,
+      'Nothing was deployed. Run the newest job, or go back with a rollback.',
+    ),
+  firstDeploymentUnapproved: (intent: string) =>
+    refused(
+      'first-deployment-unapproved',
+      `The host has not deployed "${intent}" yet, and no approved pull request of this event brings it.`,
+      'Change the intent in a labelled pull request, or start the workflow by workflow_dispatch with the input "pull-request" for the one that did.',
     ),
   githubUnreadable: (what: string, why: string, remedy?: string) =>
     refused(
@@ -122,6 +140,24 @@ export const actionRefusals = {
       'commit-not-checked-out',
       `The commit ${short(sha)} is not in the workspace.`,
       `Put actions/checkout before this step, with "ref: ${sha}" if the event is not a push.`,
+    ),
+  checkoutUnreadable: (why: string) =>
+    refused(
+      'checkout-unreadable',
+      `The files of the commit can't be read from the workspace: ${why}.`,
+      'Check the repository out without a filter and with all its objects.',
+    ),
+  eventUnreadable: (why: string) =>
+    refused(
+      'event-unreadable',
+      `The payload of the event can't be read: ${why}.`,
+      'Run the action on a runner of GitHub Actions, which sets GITHUB_EVENT_PATH.',
+    ),
+  crashed: (why: string) =>
+    refused(
+      'action-crashed',
+      `The action ended because of an error of its own: ${why}.`,
+      'Run the job again with debug logging, and report the stack that it then logs.',
     ),
   sourceDirMissing: (dir: string, sha: string) =>
     refused(

@@ -64,7 +64,7 @@ export function setOutputs({ status, reason, message, remedy, run, changed, rece
   );
 }
 
-function writeSummary(text: string): void {
+export function writeSummary(text: string): void {
   const file = process.env.GITHUB_STEP_SUMMARY;
   if (file) appendFileSync(file, `${text}\n`);
 }

@@ -2,8 +2,9 @@ import { randomUUID } from 'node:crypto';
 import type { CommandTask } from '../client/command.ts';
 import type { AgentAddress } from '../client/deliver.ts';
 import type { DocumentOutcome } from '../intents/graph.ts';
+import { stackOf } from '../intents/intent.ts';
 import type { LoadedIntent } from '../intents/load.ts';
-import type { FinishedDocument } from '../protocol/command.ts';
+import type { Coverage, FinishedDocument } from '../protocol/command.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 import { Refused } from '../protocol/refusal.ts';
 import type { CommandDispatcher } from './dispatcher.ts';
@@ -79,12 +80,13 @@ class Commands {
 
   #send(request: SendRequest): Promise<CommandResult> {
     const { host, places, ended } = request;
-    const { documents, files, task } = this.#prepared;
+    const { documents, files, task, covers } = this.#prepared;
     const intents = places.flatMap(place => documents[place] ?? []);
     return this.#deliver(host, places, {
       ...task,
       id: randomUUID(),
       intents,
+      covers: covers.get(host)?.filter(isOneOf(intents)),
       files: files.filter(({ stack }) => intents.some(({ intent }) => 'stack' in intent && intent.stack === stack)),
       ...(this.#isOne ? {} : { indexes: places, given: givenOf(documents, places, ended) }),
       planDigest: this.#inputs.mode === 'run' ? this.#planDigest(request) : undefined,
@@ -139,6 +141,11 @@ class Commands {
   #agentOf(host: string): AgentAddress {
     return this.#prepared.agents.get(host) as AgentAddress;
   }
+}
+
+/** Returns a test for the coverage of documents. */
+function isOneOf(documents: LoadedIntent[]): (coverage: Coverage) => boolean {
+  return ({ name, stack }) => documents.some(one => one.name === name && stackOf(one.intent) === stack);
 }
 
 /** Returns the outcomes of documents that other commands carry, which an agent needs for its own decisions. */

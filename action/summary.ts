@@ -4,6 +4,7 @@ import type { LoadedIntent } from '../intents/load.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 import type { Refusal } from '../protocol/refusal.ts';
 import type { CommandResult } from './orchestrate.ts';
+import type { Preview } from './preview.ts';
 
 /** GitHub drops a whole summary of more than 1 MiB. This limit leaves room for escaping. */
 const MAX_CHARACTERS = 200_000;
@@ -78,6 +79,15 @@ function summaryOf(receipt: Receipt): string {
     '',
   );
   return bounded(lines.join('\n'));
+}
+
+/** Returns the summary of a check before the merge. */
+export function summaryOfPreview({ number, lines, refusals }: Preview): string {
+  const title =
+    refusals.length === 0
+      ? `### ✓ pull request \\#${number} has the labels of its intents`
+      : `### ✗ pull request \\#${number} would be refused: ${refusals.map(({ code }) => cell(code)).join(', ')}`;
+  return bounded(`${title}\n\n${lines.map(cell).join('<br>\n')}\n`);
 }
 
 export function summaryOfRefusal({ code, message, remedy }: Refusal): string {

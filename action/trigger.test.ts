@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Refused } from '../protocol/refusal.ts';
-import { GitHubDouble, pullRequestEvent, pushEvent } from '../test/doubles/github.ts';
+import { GitHubDouble } from '../test/doubles/github.ts';
+import { pullRequestEvent, pushEvent } from '../test/doubles/github-events.ts';
 import type { Inputs } from './inputs.ts';
 import { readTrigger } from './trigger.ts';
 
@@ -82,6 +83,28 @@ describe('the trigger', () => {
     ['an event without a payload', 'push', null, 'not-default-branch'],
   ])('is refused if it is %s', (_, event, payload, code) => {
     expect(codeOf(() => read(event, payload))).toBe(code);
+  });
+
+  it('is a dispatch or a schedule of the default branch; a plan may look at another one', () => {
+    const at = (
+      event: string,
+      ref: string,
+      mode: Inputs['mode'] = 'run',
+      payload: object = pushEvent(REPOSITORY, A, B),
+    ) =>
+      codeOf(() =>
+        readTrigger(
+          { GITHUB_EVENT_NAME: event, GITHUB_REPOSITORY: REPOSITORY, GITHUB_SHA: A, GITHUB_REF: ref },
+          payload,
+          mode,
+        ),
+      );
+    expect(at('workflow_dispatch', 'refs/heads/main')).toBe('admitted');
+    expect(at('schedule', 'refs/heads/trunk', 'run', { schedule: '0 4 * * *' })).toBe('admitted');
+    expect(at('workflow_dispatch', 'refs/heads/feature', 'plan')).toBe('admitted');
+    for (const ref of ['refs/heads/feature', 'refs/tags/main', ''])
+      expect(at('workflow_dispatch', ref)).toBe('not-default-branch');
+    expect(at('schedule', 'refs/heads/trunk')).toBe('not-default-branch');
   });
 
   it('is refused in every mode if it is a pull request from a fork', () => {

@@ -22,11 +22,12 @@ const ZERO = /^0+$/;
 export function readTrigger(env: Env, payload: unknown, mode: Exclude<Mode, 'validate'>): Trigger {
   const event = env.GITHUB_EVENT_NAME ?? '';
   const body = object(payload);
-  const branch = text(object(body.repository).default_branch) || 'main';
+  const ref = env.GITHUB_REF ?? '';
+  const branch = text(object(body.repository).default_branch) || defaultBranchOf(event, ref);
   const origin = (sha: string): Origin => ({
     repository: env.GITHUB_REPOSITORY ?? '',
     repository_id: env.GITHUB_REPOSITORY_ID ?? String(object(body.repository).id ?? '0'),
-    ref: env.GITHUB_REF ?? '',
+    ref,
     sha,
     event,
     workflow_ref: env.GITHUB_WORKFLOW_REF ?? '',
@@ -50,6 +51,7 @@ export function readTrigger(env: Env, payload: unknown, mode: Exclude<Mode, 'val
       return readPullRequest(body, branch, mode, env, at);
     case 'workflow_dispatch':
     case 'schedule':
+      if (mode === 'run' && ref !== `refs/heads/${branch}`) throw actionRefusals.notDefaultBranch(ref, branch);
       return { kind: 'dispatch', branch, ...at(env.GITHUB_SHA ?? '') };
     case 'pull_request_target':
       throw actionRefusals.pullRequestTarget();
@@ -58,6 +60,11 @@ export function readTrigger(env: Env, payload: unknown, mode: Exclude<Mode, 'val
     default:
       throw actionRefusals.triggerUnsupported(event);
   }
+}
+
+/** Returns the default branch for a payload that does not name it. GitHub runs schedules on the default branch only. */
+function defaultBranchOf(event: string, ref: string): string {
+  return event === 'schedule' ? ref.replace(/^refs\/heads\//, '') : 'main';
 }
 
 function readPullRequest(

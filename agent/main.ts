@@ -117,7 +117,10 @@ export async function startAgent(
   });
 
   const selftest = new Selftest();
-  const admission = new Admission({ live, executors, host, circuits, temporaryKeys: () => selftest.keys() });
+  const admission = new Admission({
+    ...{ live, executors, host, circuits, deployments: store.deployments },
+    temporaryKeys: () => selftest.keys(),
+  });
   const hostRuns = { live, admission, store, runs, audit, metrics, notices };
   const schedules = createScheduler(hostRuns);
   live.onChange(next => {

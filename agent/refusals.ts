@@ -125,6 +125,22 @@ export const refusals = {
     `GitHub does not confirm the command: ${cause}.`,
     'If you did not send this command, the signing key is stolen: remove it from agent.yaml and send SIGHUP.',
   ]),
+  olderThanDeployed: refusal('older-than-deployed', {}, (sha: string, last: string) => [
+    `The commit ${sha} does not descend from ${last}, which this host deployed last.`,
+    'Nothing was deployed. Run the newest job, or go back with a rollback.',
+  ]),
+  deployedMeanwhile: refusal('deployed-meanwhile', {}, (intent: string, last: string) => [
+    `The host has deployed "${intent}" at ${last} since the evidence was gathered.`,
+    'Nothing was deployed. Run the job again.',
+  ]),
+  coverageMissing: refusal('coverage-missing', { countsAs: 'not_allowed' }, (what: string) => [
+    `The command has no evidence for ${what}.`,
+    'Use an action of the version of the agent: it gathers the evidence for each change since the last deployment.',
+  ]),
+  olderNotAllowed: refusal('older-not-allowed', { countsAs: 'not_allowed' }, (rule: string) => [
+    `The rule ${rule} does not allow a commit that does not descend from the last deployment.`,
+    'Leave out the input "allow-older", or set allow_older in the rule of agent.yaml.',
+  ]),
   signatureInvalid: refusal('signature-invalid', { countsAs: 'invalid_key' }, () => [
     'No trusted key signed this command.',
     'Add the public half of signing-key under trust in agent.yaml, and send SIGHUP to the agent.',
@@ -307,6 +323,7 @@ export const AUTH_REASONS: Readonly<Record<string, AuthReason>> = {
   // The protocol checks these for both sides; see protocol/labels.ts.
   'label-missing': 'label_mismatch',
   'label-early': 'label_mismatch',
+  'label-unproven': 'label_mismatch',
   'label-by-unauthorized': 'label_mismatch',
   'approvals-missing': 'label_mismatch',
 };

@@ -4,7 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { pushEvent } from '../test/doubles/github.ts';
+import { pushEvent } from '../test/doubles/github-events.ts';
 import { type Job, startJob } from '../test/stand/runner.ts';
 import { LABEL, World } from '../test/stand/world.ts';
 import { peak, rss } from './idle.ts';

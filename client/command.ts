@@ -4,6 +4,7 @@ import type {
   Approval,
   AskCommand,
   CancelCommand,
+  Coverage,
   Deployment,
   FinishedDocument,
   FollowCommand,
@@ -19,6 +20,8 @@ export interface CommandTask {
   id: string;
   origin: Origin;
   approval: Approval | null;
+  covers?: Coverage[] | undefined;
+  allowOlder?: boolean;
   intents: LoadedIntent[];
   files: ShippedFile[];
   params: Record<string, ParamValue>;
@@ -49,6 +52,8 @@ export function buildCommand(task: CommandTask, { agent, challenge, now }: Bindi
     issued_at: now.toISOString(),
     origin: task.origin,
     approval: task.approval,
+    ...(task.covers === undefined ? {} : { covers: task.covers }),
+    ...(task.allowOlder ? { allow_older: true as const } : {}),
     intents: task.intents.map(({ name, document, documents, intent }, index) => ({
       ...{ name, document, documents, intent },
       ...(task.indexes === undefined ? {} : { place: task.indexes[index] }),

@@ -37,9 +37,10 @@ export const Rollout = z
     stack: Stack,
     service: Service.optional().describe('Only this service. Default: the whole stack.'),
     compose: ComposePath,
-    source_dir: RelativePath.optional().describe(
-      'A folder of the repository whose files are shipped with the command into the stack’s folder.',
-    ),
+    // A slash at the end would make other paths of the files below it.
+    source_dir: RelativePath.overwrite(path => path.replace(/\/+$/, ''))
+      .optional()
+      .describe('A folder of the repository whose files are shipped with the command into the stack’s folder.'),
     strategy: z
       .enum(['recreate', 'canary', 'blue-green'])
       .optional()

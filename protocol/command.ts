@@ -23,13 +23,19 @@ export const Origin = z.strictObject({
 });
 export type Origin = z.infer<typeof Origin>;
 
-/** A label of the pull request at its merge. `at` is the time of the timeline; `after_last_push` follows from the order, not from the time. */
+/**
+ * A label of the pull request at its merge. `by` is empty if the account is gone, `at` is the time of the timeline.
+ * `after_last_push` follows from the order of the timeline and from the server's time of the push. If it is false, `doubt` is
+ * the reason, and `unproven` means that GitHub does not show the push: then only a review of the last commit can count.
+ */
 export const Label = z.strictObject({
   name: Text,
   by: Text,
   permission: z.enum(['admin', 'maintain', 'write', 'triage', 'read', 'none']),
   at: Text,
   after_last_push: z.boolean(),
+  doubt: Text.optional(),
+  unproven: z.literal(true).optional(),
 });
 export type Label = z.infer<typeof Label>;
 
@@ -41,8 +47,11 @@ export const Review = z.strictObject({
 });
 export type Review = z.infer<typeof Review>;
 
+/** The evidence for one pull request. */
 const Evidence = z.strictObject({
   pull_request: z.int().positive(),
+  /** Its page. */
+  url: Text.optional(),
   head_sha: Sha,
   merge_sha: Sha,
   labels: z.array(Label).max(200),
@@ -54,6 +63,19 @@ export type Evidence = z.infer<typeof Evidence>;
 /** The evidence for a command. `with` holds the other pull requests of one push that touch the same intents: each must satisfy the same rules. */
 export const Approval = Evidence.extend({ with: z.array(Evidence).max(200).optional() });
 export type Approval = z.infer<typeof Approval>;
+
+/**
+ * The commits of the branch that brought what a document depends on since the commit that the host deployed last. `since` is
+ * null for the first deployment: then the content of the commit is the baseline. The agent checks `since`, and that the
+ * evidence has each pull request; only an agent that asks GitHub knows if a commit is missing.
+ */
+const Coverage = z.strictObject({
+  name: z.string().max(128),
+  stack: z.string().max(256),
+  since: Sha.nullable(),
+  commits: z.array(z.strictObject({ sha: Sha, pull_request: z.int().positive() })).max(500),
+});
+export type Coverage = z.infer<typeof Coverage>;
 
 /** One file that is sent with a rollout. `path` is relative to the stack's folder; `content` is base64; `sha256` is of the decoded bytes. */
 export const ShippedFile = z.strictObject({
@@ -109,6 +131,10 @@ const Deployment = z.strictObject({
   type: z.enum(['run', 'plan']),
   ...envelopeFields,
   approval: Approval.nullable(),
+  /** One for each document. Absent in commands that no commit belongs to. */
+  covers: z.array(Coverage).max(100).optional(),
+  /** Deploys a commit that does not descend from the one that was deployed last. The rule of the policy must allow it. */
+  allow_older: z.literal(true).optional(),
   intents: z.array(IntentDocument).min(1).max(100),
   /** Results of the documents of the same graph that other commands carried. */
   given: z.array(FinishedDocument).max(500).optional(),

@@ -38,6 +38,14 @@ export const PolicyCase = z.strictObject({
 });
 export type PolicyCase = z.infer<typeof PolicyCase>;
 
+/** A document whose last deployment from the sender's repository is asked for. */
+export const DeployedDocument = z.strictObject({
+  name: z.string().max(128),
+  stack: z.string().max(256),
+  source_dir: z.string().max(1024).optional(),
+});
+export type DeployedDocument = z.infer<typeof DeployedDocument>;
+
 export const Question = z.discriminatedUnion('about', [
   z.strictObject({ about: z.literal('run'), run: RunId }),
   z.strictObject({ about: z.literal('schedules') }),
@@ -46,6 +54,7 @@ export const Question = z.discriminatedUnion('about', [
   z.strictObject({ about: z.literal('doctor') }),
   /** Sends a test notice to the named channel, or to all channels. */
   z.strictObject({ about: z.literal('notify'), channel: z.string().max(128).optional() }),
+  z.strictObject({ about: z.literal('deployed'), documents: z.array(DeployedDocument).min(1).max(100) }),
   z.strictObject({ about: z.literal('policy'), supposed: z.array(PolicyCase).min(1).max(500) }),
 ]);
 export type Question = z.infer<typeof Question>;
@@ -96,6 +105,11 @@ export const ANSWERS = {
   ),
   /** `problem` is null if the notice was sent. */
   notify: z.array(z.object({ channel: z.string(), problem: z.string().nullable() })),
+  /**
+   * The commit up to which the content of each document is approved, in their order; null if the host has no deployment to
+   * begin from. `isFirst`: the host has not deployed this document yet, so the commit is that of another one.
+   */
+  deployed: z.array(z.object({ since: z.string().nullable(), at: z.string().nullable(), isFirst: z.boolean() })),
   /** A decision for each of `supposed`, in their order. */
   policy: z.array(z.object({ ...verdictFields, findings: z.array(z.object({ ...verdictFields, rule: z.string() })) })),
 } satisfies Record<Question['about'], z.ZodType>;

@@ -15,12 +15,15 @@ import { type Refusal, Refused } from '../protocol/refusal.ts';
 
 export type Table = Record<string, (...args: never[]) => Refusal | Refused | undefined>;
 
-const evidence = (labels: object[]) => ({ pull_request: 'NUMBER', labels, approvals: [] }) as unknown as Approval;
-const label = { name: 'LABEL', by: 'USER', permission: 'write', after_last_push: true };
+const evidence = (labels: object[]) =>
+  ({ pull_request: 'NUMBER', url: 'URL', labels, approvals: [] }) as unknown as Approval;
+const label = { name: 'LABEL', by: 'USER', permission: 'write', at: 'TIME', after_last_push: true };
+const doubt = 'REASON';
 /** Refusals that are not in a table of builders. */
 const protocolRefusals: Table = {
   labelMissing: () => checkLabel(evidence([]), 'LABEL'),
-  labelEarly: () => checkLabel(evidence([{ ...label, after_last_push: false }]), 'LABEL'),
+  labelEarly: () => checkLabel(evidence([{ ...label, after_last_push: false, doubt }]), 'LABEL'),
+  labelUnproven: () => checkLabel(evidence([{ ...label, after_last_push: false, unproven: true, doubt }]), 'LABEL'),
   labelByUnauthorized: () => checkLabel(evidence([{ ...label, permission: 'read' }]), 'LABEL'),
   approvalsMissing: () => checkApprovals(evidence([]), 1),
 };

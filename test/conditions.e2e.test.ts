@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { committed, labeled, merged } from './doubles/github.ts';
+import { committed, labeled, merged } from './doubles/github-events.ts';
 import { LABEL, World } from './stand/world.ts';
 
 const stack = (version: string) =>

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Deployment } from '../protocol/command.ts';
-import { committed, merged } from './doubles/github.ts';
+import { committed, labeled, merged } from './doubles/github-events.ts';
 import { Client, command } from './stand/signer.ts';
 import { LABEL, type Merge, World } from './stand/world.ts';
 
@@ -14,7 +14,6 @@ let world: World;
 let merge: Merge;
 beforeAll(async () => {
   world = new World();
-  world.github.git = world.repository.dir;
   await world.github.start();
   const token = join(world.dir, 'token');
   writeFileSync(token, 'github_pat_read_only\n', { mode: 0o600 });
@@ -45,6 +44,7 @@ const run = (changes: object = {}) => ({
   event: 'push',
   status: 'in_progress',
   head_sha: merge.sha,
+  head_branch: 'main',
   run_attempt: 1,
   repository: { id: 7001 },
   ...changes,
@@ -52,6 +52,14 @@ const run = (changes: object = {}) => ({
 beforeEach(() => {
   world.github.runs.set('42', run());
   world.github.permissions.set('octocat', { permission: 'write', role_name: 'write' });
+});
+
+const shipped = (path: string, text: string) => ({
+  stack: 'confirmed',
+  path,
+  mode: 0o644 as const,
+  sha256: createHash('sha256').update(text).digest('hex'),
+  content: Buffer.from(text).toString('base64'),
 });
 
 interface Answer {
@@ -62,17 +70,10 @@ interface Answer {
 /** Sends the action's command with changes, as the holder of the signing key can. */
 async function ask(changes: (sent: Deployment) => Partial<Deployment> = () => ({})): Promise<Answer> {
   const client = new Client(world.host.url);
-  const file = (path: string, text: string) => ({
-    stack: 'confirmed',
-    path,
-    mode: 0o644 as const,
-    sha256: createHash('sha256').update(text).digest('hex'),
-    content: Buffer.from(text).toString('base64'),
-  });
   const sent = command(
     [{ action: 'rollout', stack: 'confirmed', source_dir: 'stacks/confirmed', label_required: LABEL }],
     {
-      files: [file('compose.yaml', STACK), file('notes/read.me', 'hello\n')],
+      files: [shipped('compose.yaml', STACK), shipped('notes/read.me', 'hello\n')],
       approval: {
         pull_request: merge.number,
         head_sha: merge.sha.replace(/^./, 'f'),
@@ -193,6 +194,51 @@ describe('an agent that asks GitHub itself', () => {
     world.github.permissions.set('octocat', { permission: 'read', role_name: 'triage' });
     world.github.runs.set('42', run());
     expect((await ask()).answer).toBe('label-by-unauthorized');
+  });
+
+  it('refuses a label that is older than the last push, whatever the date of the commit says', async () => {
+    const late = world.merge({ 'stacks/other': 'y' }, head => [
+      labeled(LABEL, 'octocat', '2026-11-20T10:30:00Z'),
+      committed(head, '2026-11-20T10:00:00Z'),
+      merged(),
+    ]);
+    world.github.runs.set('42', run({ head_sha: late.sha }));
+    const claim = (sent: Deployment) => ({
+      origin: { ...sent.origin, sha: late.sha },
+      approval: { ...sent.approval, pull_request: late.number, merge_sha: late.sha },
+    });
+    expect(await ask(claim as never)).toEqual({
+      answer: 'label-early',
+      message: expect.stringContaining('was pushed at 2026-11-20T11:00:00Z'),
+    });
+  });
+
+  it('refuses a dispatch on another branch or tag, and one that names an old pull request', async () => {
+    const event = 'workflow_dispatch';
+    const dispatched = (sent: Deployment) => ({ origin: { ...sent.origin, event } });
+    world.github.runs.set('42', run({ event, head_branch: 'feature' }));
+    expect(await ask(dispatched)).toEqual({
+      answer: 'not-confirmed',
+      message: expect.stringContaining('is on feature, not on the default branch main'),
+    });
+    world.github.tip = world.repository.git('rev-parse', `${merge.sha}^`).trim();
+    world.github.runs.set('42', run({ event }));
+    expect(await ask(dispatched)).toEqual({
+      answer: 'not-confirmed',
+      message: expect.stringContaining('is not in the history of the default branch main'),
+    });
+    world.github.tip = undefined;
+    expect((await ask(dispatched)).answer).toBe('accepted');
+    const unlabelled = world.merge({ 'stacks/confirmed/more': 'x' }, head => [committed(head), merged()]);
+    world.github.runs.set('42', run({ event, head_sha: unlabelled.sha }));
+    const rides = (sent: Deployment) => ({
+      origin: { ...sent.origin, event, sha: unlabelled.sha },
+      files: [...sent.files, shipped('more', 'x')],
+    });
+    expect(await ask(rides)).toEqual({
+      answer: 'label-missing',
+      message: expect.stringContaining(`Pull request #${unlabelled.number} did not have the label`),
+    });
   });
 
   it('asks GitHub also if no approval is needed', async () => {

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { generateKey } from '../protocol/keys.ts';
-import { committed, labeled, merged, pullRequestEvent } from './doubles/github.ts';
+import { pullRequestEvent } from './doubles/github-events.ts';
 import { freePort } from './stand/host.ts';
 import type { Finished, Job } from './stand/runner.ts';
 import { docker, LABEL, type Merge, untilLog, World, webStack } from './stand/world.ts';
@@ -228,14 +228,6 @@ describe('a rollout that fails', () => {
 });
 
 describe('a deployment without its requirements is refused and leaves the host unchanged', () => {
-  const timelines = {
-    'label-missing': (head: string) => [committed(head), merged()],
-    'label-early': (head: string) => [labeled(LABEL), committed(head), merged()],
-  };
-  it.each(Object.entries(timelines))('refuses a pull request with %s', async (reason, timeline) => {
-    expectRefused(await deploy(world.merge(files('stack-web', 'x'), timeline)), reason);
-  });
-
   it.each<[string, (merge: Merge) => Promise<Partial<Job>>]>([
     ['signature-invalid', async () => ({ inputs: { 'signing-key': generateKey().secret } })],
     ['agent-key-mismatch', async () => ({ inputs: { 'agent-key': generateKey().public } })],

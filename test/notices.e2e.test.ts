@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { parseConfig } from '../agent/config/load.ts';
 import { generateKey } from '../protocol/keys.ts';
-import { committed, merged } from './doubles/github.ts';
+import { committed, merged } from './doubles/github-events.ts';
 import { Receiver } from './doubles/receiver.ts';
 import { LABEL, World } from './stand/world.ts';
 

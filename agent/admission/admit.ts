@@ -11,6 +11,7 @@ import type { Executor } from '../executors/executor.ts';
 import type { CircuitBreakers } from '../outbound/circuit-breaker.ts';
 import { identifyPeer, type PeerAddress } from '../outbound/tailscale.ts';
 import { refusals } from '../refusals.ts';
+import type { DeploymentStore } from '../store/deployments.ts';
 import type { StoredRun } from '../store/runs.ts';
 import { type AdmittedCommand, type CommandSender, LOCAL, markAdmitted } from './admitted.ts';
 import {
@@ -46,6 +47,7 @@ export interface AdmissionOptions {
   /** Shows to which stacks containers, volumes and backups belong. */
   host: StackEvidence;
   circuits: CircuitBreakers;
+  deployments: Pick<DeploymentStore, 'last'>;
   /** Keys that are trusted for now, in addition to those of agent.yaml: the key of a selftest. */
   temporaryKeys?: () => TrustedKey[];
   now?: () => Date;
@@ -96,7 +98,7 @@ export class Admission {
    * only here. The sender gets the first refusal. Throws `Refused`.
    */
   async admit(command: Deployment, from: AdmissionSender): Promise<AdmittedCommand> {
-    const { live, executors, host, circuits } = this.#options;
+    const { live, executors, host, circuits, deployments } = this.#options;
     const config = live.current;
     const site = siteOf(config);
     if (from.kind === 'key') checkSender(command, from.sender, config);
@@ -108,7 +110,8 @@ export class Admission {
     for (const document of documents) await checkDocument(document, command.dry_run, site);
     checkShippedFiles(command);
     if (from.kind === 'key' && from.sender.entry.confirm_with_github && command.type === 'run' && !command.dry_run) {
-      const approval = await confirmWithGitHub(config, command, circuits);
+      const wanted = labelsFor(command, from.sender.entry);
+      const approval = await confirmWithGitHub(config, command, { circuits, deployments, wanted });
       // The rules apply to GitHub's evidence as well; the run keeps the evidence that was sent.
       this.#applyRules({ ...command, approval }, from, stacks);
     }
@@ -153,6 +156,14 @@ export class Admission {
       identify: (from, rules) => identifyPeer(config.tailscale.socket, from, rules),
     };
   }
+}
+
+/** Lists the labels that the intents or the rules of the entry may require. */
+function labelsFor({ intents }: Deployment, { allow }: TrustEntry): string[] {
+  return [
+    ...intents.flatMap(({ intent }) => intent.label_required ?? []),
+    ...allow.flatMap(rule => rule.require_labels ?? []),
+  ];
 }
 
 /** Returns the rule that allows the intent. Throws `Refused`. */

@@ -15,9 +15,12 @@ export function checkSender(command: Command, sender: AuthenticatedSender, { age
   if (!hasName || !hasNumber) throw new Refused(refusals.repositoryNotAllowed(repository, id));
 }
 
-/** Checks a question: a sender may always ask about its own runs, and about the host what `may_ask` names. Throws `Refused`. */
+/**
+ * Checks a question: a sender may always ask about its own runs and the last deployments of its repository, and about the
+ * host what `may_ask` names. Throws `Refused`.
+ */
 export function checkQuestion({ about }: Question, { entry }: AuthenticatedSender): void {
-  if (about !== 'run' && !entry.may_ask?.includes(about))
+  if (about !== 'run' && about !== 'deployed' && !entry.may_ask?.includes(about))
     throw new Refused(refusals.questionNotAllowed(entry.name, about));
 }
 

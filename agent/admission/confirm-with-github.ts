@@ -1,39 +1,45 @@
 import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
+import { z } from 'zod';
 import type { Intent } from '../../intents/intent.ts';
 import { checkIntents, loadIntents } from '../../intents/load.ts';
-import type { Approval, Deployment, Evidence, FinishedDocument, Label } from '../../protocol/command.ts';
+import type { Approval, Deployment, Evidence, FinishedDocument } from '../../protocol/command.ts';
+import type { PullRequest } from '../../protocol/evidence/answers.ts';
 import {
-  approvalsOf,
-  labelsAtMerge,
-  type PullRequest,
-  parsePermission,
-  type ReviewEntry,
-  type TimelineEntry,
-} from '../../protocol/evidence.ts';
+  commitsThatBring,
+  firstParents,
+  isMergedInto,
+  pullRequestsOf,
+  touches,
+} from '../../protocol/evidence/changes.ts';
+import { type GatherOptions, joinEvidence, readEvidence } from '../../protocol/evidence/gather.ts';
+import { type Changes, GitHubReader } from '../../protocol/evidence/reader.ts';
 import { messageOf, Refused } from '../../protocol/refusal.ts';
 import type { Config } from '../config/load.ts';
 import { type CircuitBreakers, CircuitOpen, circuitOpenRefusal } from '../outbound/circuit-breaker.ts';
-import { GitHubReader } from '../outbound/github.ts';
+import { createGitHubPort } from '../outbound/github.ts';
 import { refusals } from '../refusals.ts';
+import type { DeploymentStore } from '../store/deployments.ts';
 import { readSecretFile } from '../system/secret-file.ts';
+import { deployedKeys } from './coverage.ts';
 
 /** The fields of a workflow run that are compared. */
-interface WorkflowRun {
-  event: string;
-  status: string;
-  head_sha: string;
-  run_attempt: number;
-  repository: { id: number };
-}
-
-interface TreeEntry {
-  path: string;
-  type: string;
-  mode: string;
-  sha: string;
-}
+const WorkflowRun = z.object({
+  event: z.string(),
+  status: z.string(),
+  head_sha: z.string(),
+  head_branch: z.string().nullish(),
+  run_attempt: z.int(),
+  repository: z.object({ id: z.int() }),
+});
+const Tree = z.object({
+  tree: z.array(z.object({ path: z.string(), type: z.string(), mode: z.string(), sha: z.string() })),
+  truncated: z.boolean(),
+});
+type TreeEntry = z.infer<typeof Tree>['tree'][number];
+const Blob = z.object({ content: z.string() });
 
 /** States of a run that has not ended: one of its jobs may be the sender. */
 const ACTIVE_STATUSES = new Set(['in_progress', 'queued', 'pending', 'waiting', 'requested']);
@@ -41,20 +47,37 @@ const ACTIVE_STATUSES = new Set(['in_progress', 'queued', 'pending', 'waiting', 
 const COMMIT_EVENTS = new Set(['push', 'workflow_dispatch', 'schedule']);
 
 /**
- * Compares a command with GitHub: its workflow run is in progress, intents and files are those of its commit, and the pull
- * requests were merged as the command says. Returns GitHub's evidence. Throws `Refused`: `not-confirmed`, `github-unconfirmed`.
+ * Compares a command with GitHub: its workflow run is in progress, its commit is on the default branch, intents and files are
+ * those of the commit, and the pull requests were merged as the command says. Returns GitHub's evidence. Throws `Refused`:
+ * `not-confirmed`, `github-unconfirmed`.
  */
-async function confirm(command: Deployment, github: GitHubReader): Promise<Approval | null> {
-  await confirmRun(command, github);
-  await confirmContent(command, github);
-  return command.approval ? confirmApproval(command.approval, command, github) : null;
+async function confirm(
+  command: Deployment,
+  github: GitHubReader,
+  { wanted, deployments }: ConfirmationOptions,
+): Promise<Approval | null> {
+  const branch = await github.defaultBranch();
+  await confirmRun(command, branch, github);
+  const documents = await confirmContent(command, github);
+  const bases = command.allow_older ? [] : basesOf(command, documents, deployments);
+  for (const { since } of bases) await confirmDescent(since, command.origin.sha, github);
+  return command.approval
+    ? confirmApproval(command.approval, command, { branch, documents, bases, wanted }, github)
+    : null;
+}
+
+export interface ConfirmationOptions {
+  circuits: CircuitBreakers;
+  deployments: Pick<DeploymentStore, 'last'>;
+  /** The labels that the intents and the rules may require. */
+  wanted: string[];
 }
 
 /** Returns the evidence that GitHub has for a command. Throws `Refused`. */
 export async function confirmWithGitHub(
   { github }: Config,
   command: Deployment,
-  circuits: CircuitBreakers,
+  options: ConfirmationOptions,
 ): Promise<Approval | null> {
   if (!github) throw new Refused(refusals.githubUnreachable('agent.yaml has no github.token_file'));
   let token: string;
@@ -63,9 +86,9 @@ export async function confirmWithGitHub(
   } catch (error) {
     throw new Refused(refusals.githubUnreachable(messageOf(error)));
   }
-  const reader = new GitHubReader(github.api_url, command.origin.repository, token);
+  const reader = new GitHubReader(createGitHubPort(github.api_url, command.origin.repository, token));
   try {
-    return await circuits.execute('github', () => confirm(command, reader), isGitHubUnreachable);
+    return await options.circuits.execute('github', () => confirm(command, reader, options), isGitHubUnreachable);
   } catch (error) {
     if (error instanceof CircuitOpen) throw new Refused(circuitOpenRefusal(error.open));
     throw error;
@@ -77,35 +100,54 @@ function isGitHubUnreachable(error: unknown): boolean {
   return error instanceof Refused && error.code === 'github-unconfirmed';
 }
 
-async function confirmRun({ origin }: Deployment, github: GitHubReader): Promise<void> {
-  const run = await github.get<WorkflowRun>(`/actions/runs/${encodeURIComponent(origin.run_id)}`);
+async function confirmRun({ origin }: Deployment, branch: string, github: GitHubReader): Promise<void> {
+  const path = `/actions/runs/${encodeURIComponent(origin.run_id)}`;
+  const run = await github.read(WorkflowRun, `the workflow run ${origin.run_id}`, path, [404]);
   if (!run) throw notConfirmed(`the workflow run ${origin.run_id} does not exist`);
   if (String(run.repository.id) !== origin.repository_id)
     throw notConfirmed('the workflow run belongs to another repository');
   if (run.event !== origin.event) throw notConfirmed(`the event of the workflow run is ${run.event}`);
   if (String(run.run_attempt) !== origin.run_attempt)
     throw notConfirmed(`the workflow run is at attempt ${run.run_attempt}`);
-  if (COMMIT_EVENTS.has(origin.event) && run.head_sha !== origin.sha)
-    throw notConfirmed('the workflow run has another commit');
+  if (COMMIT_EVENTS.has(origin.event)) {
+    if (run.head_sha !== origin.sha) throw notConfirmed('the workflow run has another commit');
+    if (run.head_branch !== branch)
+      throw notConfirmed(
+        `the workflow run is on ${run.head_branch ?? 'no branch'}, not on the default branch ${branch}`,
+      );
+  }
   if (!ACTIVE_STATUSES.has(run.status)) throw notConfirmed(`the workflow run is ${run.status}`);
+  // A tag can have the name of the branch.
+  if (!isAhead(await github.compare(origin.sha, branch)))
+    throw notConfirmed(`the commit ${origin.sha.slice(0, 8)} is not in the history of the default branch ${branch}`);
 }
 
-async function confirmContent(command: Deployment, github: GitHubReader): Promise<void> {
+/** Returns the files of the commit that yield the documents, by their name. */
+async function confirmContent(command: Deployment, github: GitHubReader): Promise<Map<string, string[]>> {
   const { sha } = command.origin;
-  const listed = await github.get<{ tree: TreeEntry[]; truncated: boolean }>(`/git/trees/${sha}?recursive=1`);
+  const listed = await github.read(
+    Tree,
+    `the files of ${sha.slice(0, 8)}`,
+    `/git/trees/${sha}?recursive=1`,
+    [404, 422],
+  );
   if (!listed) throw notConfirmed(`the commit ${sha} does not exist`);
   if (listed.truncated) throw new Refused(refusals.githubUnreachable('the commit has too many files to be listed'));
   // An undo uses only the names of the documents, not the files of the command.
   if (!command.undo) confirmFiles(command, listed.tree);
-  await confirmIntents(command, listed.tree, github);
+  return confirmIntents(command, listed.tree, github);
+}
+
+function sourceFolderOf(intent: Intent): string | undefined {
+  return intent.action === 'rollout' && intent.source_dir !== undefined ? `${intent.source_dir}/` : undefined;
 }
 
 /** Compares the git object ids of files, so that no file has to be fetched. */
 function confirmFiles(command: Deployment, tree: TreeEntry[]): void {
   const wanted = new Map<string, string>();
   for (const { intent } of command.intents) {
-    if (intent.action !== 'rollout' || intent.source_dir === undefined) continue;
-    const dir = `${intent.source_dir.replace(/\/+$/, '')}/`;
+    const dir = sourceFolderOf(intent);
+    if (dir === undefined || intent.action !== 'rollout') continue;
     for (const { path, type, sha, mode } of tree) {
       if (type !== 'tree' && path.startsWith(dir))
         wanted.set(`${intent.stack}/${path.slice(dir.length)}`, `${sha} ${mode === '100755'}`);
@@ -125,27 +167,35 @@ function gitBlobId(content: Buffer): string {
   return createHash('sha1').update(`blob ${content.length}\0`).update(content).digest('hex');
 }
 
-/** Checks that a file of that name in the commit yields each intent, with the params of the command. */
-async function confirmIntents(command: Deployment, tree: TreeEntry[], github: GitHubReader): Promise<void> {
+/** Checks that a file of that name in the commit yields each intent, with the params of the command. Returns these files by the name. */
+async function confirmIntents(
+  command: Deployment,
+  tree: TreeEntry[],
+  github: GitHubReader,
+): Promise<Map<string, string[]>> {
   const { intents, given = [] } = command;
+  const confirmed = new Map<string, string[]>();
   for (const name of new Set([...intents, ...given].map(document => document.name))) {
     const documents = intents.filter(document => document.name === name);
     const finished = given.filter(document => document.name === name);
     const files = tree.filter(({ path, type }) => type === 'blob' && intentNameOf(path) === name);
-    let isConfirmed = false;
+    const yielding: string[] = [];
     for (const { path, sha } of files) {
-      const blob = await github.get<{ content: string }>(`/git/blobs/${sha}`);
+      const blob = await github.read(Blob, `the file ${path}`, `/git/blobs/${sha}`);
       const text = Buffer.from(blob?.content ?? '', 'base64').toString();
       const at = command.rendered_at === undefined ? new Date() : new Date(command.rendered_at);
       const loaded = loadDeclared(path, text, command.params, at);
       const has = (document: number, matches: (intent: Intent) => boolean) =>
         loaded.some(one => one.document === document && matches(one.intent));
-      isConfirmed ||=
+      const isConfirmed =
         documents.every(one => has(one.document, intent => isDeepStrictEqual(intent, one.intent))) &&
         finished.every(one => has(one.document, intent => matchesFinishedDocument(intent, one.intent)));
+      if (isConfirmed) yielding.push(path);
     }
-    if (!isConfirmed) throw notConfirmed(`no file of the commit yields the intent "${name}" of the command`);
+    if (yielding.length === 0) throw notConfirmed(`no file of the commit yields the intent "${name}" of the command`);
+    confirmed.set(name, yielding);
   }
+  return confirmed;
 }
 
 /** Returns true if the intent is the one of a document that another command executed. */
@@ -175,58 +225,143 @@ function loadDeclared(file: string, text: string, params: Deployment['params'], 
   }
 }
 
-async function confirmApproval(approval: Approval, command: Deployment, github: GitHubReader): Promise<Approval> {
-  const { origin } = command;
-  const claimed = [approval, ...(approval.with ?? [])];
-  const confirmed: Evidence[] = [];
-  for (const one of claimed) confirmed.push(await confirmEvidence(one, origin, github));
-  if (origin.event === 'push' || origin.event === 'pull_request') {
-    const pulls = (await github.get<PullRequest[]>(`/commits/${origin.sha}/pulls?per_page=100`)) ?? [];
-    const hasCommit = claimed.some(
-      one => one.merge_sha === origin.sha || pulls.some(pull => pull.number === one.pull_request),
-    );
-    if (!hasCommit) throw notConfirmed('none of the pull requests contains this commit');
-  }
-  const [first, ...others] = confirmed;
-  if (!first) throw notConfirmed('the command has no pull request');
-  return { ...first, ...(others.length > 0 ? { with: others } : {}) };
+/** A document's last deployment, and the paths that it depends on. */
+interface Base {
+  since: string;
+  name: string;
+  /** True if the document itself was not deployed yet. */
+  isFirst: boolean;
+  /** The files that yield it, and all paths. */
+  files: string[];
+  paths: string[];
 }
 
-async function confirmEvidence(
-  { pull_request, merge_sha }: Evidence,
-  origin: Deployment['origin'],
+interface Scope {
+  /** The default branch. */
+  branch: string;
+  /** The files that yield the documents, by their name. */
+  documents: Map<string, string[]>;
+  bases: Base[];
+  wanted: string[];
+}
+
+/** Returns the documents of which the host knows a last deployment. */
+function basesOf(
+  command: Deployment,
+  documents: Map<string, string[]>,
+  deployments: ConfirmationOptions['deployments'],
+): Base[] {
+  return deployedKeys(command).flatMap(key => {
+    const last = deployments.last(key);
+    const files = documents.get(key.intent) ?? [];
+    const paths = key.sourceDir === '' ? files : [...files, `${key.sourceDir}/`];
+    return last ? [{ since: last.sha, name: key.intent, isFirst: last.isFirst, files, paths }] : [];
+  });
+}
+
+async function confirmDescent(since: string, sha: string, github: GitHubReader): Promise<void> {
+  if (since !== sha && !isAhead(await github.compare(since, sha)))
+    throw new Refused(refusals.olderThanDeployed(sha.slice(0, 8), since.slice(0, 8)));
+}
+
+async function confirmApproval(
+  approval: Approval,
+  command: Deployment,
+  { branch, documents, bases, wanted }: Scope,
   github: GitHubReader,
-): Promise<Evidence> {
-  const pull = await github.get<PullRequest>(`/pulls/${pull_request}`);
+): Promise<Approval> {
+  const { origin } = command;
+  const gathering: GatherOptions = { wanted, wait: ms => sleep(ms), say: line => console.log(`github: ${line}`) };
+  const pulls = new Map<number, PullRequest>();
+  for (const claimed of [approval, ...(approval.with ?? [])])
+    pulls.set(claimed.pull_request, await confirmMerge(claimed, origin.sha, branch, github));
+  const [named] = pulls.values();
+  if (!named) throw notConfirmed('the command has no pull request');
+  if (origin.event === 'push' || origin.event === 'pull_request') {
+    const ofCommit = await github.pullRequestsOf(origin.sha);
+    const hasCommit = [...pulls.values()].some(
+      one => one.merge_commit_sha === origin.sha || ofCommit.some(pull => pull.number === one.number),
+    );
+    if (!hasCommit) throw notConfirmed('none of the pull requests contains this commit');
+  } else {
+    const paths = [...documents.values()]
+      .flat()
+      .concat(command.intents.flatMap(({ intent }) => sourceFolderOf(intent) ?? []));
+    if (!touches(await github.filesOf(named.number), paths))
+      throw notConfirmed(`pull request #${named.number} does not change what the intents depend on`);
+    // Without a last deployment, only the named pull request says where the approved content begins.
+    if (bases.length < deployedKeys(command).length)
+      bases.push({ since: named.merge_commit_sha ?? '', name: '', isFirst: false, files: [], paths });
+  }
+  const mergedSince = new ChangeReader(origin.sha, branch, github, gathering);
+  for (const { since, paths } of bases)
+    for (const pull of await mergedSince.pulls(since, paths)) pulls.set(pull.number, pull);
+  for (const { isFirst, name, files } of bases)
+    if (isFirst && !(await isBroughtBy([...pulls.values()], files, github)))
+      throw notConfirmed(`no pull request of the command brings the intent "${name}", which was not deployed yet`);
+  const evidence: Evidence[] = [];
+  for (const pull of pulls.values()) evidence.push(await readEvidence(pull, github, gathering));
+  return joinEvidence(evidence) ?? approval;
+}
+
+/** Returns a claimed pull request if it was merged into the default branch, into the history of the commit. */
+async function confirmMerge(
+  { pull_request, merge_sha }: Evidence,
+  sha: string,
+  branch: string,
+  github: GitHubReader,
+): Promise<PullRequest> {
+  const pull = await github.pullRequest(pull_request);
   if (!pull || pull.merged_at === null) throw notConfirmed(`pull request #${pull_request} is not merged`);
+  if (!isMergedInto(pull, branch, github.repository))
+    throw notConfirmed(`pull request #${pull_request} was merged into ${pull.base.ref}, not into ${branch}`);
   if (pull.merge_commit_sha !== merge_sha)
     throw notConfirmed(`pull request #${pull_request} was merged as another commit`);
-  if (merge_sha !== origin.sha) {
-    const compared = await github.get<{ status: string }>(`/compare/${merge_sha}...${origin.sha}?per_page=1`);
-    if (compared?.status !== 'ahead' && compared?.status !== 'identical')
-      throw notConfirmed(`pull request #${pull_request} is not in the history of the commit`);
+  if (merge_sha !== sha && !isAhead(await github.compare(merge_sha, sha)))
+    throw notConfirmed(`pull request #${pull_request} is not in the history of the commit`);
+  return pull;
+}
+
+async function isBroughtBy(pulls: PullRequest[], files: string[], github: GitHubReader): Promise<boolean> {
+  for (const { number } of pulls) if (touches(await github.filesOf(number), files)) return true;
+  return false;
+}
+
+/** Finds the pull requests that brought what paths contain at a commit, and were merged after another one. */
+class ChangeReader {
+  readonly #sha: string;
+  readonly #branch: string;
+  readonly #github: GitHubReader;
+  readonly #gathering: GatherOptions;
+
+  constructor(sha: string, branch: string, github: GitHubReader, gathering: GatherOptions) {
+    this.#sha = sha;
+    this.#branch = branch;
+    this.#github = github;
+    this.#gathering = gathering;
   }
-  const labels = labelsAtMerge(await github.all<TimelineEntry>(`/issues/${pull_request}/timeline`));
-  const approvals = approvalsOf(await github.all<ReviewEntry>(`/pulls/${pull_request}/reviews`), pull.head.sha);
-  const permissions = new Map<string, Label['permission']>();
-  for (const login of new Set([...labels, ...approvals].map(({ by }) => by))) {
-    const found = await github.get<{ permission: string; role_name?: string }>(
-      `/collaborators/${encodeURIComponent(login)}/permission`,
-    );
-    permissions.set(login, parsePermission(found?.role_name ?? found?.permission ?? 'none'));
+
+  async pulls(since: string, paths: string[]): Promise<PullRequest[]> {
+    if (since === this.#sha) return [];
+    const range = await this.#github.compare(since, this.#sha);
+    const chain = firstParents(range.commits, since, this.#sha);
+    if (!chain) throw notConfirmed(`the history from ${since.slice(0, 8)} to ${this.#sha.slice(0, 8)} is not one line`);
+    const known = new Set(range.commits.map(({ sha }) => sha));
+    const commits = await commitsThatBring({ chain, from: since, range }, paths, this.#github);
+    const brought = await pullRequestsOf(commits, this.#github, {
+      ...this.#gathering,
+      branch: this.#branch,
+      belongs: pull => pull.merge_commit_sha !== null && known.has(pull.merge_commit_sha),
+    });
+    return brought.map(({ sha, pull }) => {
+      if (!pull) throw notConfirmed(`the commit ${sha.slice(0, 8)} does not belong to a merged pull request`);
+      return pull;
+    });
   }
-  const withPermission = <T extends { by: string }>(one: T) => ({
-    ...one,
-    permission: permissions.get(one.by) ?? 'none',
-  });
-  return {
-    pull_request,
-    head_sha: pull.head.sha,
-    merge_sha,
-    labels: labels.map(withPermission),
-    merged_by: pull.merged_by?.login ?? '',
-    approvals: approvals.map(withPermission),
-  };
+}
+
+function isAhead({ status }: Changes): boolean {
+  return status === 'ahead' || status === 'identical';
 }
 
 function notConfirmed(cause: string): Refused {

@@ -256,7 +256,7 @@ function isWindowOpen(text: string, at: Date): boolean {
 }
 
 /** Returns the name of a rule in the audit log and in `chatops policy`. */
-function ruleNameOf(rule: AllowRule, index: number): string {
+export function ruleNameOf(rule: AllowRule, index: number): string {
   return rule.name ?? `allow.${index + 1}`;
 }
 

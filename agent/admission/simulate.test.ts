@@ -136,6 +136,7 @@ describe('a simulated decision', () => {
           const [real, pretended] = await simulatePolicy([supposed, offline], config, host);
 
           const admission = new Admission({
+            deployments: { last: () => undefined },
             ...{ executors, host, circuits: new CircuitBreakers(), now: () => new Date(around.at) },
             live: new Live(() => config),
           });

@@ -60,6 +60,12 @@ export const AllowRule = z.strictObject({
     .min(1)
     .optional()
     .describe('Only at one of these times: days (default: every day), from-to, time zone (default: UTC).'),
+  allow_older: z
+    .boolean()
+    .optional()
+    .describe(
+      'Commands with the input "allow-older" may deploy a commit that does not descend from the last one. Default: false.',
+    ),
   without_approval: z
     .array(z.enum(['workflow_dispatch', 'schedule', 'push', 'pull_request', 'laptop']))
     .optional()

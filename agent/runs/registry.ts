@@ -7,6 +7,7 @@ import type { Frame } from '../../protocol/event.ts';
 import { messageOf, Refused } from '../../protocol/refusal.ts';
 import { readmit } from '../admission/admit.ts';
 import type { AdmittedCommand } from '../admission/admitted.ts';
+import { deployedKeys } from '../admission/coverage.ts';
 import type { Executor } from '../executors/executor.ts';
 import { isPlanKnown } from '../plan/describe.ts';
 import { refusals } from '../refusals.ts';
@@ -206,6 +207,7 @@ export class RunRegistry {
       writeFileSync(shippedPath(runDir, file.sha256), Buffer.from(file.content, 'base64'), { mode: 0o600 });
     }
     const { files, ...rest } = command;
+    const keys = deployedKeys(command);
     const [first] = documents;
     const more = documents.length > 1 ? ` and ${documents.length - 1} more` : '';
     this.store.begin({
@@ -218,6 +220,7 @@ export class RunRegistry {
       command: JSON.stringify({ ...rest, files: files.map(({ content, ...file }) => file) }),
       title: `${first ? describeIntent(first.document.intent) : ''}${more}`,
       at: this.#context.now(),
+      ...(keys.length > 0 ? { deploys: { sha: command.origin.sha, keys } } : {}),
     });
   }
 }

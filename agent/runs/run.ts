@@ -173,7 +173,11 @@ export class Run {
     });
     const receipt = { ...made, documents: this.#redactor.sentences(made.documents) };
     await this.#detachment.retryUntilStored(() =>
-      store.end(this.id, receipt.outcome, signReceipt(receipt, keys()), receipt.finished_at, bytes),
+      store.end(this.id, receipt.outcome, signReceipt(receipt, keys()), receipt.finished_at, {
+        bytes,
+        isDeployed: ({ stack, intent }) =>
+          receipt.documents.some(one => one.outcome === 'succeeded' && one.stack === stack && one.name === intent),
+      }),
     );
     await this.log.notifyObservers(observer => observer.ended?.(this.id, receipt, this.admitted));
   }

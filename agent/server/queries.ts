@@ -3,6 +3,7 @@ import { VERSION } from '../../protocol/version.ts';
 import type { Admission } from '../admission/admit.ts';
 import type { AuthenticatedSender } from '../admission/authenticate.ts';
 import { requireOwnRun } from '../admission/check-sender.ts';
+import { lastDeployments } from '../admission/coverage.ts';
 import type { Live } from '../config/live.ts';
 import type { Config } from '../config/load.ts';
 import { diagnoseHost, passed } from '../diagnostics/doctor.ts';
@@ -55,6 +56,9 @@ export class Queries {
         break;
       case 'notify':
         yield await this.testNotices(question.channel);
+        break;
+      case 'deployed':
+        yield lastDeployments(question.documents, entry.repository ?? '', store.deployments);
         break;
       case 'policy':
         yield await admission.simulate(question.supposed);

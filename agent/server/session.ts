@@ -9,6 +9,7 @@ import { VERSION } from '../../protocol/version.ts';
 import { type Hello, PROTOCOL, type RunsFrame } from '../../protocol/wire.ts';
 import { type AuthenticatedSender, type Challenge, openCommand } from '../admission/authenticate.ts';
 import { checkQuestion, checkSender, requireOwnRun } from '../admission/check-sender.ts';
+import { checkCoverage } from '../admission/coverage.ts';
 import { commandFacts, type RefusedCommand, senderFacts } from '../admission/refused-command.ts';
 import { checkRunRate } from '../admission/rules.ts';
 import type { PeerAddress } from '../outbound/tailscale.ts';
@@ -100,8 +101,9 @@ async function answerCommand(socket: WebSocket, command: Command, context: Sessi
     case 'plan': {
       const admitted = await admission.admit(command, { kind: 'key', sender, address });
       checkUndo(command, run => store.find(run), sender.entry.name);
-      // The rate is checked in the same turn in which the run starts, so that no other run starts in between.
+      // These are checked in the same turn in which the run starts, so that no other run starts in between.
       checkRate(command, sender, deps);
+      if (!store.find(command.id)) checkCoverage(command, sender.entry, admitted.sender.rules, store.deployments);
       const accepted = runs.begin(admitted);
       sendAccepted(socket, accepted);
       return await sendEvents(socket, accepted.run, 0, deps, closed);
@@ -146,7 +148,7 @@ async function sendAnswer(socket: WebSocket, { id, question, origin }: AskComman
   const { sender, address, deps, closed } = context;
   const { live, queries, keys, recorder } = deps;
   checkQuestion(question, sender);
-  if (question.about !== 'run')
+  if (question.about !== 'run' && question.about !== 'deployed')
     recorder.write('asked', {
       about: question.about,
       address,

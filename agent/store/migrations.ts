@@ -39,4 +39,18 @@ export const MIGRATIONS = [
      id INTEGER PRIMARY KEY, channel TEXT NOT NULL, next INTEGER NOT NULL, tries INTEGER NOT NULL, notice TEXT NOT NULL
    ) STRICT;
    CREATE INDEX notices_due ON notices (channel, next);`,
+  `CREATE TABLE deployments (
+     n INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, sha TEXT NOT NULL, at TEXT NOT NULL, repository TEXT NOT NULL,
+     stack TEXT NOT NULL, intent TEXT NOT NULL, source_dir TEXT NOT NULL, is_open INTEGER NOT NULL DEFAULT 1
+   ) STRICT;
+   CREATE INDEX deployments_by_stack ON deployments (repository, stack, intent);
+   CREATE INDEX deployments_by_run ON deployments (run);
+   INSERT INTO deployments (run, sha, at, repository, stack, intent, source_dir, is_open)
+     SELECT runs.id, json_extract(command, '$.origin.sha'), created_at, lower(json_extract(command, '$.origin.repository')),
+       coalesce(json_extract(value, '$.intent.stack'), ''), json_extract(value, '$.name'),
+       coalesce(json_extract(value, '$.intent.source_dir'), ''), state <> 'ended'
+     FROM runs, json_each(runs.command, '$.intents')
+     WHERE runs.type = 'run' AND (outcome = 'succeeded' OR state <> 'ended') AND NOT json_extract(command, '$.dry_run')
+       AND json_extract(command, '$.undo') IS NULL AND json_extract(command, '$.origin.sha') GLOB '*[1-9a-f]*'
+     ORDER BY created_at, runs.rowid;`,
 ];

@@ -87,7 +87,7 @@ describe('the run store', () => {
   const addEnded = (store: RunStore, id: string, at: string, bytes: number) => {
     store.begin({ ...run, id, at });
     store.append(id, { kind: 'note', level: 'info', text: 'x' }, at);
-    store.end(id, 'succeeded', '{}', at, bytes);
+    store.end(id, 'succeeded', '{}', at, { bytes });
   };
 
   it('finds the oldest runs that exceed a limit but none in progress, and deletes them with their events', () => {

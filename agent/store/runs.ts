@@ -3,6 +3,7 @@ import type { Plan } from '../plan/plan.ts';
 import type { DocumentResult, ProgressEvent, StepMark, StepProgress, StepResult } from '../plan/progress.ts';
 import type { BackupIndexEntry } from './backup-index.ts';
 import type { Database } from './database.ts';
+import { type DeployedKey, DeploymentStore } from './deployments.ts';
 import { type EventRow, readFrame } from './frames.ts';
 import type { ScheduleState } from './schedules.ts';
 
@@ -19,9 +20,11 @@ export interface NewRun {
   /** One line for lists: `rollout on stack-media`. */
   title: string;
   at: string;
+  /** The commit and the documents that the run deploys. */
+  deploys?: { sha: string; keys: DeployedKey[] };
 }
 
-export interface StoredRun extends Omit<NewRun, 'at'> {
+export interface StoredRun extends Omit<NewRun, 'at' | 'deploys'> {
   state: 'waiting' | 'running' | 'ended';
   outcome: string | null;
   /** Frame of the receipt, as text. */
@@ -57,21 +60,34 @@ export interface DocumentProgress {
   wasPlanned: boolean;
 }
 
+interface RunEnd {
+  bytes?: number;
+  isDeployed?: Parameters<DeploymentStore['end']>[1];
+}
+
+/** A run whose last steps are not known may have deployed each document. */
+const isAny = () => true;
+
 /** Runs with their plans, events and receipts, and the newest backup of each name. */
 export class RunStore {
   readonly #db: Database;
+  readonly deployments: DeploymentStore;
 
   constructor(db: Database) {
     this.#db = db;
+    this.deployments = new DeploymentStore(db);
   }
 
-  begin(run: NewRun): void {
+  begin({ id, digest, type, trust, keyId, address, command, title, at, deploys }: NewRun): void {
     this.#sync(true);
-    this.#run(
-      `INSERT INTO runs (id, digest, type, trust, key_id, address, command, title, state, created_at, head)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'waiting', ?, ?)`,
-      [run.id, run.digest, run.type, run.trust, run.keyId, run.address, run.command, run.title, run.at, EMPTY_DIGEST],
-    );
+    this.#db.transaction(() => {
+      this.#run(
+        `INSERT INTO runs (id, digest, type, trust, key_id, address, command, title, state, created_at, head)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'waiting', ?, ?)`,
+        [id, digest, type, trust, keyId, address, command, title, at, EMPTY_DIGEST],
+      );
+      if (deploys) this.deployments.begin(id, deploys.sha, at, deploys.keys);
+    });
   }
 
   running(id: string, at: string): void {
@@ -194,16 +210,19 @@ export class RunStore {
     }
   }
 
-  /** `bytes`: size of the run's folder. */
-  end(id: string, outcome: string, receipt: string, at: string, bytes = 0): void {
+  /** `bytes`: size of the run's folder. `isDeployed` tells if the run deployed a document. */
+  end(id: string, outcome: string, receipt: string, at: string, { bytes = 0, isDeployed = isAny }: RunEnd = {}): void {
     this.#sync(true);
-    this.#run(`UPDATE runs SET state = 'ended', outcome = ?, receipt = ?, ended_at = ?, bytes = ? WHERE id = ?`, [
-      outcome,
-      receipt,
-      at,
-      bytes,
-      id,
-    ]);
+    this.#db.transaction(() => {
+      this.#run(`UPDATE runs SET state = 'ended', outcome = ?, receipt = ?, ended_at = ?, bytes = ? WHERE id = ?`, [
+        outcome,
+        receipt,
+        at,
+        bytes,
+        id,
+      ]);
+      this.deployments.end(id, isDeployed);
+    });
   }
 
   /** Returns the progress of each document of a run; documents that had not started are absent. */

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { committed, labeled, merged } from '../doubles/github.ts';
+import { committed, labeled, merged } from '../doubles/github-events.ts';
 import { freePort } from '../stand/host.ts';
 import type { Finished, Job } from '../stand/runner.ts';
 import { buildImage, docker, LABEL, type Merge, World } from '../stand/world.ts';

@@ -2,7 +2,8 @@ import { type ChildProcess, execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { committed, type Entry, GitHubDouble, labeled, merged, pushEvent } from '../doubles/github.ts';
+import { GitHubDouble } from '../doubles/github.ts';
+import { committed, type Entry, labeled, merged, type Pull, pushEvent } from '../doubles/github-events.ts';
 import { Host, type HostOptions } from './host.ts';
 import { Repository } from './repository.ts';
 import { type Finished, type Job, runJob, startJob } from './runner.ts';
@@ -26,6 +27,7 @@ export class World implements AsyncDisposable {
   constructor(host: Partial<HostOptions> = {}) {
     this.repository = new Repository(join(this.dir, 'repository'));
     this.host = new Host({ dir: join(this.dir, 'host'), repository: 'org/homelab', ...host });
+    this.github.git = this.repository.dir;
     this.github.commit(this.repository.commit('first', { 'README.md': '# homelab\n' }), []);
   }
 
@@ -43,8 +45,15 @@ export class World implements AsyncDisposable {
     return folder;
   }
 
-  /** Commits the files as the squashed merge of a pull request. Its timeline has the label, unless another is given. */
-  merge(files: Record<string, string | null>, timeline?: (head: string) => Entry[]): Merge {
+  /**
+   * Commits the files as the squashed merge of a pull request. Its timeline has the label, unless another is given; `changes`
+   * are to what GitHub knows of it.
+   */
+  merge(
+    files: Record<string, string | null>,
+    timeline?: (head: string) => Entry[],
+    changes: Partial<Pull> = {},
+  ): Merge {
     const before = this.repository.head();
     const number = ++this.#pulls;
     const sha = this.repository.commit(`a change (#${number})`, files);
@@ -56,6 +65,7 @@ export class World implements AsyncDisposable {
       headSha: head,
       files: Object.keys(files),
       timeline: timeline?.(head) ?? [committed(head), labeled(LABEL), merged()],
+      ...changes,
     });
     return { before, sha, number };
   }

@@ -38,6 +38,7 @@ const admission = new Admission({
   live: new Live(() => config),
   executors,
   host: blindHostReader,
+  deployments: { last: () => undefined },
   circuits: new CircuitBreakers(),
 });
 const auth: AuthContext = {
