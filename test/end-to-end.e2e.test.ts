@@ -267,7 +267,8 @@ describe('a deployment without its requirements is refused and leaves the host u
   });
 
   it('refuses a backup to a destination that the host does not allow', async () => {
-    const backup = `label_required: ${LABEL}\naction: backup\ndatabase_type: plex\nstack: stack-plex\nsource_container: plex\ndestination: /mnt/backup\n`;
+    const source = join(world.host.stacks, 'stack-web');
+    const backup = `label_required: ${LABEL}\naction: backup\nbackup_type: docker_volumes\nstack: stack-web\nsource: ${source}\ndestination: /mnt/backup\n`;
     expectRefused(await deploy(world.merge({ 'chatops/intents/it.yaml': backup })), 'path-outside');
   });
 

@@ -217,21 +217,18 @@ describe('a container that puts a link in a source', () => {
     }
   });
 
-  it('gets no file of the host by exchanging the folder, or one in it, while it is copied', async () => {
+  it('gets no file of the host by exchanging the folder while it is copied', async () => {
     const folder = victim('copied');
-    for (const place of ['copied', 'copied-inner/inner']) {
-      const data = join(vault.data, place);
-      mkdirSync(data, { recursive: true });
-      for (let n = 0; n < 200; n++) writeFileSync(join(data, `file-${n}`), 'harmless');
-      swapForever(data, folder);
-      const [name = ''] = place.split('/');
-      for (let n = 0; n < 3; n++) await backup(name, 'consistency: live\n');
-      for (const swapper of swappers.splice(0)) swapper.kill('SIGKILL');
-      const found = existsSync(join(vault.nas, name))
-        ? readdirSync(join(vault.nas, name), { recursive: true }).filter(one => String(one).endsWith('/secret'))
-        : [];
-      expect(found).toEqual([]);
-    }
+    const data = join(vault.data, 'copied');
+    mkdirSync(data, { recursive: true });
+    for (let n = 0; n < 200; n++) writeFileSync(join(data, `file-${n}`), 'harmless');
+    swapForever(data, folder);
+    for (let n = 0; n < 3; n++) await backup('copied', 'consistency: live\n');
+    for (const swapper of swappers.splice(0)) swapper.kill('SIGKILL');
+    const found = existsSync(join(vault.nas, 'copied'))
+      ? readdirSync(join(vault.nas, 'copied'), { recursive: true }).filter(one => String(one).endsWith('/secret'))
+      : [];
+    expect(found).toEqual([]);
   });
 
   it('gets nothing written elsewhere by a restore', async () => {

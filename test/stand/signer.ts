@@ -101,11 +101,14 @@ export class Client {
   }
 
   /** Signs an offer of the body with this connection's challenge, unless the body names one. */
-  async offer(body: object & { challenge?: string }, secret: string): Promise<{ frame: OfferFrame; bytes: Buffer }> {
+  async offer(
+    body: object & { challenge?: string; agent?: string },
+    secret: string,
+  ): Promise<{ frame: OfferFrame; bytes: Buffer }> {
     const fresh = await this.challenge();
     const challenge = body.challenge || fresh;
     const bytes = Buffer.from(JSON.stringify({ ...body, challenge }));
-    const offer = createOffer(bytes, { agent: 'whitebox', challenge });
+    const offer = createOffer(bytes, { agent: body.agent ?? 'whitebox', challenge });
     return { frame: { type: 'offer', ...signPayload(PAYLOAD_TYPES.offer, offer, readSecretKey(secret)) }, bytes };
   }
 
