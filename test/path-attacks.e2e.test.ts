@@ -217,16 +217,19 @@ describe('a container that puts a link in a source', () => {
     }
   });
 
-  it('gets no file of the host by exchanging the folder while it is copied', async () => {
+  it.each([
+    ['the folder', 'copied', 'copied'],
+    ['a folder in it', 'copied-inner', 'copied-inner/inner'],
+  ])('gets no file of the host by exchanging %s while it is copied', async (_, name, place) => {
     const folder = victim('copied');
-    const data = join(vault.data, 'copied');
+    const data = join(vault.data, place);
     mkdirSync(data, { recursive: true });
     for (let n = 0; n < 200; n++) writeFileSync(join(data, `file-${n}`), 'harmless');
     swapForever(data, folder);
-    for (let n = 0; n < 3; n++) await backup('copied', 'consistency: live\n');
+    for (let n = 0; n < 3; n++) await backup(name, 'consistency: live\n');
     for (const swapper of swappers.splice(0)) swapper.kill('SIGKILL');
-    const found = existsSync(join(vault.nas, 'copied'))
-      ? readdirSync(join(vault.nas, 'copied'), { recursive: true }).filter(one => String(one).endsWith('/secret'))
+    const found = existsSync(join(vault.nas, name))
+      ? readdirSync(join(vault.nas, name), { recursive: true }).filter(one => String(one).endsWith('/secret'))
       : [];
     expect(found).toEqual([]);
   });

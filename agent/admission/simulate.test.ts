@@ -163,9 +163,9 @@ describe('a simulated decision', () => {
           seen.set(code, (seen.get(code) ?? 0) + 1);
         },
       ),
-      { numRuns: 150 },
+      { numRuns: 1000 },
     );
-    // The cases are decided by many checks.
+    // The cases are not all decided by one check.
     const codes = [
       'action-not-allowed',
       'allowed',
@@ -176,7 +176,6 @@ describe('a simulated decision', () => {
     ];
     codes.push('label-by-unauthorized', 'label-early', 'label-missing', 'outside-window', 'plan-digest-missing');
     codes.push('path-outside', 'stack-not-allowed', 'stack-unresolved', 'verify-required');
-    expect(codes).toEqual(expect.arrayContaining([...seen.keys()]));
-    expect(seen.size).toBeGreaterThan(9);
+    expect([...seen.keys()].sort()).toEqual(codes.sort());
   }, 300_000);
 });

@@ -46,7 +46,7 @@ interface DataFolder {
  * - another path belongs to the stacks whose containers may write there, and whose volume is there;
  * - a container belongs to the stack from whose folder compose started it, and its paths as on the host;
  * - a backup belongs to the stacks of its source.
- * What belongs to no stack counts as an empty name, and what is not known as any stack.
+ * A subject of no stack counts as an empty name, and an unknown subject as any stack.
  */
 export async function findTouchedStacks(
   intents: readonly Intent[],
