@@ -56,7 +56,7 @@ export interface AuthenticatedOffer {
 
 /**
  * Authenticates the sender of an offer: checks signature and token over its exact bytes, then parses those bytes, then
- * checks agent and challenge. The first authenticated offer uses the challenge up, even if it is refused later. Throws
+ * checks challenge and agent. The first authenticated offer uses the challenge up, even if it is refused later. Throws
  * `Refused`.
  */
 export async function authenticate(
@@ -72,11 +72,11 @@ export async function authenticate(
   const claims = await verifyToken(frame.oidc, bytes, trust, proof?.key.entry);
   const authenticated = proof?.key ?? findKeylessEntry(claims, trust.entries);
   const offer = readOffer(bytes);
-  if (offer.agent !== trust.agent) throw new Refused(refusals.audienceMismatch(offer.agent, trust.agent));
   if (offer.challenge !== challenge.text) throw new Refused(refusals.challengeStale());
   if (challenge.answered) throw new Refused(refusals.challengeReplayed());
   challenge.answered = true;
   if (now() - challenge.madeAt > CHALLENGE_MS) throw new Refused(refusals.challengeStale());
+  if (offer.agent !== trust.agent) throw new Refused(refusals.audienceMismatch(offer.agent, trust.agent));
   const { tailscale } = authenticated.entry;
   const sender = tailscale ? { ...authenticated, peer: await trust.identify(from, tailscale) } : authenticated;
   return { offer, sender, claims };
