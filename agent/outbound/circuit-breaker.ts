@@ -111,15 +111,6 @@ export function isExternalHost(host: string): boolean {
   return /[.:]/.test(host) && !/^(127\.|::1$|0\.0\.0\.0$|::$)/.test(host);
 }
 
-/** Returns the registries that images are pulled from. */
-export function listRegistries(images: string[]): string[] {
-  const hosts = images.map(image => {
-    const [first = '', ...rest] = image.split('/');
-    return rest.length > 0 && /[.:]|^localhost$/.test(first) ? first : 'docker.io';
-  });
-  return [...new Set(hosts)];
-}
-
 /** Returns true if a pull's output says that the registry fails, not that an image is missing or forbidden. */
 export function isRegistryDown(output: string): boolean {
   return /dial tcp|i\/o timeout|TLS handshake timeout|connection refused|no such host|server misbehaving|context deadline exceeded|Client\.Timeout|toomanyrequests|\b50[0234]\b|Service Unavailable|Bad Gateway/i.test(

@@ -47,8 +47,8 @@ export interface StartStep extends StepBase {
   timeout: Milliseconds;
   /** Stops the process after this time without output and without progress. */
   stallTimeout?: Milliseconds;
-  /** The images that it pulls. The circuits of their registries apply. */
-  pulls?: string[];
+  /** The registries that it pulls from, whose circuits apply. Not the images: their names may have values of env files. */
+  registries?: string[];
   /** Redraws its progress on one line: not every state of that line is reported. */
   redraws?: true;
   /** Opened before the start. Names of others' files are in no argument without it. */

@@ -26,7 +26,7 @@ import { runRestore, runWrite } from './write-files.ts';
 
 /** A new kind of step is its type and description in plan/, its runner in a file here, and one line. */
 const RUNNERS = {
-  start: (step, context) => (step.pulls ? runPull(step, context) : runStart(step, context)),
+  start: (step, context) => (step.registries ? runPull(step, context) : runStart(step, context)),
   tidy: runTidy,
   write: runWrite,
   restore: runRestore,

@@ -1,4 +1,4 @@
-import { circuitOpenRefusal, isRegistryDown, listRegistries } from '../outbound/circuit-breaker.ts';
+import { circuitOpenRefusal, isRegistryDown } from '../outbound/circuit-breaker.ts';
 import type { StartStep } from '../plan/plan.ts';
 import { failedResult, type StepContext, type StepExecution } from './runner.ts';
 import { runStart } from './start.ts';
@@ -6,7 +6,7 @@ import { runStart } from './start.ts';
 /** Runs a pull unless the circuit of one of its registries is open, and counts their failures. */
 export async function* runPull(step: StartStep, context: StepContext): StepExecution {
   const { circuits, resumed } = context;
-  const hosts = listRegistries(step.pulls ?? []);
+  const hosts = step.registries ?? [];
   const open = resumed ? undefined : hosts.map(host => circuits?.open(circuitOf(host))).find(Boolean);
   if (open) return failedResult(circuitOpenRefusal(open));
   const result = yield* runStart(step, context);

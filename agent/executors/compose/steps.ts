@@ -63,7 +63,7 @@ export function planPull(
     timeout,
     ...(timeout > PULL_STALL ? { stallTimeout: PULL_STALL } : {}),
     repeatable: true,
-    pulls: listImages(rendered, services),
+    registries: listRegistries(rendered, services),
     retry: [{ ...NO_ENGINE, on: NO_ENGINE.on.slice(0, 2) }],
     failure: {
       code: 'pull-failed',
@@ -72,11 +72,14 @@ export function planPull(
   };
 }
 
-function listImages(rendered: ComposeConfig | undefined, services: string[]): string[] {
-  const images = Object.entries(rendered?.services ?? {}).flatMap(([name, { image }]) =>
-    image !== undefined && (services.length === 0 || services.includes(name)) ? [image] : [],
-  );
-  return [...new Set(images)];
+/** Returns the registries of the images of these services, or of all. */
+export function listRegistries(rendered: ComposeConfig | undefined, services: string[]): string[] {
+  const hosts = Object.entries(rendered?.services ?? {}).flatMap(([name, { image }]) => {
+    if (image === undefined || (services.length > 0 && !services.includes(name))) return [];
+    const [first = '', ...rest] = image.split('/');
+    return rest.length > 0 && /[.:]|^localhost$/.test(first) ? first : 'docker.io';
+  });
+  return [...new Set(hosts)];
 }
 
 /** Plans a compose command that changes what runs. It is repeatable: compose converges to the file. */
