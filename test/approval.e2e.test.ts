@@ -289,7 +289,7 @@ describe('an open pull request', () => {
     const without = await validate();
     expect({
       status: without.outputs.status,
-      warns: without.log.includes('title=would be refused: label-missing'),
+      warns: without.log.includes('title=would be refused%3A label-missing'),
     }).toEqual({
       ...{ status: 'valid', warns: true },
     });

@@ -142,7 +142,7 @@ describe('the config that was checked', () => {
 });
 
 describe('a config that is not allowed', () => {
-  const failing = 'verify: {tcp: {address: "web:81", retries: 0}}\n';
+  const unhealthy = '    healthcheck: {test: [CMD, "false"], interval: 1s, retries: 1, timeout: 10s}\n';
 
   it('leaves no file when it is shipped, so that no later undo brings it up', async () => {
     vault.stack('trap');
@@ -154,7 +154,7 @@ describe('a config that is not allowed', () => {
       compose: good,
       more: false,
     });
-    const failed = await ship('trap', { 'compose.yaml': compose('    environment: {WHO: second}\n') }, failing);
+    const failed = await ship('trap', { 'compose.yaml': compose(`    environment: {WHO: second}\n${unhealthy}`) });
     expect(failed.log).toContain('The previous version is running again.');
     expect({ who: who('trap'), pid: pidModes('trap') }).toEqual({ who: ['first'], pid: [''] });
   });
@@ -163,11 +163,10 @@ describe('a config that is not allowed', () => {
     vault.stack('planted', { 'compose.yaml': compose('    environment: {WHO: first}\n') });
     expect((await rollout('planted')).code).toBe(0);
     vault.stack('planted', { 'compose.yaml': compose(TAKE_OVER), 'compose.override.yaml': compose(TAKE_OVER) });
-    const failed = await ship(
-      'planted',
-      { 'compose.yaml': compose('    environment: {WHO: second}\n'), 'compose.override.yaml': 'services: {}\n' },
-      failing,
-    );
+    const failed = await ship('planted', {
+      'compose.yaml': compose(`    environment: {WHO: second}\n${unhealthy}`),
+      'compose.override.yaml': 'services: {}\n',
+    });
     expect(failed.log).toContain('The previous version is running again.');
     expect({ who: who('planted'), pid: pidModes('planted') }).toEqual({ who: ['first'], pid: [''] });
   });
@@ -176,7 +175,7 @@ describe('a config that is not allowed', () => {
     const folder = vault.stack('by-hand', { 'compose.yaml': compose(TAKE_OVER) });
     docker('compose', '--project-directory', folder, 'up', '--detach');
     expect(who('by-hand')).toEqual(['attacker']);
-    const done = await ship('by-hand', { 'compose.yaml': compose('    environment: {WHO: shipped}\n') }, failing);
+    const done = await ship('by-hand', { 'compose.yaml': compose(`    environment: {WHO: shipped}\n${unhealthy}`) });
     expect(done.log).toContain('There is no version to bring back: This host does not allow');
     expect({ code: done.code, who: who('by-hand'), pid: pidModes('by-hand') }, done.log).toEqual({
       code: 1,

@@ -26,7 +26,7 @@ beforeAll(async () => {
     writeFileSync(join(data, 'kept.txt'), 'kept\n');
     const host = new Host({
       ...{ dir, repository: 'org/homelab', keys },
-      allow: [{ actions: ['rollout', 'backup', 'scale'], stacks: ['*'], require_labels: [LABEL] }],
+      allow: [{ actions: ['rollout', 'backup', 'scale'], stacks: ['*'], require_labels: [LABEL], allow_older: true }],
       config: {
         agent: name,
         // The hosts share one engine: each has its own project name.
@@ -300,7 +300,9 @@ describe('an agent that undoes a run', () => {
   const intent = { action: 'rollout' as const, stack: 'app', id: 'app' };
   const ask = async (name: Name, changes: object, intents: object[] = [intent], secret = keys.secret) => {
     const client = new Client(at(name).url);
-    const body = { ...command(intents as never), id: randomUUID(), agent: name, ...changes };
+    // Its commit is not one of the world's repository.
+    const older = { allow_older: true as const };
+    const body = { ...command(intents as never, older), id: randomUUID(), agent: name, ...changes };
     await client.send(body, secret);
     return client;
   };

@@ -76,10 +76,9 @@ describe('the signing keys of a trust entry', () => {
         'services: {web: {image: "chatops-test/web:1", pull_policy: never, command: [sleep, "60"], init: true, stop_grace_period: 0s}}\n',
     });
     const open = new Client(world.host.url);
-    await open.send(
-      command([{ action: 'rollout', stack: 'slow', verify: { settle: '20s' }, label_required: LABEL }]),
-      world.host.keys.secret,
-    );
+    const waits = command([{ action: 'rollout', stack: 'slow', verify: { settle: '20s' }, label_required: LABEL }]);
+    waits.origin.sha = world.repository.head();
+    await open.send(waits, world.host.keys.secret);
     expect(await open.answer()).toBe('accepted');
     const removed = await chatops('key', 'remove', world.host.keys.id, '--entry', 'homelab');
     expect({ exit: removed.code, stdout: removed.stdout }, removed.stderr).toEqual({
