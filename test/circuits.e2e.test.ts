@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { join } from 'node:path';
@@ -5,8 +6,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { freePort } from './stand/host.ts';
 import { docker, World, webStack } from './stand/world.ts';
 
-/** The engine's bridge: an address of this machine that is not loopback. */
-const bridge = docker('network', 'inspect', 'bridge', '--format', '{{(index .IPAM.Config 0).Gateway}}').trim();
+/** The engine's bridge: an address of this machine that is not loopback. An engine that shares it reports no gateway. */
+const name = docker('network', 'inspect', 'bridge', '--format', '{{index .Options "com.docker.network.bridge.name"}}');
+const addresses = execFileSync('ip', ['-4', '-oneline', 'addr', 'show', 'dev', name.trim()], { encoding: 'utf8' });
+const bridge = /inet ([\d.]+)/.exec(addresses)?.[1] ?? '';
 let world: World;
 beforeAll(async () => {
   world = new World();

@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { parseConfig } from '../agent/config/load.ts';
 import { generateKey } from '../protocol/keys.ts';
-import { committed, merged } from './doubles/github-events.ts';
 import { Receiver } from './doubles/receiver.ts';
 import { LABEL, World } from './stand/world.ts';
 
@@ -89,7 +88,6 @@ describe('a notice to a channel', () => {
 
   it('reports a missing label', async () => {
     // The action itself refuses a missing label of the intent; here, the agent’s rule requires another.
-    const merge = world.merge(intent('timeout: 4m\n'), head => [committed(head), merged()]);
     await world.host.stop();
     await world.host.start({
       ...notify(),
@@ -105,11 +103,7 @@ describe('a notice to a channel', () => {
     const job = await world.deploy(world.merge(intent('timeout: 5m\n')), 'up');
     expect(job.outputs.reason).toBe('label-missing');
     const { title, color } = await embed();
-    expect({ title, color, hasNumber: merge.number > 0 }).toEqual({
-      title: 'whitebox: label-mismatch: label-missing',
-      color: 0xe67e22,
-      hasNumber: true,
-    });
+    expect({ title, color }).toEqual({ title: 'whitebox: label-mismatch: label-missing', color: 0xe67e22 });
   });
 
   it('reports an untrusted key once for several attempts', async () => {
