@@ -33,9 +33,10 @@ build: setup ## build dist/, which is committed
 bench: setup ## measure against ssh and a bare server, and print ratios
 	@scripts/with-engine.sh node bench/main.ts
 
-attack: setup ## attack the host's rules: compose files, paths, stacks, connections: CASES=100000
+attack: setup ## attack the host's rules with both versions of compose: files, paths, stacks, connections: CASES=100000
 	@CASES=$(CASES) vitest run --project unit agent/compose
 	@scripts/with-engine.sh vitest run --project e2e $(ATTACKS:%=test/%.e2e.test.ts)
+	@DOCKER_CONFIG=$$(scripts/newest-compose.sh) scripts/with-engine.sh vitest run --project e2e $(ATTACKS:%=test/%.e2e.test.ts)
 
 faults: setup ## kill random processes at random moments, on an engine of their own: ROUNDS=200 SEED=1
 	@ROUNDS=$(ROUNDS) SEED=$(SEED) node test/faults/main.ts

@@ -1,7 +1,7 @@
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { dockerSocket } from './stand/host.ts';
+import { dockerClient } from './stand/host.ts';
 import { eventually, Vault } from './stand/vault.ts';
 import { docker } from './stand/world.ts';
 
@@ -54,7 +54,7 @@ async function holdPulls(): Promise<{ reached: () => Promise<void>; release: () 
     `#!/bin/sh\ncase " $* " in *" pull "*) touch ${at}; while [ ! -e ${go} ]; do sleep 0.1; done;; esac\nexec docker "$@"\n`,
   );
   chmodSync(program, 0o755);
-  await restart({}, { docker: { socket: dockerSocket(), command: program } });
+  await restart({}, { docker: { ...dockerClient(), command: program } });
   return {
     reached: () => eventually(() => expect(existsSync(at)).toBe(true), 60_000),
     release: () => writeFileSync(go, ''),

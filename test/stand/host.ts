@@ -76,7 +76,7 @@ export class Host {
       state_dir: this.state,
       rate_limit: { commands: 1000, per: '1m' },
       stacks: { root: this.stacks },
-      docker: { socket: dockerSocket() },
+      docker: dockerClient(),
       // Allows binds in general; the tests of the compose rules set their own grants.
       compose: { grants: [{ stack: '*', allow: ['binds'] }] },
       trust: [
@@ -177,6 +177,12 @@ export class Host {
 /** Returns the engine's unix socket, from DOCKER_HOST or at the usual path. */
 export function dockerSocket(): string {
   return (process.env.DOCKER_HOST ?? 'unix:///var/run/docker.sock').replace('unix://', '');
+}
+
+/** The agent's docker client: that of the tests, whose folder may have another version of compose. */
+export function dockerClient(): { socket: string; config_dir?: string } {
+  const { DOCKER_CONFIG } = process.env;
+  return { socket: dockerSocket(), ...(DOCKER_CONFIG === undefined ? {} : { config_dir: DOCKER_CONFIG }) };
 }
 
 /** Ports of this test process, below the kernel's ephemeral ports: a stopped host finds its port free again. */
