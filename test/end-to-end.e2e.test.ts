@@ -208,7 +208,8 @@ describe('a rollout that fails', () => {
     const oneShot = (command: string) =>
       `services:\n  init:\n    image: ${image('1')}\n    pull_policy: never\n    command: ["${command}"]\n`;
     world.stack('stack-once', { 'compose.yaml': oneShot('true') });
-    const merge = world.merge({ 'chatops/intents/once.yaml': intent('stack-once') });
+    const once = `${intent('stack-once')}verify: { settle: 2s }\n`;
+    const merge = world.merge({ 'chatops/intents/once.yaml': once });
     expect((await deploy(merge, {}, 'once')).outputs.status).toBe('succeeded');
     writeFileSync(join(world.host.stacks, 'stack-once', 'compose.yaml'), oneShot('false'));
     expectRefused(await deploy(merge, {}, 'once'), 'service-exited');

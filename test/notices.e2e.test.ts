@@ -74,7 +74,7 @@ describe('a notice to a channel', () => {
       'web.env': `WORD='${SECRET}'\n`,
     });
     const merge = world.merge({
-      'chatops/intents/leaky.yaml': `label_required: ${LABEL}\naction: rollout\nstack: leaky\n`,
+      'chatops/intents/leaky.yaml': `label_required: ${LABEL}\naction: rollout\nstack: leaky\nverify: { settle: 2s }\n`,
     });
     expect((await world.deploy(merge, 'leaky')).outputs.reason).toBe('service-exited');
     const { title, color, description } = await embed();

@@ -9,7 +9,7 @@ const LINES =
 
 let world: World;
 beforeAll(async () => {
-  world = await new World().start();
+  world = await new World({ config: { verify: { settle: '2s' } } }).start();
 });
 afterAll(() => world[Symbol.asyncDispose]());
 

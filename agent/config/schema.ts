@@ -76,9 +76,14 @@ export const Config = z
           .array(z.union([z.literal('stack'), Address]))
           .default(['stack', '127.0.0.0/8', '::1/128'])
           .describe('Targets of "verify": addresses and ranges, and "stack" for the containers of the stack itself.'),
+        settle: Duration.default('2s').describe(
+          'A container without a health check counts as healthy after it has been running for this long.',
+        ),
       })
-      .default({ allow: ['stack', '127.0.0.0/8', '::1/128'] })
-      .describe('Bounds of "verify" in intents, so that an intent can’t probe the network.'),
+      .default({ allow: ['stack', '127.0.0.0/8', '::1/128'], settle: '2s' })
+      .describe(
+        'Addresses that "verify" in intents may request, so that it can’t probe the network, and settings of checks.',
+      ),
     backups: BackupsConfig,
     secrets: z
       .strictObject({

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { parseDuration } from '../../intents/duration.ts';
 import type { HostSite } from '../executors/executor.ts';
 import { secretPath } from '../system/secret-file.ts';
 import { composeRulesOf } from './compose-limits.ts';
@@ -14,6 +15,7 @@ export function siteOf(config: Config): HostSite {
     memory: join(config.state_dir, 'stacks'),
     docker: config.docker.command,
     verify: config.verify.allow,
+    settle: parseDuration(config.verify.settle),
     proxmox: proxmoxFolder(config),
     switchFoldersOf: stack =>
       config.stacks.switch_folders.filter(one => matchesPattern(one.stack, stack)).map(({ folder }) => folder),

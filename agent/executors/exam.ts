@@ -90,6 +90,7 @@ export function createContext(
       memory: '/var/lib/chatops/stacks',
       docker: 'docker',
       verify: [],
+      settle: 2_000,
       switchFoldersOf: () => [],
       compose: composeSite,
       proxmox: '',

@@ -1,7 +1,7 @@
 import type { Intent } from '../../intents/intent.ts';
 import type { IntentDocument } from '../../protocol/command.ts';
 import type { BackupDescription } from '../plan/backup-manifest.ts';
-import type { ComposeRules, HostReader, Plan } from '../plan/plan.ts';
+import type { ComposeRules, HostReader, Milliseconds, Plan } from '../plan/plan.ts';
 
 export type { Keep } from '../../intents/backup.ts';
 export { parseDuration } from '../../intents/duration.ts';
@@ -29,6 +29,8 @@ export interface HostSite {
   docker: string;
   /** Addresses and ranges that `verify` may request, and `stack` for a stack's own containers. */
   verify: string[];
+  /** Running time after which a container without a health check counts as healthy. */
+  settle: Milliseconds;
   /** Prefix of the names of Proxmox's programs: empty, or a folder that ends in a slash. */
   proxmox: string;
   backups: BackupSite;

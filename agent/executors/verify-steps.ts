@@ -1,8 +1,6 @@
 import type { AwaitHealthyStep, ComposeProject, Milliseconds, Step } from '../plan/plan.ts';
-import { parseDuration, type Verify } from './executor.ts';
+import { type HostSite, parseDuration, type Verify } from './executor.ts';
 
-/** Running time after which a container without a health check counts as healthy, in milliseconds. */
-const SETTLE = 2_000;
 const TIMEOUT = '5s';
 const RETRIES = 10;
 const PAUSE = 1_000;
@@ -11,17 +9,19 @@ const PAUSE = 1_000;
 export function planHealthCheck(
   name: string,
   project: ComposeProject,
+  { settle }: Pick<HostSite, 'settle'>,
   timeout: Milliseconds,
   more: Pick<AwaitHealthyStep, 'replicas' | 'checked' | 'revive'> = {},
 ): AwaitHealthyStep {
-  return { do: 'await-healthy', name, project, settle: SETTLE, timeout, ...more };
+  return { do: 'await-healthy', name, project, settle, timeout, ...more };
 }
 
 /** Plans the checks of an intent. `again`: the same checks after an undo, under other names. */
 export function planVerify(
   verify: Verify | undefined,
   project: ComposeProject,
-  { allow, healthy, again = false }: { allow: string[]; healthy: number; again?: boolean },
+  site: Pick<HostSite, 'verify' | 'settle'>,
+  { healthy, again = false }: { healthy: Milliseconds; again?: boolean },
 ): Step[] {
   if (!verify) return [];
   const name = (check: string) => (again ? `verify again: ${check}` : `verify: ${check}`);
@@ -30,11 +30,13 @@ export function planVerify(
     retries: check.retries ?? RETRIES,
     pause: PAUSE,
     project,
-    allow,
+    allow: site.verify,
   });
   const checked = verify.healthy;
   const steps: Step[] = [
-    ...(checked ? [planHealthCheck(name('healthy'), { ...project, services: checked }, healthy, { checked })] : []),
+    ...(checked
+      ? [planHealthCheck(name('healthy'), { ...project, services: checked }, site, healthy, { checked })]
+      : []),
     ...(verify.settle === undefined
       ? []
       : [{ do: 'settle' as const, name: name('settle'), project, for: parseDuration(verify.settle) }]),

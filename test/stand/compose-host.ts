@@ -7,6 +7,7 @@ const site: PlanContext['site'] = {
   memory: '/var/lib/chatops/stacks',
   docker: 'docker',
   verify: ['stack', '127.0.0.0/8'],
+  settle: 2_000,
   switchFoldersOf: () => [],
   compose: composeSite,
   proxmox: '',

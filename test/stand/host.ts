@@ -77,6 +77,8 @@ export class Host {
       rate_limit: { commands: 1000, per: '1m' },
       stacks: { root: this.stacks },
       docker: dockerClient(),
+      // Tests that are about a container that ends wait longer.
+      verify: { settle: '300ms' },
       // Allows binds in general; the tests of the compose rules set their own grants.
       compose: { grants: [{ stack: '*', allow: ['binds'] }] },
       trust: [

@@ -106,8 +106,8 @@ export function planRestartChecks(
   const services = intent.stop_services;
   return again => [
     ...(services && resume.length > 0
-      ? [planHealthCheck(`wait until healthy${again ? ' again' : ''}`, { ...project, services }, HEALTH_TIMEOUT)]
+      ? [planHealthCheck(`wait until healthy${again ? ' again' : ''}`, { ...project, services }, site, HEALTH_TIMEOUT)]
       : []),
-    ...planVerify(intent.verify, project, { allow: site.verify, healthy: HEALTH_TIMEOUT, again }),
+    ...planVerify(intent.verify, project, site, { healthy: HEALTH_TIMEOUT, again }),
   ];
 }

@@ -30,7 +30,7 @@ export function planBlueGreen(context: StrategyContext, names: ProjectNames): St
   const up = ['up', '--detach', '--no-build', '--remove-orphans'];
   const bringUp = planChange(`bring up ${names.next}`, first, up, limits.up);
   const takeDown = planChange(`take down ${live}`, checked.of(live), ['down', '--remove-orphans'], limits.up);
-  const healthy = planHealthCheck(`wait until ${names.next} is healthy`, next.whole, limits.healthy);
+  const healthy = planHealthCheck(`wait until ${names.next} is healthy`, next.whole, site, limits.healthy);
   const switchOver = switchSteps(context, to, { live, next });
   return {
     pulls: [],
@@ -38,7 +38,7 @@ export function planBlueGreen(context: StrategyContext, names: ProjectNames): St
       ...planPrepareMounts(PREPARE_STEP, checked, first, context),
       bringUp,
       healthy,
-      ...planVerify(intent.verify, next.whole, { allow: site.verify, healthy: limits.healthy }),
+      ...planVerify(intent.verify, next.whole, site, { healthy: limits.healthy }),
       ...switchOver,
       { do: 'settle', name: 'let visitors move over', project: next.whole, for: MOVE_OVER },
       takeDown,
@@ -132,7 +132,7 @@ function switchSteps(
       ['up', '--detach', '--no-build', '--no-deps', to.service],
       limits.up,
     ),
-    planHealthCheck('wait until it serves', { ...next.whole, services: [to.service] }, limits.healthy),
+    planHealthCheck('wait until it serves', { ...next.whole, services: [to.service] }, site, limits.healthy),
   ];
 }
 
@@ -179,7 +179,7 @@ function planSwitchBack(context: StrategyContext, options: SwitchPlan): Step[] {
       planChange(`bring up ${options.live} again`, config, up, limits.up),
     ].map(step => ({ ...step, ifBegan: ifSwitched })),
     {
-      ...planHealthCheck(`wait until ${options.live} is healthy again`, live, limits.healthy),
+      ...planHealthCheck(`wait until ${options.live} is healthy again`, live, site, limits.healthy),
       ifBegan: options.bringUp.name,
     },
     ...('file' in options.to

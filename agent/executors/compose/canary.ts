@@ -41,18 +41,18 @@ export function planCanary(context: StrategyContext): Strategy {
     steps: [
       ...planPrepareMounts(PREPARE_STEP, next, config, context),
       planScaleUp('canary', count + 1),
-      planHealthCheck('wait for the canary', project, limits.healthy, { replicas: { [name]: count + 1 } }),
-      ...planVerify(intent.verify, target.whole, { allow: site.verify, healthy: limits.healthy }),
+      planHealthCheck('wait for the canary', project, site, limits.healthy, { replicas: { [name]: count + 1 } }),
+      ...planVerify(intent.verify, target.whole, site, { healthy: limits.healthy }),
       ...(count > 1
         ? [
             planScaleUp('the rest', 2 * count),
-            planHealthCheck('wait for the rest', project, limits.healthy, { replicas: { [name]: 2 * count } }),
+            planHealthCheck('wait for the rest', project, site, limits.healthy, { replicas: { [name]: 2 * count } }),
           ]
         : []),
       planDockerCall('stop the old', [site.docker, 'container', 'stop', ...ids], { changes: true, timeout: limits.up }),
       // Exit code 1: a container is gone already.
       planDockerCall('remove the old', [site.docker, 'container', 'rm', ...ids], { changes: true, okCodes: [0, 1] }),
-      planHealthCheck('wait until healthy', project, limits.healthy, { replicas: { [name]: count } }),
+      planHealthCheck('wait until healthy', project, site, limits.healthy, { replicas: { [name]: count } }),
     ],
     undo: planUndo(context, {
       tagsSince: 'pull',

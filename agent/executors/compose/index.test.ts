@@ -46,6 +46,13 @@ testExecutorContract(compose as unknown as Executor, [
 ]);
 
 describe('the plan of a rollout', () => {
+  it('waits as long as agent.yaml says for a container without a health check', async () => {
+    const given = context(rollout({ verify: { healthy: ['plex'] } }));
+    const planned = { ...given, site: { ...given.site, settle: 7_000 } };
+    const { steps } = await (compose as unknown as Executor).plan(given.document.intent, planned, hostWith());
+    expect(steps.flatMap(step => (step.do === 'await-healthy' ? step.settle : []))).toEqual([7_000, 7_000]);
+  });
+
   it('pulls and checks the mounts before anything is stopped', async () => {
     expect(composeArgsOf(await plan(rollout()))).toEqual([
       'pull --ignore-buildable',

@@ -44,13 +44,13 @@ export async function planScale(
       },
     );
   const planHealthy = (name: string, to: number) =>
-    planHealthCheck(name, target.project, limits.healthy, {
+    planHealthCheck(name, target.project, site, limits.healthy, {
       replicas: { [service]: to },
       ...reviveOptions(planScaleTo('scale again', to), state),
     });
   const previousReplicas = runningBefore ?? 1;
   const planChecks = (again: boolean) =>
-    planVerify(verify, target.whole, { allow: site.verify, healthy: limits.healthy, again }).map(step =>
+    planVerify(verify, target.whole, site, { healthy: limits.healthy, again }).map(step =>
       again ? { ...step, ifBegan: 'scale' } : step,
     );
   const prepareAgain = planPrepareMounts(PREPARE_AGAIN_STEP, checked, config, { target, site, intent });

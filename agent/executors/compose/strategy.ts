@@ -35,8 +35,8 @@ export function planRecreate(context: StrategyContext): Strategy {
     steps: [
       ...planPrepareMounts(PREPARE_STEP, next, next.of(target.name), context),
       bringUp,
-      planHealthCheck('wait until healthy', target.project, limits.healthy, reviveOptions(bringUp, state)),
-      ...planVerify(intent.verify, target.whole, { allow: site.verify, healthy: limits.healthy }),
+      planHealthCheck('wait until healthy', target.project, site, limits.healthy, reviveOptions(bringUp, state)),
+      ...planVerify(intent.verify, target.whole, site, { healthy: limits.healthy }),
     ],
     undo: planUndo(context, { tagsSince: 'pull', upSince: 'up', up }),
   };

@@ -70,15 +70,11 @@ export function planUndo(context: UndoContext, options: UndoOptions): Step[] {
         ...[planTidy('tidy up', target, site), ...bringUp].map(step => ({ ...step, ifBegan: additional.step })),
       ]
     : [planTidy('tidy up', target, site), ...bringUp].map(step => ({ ...step, ...ifChanged }));
-  const healthy = planHealthCheck('wait until healthy again', target.project, limits.healthy, {
+  const healthy = planHealthCheck('wait until healthy again', target.project, site, limits.healthy, {
     ...(options.replicas ? { replicas: options.replicas } : {}),
     ...reviveOptions(up, state),
   });
-  const checks = planVerify(context.intent.verify, target.whole, {
-    allow: site.verify,
-    healthy: limits.healthy,
-    again: true,
-  });
+  const checks = planVerify(context.intent.verify, target.whole, site, { healthy: limits.healthy, again: true });
   return [
     ...(shipment.step ? [restore] : []),
     ...planImageTags(state, site).map(step => ({ ...step, ifBegan: options.tagsSince })),

@@ -10,6 +10,7 @@ const site: HostSite = {
   memory: '/var/lib/chatops/stacks',
   docker: 'docker',
   verify: [],
+  settle: 2_000,
   switchFoldersOf: () => [],
   compose: composeSite,
   proxmox: '',

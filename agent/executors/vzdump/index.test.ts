@@ -15,6 +15,7 @@ const context = (intent: Intent): PlanContext => ({
     memory: '/m',
     docker: 'docker',
     verify: [],
+    settle: 2_000,
     switchFoldersOf: () => [],
     compose: composeSite,
     proxmox: '',
