@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config';
 // Children of tests (agents, jobs) run on the same Node as the tests: the one that package.json pins.
 export default defineConfig({
   test: {
-    testTimeout: 90_000,
+    testTimeout: 180_000,
     hookTimeout: 60_000,
     // A slow machine is late, not wrong. A condition that never holds still fails.
     expect: { poll: { timeout: 30_000 } },
