@@ -5,10 +5,9 @@ import { suggestNearest } from '../intents/suggest.ts';
 import { MAX_SHIPPED_BYTES, type ShippedFile } from '../protocol/command.ts';
 import type { FileTree, TreeEntry } from './git-tree.ts';
 import { actionRefusals } from './refusals.ts';
+import { describeStandIn } from './stand-in.ts';
 
 const MAX_FILES = 5000;
-/** The first line of a file that Git LFS stores elsewhere. */
-const LFS_POINTER = Buffer.from('version https://git-lfs.github.com/spec/v1\n');
 
 /** Finds the files that the input "intent" names: names under `intentsDir`, paths or globs. Throws `Refused` `intent-not-found`. */
 export async function findIntents(wanted: string[], intentsDir: string, tree: FileTree): Promise<IntentFile[]> {
@@ -55,8 +54,8 @@ export async function collectFiles(loaded: LoadedIntent[], tree: FileTree, sha: 
     for (const entry of entries) checkEntry(entry, dir);
     for (const [index, content] of (await tree.read(entries.map(({ path }) => path))).entries()) {
       const entry = entries[index];
-      if (content.subarray(0, LFS_POINTER.length).equals(LFS_POINTER))
-        throw actionRefusals.fileNotShippable(entry?.path ?? '', 'it is a pointer of Git LFS, not the file itself');
+      const standIn = describeStandIn(content);
+      if (standIn !== undefined) throw actionRefusals.fileNotShippable(entry?.path ?? '', standIn);
       bytes += content.length;
       if (bytes > MAX_SHIPPED_BYTES) throw actionRefusals.filesTooLarge(dir, `${MAX_SHIPPED_BYTES / 1024 / 1024} MiB`);
       shipped.push({

@@ -8,13 +8,20 @@ import { Repository } from '../test/stand/repository.ts';
 import { collectFiles } from './find-intents.ts';
 import { gitTree } from './git-tree.ts';
 
-const POINTER = 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n';
+const STAND_INS = {
+  'a pointer of Git LFS': 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n',
+  'locked by git-crypt': '\0GITCRYPT\0\u0001\u0002',
+  'values that SOPS encrypted': 'PASSWORD=ENC[AES256_GCM,data:abc=,iv:def=,tag:ghi=,type:str]\nsops_version=3.8.1\n',
+};
 const dir = mkdtempSync(join(tmpdir(), 'chatops-tree-'));
 let repository: Repository;
 let sha: string;
 beforeAll(() => {
   repository = new Repository(join(dir, 'origin'));
-  sha = repository.commit('one', { 'stacks/web/compose.yaml': 'services: {}\n', 'stacks/media/film.mkv': POINTER });
+  sha = repository.commit('one', {
+    'stacks/web/compose.yaml': 'services: {}\n',
+    ...Object.fromEntries(Object.values(STAND_INS).map((text, index) => [`stacks/kind-${index}/film.mkv`, text])),
+  });
 });
 afterAll(() => rmSync(dir, { recursive: true }));
 
@@ -28,15 +35,20 @@ describe('the files of a commit', () => {
     expect(files.map(({ content }) => Buffer.from(content, 'base64').toString())).toEqual(['services: {}\n']);
   });
 
-  it('are refused if one is a pointer of Git LFS: the host would get the pointer', async () => {
-    const work = collectFiles(rollout('media'), await gitTree(repository.dir, sha), sha);
-    await expect(work).rejects.toMatchObject({
-      refusal: {
-        code: 'file-not-allowed',
-        message: 'The file "stacks/media/film.mkv" can\'t be shipped: it is a pointer of Git LFS, not the file itself.',
-      },
-    });
-  });
+  it.each([...Object.keys(STAND_INS).entries()])(
+    'are refused if one is not the file itself: %s %s',
+    async (index, why) => {
+      const work = collectFiles(rollout(`kind-${index}`), await gitTree(repository.dir, sha), sha);
+      await expect(work).rejects.toMatchObject({
+        refusal: {
+          code: 'file-not-allowed',
+          message: expect.stringMatching(
+            new RegExp(`^The file "stacks/kind-${index}/film.mkv" can't be shipped: .*${why}`),
+          ),
+        },
+      });
+    },
+  );
 
   it('are refused if the clone is partial and its remote is gone', async () => {
     const clone = join(dir, 'clone');
