@@ -289,6 +289,14 @@ export const refusals = {
     `The delivery to the hook "${hook}" is not authenticated.`,
     'Give the sender the secret of the hook in agent.yaml: as HMAC secret, as bearer token, or at the end of the address.',
   ]),
+  hookMethod: refusal('hook-method', { countsAs: 'not_allowed' }, (hook: string, method: string) => [
+    `The hook "${hook}" got a ${method} request.`,
+    'Set the method POST in the sender.',
+  ]),
+  hookMediaType: refusal('hook-media-type', { countsAs: 'not_allowed' }, (hook: string, what: string) => [
+    `The delivery to the hook "${hook}" is ${what}.`,
+    'Let the sender send plain JSON: "Content type: application/json" in GitHub, "Request Body: JSON" in Uptime Kuma.',
+  ]),
   hookMalformed: refusal('hook-malformed', { countsAs: 'not_allowed' }, (hook: string, cause: string) => [
     `The delivery to the hook "${hook}" is malformed: ${cause}.`,
     'Send JSON, and check the hook and its intent on the host.',

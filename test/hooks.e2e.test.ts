@@ -255,9 +255,20 @@ describe('a hook', () => {
     });
   });
 
-  it('a hook refuses a body that is too large, is not JSON or arrives too slowly', { timeout: 30_000 }, async () => {
+  it('a hook refuses a body that is too large, has no JSON or arrives too slowly, and another method than POST', {
+    timeout: 30_000,
+  }, async () => {
     await reconfigure([hook()]);
     expect(await post('kuma', '{"a":')).toMatchObject({ status: 422, code: 'hook-malformed' });
+    const form = new URLSearchParams({ payload: '{}' }).toString();
+    const encoded = { Authorization: `Bearer ${SECRET}`, 'Content-Type': 'application/x-www-form-urlencoded' };
+    expect(await post('kuma', form, encoded)).toMatchObject({ status: 202 });
+    expect(await post('kuma', 'text=x', encoded)).toMatchObject({ status: 415, code: 'hook-media-type' });
+    const got = await fetch(`${world.host.url.replace('ws', 'http')}/hooks/kuma`);
+    expect({ status: got.status, allow: got.headers.get('allow'), body: await got.json() }).toMatchObject({
+      ...{ status: 405, allow: 'POST', body: { code: 'hook-method' } },
+    });
+    expect(await world.host.metrics()).toMatch(/chatops_hooks_total\{hook="kuma",outcome="refused"\} [1-9]/);
     const large = await post('kuma', `"${'x'.repeat(300_000)}"`).catch(() => ({ status: 0, code: 'closed' }));
     expect(['hook-malformed', 'closed']).toContain(large.code);
     const startedAt = performance.now();

@@ -31,8 +31,7 @@ export async function answerRequest(
   const { host } = request.headers;
   if (!isOwnHost(host, live.current)) return refuse(421, refusals.hostNotOwn(host ?? ''));
   const path = pathOf(request);
-  if (request.method === 'POST' && path.startsWith('/hooks/'))
-    return await answerWebhook(request, response, address, deps);
+  if (path.startsWith('/hooks/')) return await answerWebhook(request, response, address, deps);
   if (request.method !== 'GET' && request.method !== 'HEAD')
     return sendJson(response, 405, { message: 'This endpoint serves only GET.' });
   if (path === '/healthz') return sendJson(response, 200, { status: 'alive' });

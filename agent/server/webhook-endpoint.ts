@@ -13,7 +13,7 @@ export interface WebhookEndpointDeps extends Pick<EndpointDeps, 'live' | 'record
   countHook: (hook: string, outcome: string) => void;
 }
 
-/** Answers `POST /hooks/NAME` and `POST /hooks/NAME/SECRET`. */
+/** Answers `POST /hooks/NAME` and `POST /hooks/NAME/SECRET`. Another method is refused, and counted like other refusals. */
 export async function answerWebhook(
   request: IncomingMessage,
   response: ServerResponse,
@@ -27,6 +27,7 @@ export async function answerWebhook(
     const wait = await limits.secondsToWait(address);
     if (wait > 0) throw new Refused(refusals.rateLimited(wait));
     if (rest.length > 0) throw new Refused(refusals.hookUnknown(name));
+    if (request.method !== 'POST') throw new Refused(refusals.hookMethod(name, request.method ?? ''));
     const readBody = (limit: number) => readLimitedBody(request, limit);
     const answer = await webhooks.handle({ name, secret, headers: request.headers, readBody });
     countHook(label, 'run' in answer ? 'begun' : 'ignored');
@@ -38,6 +39,7 @@ export async function answerWebhook(
     const status = error.code === 'rate-limited' ? 429 : statusOf(error.refusal);
     // Close the connection: the request body was not fully read.
     response.setHeader('Connection', 'close');
+    if (status === 405) response.setHeader('Allow', 'POST');
     sendJson(response, status, error.refusal);
   }
 }

@@ -6,6 +6,7 @@ import { messageOf, type Refusal, Refused } from '../../protocol/refusal.ts';
 import { type Hook, PRESETS } from '../config/hooks.ts';
 import { refusals } from '../refusals.ts';
 import { readSecrets } from '../system/secret-file.ts';
+import { readPayload } from './hook-payload.ts';
 
 /** An HTTP request to a hook. */
 export interface HookDelivery {
@@ -44,13 +45,13 @@ export class WebhookHandler {
   }
 
   /**
-   * Throws `Refused`: `hook-unknown`, `hook-unauthorized`, `hook-malformed`, `hook-param`, `hook-cooldown`, `hook-limit`, and
-   * the refusals of the rules.
+   * Throws `Refused`: `hook-unknown`, `hook-unauthorized`, `hook-media-type`, `hook-malformed`, `hook-param`, `hook-cooldown`,
+   * `hook-limit`, and the refusals of the rules.
    */
   async handle(delivery: HookDelivery): Promise<HookAnswer> {
     const hook = this.#options.hooks().find(({ name }) => name === delivery.name);
     if (!hook) throw new Refused(refusals.hookUnknown(delivery.name));
-    const payload = parsePayload(await readAuthentic(hook, delivery), hook.name);
+    const payload = await readPayload(await readAuthentic(hook, delivery), delivery.headers, hook.name);
     const ignored = explainIgnored(hook, payload);
     if (ignored !== undefined) return { ignored };
     const params = extractParams(hook, payload);
@@ -82,6 +83,10 @@ export function statusOf({ code }: Refusal): number {
       return 404;
     case 'hook-unauthorized':
       return 401;
+    case 'hook-method':
+      return 405;
+    case 'hook-media-type':
+      return 415;
     case 'hook-malformed':
     case 'hook-param':
       return 422;
@@ -130,14 +135,6 @@ function isAuthentic(
 function isEqual(received: string, expected: string): boolean {
   const digest = (text: string) => createHash('sha256').update(text).digest();
   return timingSafeEqual(digest(received), digest(expected));
-}
-
-function parsePayload(body: Buffer, name: string): unknown {
-  try {
-    return JSON.parse(body.toString('utf8')) as unknown;
-  } catch {
-    throw new Refused(refusals.hookMalformed(name, 'it is not JSON'));
-  }
 }
 
 /** Returns the reason for which a payload starts no run; undefined if it starts one. */
