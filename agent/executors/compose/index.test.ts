@@ -146,8 +146,8 @@ describe('the plan of a rollout', () => {
       { folders: { [DIR]: ['.env', 'prod.yaml'] }, files: { [`${DIR}/.env`]: 'A=1\nCOMPOSE_FILE=prod.yaml\n' } },
       'planned',
     ],
-    ['is refused with an old compose', rollout(), { version: '2.20.3' }, 'compose-too-old'],
-    ['accepts the oldest supported compose', rollout(), { version: 'v2.21.0' }, 'planned'],
+    ['is refused with an old compose', rollout(), { version: '2.25.9' }, 'compose-too-old'],
+    ['accepts the oldest supported compose', rollout(), { version: 'v2.26.0' }, 'planned'],
     ['accepts a newer compose', rollout(), { version: '5.5.0-rc1' }, 'planned'],
   ])('%s', async (_, intent, host, code) => {
     expect(await codeOf(plan(intent, host))).toBe(code);
