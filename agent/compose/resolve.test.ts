@@ -39,6 +39,16 @@ async function refusal(...args: Parameters<typeof resolve>): Promise<{ code: str
 
 const compose = (service: string) => `services:\n  web:\n    image: a\n${service}`;
 
+it.each([
+  ['latin-1', 'services:\n  web:\n    image: a # gr\u00fc\u00dfe\n', 'latin1', 3],
+  ['UTF-16', '\ufeffservices:\n  web:\n    image: a\n', 'utf16le', 1],
+] as const)('a compose file in %s is refused with the line', async (_, text, encoding, line) => {
+  const write = (dir: string) => writeFileSync(join(dir, 'compose.yaml'), Buffer.from(text, encoding));
+  const { code, message } = await refusal({ 'compose.yaml': '' }, write);
+  expect(code).toBe('compose-invalid');
+  expect(message).toMatch(new RegExp(`/compose\\.yaml:${line}: The file is not UTF-8`));
+});
+
 describe('the sources of a compose config', () => {
   it.each([
     ['env_file of another stack', compose('    env_file: ../vault/.env\n'), 'compose-file-outside'],
