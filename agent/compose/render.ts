@@ -41,6 +41,7 @@ export async function renderStack(
     profiles: sources.profiles,
     sources: [...sources.sources.keys()],
     mounts: listMounts(config, rules),
+    warnings: sources.warnings,
     variants,
   };
 }

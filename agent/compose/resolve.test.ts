@@ -157,6 +157,30 @@ describe('the sources of a compose config', () => {
     expect(warnings).toEqual([expect.stringContaining('UNSET is not set')]);
   });
 
+  it('give a warning with file and line for each variable that nothing sets, without a part of a password', async () => {
+    const { warnings } = await resolve({
+      'compose.yaml': compose(
+        [
+          '    environment:',
+          '      DB: $' + '{DB_NAME}',
+          '      HOST: $' + '{DB_HOST:-db}',
+          '      USER: $DB_USER',
+          '      AGAIN: $' + '{DB_NAME}',
+          '      PASSWORD: pa$word',
+          '    env_file: app.env\n',
+        ].join('\n'),
+      ),
+      'app.env': 'A=1\nPASSWORD=pa$word\nB=$A\n',
+    });
+    expect(warnings.map(text => text.replace(root, '').replace(/^\/\d+\/web/, ''))).toEqual([
+      '/compose.yaml:5: the variable DB_NAME is not set, and compose puts nothing in its place. Set it in .env.',
+      '/compose.yaml:7: the variable DB_USER is not set, and compose puts nothing in its place. Set it in .env.',
+      '/compose.yaml:8: the variable DB_NAME is not set, and compose puts nothing in its place. Set it in .env.',
+      '/compose.yaml:9: compose reads a "$" as a variable that nothing sets, and removes it. Write "$$" for a literal "$".',
+      '/app.env:2: compose reads a "$" in PASSWORD as a variable and changes the value. Put it in single quotes.',
+    ]);
+  });
+
   it('are those that the run will write, in place of those on the host', async () => {
     const dir = join(root, 'overlay', 'web');
     mkdirSync(dir, { recursive: true });

@@ -46,6 +46,7 @@ export function createRender(config: ComposeConfig, written: string[] = []): Hos
     profiles: ['extra'],
     sources: [`${dir}/compose.yaml`],
     mounts: [],
+    warnings: [],
     variants: Object.fromEntries(Object.entries(variants).map(([name, variant]) => [name, check(variant.as)])),
   });
 }

@@ -247,6 +247,8 @@ export interface Plan {
   late?: Step[];
   /** The reason why a failure after a change is not undone, as a sentence: there is no version to bring back. */
   oneWay?: string;
+  /** Sentences for the log and for readers of a plan. */
+  warnings?: string[];
   /** The backups that it requires, for the receipt. */
   restorePoints?: RestorePoint[];
 }

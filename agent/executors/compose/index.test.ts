@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { CONFIGS, context, DIR, file, type Host, hostWith, RECORD, rollout } from '../../../test/stand/compose-host.ts';
 import { Failure } from '../../plan/failure.ts';
-import type { Plan, Step } from '../../plan/plan.ts';
+import type { HostReader, Plan, RenderedStack, Step } from '../../plan/plan.ts';
 import { blindHostReader } from '../../system/host-reader.ts';
 import { testExecutorContract } from '../exam.ts';
 import type { Executor, Intent, ShippedFileRef } from '../executor.ts';
@@ -152,6 +152,24 @@ describe('the plan of a rollout', () => {
   ])('%s', async (_, intent, host, code) => {
     expect(await codeOf(plan(intent, host))).toBe(code);
   });
+});
+
+describe('warnings about a stack', () => {
+  const warnings = [1, 2, 3, 4].map(line => `${DIR}/compose.yaml:${line}: the variable V${line} is not set.`);
+  const host = hostWith();
+  const look: HostReader = {
+    ...host,
+    render: async request => ({ ...((await host.render(request)) as RenderedStack), warnings }),
+  };
+
+  it.each<Intent>([rollout(), { action: 'scale', stack: 'stack-media', service: 'plex', replicas: 1 }])(
+    'are in the plan of $action, and the first of them in its summary',
+    async intent => {
+      const planned = await (compose as unknown as Executor).plan(intent, context(intent, [], true), look);
+      expect(planned.warnings).toEqual(warnings);
+      expect(planned.summary).toContain(`. ${warnings.slice(0, 3).join(' ')} The log has all 4 warnings.`);
+    },
+  );
 });
 
 describe('the plan of a rollout that ships files', () => {

@@ -56,7 +56,7 @@ export async function planScale(
   const prepareAgain = planPrepareMounts(PREPARE_AGAIN_STEP, checked, config, { target, site, intent });
   return {
     title: `scale ${service} on ${stack} to ${replicas}`,
-    summary: wantsDiff ? summarize(changes) : 'Not compared: the run applies what differs.',
+    summary: wantsDiff ? summarize(changes, checked) : 'Not compared: the run applies what differs.',
     changes,
     steps: [
       planMeasure('before', target.project),
@@ -82,5 +82,6 @@ export async function planScale(
             { ...planMeasure('after', target.project, 'images after undo'), ifBegan: 'scale' },
           ],
     cleanup: [],
+    ...(checked.warnings.length === 0 ? {} : { warnings: checked.warnings }),
   };
 }
