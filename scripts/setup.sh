@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-compose_minimum=2.21
+compose_minimum=2.26
 plugins=/usr/local/lib/docker/cli-plugins
 
 node_major=$(node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/') || node_major=0

@@ -150,6 +150,22 @@ describe('a compose file', () => {
     );
   });
 
+  it('with a variable that nothing sets has a warning with its line in the log, in a plan and next to suggestions', async () => {
+    await restart({});
+    const text = compose('    working_dir: "$' + '{SHARE}"\n    hostname: "$' + '{SHARE}x"\n');
+    const warnings = [8, 9].map(
+      line => `${join(vault.host.stacks, 'ruled', 'compose.yaml')}:${line}: the variable SHARE is not set`,
+    );
+    const done = await rollout(text);
+    expect(done.code, done.log).toBe(0);
+    const planned = await vault.run('up', 'action: rollout\nstack: ruled\n', '--plan');
+    const { stdout } = await vault.host.chatops(['policy', 'suggest', 'ruled']);
+    for (const shown of [done.log, planned.log, stdout])
+      for (const warning of warnings) expect(shown.split('\n').filter(line => line.includes(warning))).not.toEqual([]);
+    // The log has each once.
+    for (const warning of warnings) expect(done.log.split(warning)).toHaveLength(2);
+  });
+
   it('is checked for a scale too, and a refused scale changes neither containers nor files', async () => {
     await restart({});
     expect((await rollout(compose(''))).code).toBe(0);

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
-import { request } from 'node:http';
+import { Agent, get, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -91,9 +92,32 @@ describe('the HTTP endpoints', () => {
     await restart({ doors: { tailscale: { tags: ['tag:prometheus'] } }, tailscale: { socket: tailscaled.socket } });
     expect(await status('/metrics')).toBe(401);
     tailscaled.answer = tagged(['tag:prometheus']);
-    expect(await status('/metrics')).toBe(200);
+    // An answer is a second old at most.
+    await expect.poll(() => status('/metrics'), { timeout: 3_000 }).toBe(200);
     await tailscaled.stop();
-    expect(await status('/metrics')).toBe(401);
+    await expect.poll(() => status('/metrics'), { timeout: 3_000 }).toBe(401);
+  });
+
+  it('endpoints ask tailscaled once a second for a peer that sends many requests', async () => {
+    const tailscaled = await new TailscaledDouble(join(dir, 'tailscaled.sock')).start();
+    tailscaled.answer = tagged(['tag:prometheus']);
+    await restart({ doors: { tailscale: { tags: ['tag:prometheus'] } }, tailscale: { socket: tailscaled.socket } });
+    tailscaled.asked.length = 0;
+    // One connection: another port of loopback can be another peer.
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    const answers: (number | undefined)[] = [];
+    const start = performance.now();
+    for (let count = 0; count < 50; count++) {
+      const [answer] = await once(get({ port: host.port, path: '/metrics', agent }), 'response');
+      answers.push(answer.statusCode);
+      answer.resume();
+      await once(answer, 'end');
+    }
+    const seconds = Math.floor((performance.now() - start) / 1_000);
+    expect(answers).toEqual(Array(50).fill(200));
+    expect(tailscaled.asked.length).toBeLessThanOrEqual(seconds + 1);
+    agent.destroy();
+    await tailscaled.stop();
   });
 
   it('endpoints answer to their own names only, so that a browser page cannot rebind its name', async () => {

@@ -66,7 +66,7 @@ export function parseComposeFile(
   text: string,
   file: string,
   lookup: Lookup,
-  onUnset: (name: string) => void,
+  onUnset: (name: string | undefined, line: number) => void,
 ): ParsedComposeFile {
   const lines = new LineCounter();
   const fail = (offset: number | undefined, reason: string): Failure =>
@@ -90,8 +90,9 @@ export function parseComposeFile(
   // The parser's own messages quote the file.
   const [error] = document?.errors ?? [];
   if (error) throw fail(error.pos[0], `It is not valid YAML (${error.code.toLowerCase().replaceAll('_', ' ')})`);
+  const reportUnset = (name: string | undefined, offset: number) => onUnset(name, lines.linePos(offset).line);
   const anchors = document ? listAliasTargets(document) : new Map<Alias, Node>();
-  const config = document ? new Converter(anchors, lookup, onUnset, fail).convert(document.contents, 0) : null;
+  const config = document ? new Converter(anchors, lookup, reportUnset, fail).convert(document.contents, 0) : null;
   if (config !== null && !(config instanceof Map)) throw fail(undefined, 'The file is not a map of keys');
   return {
     config: config ?? new Map(),
@@ -102,17 +103,19 @@ export function parseComposeFile(
   };
 }
 
+type OnUnsetAt = (name: string | undefined, offset: number) => void;
+
 class Converter {
   readonly #anchors: ReadonlyMap<Alias, Node>;
   readonly #lookup: Lookup;
-  readonly #onUnset: (name: string) => void;
+  readonly #onUnset: OnUnsetAt;
   readonly #fail: (offset: number | undefined, reason: string) => Failure;
   /** The nodes around the present one. */
   readonly #within = new Set<unknown>();
   #nodes = 0;
   #length = 0;
 
-  constructor(anchors: ReadonlyMap<Alias, Node>, lookup: Lookup, onUnset: (name: string) => void, fail: Fail) {
+  constructor(anchors: ReadonlyMap<Alias, Node>, lookup: Lookup, onUnset: OnUnsetAt, fail: Fail) {
     this.#anchors = anchors;
     this.#lookup = lookup;
     this.#onUnset = onUnset;
@@ -148,7 +151,8 @@ class Converter {
     const value = convertScalar(node as Scalar);
     if (value === undefined) throw this.#fail(offset, 'The file has a value of an unknown kind');
     try {
-      const text = typeof value === 'string' ? interpolate(value, this.#lookup, this.#onUnset) : value;
+      const text =
+        typeof value === 'string' ? interpolate(value, this.#lookup, name => this.#onUnset(name, offset ?? 0)) : value;
       this.#length += typeof text === 'string' ? text.length : 1;
       if (this.#length > MAX_LENGTH)
         throw tooLong(

@@ -27,12 +27,13 @@ const MAX_LENGTH = 4 * 1024 * 1024;
 /**
  * Reads the text of an env file into values, as compose does: comments, `export`, quotes, values over several lines, and
  * variables of `lookup`, of the same file, or of `earlier` (the values of the files before it). A name without a value gets
- * the value of `lookup`, if there is one. Throws {@link EnvTextError}; its message has no text of the file.
+ * the value of `lookup`, if there is one. `onChanged` gets the name and line of a value that has a variable which nothing
+ * sets. Throws {@link EnvTextError}; its message has no text of the file.
  */
 export function readEnvText(
   text: string,
   lookup: Lookup,
-  onUnset?: (name: string) => void,
+  onChanged?: (name: string, line: number) => void,
   earlier: ReadonlyMap<string, string> = new Map(),
 ): Map<string, string> {
   const values = new Map<string, string>();
@@ -55,7 +56,7 @@ export function readEnvText(
     const { raw, isLiteral, end } = readValue(text, index, () => fail(`The value of ${name} has no closing quote`));
     index = end;
     try {
-      const value = isLiteral ? raw : interpolate(raw, find, onUnset);
+      const value = isLiteral ? raw : interpolate(raw, find, () => onChanged?.(name, lineAt(text, start)));
       length += value.length;
       if (length > MAX_LENGTH) throw fail(`The values are longer than ${MAX_LENGTH} characters`);
       values.set(name, value);

@@ -1,6 +1,9 @@
 /** Looks a variable up; undefined if nothing sets it. */
 export type Lookup = (name: string) => string | undefined;
 
+/** Gets the name of a variable that nothing sets; undefined for one that is not to be shown. */
+export type OnUnset = (name: string | undefined) => void;
+
 /** Thrown for a text that can't be interpolated. The message names variables, never values. */
 export class InterpolationError extends Error {
   override name = 'InterpolationError';
@@ -16,9 +19,10 @@ const MAX_LENGTH = 1024 * 1024;
 /**
  * Replaces the variables of a text as compose does: `$NAME`, `${NAME}`, `${NAME:-default}`, `${NAME-default}`,
  * `${NAME:?error}`, `${NAME?error}`, `${NAME:+other}`, `${NAME+other}`, and `$$` for a literal `$`. A `$` before anything
- * else stays. A variable that nothing sets is empty; `onUnset` gets its name. Throws {@link InterpolationError}.
+ * else stays. A variable that nothing sets is empty; `onUnset` gets its name, or undefined if the name can be a part of a
+ * password: `a$bc`. Throws {@link InterpolationError}.
  */
-export function interpolate(text: string, lookup: Lookup, onUnset?: (name: string) => void, depth = 0): string {
+export function interpolate(text: string, lookup: Lookup, onUnset?: OnUnset, depth = 0): string {
   if (!text.includes('$')) return text;
   if (depth > MAX_DEPTH) throw new InterpolationError('A variable has too many nested defaults');
   const findLastBrace = createBraceFinder(text);
@@ -28,9 +32,9 @@ export function interpolate(text: string, lookup: Lookup, onUnset?: (name: strin
     if (result.length > MAX_LENGTH)
       throw new InterpolationError(`A value is longer than ${MAX_LENGTH} characters once its variables are replaced`);
   };
-  const read = (name: string) => {
+  const read = (name: string, isClear = true) => {
     const value = lookup(name);
-    if (value === undefined) onUnset?.(name);
+    if (value === undefined) onUnset?.(isClear ? name : undefined);
     return value ?? '';
   };
   for (let index = 0; index < text.length; ) {
@@ -44,7 +48,7 @@ export function interpolate(text: string, lookup: Lookup, onUnset?: (name: strin
     const isBraced = text[next] === '{';
     const name = matchAt(NAME, text, isBraced ? next + 1 : next);
     if (!isBraced) {
-      add(name === undefined ? '$' : read(name));
+      add(name === undefined ? '$' : read(name, text === `$${name}`));
       index = name === undefined ? next + (text[next] === '$' ? 1 : 0) : next + name.length;
       continue;
     }

@@ -41,6 +41,7 @@ export async function renderStack(
     profiles: sources.profiles,
     sources: [...sources.sources.keys()],
     mounts: listMounts(config, rules),
+    warnings: sources.warnings,
     variants,
   };
 }
@@ -154,6 +155,8 @@ function replaceSecret(config: MountingConfig, name: string, value: { text: stri
     config.configs = { ...config.configs, [source]: { name: `${config.name}_${source}`, content } };
   }
   for (const [service, node] of Object.entries(config.services as Record<string, MountingService>)) {
+    // The agent never builds, and compose refuses a build with a secret that is not declared.
+    if (node.build?.secrets) node.build.secrets = node.build.secrets.filter(one => one.source !== name);
     const mounts = (node.secrets ?? []).filter(one => one.source === name);
     if (mounts.length === 0) continue;
     if ('unset' in value) {
@@ -183,6 +186,7 @@ interface SecretMount {
 }
 
 interface MountingService {
+  build?: { secrets?: SecretMount[] } | null;
   configs?: SecretMount[];
   secrets?: SecretMount[];
   volumes?: { type: string; bind?: { create_host_path?: boolean } }[];

@@ -11,7 +11,7 @@ interface ServiceScope {
   base: string;
   lookup: Lookup;
   projectLookup: Lookup;
-  warn(path: string): (name: string) => void;
+  warn(path: string): (name: string, line: number) => void;
   /** Stores a copy of an env file next to the others of its folder, and returns its path. */
   copyEnv(path: string, values: ReadonlyMap<string, string>): string;
   /** Copies what an extended service needs of its file, and returns the copy's path. */
@@ -120,10 +120,10 @@ export function parseEnv(
   text: string,
   path: string,
   lookup: Lookup,
-  onUnset: (name: string) => void,
+  onChanged: (name: string, line: number) => void,
   earlier?: ReadonlyMap<string, string>,
 ): Map<string, string> {
-  return reportEnvError(path, () => readEnvText(text, lookup, onUnset, earlier));
+  return reportEnvError(path, () => readEnvText(text, lookup, onChanged, earlier));
 }
 
 function reportEnvError<T>(path: string, read: () => T): T {

@@ -39,6 +39,16 @@ async function refusal(...args: Parameters<typeof resolve>): Promise<{ code: str
 
 const compose = (service: string) => `services:\n  web:\n    image: a\n${service}`;
 
+it.each([
+  ['latin-1', 'services:\n  web:\n    image: a # gr\u00fc\u00dfe\n', 'latin1', 3],
+  ['UTF-16', '\ufeffservices:\n  web:\n    image: a\n', 'utf16le', 1],
+] as const)('a compose file in %s is refused with the line', async (_, text, encoding, line) => {
+  const write = (dir: string) => writeFileSync(join(dir, 'compose.yaml'), Buffer.from(text, encoding));
+  const { code, message } = await refusal({ 'compose.yaml': '' }, write);
+  expect(code).toBe('compose-invalid');
+  expect(message).toMatch(new RegExp(`/compose\\.yaml:${line}: The file is not UTF-8`));
+});
+
 describe('the sources of a compose config', () => {
   it.each([
     ['env_file of another stack', compose('    env_file: ../vault/.env\n'), 'compose-file-outside'],
@@ -145,6 +155,30 @@ describe('the sources of a compose config', () => {
     expect(profiles).toEqual(['one', 'two']);
     expect(name?.text).toBe('web');
     expect(warnings).toEqual([expect.stringContaining('UNSET is not set')]);
+  });
+
+  it('give a warning with file and line for each variable that nothing sets, without a part of a password', async () => {
+    const { warnings } = await resolve({
+      'compose.yaml': compose(
+        [
+          '    environment:',
+          '      DB: $' + '{DB_NAME}',
+          '      HOST: $' + '{DB_HOST:-db}',
+          '      USER: $DB_USER',
+          '      AGAIN: $' + '{DB_NAME}',
+          '      PASSWORD: pa$word',
+          '    env_file: app.env\n',
+        ].join('\n'),
+      ),
+      'app.env': 'A=1\nPASSWORD=pa$word\nB=$A\n',
+    });
+    expect(warnings.map(text => text.replace(root, '').replace(/^\/\d+\/web/, ''))).toEqual([
+      '/compose.yaml:5: the variable DB_NAME is not set, and compose puts nothing in its place. Set it in .env.',
+      '/compose.yaml:7: the variable DB_USER is not set, and compose puts nothing in its place. Set it in .env.',
+      '/compose.yaml:8: the variable DB_NAME is not set, and compose puts nothing in its place. Set it in .env.',
+      '/compose.yaml:9: compose reads a "$" as a variable that nothing sets, and removes it. Write "$$" for a literal "$".',
+      '/app.env:2: compose reads a "$" in PASSWORD as a variable and changes the value. Put it in single quotes.',
+    ]);
   });
 
   it('are those that the run will write, in place of those on the host', async () => {

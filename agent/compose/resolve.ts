@@ -1,4 +1,5 @@
 import { basename, dirname, join } from 'node:path';
+import { describeChangedValue, describeUnset } from '../plan/compose-config.ts';
 import { Failure } from '../plan/failure.ts';
 import {
   asList,
@@ -46,7 +47,7 @@ export interface ResolvedSources {
   profiles: string[];
   /** The project name that the files or `.env` give, with its place; undefined if none does. */
   name: { text: string; at: string } | undefined;
-  /** One line for each variable that nothing sets. */
+  /** One sentence for each variable of a compose file that nothing sets, and for each value of an env file with one. */
   warnings: string[];
 }
 
@@ -179,7 +180,9 @@ class Resolver {
     if (text === undefined) throw invalidCompose(by, `The file ${file} does not exist`);
     this.#parsed += text.length;
     if (this.#parsed > MAX_PARSED) throw tooLarge(by);
-    const { config, lineOf } = parseComposeFile(text, file, context.lookup, this.#warn(file));
+    const { config, lineOf } = parseComposeFile(text, file, context.lookup, (name, line) =>
+      this.#warnings.add(describeUnset(file, line, name)),
+    );
     const at = (...path: string[]): SourcePlace => {
       return () => {
         const line = lineOf(path);
@@ -288,8 +291,8 @@ class Resolver {
     return `${this.#root}${path}`;
   }
 
-  #warn(file: string): (name: string) => void {
-    return name => this.#warnings.add(`${file}: the variable ${name} is not set, and is empty.`);
+  #warn(file: string): (name: string, line: number) => void {
+    return (name, line) => this.#warnings.add(describeChangedValue(file, line, name));
   }
 }
 

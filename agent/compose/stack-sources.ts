@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { join, normalize } from 'node:path';
 import { Failure } from '../plan/failure.ts';
 import { isUnder } from '../plan/paths.ts';
@@ -116,8 +117,18 @@ function decode(bytes: Buffer, file: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch {
-    throw new Failure('compose-invalid', `${file}: The file is not UTF-8.`, 'Save it as UTF-8. Nothing was started.');
+    throw new Failure(
+      'compose-invalid',
+      `${file}:${findForeignLine(bytes)}: The file is not UTF-8.`,
+      'Save it as UTF-8. Nothing was started.',
+    );
   }
+}
+
+/** Returns the first line that is not UTF-8, counted from 1. A line end is never part of another character there. */
+function findForeignLine(bytes: Buffer): number {
+  const lines = bytes.toString('latin1').split('\n');
+  return lines.findIndex(line => !isUtf8(Buffer.from(line, 'latin1'))) + 1;
 }
 
 /** Tells if compose would fetch this path from another host. */

@@ -78,4 +78,13 @@ describe('suggested exceptions', () => {
     expect(text).toContain('Use a service with an image');
     expect(text).toContain('        - docker-socket');
   });
+
+  it('begin with the warnings about the stack, each as a comment of one line', () => {
+    const text = formatSuggestions('web', { needed: [], blocked: [] }, ['one', 'two\ncompose: {}\u2028x']);
+    expect(text.split('\n')).toEqual([
+      '# Warning: one',
+      '# Warning: two compose: {} x',
+      '# The stack "web" needs no exception.',
+    ]);
+  });
 });

@@ -77,9 +77,12 @@ export function applyOpenings(rules: ComposeRules, openings: Opening[]): Compose
   };
 }
 
-/** Returns the text for agent.yaml: each exception with its risk and its reasons as comments. */
-export function formatSuggestions(stack: string, { needed, blocked }: Suggestions): string {
-  const lines = blocked.flatMap(({ message }) => [`# Nothing allows this. ${message}.`]);
+/** Returns the text for agent.yaml: each exception with its risk and its reasons as comments, and warnings about the stack. */
+export function formatSuggestions(stack: string, { needed, blocked }: Suggestions, warnings: string[] = []): string {
+  const lines = [
+    ...warnings.map(text => `# Warning: ${onOneLine(text)}`),
+    ...blocked.map(({ message }) => `# Nothing allows this. ${message}.`),
+  ];
   if (needed.length === 0)
     return [...lines, ...(blocked.length === 0 ? [`# The stack "${stack}" needs no exception.`] : [])].join('\n');
   lines.push('compose:', '  grants:', `    - stack: ${plain(stack)}`);
@@ -110,6 +113,11 @@ function riskOf(opening: Opening): string {
   if ('grant' in opening) return GRANT_RISKS[opening.grant];
   if (opening.list !== 'binds') return LIST_RISKS[opening.list];
   return opening.value.endsWith(':ro') ? 'Containers only read it.' : 'Containers read it and write it.';
+}
+
+/** A file's name can have any letters, and a comment ends with its line. */
+function onOneLine(text: string): string {
+  return text.replace(/[\p{Cc}\u2028\u2029]/gu, ' ');
 }
 
 /** Returns a value as YAML. Ports may be numbers. */

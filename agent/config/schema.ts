@@ -147,7 +147,9 @@ export const Config = z
         token_file: SecretFile.optional().describe(
           '/metrics and /readyz require this token: "Authorization: Bearer …".',
         ),
-        tailscale: TailscaleRules.optional().describe('/metrics and /readyz require such a peer (or the token).'),
+        tailscale: TailscaleRules.optional().describe(
+          '/metrics and /readyz require such a peer (or the token). What tailscaled says of an address is kept for a second.',
+        ),
       })
       .default({ hosts: [] })
       .describe('Access to the HTTP endpoints.'),

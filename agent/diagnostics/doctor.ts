@@ -3,7 +3,7 @@ import { networkInterfaces } from 'node:os';
 import { messageOf } from '../../protocol/refusal.ts';
 import { type Isolation, probeIsolation } from '../compose/isolation.ts';
 import { type Config, ConfigError, parseListen, readConfig } from '../config/load.ts';
-import { COMPOSE_MINIMUM } from '../executors/compose/target.ts';
+import { COMPOSE_MINIMUM, isSupportedCompose } from '../executors/compose/target.ts';
 import { DockerEngine } from '../outbound/docker.ts';
 import { Failure } from '../plan/failure.ts';
 import { createHostReader } from '../system/host-reader.ts';
@@ -151,9 +151,7 @@ async function checkDocker({ docker: settings }: Config): Promise<CheckResult[]>
       stdout: '',
       stderr: '',
     };
-    const [major = 0, minor = 0] = stdout.trim().replace(/^v/, '').split('.').map(Number);
-    const [minMajor, minMinor] = COMPOSE_MINIMUM;
-    const isSupported = code === 0 && (major > minMajor || (major === minMajor && minor >= minMinor));
+    const isSupported = code === 0 && isSupportedCompose(stdout) === true;
     found.push(
       checkResult(
         'compose',

@@ -46,6 +46,7 @@ export function createRender(config: ComposeConfig, written: string[] = []): Hos
     profiles: ['extra'],
     sources: [`${dir}/compose.yaml`],
     mounts: [],
+    warnings: [],
     variants: Object.fromEntries(Object.entries(variants).map(([name, variant]) => [name, check(variant.as)])),
   });
 }
@@ -60,6 +61,37 @@ function commandsOf({ steps, undo, cleanup, late = [] }: Plan): (readonly string
 /** A compose command that reads a checked config and nothing else. */
 const CHECKED_COMMAND =
   /^docker compose --ansi never --progress plain --project-directory \S+ --project-name [a-z0-9][a-z0-9_-]* --file (?<file>\S+\.json) --env-file \/dev\/null( --profile \S+)*( --dry-run)? (pull|up|stop|down)(?!.* (--file|-f|--env-file|--project-name|-p|--profile|config)( |=|$))/;
+
+const STARTING = ['up', 'start', 'create', 'run', 'scale', 'restart'];
+
+/** Returns the config that a command starts containers of; undefined for any other command. */
+function startedConfig(argv: readonly string[]): string | undefined {
+  if (argv[1] !== 'compose' || !argv.some(word => STARTING.includes(word))) return undefined;
+  return argv[argv.indexOf('--file') + 1];
+}
+
+/**
+ * Returns the steps of a plan that can start containers, and that no step `prepare-mounts` for the same config precedes in the
+ * same list, under the same conditions.
+ */
+function listUnpreparedStarts({ steps, undo, cleanup, late = [] }: Plan): string[] {
+  return [steps, undo, cleanup, late].flatMap(list =>
+    list.flatMap((step, index) => {
+      const isPrepared = (argv: readonly string[], earlier: readonly Step[]) => {
+        const config = startedConfig(argv);
+        return config === undefined || earlier.some(one => one.do === 'prepare-mounts' && one.config.file === config);
+      };
+      if (step.do === 'start') {
+        const { ifBegan, unlessBegan, ifCut } = step;
+        const isDueAsWell = (one: Step) =>
+          one.ifBegan === ifBegan && one.unlessBegan === unlessBegan && one.ifCut === ifCut;
+        return isPrepared(step.argv, list.slice(0, index).filter(isDueAsWell)) ? [] : [step.name];
+      }
+      if (step.do !== 'await-healthy' || !step.revive) return [];
+      return isPrepared(step.revive.up.argv, step.revive.prepare) ? [] : [`${step.name}: ${step.revive.up.name}`];
+    }),
+  );
+}
 
 /** One case of the exam: an intent, the context of its plan, and a host that answers. */
 export interface ContractCase {
@@ -205,13 +237,7 @@ export function testExecutorContract(executor: Executor, cases: ContractCase[]):
         const file = CHECKED_COMMAND.exec(line)?.groups?.file;
         expect(checked, line).toContain(file);
       }
-      for (const list of [planned.steps, planned.undo])
-        for (const [index, step] of list.entries())
-          if (step.do === 'start' && step.argv.includes('up')) {
-            const earlier = list.slice(0, index).filter(one => one.do === 'prepare-mounts');
-            const isDueAsWell = (one: Step) => one.ifBegan === step.ifBegan && one.ifCut === step.ifCut;
-            expect(earlier.some(isDueAsWell), step.name).toBe(true);
-          }
+      expect(listUnpreparedStarts(planned)).toEqual([]);
     });
 
     it('names paths that others may change to programs only if the step opens them', async () => {

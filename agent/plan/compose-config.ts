@@ -93,6 +93,18 @@ export function projectName(folder: string): string {
     .replace(/^[-_]+/, '');
 }
 
+/** Returns the warning about a variable of a compose file that nothing sets. An undefined name is not to be shown. */
+export function describeUnset(file: string, line: number, name: string | undefined): string {
+  return name === undefined
+    ? `${file}:${line}: compose reads a "$" as a variable that nothing sets, and removes it. Write "$$" for a literal "$".`
+    : `${file}:${line}: the variable ${name} is not set, and compose puts nothing in its place. Set it in .env.`;
+}
+
+/** Returns the warning about a value of an env file, without the value. */
+export function describeChangedValue(file: string, line: number, name: string): string {
+  return `${file}:${line}: compose reads a "$" in ${name} as a variable and changes the value. Put it in single quotes.`;
+}
+
 /** A path of the host that a config mounts into containers: a bind, or the file of a config or secret. */
 export interface MountSource {
   kind: 'bind' | 'config' | 'secret';
@@ -140,6 +152,8 @@ export interface RenderedStack extends CheckedConfig {
   /** Absolute paths of the files of the stack that were read. */
   sources: string[];
   mounts: MountSource[];
+  /** Sentences for people: variables that nothing sets. */
+  warnings: string[];
   variants: Record<string, CheckedConfig>;
 }
 

@@ -50,9 +50,16 @@ const DESCRIPTIONS = {
   remember: step => `record what ${formatServices(step)} runs, for a rollback (the newest ${step.keep})`,
 } satisfies { [K in Step['do']]: (step: Extract<Step, { do: K }>) => string };
 
-/** Returns true if this version can run the plan: an older agent may have stored one with other kinds of steps. */
+/**
+ * Returns true if this version can run the plan: an older agent may have stored one with other kinds of steps, or without a
+ * check of mounts before each start.
+ */
 export function isPlanKnown({ steps, undo, cleanup, late = [] }: Plan): boolean {
-  return [...steps, ...undo, ...cleanup, ...late].every(step => Object.hasOwn(DESCRIPTIONS, step.do));
+  return [...steps, ...undo, ...cleanup, ...late].every(
+    step =>
+      Object.hasOwn(DESCRIPTIONS, step.do) &&
+      (step.do !== 'await-healthy' || !step.revive || Array.isArray(step.revive.prepare)),
+  );
 }
 
 /** Returns the one-line description of a step. */

@@ -84,9 +84,10 @@ export interface AwaitHealthyStep extends StepBase {
   checked?: string[];
   /**
    * Runs "up" again if a container is found stopped: after an interrupted compose the engine still stops containers that the
-   * next compose takes for running. `ran`: ids of containers that ran before; such a container is not a one-shot.
+   * next compose takes for running. `prepare`: the check of the mounts before it. `ran`: ids of containers that ran before;
+   * such a container is not a one-shot.
    */
-  revive?: { up: StartStep; ran: string[] };
+  revive?: { prepare: PrepareMountsStep[]; up: StartStep; ran: string[] };
   settle: Milliseconds;
   timeout: Milliseconds;
 }
@@ -247,6 +248,8 @@ export interface Plan {
   late?: Step[];
   /** The reason why a failure after a change is not undone, as a sentence: there is no version to bring back. */
   oneWay?: string;
+  /** Sentences for the log and for readers of a plan. */
+  warnings?: string[];
   /** The backups that it requires, for the receipt. */
   restorePoints?: RestorePoint[];
 }

@@ -22,6 +22,8 @@ export interface RunDocumentsDeps extends PlanningDeps {
   redactor: Redactor;
   /** Makes the redactor learn the secrets of a plan. */
   learnPlan: (plan: Plan) => Promise<void>;
+  /** The warnings that are in the log. */
+  warned: Set<string>;
   detachment: Detachment;
   /** Aborted by a cancel. */
   signal: AbortSignal;
@@ -114,12 +116,24 @@ export class RunDocuments {
     const document = numberOf(index);
     const redacted = redactor.sentences(plan);
     for (const observer of observers) observer.planned?.(this.#run, document, redacted, this.admitted);
-    if (!earlier?.wasPlanned) await log.appendPlan(index, plan);
+    if (!earlier?.wasPlanned) {
+      await log.appendPlan(index, plan);
+      await this.#warn(plan);
+    }
     if (!stepRunner) return log.appendResult(index, { outcome: 'planned', changed: false });
     const work = executePlan(plan, { document, stepRunner, signal, earlier: earlier?.steps });
     const result = await log.appendAll(work);
     const { restorePoints } = plan;
     return log.appendResult(index, { ...result, ...(restorePoints ? { restorePoints } : {}) });
+  }
+
+  /** Appends the plan's warnings to the log, each once in a run. */
+  async #warn({ warnings = [] }: Plan): Promise<void> {
+    const { warned, log } = this.#deps;
+    for (const text of warnings.filter(one => !warned.has(one))) {
+      warned.add(text);
+      await log.append({ kind: 'note', level: 'warning', text });
+    }
   }
 
   async #makePlan(index: DocumentIndex): Promise<Plan> {

@@ -46,6 +46,7 @@ export class Run {
   readonly #cancelled = new AbortController();
   readonly #redactor: Redactor;
   readonly #detachment: Detachment;
+  readonly #warned = new Set<string>();
   /** The plans of a read-only run. */
   #plans: readonly Plan[] = [];
 
@@ -86,7 +87,10 @@ export class Run {
       await this.log.notifyObservers(observer =>
         (earlier ? observer.resumed : observer.started)?.call(observer, this.id, this.admitted),
       );
-      if (!earlier) for (const text of warnings) await this.log.append({ kind: 'note', level: 'warning', text });
+      for (const text of warnings) {
+        this.#warned.add(text);
+        if (!earlier) await this.log.append({ kind: 'note', level: 'warning', text });
+      }
       await this.#finish(await this.#waitAndExecute(subjects, earlier ?? new Map()));
     } catch (error) {
       if (!(error instanceof Detached)) throw error;
@@ -150,6 +154,7 @@ export class Run {
       log: this.log,
       redactor: this.#redactor,
       learnPlan: plan => addPlanSecrets(this.#redactor, plan, this.#secrets().names),
+      warned: this.#warned,
       detachment: this.#detachment,
       signal: this.#cancelled.signal,
       ...{ stepRunner, earlier },

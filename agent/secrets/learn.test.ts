@@ -26,7 +26,7 @@ function makeConfig() {
 }
 const renderedOf = (config: ReturnType<typeof makeConfig>): RenderedStack => ({
   ...{ file: '', sha256: '', project: 'shop', config },
-  ...{ profiles: [], sources: [], mounts: [], variants: {} },
+  ...{ profiles: [], sources: [], mounts: [], warnings: [], variants: {} },
 });
 
 const TEXT = 'from-rendering, from-the-file';

@@ -2,6 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { parseAllDocuments } from 'yaml';
 import { yamlValue } from '../../intents/yaml-value.ts';
+import { describeChangedValue } from '../plan/compose-config.ts';
 import { readRegular } from '../system/safe-paths.ts';
 import type { Secret } from '../system/secret-forms.ts';
 import { asMap, listSecretFiles, SecretCollection, type SecretNames } from './config-secrets.ts';
@@ -72,9 +73,7 @@ class SecretSearch {
       // No warning about a file that is about to be replaced.
       if (isRaw || index < texts.length - 1) continue;
       for (const { name, line } of assignments.filter(one => isChangedByCompose(one, this.#setNames)))
-        this.#warnings.push(
-          `${path}:${line}: compose reads a "$" in ${name} as a variable and changes the value. Put it in single quotes.`,
-        );
+        this.#warnings.push(describeChangedValue(path, line, name));
     }
   }
 

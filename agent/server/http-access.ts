@@ -2,11 +2,12 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
 import { hostname } from 'node:os';
-import { messageOf, type Refusal, Refused } from '../../protocol/refusal.ts';
+import { messageOf, type Refusal } from '../../protocol/refusal.ts';
 import type { Config } from '../config/load.ts';
-import { identifyPeer, type PeerAddress } from '../outbound/tailscale.ts';
+import type { PeerAddress } from '../outbound/tailscale.ts';
 import { refusals } from '../refusals.ts';
 import { readSecretFile } from '../system/secret-file.ts';
+import type { PeerAccess } from './peer-access.ts';
 
 /**
  * Returns true if the Host header is a name of this agent. A web page can point any name at this agent (DNS rebinding), but
@@ -29,18 +30,14 @@ export async function checkReadAccess(
   request: IncomingMessage,
   from: PeerAddress,
   { doors, tailscale }: Pick<Config, 'doors' | 'tailscale'>,
+  peers: PeerAccess,
 ): Promise<Refusal | undefined> {
   if (doors.token_file === undefined && !doors.tailscale) return undefined;
   if (doors.token_file !== undefined && hasBearerToken(request.headers.authorization, doors.token_file))
     return undefined;
   if (!doors.tailscale) return refusals.doorClosed();
-  try {
-    await identifyPeer(tailscale.socket, from, doors.tailscale);
-    return undefined;
-  } catch (error) {
-    if (error instanceof Refused) return doors.token_file === undefined ? error.refusal : refusals.doorClosed();
-    throw error;
-  }
+  const refusal = await peers.check(tailscale.socket, from, doors.tailscale);
+  return refusal && doors.token_file !== undefined ? refusals.doorClosed() : refusal;
 }
 
 /** Compares in constant time. A token file that is not readable grants no access. */

@@ -4,6 +4,7 @@ import { WIRE_PATH } from '../../protocol/wire.ts';
 import { refusals } from '../refusals.ts';
 import { checkReadAccess, isOwnHost } from './http-access.ts';
 import { addressOf, pathOf, sendJson } from './http-io.ts';
+import type { PeerAccess } from './peer-access.ts';
 import { answerWebhook, type WebhookEndpointDeps } from './webhook-endpoint.ts';
 
 export interface HttpEndpointDeps extends WebhookEndpointDeps {
@@ -18,6 +19,7 @@ export async function answerRequest(
   request: IncomingMessage,
   response: ServerResponse,
   deps: HttpEndpointDeps,
+  peers: PeerAccess,
 ): Promise<void> {
   const { live, recorder, limits } = deps;
   // No answer here depends on a body, except that of a hook: the connection ends before the rest of it is read.
@@ -36,7 +38,7 @@ export async function answerRequest(
     return sendJson(response, 405, { message: 'This endpoint serves only GET.' });
   if (path === '/healthz') return sendJson(response, 200, { status: 'alive' });
   const from = { address, port: request.socket.remotePort ?? 0 };
-  const accessRefusal = await checkReadAccess(request, from, live.current);
+  const accessRefusal = await checkReadAccess(request, from, live.current, peers);
   if (accessRefusal) {
     response.setHeader('WWW-Authenticate', 'Bearer');
     return refuse(401, accessRefusal);

@@ -6,6 +6,7 @@ import type { ConnectionLimits } from './connection-limits.ts';
 import type { EndpointDeps } from './endpoint.ts';
 import { answerRequest, type HttpEndpointDeps } from './http-endpoint.ts';
 import { addressOf } from './http-io.ts';
+import { PeerAccess } from './peer-access.ts';
 import { SessionEndpoint } from './session-endpoint.ts';
 import { readTls, watchCertificate } from './tls.ts';
 
@@ -44,9 +45,10 @@ export class AgentServer {
       maxHeaderSize: MAX_HEADER_BYTES,
       keepAliveTimeout: 5_000,
     };
+    const peers = new PeerAccess();
     const answer = (request: IncomingMessage, response: ServerResponse) => {
       if (this.#isPipelined(request.socket, response)) return;
-      answerRequest(request, response, options).catch((error: unknown) => {
+      answerRequest(request, response, options, peers).catch((error: unknown) => {
         console.error('http: fault:', error);
         response.destroy();
       });

@@ -1,6 +1,7 @@
 import type { AwaitHealthyStep, SettleStep } from '../plan/plan.ts';
 import { countOrders } from '../system/supervisor.ts';
 import { awaitHealthy, type HealthResult, settle } from './health.ts';
+import { runPrepareMounts } from './prepare-mounts.ts';
 import { type StepContext, type StepExecution, SUCCEEDED } from './runner.ts';
 import { runStart } from './start.ts';
 
@@ -25,6 +26,10 @@ export async function* runAwaitHealthy(step: AwaitHealthyStep, context: StepCont
     const result = yield* reportHealth(awaitHealthy(engine, { ...step, timeout }, signal, redact, mayRevive));
     if (result.code !== 'service-stopped' || !step.revive) return result;
     yield { text: 'Docker was still stopping the container; running "up" again.\n' };
+    for (const prepare of step.revive.prepare) {
+      const prepared = yield* runPrepareMounts(prepare, context);
+      if (prepared.outcome !== 'succeeded') return prepared;
+    }
     const up = yield* runStart(step.revive.up, { ...context, base, resumed: undefined });
     if (up.outcome !== 'succeeded') return up;
   }

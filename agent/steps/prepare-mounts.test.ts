@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   existsSync,
@@ -35,6 +36,7 @@ interface FakeContainer {
   name: string;
   mounts: { source: string; rw?: boolean; volume?: string }[];
   stopped?: true;
+  restart?: string;
   dir?: string;
 }
 
@@ -49,10 +51,11 @@ function engineWith(containers: FakeContainer[], volumes: Record<string, string>
       Volumes: Object.entries(volumes).map(([Name, device]) => ({ Name, Options: { o: 'bind', device } })),
     },
   };
-  for (const { name, mounts, stopped } of containers)
+  for (const { name, mounts, stopped, restart } of containers)
     answers[`/containers/${name}/json`] = {
       Name: `/${name}`,
       State: { Running: !stopped },
+      HostConfig: { RestartPolicy: { Name: restart ?? 'no' } },
       Mounts: mounts.map(({ source, rw = true, volume }) => ({
         Source: source,
         RW: rw,
@@ -181,10 +184,26 @@ describe('a source below a folder that a container may write', () => {
     ['a folder next to it', () => writer('shared/other')],
     ['a folder whose name begins alike', () => writer('shared/med')],
     ['a container that may only read', () => writer('', { mounts: [{ source: join(dir, 'shared'), rw: false }] })],
-    ['a stopped container', () => writer('shared/media', { stopped: true })],
+    ['a stopped container of its own stack', () => writer('shared/media', { stopped: true, dir: stack })],
+    [
+      'a container of its own stack that stays stopped',
+      () => writer('shared/media', { stopped: true, dir: stack, restart: 'unless-stopped' }),
+    ],
     ['a container with the whole host', () => writer('', { mounts: [{ source: '/' }] })],
   ])('is accepted next to %s', async (_, containers) => {
     expect(await prepare([films()], { engine: engineWith(containers()) })).toMatchObject({ outcome: 'succeeded' });
+  });
+
+  it.each<[string, Partial<FakeContainer>]>([
+    ['another stack', {}],
+    ['another stack that the engine starts again', { restart: 'always' }],
+    ['its own stack that the engine starts again', { restart: 'always', dir: 'own' }],
+    ['its own stack that the engine starts again after a failure', { restart: 'on-failure', dir: 'own' }],
+  ])('is refused also while that container is stopped, if it is of %s', async (_, changes) => {
+    const one = { ...changes, stopped: true as const, ...(changes.dir ? { dir: stack } : {}) };
+    expect(await prepare([films()], { engine: engineWith(writer('shared/media', one)) })).toMatchObject({
+      code: 'mount-nested',
+    });
   });
 
   it('is refused if the new mount would be the one that may write', async () => {
@@ -199,5 +218,62 @@ describe('a source below a folder that a container may write', () => {
     expect(await prepare([media({ writable: true })], { engine: engineWith(own) })).toMatchObject({
       outcome: 'succeeded',
     });
+  });
+});
+
+describe.skipIf(process.getuid?.() !== 0)('a source below a folder that a container writes under another name', () => {
+  const mounted: string[] = [];
+  afterEach(() => {
+    for (const at of mounted.splice(0).reverse()) execFileSync('umount', [at]);
+  });
+
+  /** Mounts a folder at a second one, as an administrator does on the host. */
+  function bind(from: string, to: string): void {
+    const at = join(dir, to);
+    mkdirSync(at, { recursive: true });
+    execFileSync('mount', ['--bind', join(dir, from), at]);
+    mounted.push(at);
+  }
+  const writerOf = (source: string) => engineWith([{ name: 'sonarr', mounts: [{ source: join(dir, source) }] }]);
+  const films = (path: string) => mountOf(join(dir, path), { root: dir });
+
+  it.each<[string, [from: string, to: string][], written: string, source: string]>([
+    ['the second name of a parent', [['shared/media', 'alias']], 'alias', 'shared/media/films'],
+    ['a parent, whose second name the source has', [['shared/media', 'alias']], 'shared/media', 'alias/films'],
+    ['a parent of what the second name shows', [['shared/media', 'alias']], 'shared', 'alias/films'],
+    ['a folder in which a parent has its second name', [['shared/media', 'rest/in/it']], 'rest', 'shared/media/films'],
+    [
+      'a parent by two names',
+      [
+        ['shared', 'one'],
+        ['one/media', 'two'],
+      ],
+      'shared',
+      'two/films',
+    ],
+    ['a parent, also of a folder that does not exist', [['shared/media', 'alias']], 'shared', 'alias/new/folder'],
+  ])('is refused: the container writes %s', async (_, binds, written, source) => {
+    for (const [from, to] of binds) bind(from, to);
+    expect(await prepare([films(source)], { engine: writerOf(written) })).toMatchObject({ code: 'mount-nested' });
+  });
+
+  it('is refused as well if the new mount is the one that may write', async () => {
+    bind('shared/media', 'alias');
+    const other = engineWith([
+      { name: 'plex', mounts: [{ source: join(dir, 'alias/films'), rw: false }], stopped: true },
+    ]);
+    const media = { ...films('shared'), writable: true };
+    expect(await prepare([media], { engine: other })).toMatchObject({ code: 'mount-nested' });
+  });
+
+  it.each([
+    ['alias', 'shared/media'],
+    ['alias/films', 'shared/media/films'],
+    ['shared/other', 'alias/films'],
+    ['alias/other', 'shared/media/films'],
+  ])('is accepted if the container writes the same folder, or one next to it: %s, %s', async (written, source) => {
+    bind('shared/media', 'alias');
+    for (const folder of ['shared/other', 'shared/media/other']) mkdirSync(join(dir, folder), { recursive: true });
+    expect(await prepare([films(source)], { engine: writerOf(written) })).toMatchObject({ outcome: 'succeeded' });
   });
 });

@@ -1,9 +1,10 @@
 import { messageOf } from '../../protocol/refusal.ts';
 import { type DockerEngine, inspectAll } from '../outbound/docker.ts';
-import { type ContainerListing, composeLabel } from '../plan/containers.ts';
+import { type ContainerDetails, type ContainerListing, composeLabel } from '../plan/containers.ts';
 import { Failure } from '../plan/failure.ts';
 import { isUnder } from '../plan/paths.ts';
 import type { MountSource, PrepareMountsStep } from '../plan/plan.ts';
+import { type FilePlace, isStrictlyBelow, placeOf, placesWithin, readHostMounts } from '../system/host-mounts.ts';
 import { type FoundPath, lookUp, openFolder } from '../system/safe-paths.ts';
 import { readCheckedConfig } from './checked-config.ts';
 import { retryWhenEngineAnswers } from './engine-retry.ts';
@@ -21,7 +22,8 @@ interface ContainerMount {
   container: string;
   /** It belongs to the same compose folder: the rollout replaces it. */
   own: boolean;
-  running: boolean;
+  /** It runs, or can run again before the rollout replaces it. */
+  mayRun: boolean;
   source: string;
   writable: boolean;
 }
@@ -29,6 +31,12 @@ interface ContainerMount {
 interface FoundSource {
   mount: MountSource;
   at: FoundPath;
+}
+
+/** A path with its place in a file system, and all that can be written through it. */
+interface PlacedPath extends FoundPath {
+  place: FilePlace | undefined;
+  places: FilePlace[];
 }
 
 const FOLDER_MODE = 0o755;
@@ -82,11 +90,18 @@ async function findSource(mount: MountSource): Promise<FoundPath> {
  * mounted writable is on the way to a source of another container.
  */
 async function requireApart(sources: FoundSource[], mounts: ContainerMount[]): Promise<void> {
+  const hostMounts = await readHostMounts();
+  const locate = (at: FoundPath): PlacedPath => ({
+    ...at,
+    place: placeOf(at.path, hostMounts),
+    places: placesWithin(at.path, hostMounts),
+  });
+  const placed = sources.map(({ mount, at }) => ({ mount, source: locate(at) }));
   for (const one of mounts) {
-    const at = await lookUp(one.source, one.source);
+    const at = locate(await lookUp(one.source, one.source));
     const name = `the container ${one.container}`;
-    for (const { mount, at: source } of sources) {
-      if (one.writable && one.running && goesThrough(source, at))
+    for (const { mount, source } of placed) {
+      if (one.writable && one.mayRun && goesThrough(source, at))
         throw nestedFailure(mount, `is below ${one.source}, which ${name} may write`);
       if (mount.writable && !one.own && goesThrough(at, source))
         throw nestedFailure(mount, `would be writable, and ${one.source}, which ${name} mounts, is below it`);
@@ -94,31 +109,41 @@ async function requireApart(sources: FoundSource[], mounts: ContainerMount[]): P
   }
 }
 
-/** Compares names and identities: a folder can have several names, by bind mounts of the host. */
-function goesThrough({ path, through }: FoundPath, folder: FoundPath): boolean {
+/**
+ * Compares names, identities and places in file systems: a folder can have several names, by bind mounts of the host, and a
+ * bind mount in the folder shows another one.
+ */
+function goesThrough({ path, through, place }: PlacedPath, folder: PlacedPath): boolean {
   // A container that may write at the root of the host gains nothing by a link.
   if (folder.path === '/') return false;
   const { identity } = folder;
   if (path !== folder.path && isUnder(path, folder.path)) return true;
-  return identity !== undefined && through.some(({ dev, ino }) => dev === identity.dev && ino === identity.ino);
+  if (identity !== undefined && through.some(({ dev, ino }) => dev === identity.dev && ino === identity.ino))
+    return true;
+  return place !== undefined && folder.places.some(one => isStrictlyBelow(place, one));
 }
 
-/** Lists the mounts of every container of the engine. */
+/** Lists the mounts of every container of the engine, also of those that are stopped. */
 async function listMounts(engine: DockerEngine, dir: string): Promise<ContainerMount[]> {
   const listed = ((await engine.get('/containers/json?all=1')) ?? []) as ContainerListing[];
   const containers = await inspectAll(engine, listed);
   const devices = await listVolumeFolders(engine);
-  return containers.flatMap(({ listed: container, inspected }) =>
-    (inspected.Mounts ?? []).flatMap(({ Name, Source, RW }) => {
+  return containers.flatMap(({ listed: container, inspected }) => {
+    const own = composeLabel(container, 'project.working_dir') === dir;
+    const mayRun = !own || inspected.State.Running || restartsByItself(inspected);
+    return (inspected.Mounts ?? []).flatMap(({ Name, Source, RW }) => {
       const sources = [Source, devices.get(Name ?? '')].filter((one): one is string => one?.startsWith('/') === true);
       return sources.map(source => ({
         container: inspected.Name.slice(1),
-        own: composeLabel(container, 'project.working_dir') === dir,
-        running: inspected.State.Running,
-        ...{ source, writable: RW },
+        ...{ own, mayRun, source, writable: RW },
       }));
-    }),
-  );
+    });
+  });
+}
+
+/** The engine starts such a container when it starts itself, also one that was stopped. */
+function restartsByItself({ HostConfig }: ContainerDetails): boolean {
+  return ['always', 'on-failure'].includes(HostConfig?.RestartPolicy?.Name ?? '');
 }
 
 /** Returns the folders of the host that volumes of the local driver are: by the volume's name. */

@@ -59,6 +59,22 @@ function has(tag: string): boolean {
   return execFileSync('docker', ['image', 'ls', '--quiet', tag], { encoding: 'utf8' }).trim() !== '';
 }
 
+/** The web server of fixtures/world: it answers at the port PORT. */
+export function homelabImage(name = 'chatops-test/homelab'): string {
+  const tag = `${name}:1`;
+  if (has(tag)) return name;
+  const root = new Root();
+  for (const applet of ['httpd', 'wget', 'date', 'touch', 'test', 'echo'])
+    execFileSync('cp', ['/bin/busybox', join(root.dir, 'root/bin', applet)]);
+  root.write('www/index.html', 'ok\n');
+  root.write('etc/passwd', 'root:x:0:0::/:/bin/sh\n');
+  root.write('etc/group', 'root:x:0:\ndialout:x:20:\n');
+  root.build(tag, [
+    `CMD ["sh", "-c", "trap 'exit 0' TERM INT; httpd -p \${PORT:-8080} -h /www; while :; do sleep 1; done"]`,
+  ]);
+  return name;
+}
+
 /** PostgreSQL of this machine's package with the variables, folders and user of the official image. */
 export function postgresImage(tag = 'chatops-test/postgres:1'): string {
   if (has(tag)) return tag;

@@ -23,7 +23,8 @@ export async function policySuggestCommand(
   const project = first.sources.name?.text ?? rules.project;
   const rendered = project === rules.project ? first : await render(project);
   const suggestions = suggest(rendered.config, rules);
-  if (json) console.log(JSON.stringify({ stack, ...suggestions }, null, 2));
-  else console.log(formatSuggestions(stack, suggestions));
+  const { warnings } = rendered.sources;
+  if (json) console.log(JSON.stringify({ stack, ...suggestions, warnings }, null, 2));
+  else console.log(formatSuggestions(stack, suggestions, warnings));
   return suggestions.blocked.length === 0 ? 0 : 1;
 }

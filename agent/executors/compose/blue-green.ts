@@ -3,7 +3,14 @@ import type { Switch } from '../executor.ts';
 import { planHealthCheck, planVerify } from '../verify-steps.ts';
 import type { StackState } from './current-state.ts';
 import { explainSingle, requireService, strategyImpossible } from './side-by-side.ts';
-import { PREPARE_AGAIN_STEP, PREPARE_STEP, planChange, planDockerCall, planPrepareMounts } from './steps.ts';
+import {
+  PREPARE_AGAIN_STEP,
+  PREPARE_STEP,
+  PREPARE_SWITCH_STEP,
+  planChange,
+  planDockerCall,
+  planPrepareMounts,
+} from './steps.ts';
 import { planRecreate, requireWayBack, type Strategy, type StrategyContext } from './strategy.ts';
 import { type ComposeTarget, claimSwitchFile, GREEN } from './target.ts';
 import { planImageTags } from './undo.ts';
@@ -126,6 +133,8 @@ function switchSteps(
         timeout: limits.up,
       },
     ),
+    // The second project was started with another file, which publishes no port.
+    ...planPrepareMounts(PREPARE_SWITCH_STEP, context.next, context.next.of(next.name), context),
     planChange(
       SWITCH_STEP,
       context.next.of(next.name),

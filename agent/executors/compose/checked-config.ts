@@ -76,6 +76,7 @@ export async function checkStack(
   return {
     rendered: rendered?.config,
     mounts: rendered?.mounts ?? [],
+    warnings: rendered?.warnings ?? [],
     base: configFor(target.ownName),
     of: project => configFor(project, project === greenName ? 'green' : undefined),
     unpublished: unpublished && configFor(unpublished.project, 'unpublished'),

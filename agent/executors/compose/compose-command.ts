@@ -16,6 +16,8 @@ export interface CheckedStack {
   /** Undefined if not known (in a dry run). */
   rendered: ComposeConfig | undefined;
   mounts: MountSource[];
+  /** Sentences for people. */
+  warnings: string[];
   /** The config of the stack's own project name, which a release keeps. */
   base: StackConfig;
   /** Returns the config of a project name. */

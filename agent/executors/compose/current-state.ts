@@ -8,6 +8,7 @@ import type {
   AwaitHealthyStep,
   CheckedConfig,
   HostReader,
+  PrepareMountsStep,
   ReadResult,
   Release,
   ReleasedConfig,
@@ -46,10 +47,14 @@ export interface StackState {
   kept: Map<string, string>;
 }
 
-/** Returns the options of a health check that bring the stack up again during the wait. */
-export function reviveOptions(up: StartStep, state: StackState): { revive: NonNullable<AwaitHealthyStep['revive']> } {
+/** Returns the options of a health check that bring the stack up again during the wait, after `prepare`. */
+export function reviveOptions(
+  prepare: PrepareMountsStep[],
+  up: StartStep,
+  state: StackState,
+): { revive: NonNullable<AwaitHealthyStep['revive']> } {
   const ran = (state.containers ?? []).filter(({ running }) => running).map(({ id }) => id);
-  return { revive: { up, ran } };
+  return { revive: { prepare, up, ran } };
 }
 
 /** Describes what runs of these services (all if empty) before the rollout starts any; empty if not known. */

@@ -7,10 +7,13 @@ import {
 import { Failure } from '../../plan/failure.ts';
 import type { ComposeConfig, ComposeService, HostReader, ReadResult } from '../../plan/plan.ts';
 import type { Change } from '../executor.ts';
-import { composeCommand, type StackConfig } from './compose-command.ts';
+import { type CheckedStack, composeCommand, type StackConfig } from './compose-command.ts';
 import type { Shipment } from './ship-files.ts';
 import { requireService } from './side-by-side.ts';
 import type { ComposeTarget, StackIntent } from './target.ts';
+
+/** The warnings of a summary; the log has all of them. */
+const MAX_WARNINGS = 3;
 
 const UNKNOWN: Change = { subject: 'every service', change: 'unknown', details: ['the host was not read'] };
 
@@ -80,8 +83,19 @@ export async function compareScale(
   ];
 }
 
-/** Returns one line for all changes. */
-export function summarize(changes: Change[]): string {
+/** Returns one line for all changes, and the warnings about the stack. */
+export function summarize(changes: Change[], { warnings = [] }: Partial<Pick<CheckedStack, 'warnings'>> = {}): string {
+  const counted = countChanges(changes);
+  if (warnings.length === 0) return counted;
+  const rest = warnings.length - MAX_WARNINGS;
+  return [
+    counted.replace(/\.?$/, '.'),
+    ...warnings.slice(0, MAX_WARNINGS),
+    ...(rest > 0 ? [`The log has all ${warnings.length} warnings.`] : []),
+  ].join(' ');
+}
+
+function countChanges(changes: Change[]): string {
   const counts = new Map<string, number>();
   for (const { change } of changes) if (change !== 'none') counts.set(change, (counts.get(change) ?? 0) + 1);
   if (counts.size === 0) return 'Nothing would change.';

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { CONFIGS, context, DIR, file, type Host, hostWith, RECORD, rollout } from '../../../test/stand/compose-host.ts';
 import { Failure } from '../../plan/failure.ts';
-import type { Plan, Step } from '../../plan/plan.ts';
+import type { HostReader, Plan, RenderedStack, Step } from '../../plan/plan.ts';
 import { blindHostReader } from '../../system/host-reader.ts';
 import { testExecutorContract } from '../exam.ts';
 import type { Executor, Intent, ShippedFileRef } from '../executor.ts';
@@ -153,12 +153,30 @@ describe('the plan of a rollout', () => {
       { folders: { [DIR]: ['.env', 'prod.yaml'] }, files: { [`${DIR}/.env`]: 'A=1\nCOMPOSE_FILE=prod.yaml\n' } },
       'planned',
     ],
-    ['is refused with an old compose', rollout(), { version: '2.20.3' }, 'compose-too-old'],
-    ['accepts the oldest supported compose', rollout(), { version: 'v2.21.0' }, 'planned'],
+    ['is refused with an old compose', rollout(), { version: '2.25.9' }, 'compose-too-old'],
+    ['accepts the oldest supported compose', rollout(), { version: 'v2.26.0' }, 'planned'],
     ['accepts a newer compose', rollout(), { version: '5.5.0-rc1' }, 'planned'],
   ])('%s', async (_, intent, host, code) => {
     expect(await codeOf(plan(intent, host))).toBe(code);
   });
+});
+
+describe('warnings about a stack', () => {
+  const warnings = [1, 2, 3, 4].map(line => `${DIR}/compose.yaml:${line}: the variable V${line} is not set.`);
+  const host = hostWith();
+  const look: HostReader = {
+    ...host,
+    render: async request => ({ ...((await host.render(request)) as RenderedStack), warnings }),
+  };
+
+  it.each<Intent>([rollout(), { action: 'scale', stack: 'stack-media', service: 'plex', replicas: 1 }])(
+    'are in the plan of $action, and the first of them in its summary',
+    async intent => {
+      const planned = await (compose as unknown as Executor).plan(intent, context(intent, [], true), look);
+      expect(planned.warnings).toEqual(warnings);
+      expect(planned.summary).toContain(`. ${warnings.slice(0, 3).join(' ')} The log has all 4 warnings.`);
+    },
+  );
 });
 
 describe('the plan of a rollout that ships files', () => {

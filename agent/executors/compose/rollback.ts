@@ -47,6 +47,7 @@ export async function planRollback(intent: RollbackIntent, context: PlanContext,
   const tags = planTags(release.images, site, 'use');
   const up = ['--detach', '--no-build', '--remove-orphans'];
   const bringUp = planChange('up', config, ['up', '--pull', 'never', ...up], limits.up);
+  const prepare = planPrepareMounts(PREPARE_STEP, next, config, { target, site, intent });
   const undoContext = { intent, target, site, state, shipment, limits, next, before };
   const running = before && 'stack' in before ? before.stack.of(target.name) : config;
   const isKnown = state.containers !== undefined;
@@ -66,9 +67,15 @@ export async function planRollback(intent: RollbackIntent, context: PlanContext,
       ...tags,
       ...(state.leftovers ? [planTidy('tidy', target, site)] : []),
       ...data.steps,
-      ...planPrepareMounts(PREPARE_STEP, next, config, { target, site, intent }),
+      ...prepare,
       bringUp,
-      planHealthCheck('wait until healthy', target.project, site, limits.healthy, reviveOptions(bringUp, state)),
+      planHealthCheck(
+        'wait until healthy',
+        target.project,
+        site,
+        limits.healthy,
+        reviveOptions(prepare, bringUp, state),
+      ),
       ...planVerify(intent.verify, target.whole, site, { healthy: limits.healthy }),
       planMeasure('after', target.project),
       planRemember('remember the release', stack, target, site, {

@@ -50,7 +50,10 @@ export async function planRollout(intent: RolloutIntent, context: PlanContext, h
   const { oneWay } = describeOneWay(before, intent);
   return {
     title: `rollout${intent.service === undefined ? '' : ` ${intent.service}`} on ${intent.stack}`,
-    summary: describeChanges(wantsDiff ? summarize(changes) : 'Not compared: the run applies what differs.', oneWay),
+    summary: describeChanges(
+      wantsDiff ? summarize(changes, next) : 'Not compared: the run applies what differs.',
+      oneWay,
+    ),
     changes,
     steps: [
       planMeasure('before', target.project),
@@ -86,6 +89,7 @@ export async function planRollout(intent: RolloutIntent, context: PlanContext, h
     late: planLateUndo(strategyContext),
     ...(oneWay === undefined ? {} : { oneWay }),
     ...(points.length === 0 ? {} : { restorePoints: points }),
+    ...(next.warnings.length === 0 ? {} : { warnings: next.warnings }),
   };
 }
 

@@ -43,24 +43,25 @@ export async function planScale(
           'Read the step’s output. A service with a container_name or a fixed published port can have only one container.',
       },
     );
+  const prepare = planPrepareMounts(PREPARE_STEP, checked, config, { target, site, intent });
   const planHealthy = (name: string, to: number) =>
     planHealthCheck(name, target.project, site, limits.healthy, {
       replicas: { [service]: to },
-      ...reviveOptions(planScaleTo('scale again', to), state),
+      ...reviveOptions(prepare, planScaleTo('scale again', to), state),
     });
   const previousReplicas = runningBefore ?? 1;
   const planChecks = (again: boolean) =>
     planVerify(verify, target.whole, site, { healthy: limits.healthy, again }).map(step =>
       again ? { ...step, ifBegan: 'scale' } : step,
     );
-  const prepareAgain = planPrepareMounts(PREPARE_AGAIN_STEP, checked, config, { target, site, intent });
+  const prepareAgain = prepare.map(step => ({ ...step, name: PREPARE_AGAIN_STEP }));
   return {
     title: `scale ${service} on ${stack} to ${replicas}`,
-    summary: wantsDiff ? summarize(changes) : 'Not compared: the run applies what differs.',
+    summary: wantsDiff ? summarize(changes, checked) : 'Not compared: the run applies what differs.',
     changes,
     steps: [
       planMeasure('before', target.project),
-      ...planPrepareMounts(PREPARE_STEP, checked, config, { target, site, intent }),
+      ...prepare,
       planScaleTo('scale', replicas),
       planHealthy('wait until healthy', replicas),
       ...planChecks(false),
@@ -82,5 +83,6 @@ export async function planScale(
             { ...planMeasure('after', target.project, 'images after undo'), ifBegan: 'scale' },
           ],
     cleanup: [],
+    ...(checked.warnings.length === 0 ? {} : { warnings: checked.warnings }),
   };
 }

@@ -129,8 +129,9 @@ export function planMeasure(as: 'before' | 'after', project: ComposeProject, nam
   return { do: 'measure', name, what: 'images', as, project };
 }
 
-/** The steps right before compose starts the new version, and the one before. */
+/** The steps right before compose starts the new version, the new version with its ports, and the one before. */
 export const PREPARE_STEP = 'prepare mounts';
+export const PREPARE_SWITCH_STEP = 'prepare mounts for the switch';
 export const PREPARE_AGAIN_STEP = 'prepare mounts again';
 
 /** Plans the check of the mounts' sources right before compose starts a stack; nothing in a dry run. */

@@ -30,12 +30,19 @@ export function planRecreate(context: StrategyContext): Strategy {
   const services = intent.service === undefined ? [] : [intent.service];
   const up = ['--detach', '--no-build', '--remove-orphans', ...services];
   const bringUp = planChange('up', next.of(target.name), ['up', ...up], limits.up);
+  const prepare = planPrepareMounts(PREPARE_STEP, next, next.of(target.name), context);
   return {
     pulls: services,
     steps: [
-      ...planPrepareMounts(PREPARE_STEP, next, next.of(target.name), context),
+      ...prepare,
       bringUp,
-      planHealthCheck('wait until healthy', target.project, site, limits.healthy, reviveOptions(bringUp, state)),
+      planHealthCheck(
+        'wait until healthy',
+        target.project,
+        site,
+        limits.healthy,
+        reviveOptions(prepare, bringUp, state),
+      ),
       ...planVerify(intent.verify, target.whole, site, { healthy: limits.healthy }),
     ],
     undo: planUndo(context, { tagsSince: 'pull', upSince: 'up', up }),

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { isUnder } from '../../plan/paths.ts';
 import { createContext } from '../exam.ts';
 import type { Intent } from '../executor.ts';
-import { listStackClaims, type StackIntent } from './target.ts';
+import { isSupportedCompose, listStackClaims, type StackIntent } from './target.ts';
 
 describe('the claim of a switch file', () => {
   it.each([
@@ -21,4 +21,20 @@ describe('the claim of a switch file', () => {
     const claim = listStackClaims(intent as StackIntent, site).at(-1);
     expect(claim && isUnder(claim.path, claim.root) ? claim.root : undefined).toBe(root);
   });
+});
+
+it.each<[string, boolean | undefined]>([
+  ['2.25.9', false],
+  ['v2.25.99-desktop.1', false],
+  ['1.29.2', false],
+  ['2.26.0', true],
+  ['2.26.1-4\n', true],
+  ['v2.40.3', true],
+  ['2.100.0', true],
+  ['5.0.0', true],
+  ['3.0', true],
+  ['', undefined],
+  ['docker: unknown command', undefined],
+])('Docker Compose %j is supported: %s', (version, isSupported) => {
+  expect(isSupportedCompose(version)).toBe(isSupported);
 });

@@ -9,8 +9,8 @@ export type StackIntent = Extract<Intent, { action: 'rollout' | 'scale' | 'rollb
 /** In compose's search order. */
 const COMPOSE_FILES = ['compose.yaml', 'compose.yml', 'docker-compose.yml', 'docker-compose.yaml'];
 
-/** The oldest Docker Compose whose `config --format json`, `--progress` and `ps` the agent understands. */
-export const COMPOSE_MINIMUM = [2, 21] as const;
+/** The oldest Docker Compose on which the tests run. Older ones read the checked config and variables in other ways. */
+export const COMPOSE_MINIMUM = [2, 26] as const;
 const VERSION_FOR = 600_000;
 
 /** Suffix of the second project name of blue-green. */
@@ -134,22 +134,27 @@ async function hasComposeFile(
 async function checkVersion(site: HostSite, host: HostReader): Promise<void> {
   const answer = await host.ask([site.docker, 'compose', 'version', '--short'], { keepFor: VERSION_FOR });
   if (!answer) return;
-  const [, major, minor] = /^v?(\d+)\.(\d+)/.exec(answer.stdout.trim()) ?? [];
-  if (answer.code !== 0 || major === undefined || minor === undefined) {
+  const isSupported = isSupportedCompose(answer.stdout);
+  if (answer.code !== 0 || isSupported === undefined) {
     throw new Failure(
       'program-missing',
       `"${site.docker} compose version" does not answer: ${answer.stderr.trim().slice(0, 200) || 'no output'}`,
       `Install Docker Compose ${COMPOSE_MINIMUM.join('.')} or newer on the host.`,
     );
   }
-  if (
-    Number(major) < COMPOSE_MINIMUM[0] ||
-    (Number(major) === COMPOSE_MINIMUM[0] && Number(minor) < COMPOSE_MINIMUM[1])
-  ) {
+  if (!isSupported) {
     throw new Failure(
       'compose-too-old',
       `Docker Compose ${answer.stdout.trim()} is too old.`,
       `Install Docker Compose ${COMPOSE_MINIMUM.join('.')} or newer on the host.`,
     );
   }
+}
+
+/** Returns true for a version from {@link COMPOSE_MINIMUM} up, undefined for a text that is not a version. */
+export function isSupportedCompose(version: string): boolean | undefined {
+  const [, major, minor] = /^v?(\d+)\.(\d+)/.exec(version.trim()) ?? [];
+  if (major === undefined || minor === undefined) return undefined;
+  const [minMajor, minMinor] = COMPOSE_MINIMUM;
+  return Number(major) > minMajor || (Number(major) === minMajor && Number(minor) >= minMinor);
 }

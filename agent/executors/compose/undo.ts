@@ -54,7 +54,8 @@ export function planUndo(context: UndoContext, options: UndoOptions): Step[] {
   if (!before || 'refused' in before) return shipment.step ? [{ ...restore, unlessBegan: upSince }] : [];
   const config = before.stack.of(target.name);
   const up = planChange('up again', config, ['up', '--pull', 'never', ...options.up], limits.up);
-  const bringUp = [...planPrepareMounts(PREPARE_AGAIN_STEP, before.stack, config, context), up];
+  const prepare = planPrepareMounts(PREPARE_AGAIN_STEP, before.stack, config, context);
+  const bringUp = [...prepare, up];
   const ifChanged = { ifBegan: upSince };
   const additional = options.additional;
   const bringBack: Step[] = additional
@@ -72,7 +73,7 @@ export function planUndo(context: UndoContext, options: UndoOptions): Step[] {
     : [planTidy('tidy up', target, site), ...bringUp].map(step => ({ ...step, ...ifChanged }));
   const healthy = planHealthCheck('wait until healthy again', target.project, site, limits.healthy, {
     ...(options.replicas ? { replicas: options.replicas } : {}),
-    ...reviveOptions(up, state),
+    ...reviveOptions(prepare, up, state),
   });
   const checks = planVerify(context.intent.verify, target.whole, site, { healthy: limits.healthy, again: true });
   return [
