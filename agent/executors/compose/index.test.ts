@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { CONFIGS, context, DIR, file, type Host, hostWith, RECORD, rollout } from '../../../test/stand/compose-host.ts';
 import { Failure } from '../../plan/failure.ts';
-import type { HostReader, Plan, RenderedStack, Step } from '../../plan/plan.ts';
+import type { ComposeConfig, HostReader, Plan, RenderedStack, Step } from '../../plan/plan.ts';
 import { blindHostReader } from '../../system/host-reader.ts';
 import { testExecutorContract } from '../exam.ts';
 import type { Executor, Intent, ShippedFileRef } from '../executor.ts';
@@ -46,6 +46,22 @@ testExecutorContract(compose as unknown as Executor, [
 ]);
 
 describe('the plan of a rollout', () => {
+  it.each<[string, object, string[], string | undefined]>([
+    ['without its image', { plex: { build: '.' } }, [], 'image-missing'],
+    ['with its image', { plex: { build: '.' } }, ['stack-media-plex'], undefined],
+    ['whose image has a name', { plex: { build: '.', image: 'own:1' } }, ['stack-media-plex'], 'image-missing'],
+    ['that has no containers', { plex: { build: '.', scale: 0 } }, [], undefined],
+    ['of an inactive profile', { plex: { build: '.', profiles: ['x'] } }, [], undefined],
+    ['that another rollout is about', { plex: { image: 'plex:2' }, own: { build: '.' } }, [], undefined],
+  ])(
+    'fails for a service that is built elsewhere, before anything changes: %s',
+    async (name, services, images, code) => {
+      const intent = rollout(name === 'that another rollout is about' ? { service: 'plex' } : {});
+      const config = { name: 'stack-media', services } as ComposeConfig;
+      expect(await codeOf(plan(intent, { config, images }))).toBe(code ?? 'planned');
+    },
+  );
+
   it('waits as long as agent.yaml says for a container without a health check', async () => {
     const given = context(rollout({ verify: { healthy: ['plex'] } }));
     const planned = { ...given, site: { ...given.site, settle: 7_000 } };

@@ -13,6 +13,7 @@ import {
 } from './current-state.ts';
 import { compareStack, summarize } from './diff.ts';
 import { findRestorePoints } from './required-backups.ts';
+import { requireBuiltImages } from './required-images.ts';
 import { planShipment } from './ship-files.ts';
 import { parseLimits, planMeasure, planPull, planTidy } from './steps.ts';
 import { planRecreate, type RolloutIntent, type Strategy, type StrategyContext } from './strategy.ts';
@@ -36,6 +37,13 @@ export async function planRollout(intent: RolloutIntent, context: PlanContext, h
   const checkContext = { intent, target, site, configs: context.configs, host };
   const green = names !== undefined || target.name !== target.ownName;
   const next = await checkStack(checkContext, { overlay: shipment.overlay }, { as: 'next', green, unpublished });
+  if (next.rendered)
+    await requireBuiltImages(
+      next.rendered,
+      { service: intent.service, profiles: next.base.profiles },
+      names?.next ?? target.name,
+      host,
+    );
   const before = await checkBefore(checkContext, state, shipment, next, green);
   const strategyContext: StrategyContext = {
     ...context,
