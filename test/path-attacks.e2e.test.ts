@@ -221,7 +221,7 @@ describe('a container that puts a link in a source', () => {
     ['the folder', 'copied', 'copied'],
     ['a folder in it', 'copied-inner', 'copied-inner/inner'],
   ])('gets no file of the host by exchanging %s while it is copied', async (_, name, place) => {
-    const folder = victim('copied');
+    const folder = victim(name);
     const data = join(vault.data, place);
     mkdirSync(data, { recursive: true });
     for (let n = 0; n < 200; n++) writeFileSync(join(data, `file-${n}`), 'harmless');

@@ -40,6 +40,22 @@ export interface CheckSourceStep extends StepBase {
 }
 
 /**
+ * Compares the copy (an entry of `folder`) with its source where folders changed since the run began, and makes it the same:
+ * a program in a container can exchange a folder for a link while rsync copies.
+ */
+export interface CompareCopyStep extends GroupStep {
+  do: 'compare-copy';
+  copy: string;
+  source: string;
+  /** The trusted folder that holds the source. */
+  sourceRoot: string;
+  /** ISO 8601, by the host's clock. */
+  since: string;
+  /** The copy keeps the owners of files. */
+  owners: boolean;
+}
+
+/**
  * Reads back a backup (`partial`, a file or a folder in `folder`): bytes, count and the SHA-256 of each file. Then makes it
  * durable, writes its manifest `<as>.json`, and renames it to `as`.
  */

@@ -25,6 +25,7 @@ const DESCRIPTIONS = {
   'check-target': ({ path, mount, needs }) =>
     `check that ${path} is the intended destination${mount ? ', mounted' : ''}, with ${formatMib(needs)} free`,
   'check-source': ({ path }) => `check that ${path} exists, is not empty and has not shrunk`,
+  'compare-copy': ({ folder, copy, source }) => `compare ${folder}/${copy} with ${source} in folders that have changed`,
   seal: ({ folder, partial, as }) => `read ${folder}/${partial} back, write its manifest, rename it to ${as}`,
   'note-snapshot': ({ folder, as }) => `write the manifest of restic's snapshot: ${folder}/${as}.json`,
   tally: ({ archive, manifest }) =>

@@ -4,6 +4,7 @@ import type {
   CheckSourceStep,
   CheckTargetStep,
   ClearStep,
+  CompareCopyStep,
   ExpectEndingStep,
   ExpectListedStep,
   NoteDrillStep,
@@ -221,6 +222,7 @@ export type Step =
   | RememberStep
   | CheckTargetStep
   | CheckSourceStep
+  | CompareCopyStep
   | SealStep
   | NoteSnapshotStep
   | TallyStep

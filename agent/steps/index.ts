@@ -8,6 +8,7 @@ import { Redactor } from '../system/redactor.ts';
 import { Supervisor } from '../system/supervisor.ts';
 import { runAwaitHealthy, runSettle } from './await-healthy.ts';
 import { expectEnding, verifyBackup } from './backup/check.ts';
+import { compareCopy } from './backup/compare-copy.ts';
 import { runSourceCheck, runTargetCheck } from './backup/preflight.ts';
 import { prune } from './backup/prune.ts';
 import { publishBackup } from './backup/publish.ts';
@@ -39,6 +40,7 @@ const RUNNERS = {
   'prepare-mounts': runPrepareMounts,
   'check-target': runTargetCheck,
   'check-source': runSourceCheck,
+  'compare-copy': compareCopy,
   seal: (step, { signal }) => publishBackup(step, signal),
   'note-snapshot': recordSnapshot,
   tally: tallyListing,

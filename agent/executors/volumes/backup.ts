@@ -74,6 +74,12 @@ export async function planBackup(intent: VolumesBackupIntent, context: PlanConte
       planSourceCheck(source, site, group, intent),
       ...services.quiesce,
       copy,
+      {
+        do: 'compare-copy',
+        name: 'compare the copy',
+        ...{ folder, root, copy: partial, source: source.path, sourceRoot: source.root, since: at },
+        owners: (intent.ownership ?? 'keep') === 'keep',
+      },
       ...comparing,
       // The services resume before the copy is read back: that takes long.
       ...services.resume,

@@ -96,8 +96,15 @@ testExecutorContract(volumes as unknown as Executor, [
 describe('the plan of a backup of volumes', () => {
   it('checks, copies with links to the last backup, reads back, then prunes', async () => {
     const { steps } = await plan(backup({ keep: { daily: 7 } }), hostWith(['20261119T060000Z', '20261120T060000Z']));
-    expect(steps.map(step => step.do)).toEqual(['check-target', 'check-source', 'start', 'seal', 'prune']);
-    const [target, source, copy, seal, prune] = steps;
+    expect(steps.map(step => step.do)).toEqual([
+      'check-target',
+      'check-source',
+      'start',
+      'compare-copy',
+      'seal',
+      'prune',
+    ]);
+    const [target, source, copy, comparison, seal, prune] = steps;
     expect(target).toMatchObject({ path: '/mnt/backup', folder: FOLDER, needs: 6500 });
     expect(source).toMatchObject({ last: { bytes: 5000, files: 7 }, acceptShrink: false });
     expect((copy as StartStep).argv.slice(-4)).toEqual([
@@ -107,6 +114,10 @@ describe('the plan of a backup of volumes', () => {
       `${FOLDER}/.20261121T060000.123Z.partial.run-00001/`,
     ]);
     expect((copy as StartStep).argv.join(' ')).toContain(`--link-dest ${FOLDER}/20261120T060000Z`);
+    expect(comparison).toMatchObject({
+      ...{ folder: FOLDER, copy: '.20261121T060000.123Z.partial.run-00001', since: '2026-11-21T06:00:00.123Z' },
+      ...{ source: '/var/lib/docker/volumes/data/_data', owners: true },
+    });
     expect(seal).toMatchObject({
       folder: FOLDER,
       as: '20261121T060000.123Z',
@@ -142,7 +153,7 @@ describe('the plan of a backup of volumes', () => {
 
   it('makes a mirror with one copy, which is never pruned', async () => {
     const { steps } = await plan(backup({ method: 'mirror' }));
-    expect(steps.map(step => step.do)).toEqual(['check-target', 'check-source', 'start', 'seal']);
+    expect(steps.map(step => step.do)).toEqual(['check-target', 'check-source', 'start', 'compare-copy', 'seal']);
     expect((steps[2] as StartStep).argv).toContain('--delete-delay');
   });
 
@@ -153,6 +164,7 @@ describe('the plan of a backup of volumes', () => {
       'check the source',
       'stop',
       'copy',
+      'compare the copy',
       'start',
       'read back',
       'prune',
