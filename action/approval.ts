@@ -136,8 +136,8 @@ async function changesOfDispatch(
   if (number === undefined) return { sha, before: undefined, files: async () => undefined, pulls: [] };
   const pull = await github.pullRequest(number);
   if (!pull || !isMergedInto(pull, branch, github.repository)) throw actionRefusals.notMerged(number);
-  if (!isAhead(await github.compare(pull.merge_commit_sha ?? '', sha)))
-    throw actionRefusals.pullRequestNotInHistory(number, sha);
+  const since = await github.compareIfKnown(pull.merge_commit_sha ?? '', sha);
+  if (!since || !isAhead(since)) throw actionRefusals.pullRequestNotInHistory(number, sha);
   const files = await github.filesOf(number);
   if (!touches(files, gathering.paths)) throw actionRefusals.pullRequestUnrelated(number);
   return { sha, before: undefined, files: async () => files, pulls: [pull] };

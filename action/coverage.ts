@@ -40,7 +40,7 @@ export interface CoverageOptions {
 
 /**
  * Returns the coverage of each host's documents, and the pull requests since their last deployments that are evidence too.
- * Throws `Refused`: `older-than-deployed`, `first-deployment-unapproved`, `no-pull-request`.
+ * Throws `Refused`: `older-than-deployed`, `history-rewritten`, `first-deployment-unapproved`, `no-pull-request`.
  */
 export async function coverDocuments(
   documents: readonly HostDocument[],
@@ -92,10 +92,16 @@ async function changesSince(
   { hasEvidence, pullsOf }: CoverageOptions,
 ): Promise<Map<string, PullRequest>> {
   if (since === before || since === sha) return new Map();
-  const earlier = before === undefined ? undefined : await github.compare(since, before);
+  const compareTo = async (commit: string) => {
+    const changes = await github.compareIfKnown(since, commit);
+    if (!changes || changes.status === 'diverged')
+      throw actionRefusals.historyRewritten(sha.slice(0, 8), since.slice(0, 8));
+    return changes;
+  };
+  const earlier = before === undefined ? undefined : await compareTo(before);
   // In the common case nothing in between changed the paths, and one request shows that.
   if (earlier && isAhead(earlier) && !touches(earlier.files, paths)) return new Map();
-  const whole = await github.compare(since, sha);
+  const whole = await compareTo(sha);
   if (!isAhead(whole)) throw actionRefusals.olderThanDeployed(sha.slice(0, 8), since.slice(0, 8));
   if (!hasEvidence) return new Map();
   const range = earlier && isAhead(earlier) ? earlier : before === undefined ? whole : undefined;

@@ -28,26 +28,32 @@ let world: World;
 beforeAll(async () => {
   world = new World();
   await world.github.start();
-  await world.host.start({
-    trust: [
-      {
-        name: 'homelab',
-        key: world.host.keys.public,
-        repository: 'org/homelab',
-        allow: [
-          { actions: ['rollout'], stacks: ['reviewed'], min_approvals: 1 },
-          { actions: ['rollout'], stacks: ['nightly'], without_approval: ['workflow_dispatch', 'schedule'] },
-          { actions: ['rollout'], stacks: ['staged*', 'web'], require_labels: [LABEL] },
-        ],
-      },
-    ],
-  });
+  await world.host.start(policy({ allowOlder: false }));
 });
 afterAll(() => world[Symbol.asyncDispose]());
 beforeEach(() => {
   world.github.failures.length = 0;
   world.github.pageSize = 100;
   world.github.tip = undefined;
+});
+
+const policy = ({ allowOlder }: { allowOlder: boolean }) => ({
+  trust: [
+    {
+      name: 'homelab',
+      key: world.host.keys.public,
+      repository: 'org/homelab',
+      allow: [
+        { actions: ['rollout'], stacks: ['reviewed'], min_approvals: 1 },
+        { actions: ['rollout'], stacks: ['nightly'], without_approval: ['workflow_dispatch', 'schedule'] },
+        { actions: ['rollout'], stacks: ['staged*', 'web'], require_labels: [LABEL] },
+        {
+          ...{ name: 'rewrites', actions: ['rollout'], stacks: ['rewritten'], require_labels: [LABEL] },
+          allow_older: allowOlder,
+        },
+      ],
+    },
+  ],
 });
 
 let cases = 0;
@@ -265,6 +271,47 @@ describe('a week of one stack', () => {
       ...{ code: 'no-pull-request', names: true },
     });
     expect(await served()).toBe('2');
+  });
+});
+
+describe('a forced push that removed the commit deployed last', () => {
+  it('stops the deployments until a job with allow-older, by a rule that has it, deploys the new history', async () => {
+    const port = await freePort();
+    const files = (version: string) => ({
+      'chatops/intents/rewritten.yaml': INTENT('rewritten', 'source_dir: stacks/rewritten\n'),
+      'stacks/rewritten/compose.yaml': webStack(`chatops-test/web:${version}`, port),
+    });
+    world.stack('rewritten');
+    const removed = world.merge(files('1'));
+    const first = await world.deploy(removed, 'rewritten');
+    expect(first.outputs.status, first.log).toBe('succeeded');
+    world.repository.git('reset', '--quiet', '--hard', removed.before);
+    world.github.commits.delete(removed.sha);
+
+    for (const note of ['one', 'two']) {
+      const job = await world.deploy(world.merge({ ...files('2'), 'stacks/rewritten/note': note }), 'rewritten');
+      const { code, remedy } = { code: codeOf(job), remedy: JSON.parse(job.outputs.result ?? '').remedy };
+      expect({ code, remedy }, job.log).toEqual({
+        code: 'history-rewritten',
+        remedy:
+          'Nothing was deployed. Run one job with the input "allow-older: true"; the rule of agent.yaml that allows it needs "allow_older: true".',
+      });
+    }
+    const merge = world.merge({ 'stacks/rewritten/note': 'three' });
+    const older = () => world.deploy(merge, 'rewritten', { inputs: { 'allow-older': 'true' } });
+    const withoutRule = await older();
+    expect({
+      code: codeOf(withoutRule),
+      isNamed: withoutRule.log.includes('The rule rewrites does not allow'),
+    }).toEqual({
+      ...{ code: 'older-not-allowed', isNamed: true },
+    });
+    await world.host.stop();
+    await world.host.start(policy({ allowOlder: true }));
+    const again = await older();
+    expect(again.outputs.status, again.log).toBe('succeeded');
+    const next = await world.deploy(world.merge({ 'stacks/rewritten/note': 'four' }), 'rewritten');
+    expect(next.outputs.status, next.log).toBe('succeeded');
   });
 });
 

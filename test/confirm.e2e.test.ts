@@ -241,6 +241,38 @@ describe('an agent that asks GitHub itself', () => {
     });
   });
 
+  it('refuses a history that lacks the commit deployed last, with the remedy that works', async () => {
+    // Shows the agent a history without the commit that it deployed last, as after a forced push.
+    const gone = merge.sha;
+    const main = world.repository.head();
+    world.repository.git('reset', '--quiet', '--hard', merge.before);
+    const files = { 'chatops/intents/up.yaml': INTENT, 'stacks/confirmed/compose.yaml': STACK };
+    const rewritten = world.merge({ ...files, 'stacks/confirmed/notes/read.me': 'hello\n' });
+    world.github.runs.set('42', run({ head_sha: rewritten.sha }));
+    const claim = (sent: Deployment) => ({
+      origin: { ...sent.origin, sha: rewritten.sha },
+      approval: {
+        ...sent.approval,
+        pull_request: rewritten.number,
+        merge_sha: rewritten.sha,
+        head_sha: rewritten.sha.replace(/^./, 'f'),
+      },
+    });
+    const kept = world.github.commits.get(gone);
+    world.github.commits.delete(gone);
+    const refused = await ask(claim as never);
+    expect(refused).toEqual({
+      answer: 'history-rewritten',
+      message: expect.stringMatching(
+        /^The commit \w{8}, which this host deployed last, is not in the history of \w{8}: /,
+      ),
+    });
+    const older = (sent: Deployment) => ({ ...claim(sent), allow_older: true }) as never;
+    expect((await ask(older)).answer).toBe('older-not-allowed');
+    if (kept) world.github.commits.set(gone, kept);
+    world.repository.git('reset', '--quiet', '--hard', main);
+  });
+
   it('asks GitHub also if no approval is needed', async () => {
     world.github.runs.set('42', run({ event: 'workflow_dispatch' }));
     const dispatched = (sent: Deployment) => ({

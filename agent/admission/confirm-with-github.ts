@@ -260,8 +260,11 @@ function basesOf(
 }
 
 async function confirmDescent(since: string, sha: string, github: GitHubReader): Promise<void> {
-  if (since !== sha && !isAhead(await github.compare(since, sha)))
-    throw new Refused(refusals.olderThanDeployed(sha.slice(0, 8), since.slice(0, 8)));
+  if (since === sha) return;
+  const changes = await github.compareIfKnown(since, sha);
+  const commits = [sha.slice(0, 8), since.slice(0, 8)] as const;
+  if (!changes || changes.status === 'diverged') throw new Refused(refusals.historyRewritten(...commits));
+  if (!isAhead(changes)) throw new Refused(refusals.olderThanDeployed(...commits));
 }
 
 async function confirmApproval(

@@ -81,6 +81,8 @@ export const Comparison = z.object({
   files: z.array(PullFile).optional(),
 });
 
+export const GitCommit = z.object({ sha: Sha });
+
 /** `role_name` has the roles that `permission` maps to `write` and `read`, such as `maintain` and `triage`. */
 export const Collaborator = z.object({ permission: z.string(), role_name: z.string().nullish() });
 

@@ -146,6 +146,8 @@ export class GitHubDouble {
     if (run !== undefined) return this.runs.get(run);
     const [, kind, sha] = /^\/git\/(trees|blobs)\/([0-9a-f]+)$/.exec(path) ?? [];
     if (kind !== undefined && sha !== undefined) return this.#object(kind, sha);
+    const known = /^\/git\/commits\/([0-9a-f]+)$/.exec(path)?.[1];
+    if (known !== undefined) return this.commits.has(known) ? { sha: known } : undefined;
     const fork = /^(?:\/repos\/(.+))?\/activity$/.exec(path);
     if (fork) return this.#activity(fork[1] ?? this.repository, query.get('ref') ?? '');
     const [, number, rest] = /^\/(?:pulls|issues)\/(\d+)(\/\w+)?$/.exec(path) ?? [];
