@@ -233,6 +233,8 @@ describe('a week of one stack', () => {
       ...{ code: 'admitted', status: 'succeeded', page: '1' },
     });
     expect(first.log).toContain('The host has not deployed "web" yet.');
+    expect(JSON.parse(first.outputs.result ?? '').receipts[0].documents[0].baseline).toBe(monday.sha);
+    expect(first.summary).toContain(`the content at \`${monday.sha.slice(0, 8)}\` is the baseline`);
 
     // C1: an unlabelled change waits, and does not ride along with the next pull request.
     const waiting = world.merge(compose('2'), unlabelled);
