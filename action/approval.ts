@@ -7,7 +7,7 @@ import { type GatherOptions, joinEvidence, readEvidence } from '../protocol/evid
 import type { Commit, GitHubReader } from '../protocol/evidence/reader.ts';
 import { checkLabel } from '../protocol/labels.ts';
 import { Refused } from '../protocol/refusal.ts';
-import { coverDocuments, type EventChanges, type HostDocument, isAhead } from './coverage.ts';
+import { coverDocuments, type EventChanges, type HostDocument, isAhead, missingCommit } from './coverage.ts';
 import { actionRefusals } from './refusals.ts';
 import type { Trigger } from './trigger.ts';
 
@@ -157,10 +157,6 @@ async function mergedAfter(
   if (!chain) throw missingCommit();
   const commits = await commitsThatBring({ chain, from, range }, gathering.paths, github);
   return [...(await pullsOf(commits, range.commits)).values()];
-}
-
-function missingCommit(): Refused {
-  return actionRefusals.githubUnreadable('the commits', 'a commit is missing between the two ends');
 }
 
 /** Returns the merged pull request of each commit. Refuses a commit that belongs to none. */

@@ -81,6 +81,8 @@ export const Comparison = z.object({
   files: z.array(PullFile).optional(),
 });
 
+export const Reference = z.object({ object: z.object({ sha: Sha }) });
+
 export const GitCommit = z.object({ sha: Sha });
 
 /** `role_name` has the roles that `permission` maps to `write` and `read`, such as `maintain` and `triage`. */

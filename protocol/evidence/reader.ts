@@ -6,6 +6,7 @@ import {
   GitCommit,
   PullFile,
   PullRequest,
+  Reference,
   RepositoryInfo,
   ReviewEntry,
   TimelineEntry,
@@ -168,6 +169,13 @@ export class GitHubReader {
   async defaultBranch(): Promise<string> {
     const found = await this.read(RepositoryInfo, 'the repository', '');
     return found?.default_branch ?? '';
+  }
+
+  /** Returns the newest commit of a branch. */
+  async tipOf(branch: string): Promise<string> {
+    const path = `/git/ref/heads/${branch.split('/').map(encodeURIComponent).join('/')}`;
+    const found = await this.read(Reference, `the branch ${branch}`, path);
+    return found?.object.sha ?? '';
   }
 
   /** Reads one object below the repository. Returns undefined if the status of the answer is one of `absent`. */

@@ -15,6 +15,8 @@ export interface Scripted {
   raw?: string;
   /** Sends nothing, or a byte every 100 ms. */
   hang?: 'silent' | 'drip';
+  /** Sends the answer later. */
+  after?: Promise<unknown>;
   always?: boolean;
 }
 
@@ -60,7 +62,7 @@ export class GitHubDouble {
   }
 
   async start(): Promise<void> {
-    this.#server = createServer((request, response) => this.#answer(request, response)).listen(0, '127.0.0.1');
+    this.#server = createServer((request, response) => void this.#answer(request, response)).listen(0, '127.0.0.1');
     await once(this.#server, 'listening');
   }
 
@@ -110,7 +112,7 @@ export class GitHubDouble {
     return { status: 200, body: pageOf(body, url.searchParams, this.pageSize), next: next?.href };
   }
 
-  #answer(request: IncomingMessage, response: ServerResponse): void {
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? '/', this.url);
     const path = pathOf(url, this.repository);
     this.asked.push(path);
@@ -120,6 +122,7 @@ export class GitHubDouble {
       hang(response, scripted.hang);
       return;
     }
+    await scripted?.after;
     const body = this.#read(path, url.searchParams);
     const { status = scripted?.raw !== undefined ? 200 : body === undefined ? 404 : 200, headers = {} } =
       scripted ?? {};
@@ -146,6 +149,7 @@ export class GitHubDouble {
     if (run !== undefined) return this.runs.get(run);
     const [, kind, sha] = /^\/git\/(trees|blobs)\/([0-9a-f]+)$/.exec(path) ?? [];
     if (kind !== undefined && sha !== undefined) return this.#object(kind, sha);
+    if (path === `/git/ref/heads/${this.defaultBranch}`) return { object: { sha: this.#tip() } };
     const known = /^\/git\/commits\/([0-9a-f]+)$/.exec(path)?.[1];
     if (known !== undefined) return this.commits.has(known) ? { sha: known } : undefined;
     const fork = /^(?:\/repos\/(.+))?\/activity$/.exec(path);
