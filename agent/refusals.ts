@@ -135,7 +135,7 @@ export const refusals = {
   ]),
   deployedMeanwhile: refusal('deployed-meanwhile', {}, (intent: string, last: string) => [
     `The host has deployed "${intent}" at ${last} since the evidence was gathered.`,
-    'Nothing was deployed. Run the job again.',
+    'Nothing was deployed. Run the job again: the action gathers the evidence only once more by itself.',
   ]),
   coverageMissing: refusal('coverage-missing', { countsAs: 'not_allowed' }, (what: string) => [
     `The command has no evidence for ${what}.`,
