@@ -16,17 +16,17 @@ import {
 } from './doubles/github-events.ts';
 import { freePort } from './stand/host.ts';
 import { type Finished, type Job, runJob } from './stand/runner.ts';
-import { LABEL, type Merge, World, webStack } from './stand/world.ts';
+import { codeOf, rolloutOf, type Staged, Staging } from './stand/staging.ts';
+import { LABEL, type Merge, type World, webStack } from './stand/world.ts';
 
-/** A job is admitted if it has a run, whatever the run does. */
-const codeOf = ({ outputs }: Finished) => (outputs['run-id'] ? 'admitted' : (outputs.reason ?? ''));
-const INTENT = (stack: string, more = '') => `label_required: ${LABEL}\naction: rollout\nstack: ${stack}\n${more}`;
 const BEFORE = '2026-11-20T10:30:00Z';
 const LATER = '2026-11-20T13:00:00Z';
 
+let staging: Staging;
 let world: World;
 beforeAll(async () => {
-  world = new World();
+  staging = new Staging();
+  ({ world } = staging);
   await world.github.start();
   await world.host.start(policy({ allowOlder: false }));
 });
@@ -56,18 +56,11 @@ const policy = ({ allowOlder }: { allowOlder: boolean }) => ({
   ],
 });
 
-let cases = 0;
-/** Merges a new intent for a stack of its own, whose rollout ends at once: the stack has no compose file. Returns the job. */
-function stage(
+const stage = (
   timeline?: (head: string) => Entry[],
-  changes: Partial<Pull> = {},
-  job: (merge: Merge, name: string) => Partial<Job> = () => ({}),
-): Promise<Finished> {
-  const name = `staged-${++cases}`;
-  world.stack(name);
-  const merge = world.merge({ [`chatops/intents/${name}.yaml`]: INTENT(name) }, timeline, changes);
-  return world.deploy(merge, name, job(merge, name));
-}
+  pull: Partial<Pull> = {},
+  job: NonNullable<Staged['job']> = () => ({}),
+): Promise<Finished> => staging.run({ ...(timeline ? { timeline } : {}), pull, job });
 const review = (head: string, at?: string) => ({
   ...{ state: 'APPROVED', user: { login: 'octocat' }, commit_id: head },
   ...(at === undefined ? {} : { submitted_at: at }),
@@ -127,7 +120,7 @@ describe('a staged pull request', () => {
     expect(codeOf(byEvent), byEvent.log).toBe('label-early');
     world.stack('reviewed');
     const reviewed = (at?: string) => {
-      const merge = world.merge({ 'chatops/intents/reviewed.yaml': `action: rollout\nstack: reviewed # ${++cases}\n` });
+      const merge = world.merge({ 'chatops/intents/reviewed.yaml': 'action: rollout\nstack: reviewed\n' });
       const pull = world.github.pulls.get(merge.number) as Pull;
       pull.reviews.push(review(pull.headSha, at));
       return world.deploy(merge, 'reviewed');
@@ -160,12 +153,11 @@ describe('a push of a merge queue', () => {
     ['B12 an unlabelled change below a source_dir with a slash', { 'stacks/web/more': 'x' }, {}, 'label-missing'],
     ['an unlabelled change of another file', { 'README.md': 'x' }, {}, 'admitted'],
   ])('with %s gets its code', async (_, files, changes, code) => {
-    const name = `staged-${++cases}`;
-    world.stack(name);
-    world.merge({ 'hosts.yaml': '{}\n', [`stacks/web/${cases}`]: 'x' });
+    const name = staging.name();
+    world.merge({ 'hosts.yaml': '{}\n', [`stacks/web/${name}`]: 'x' });
     const before = world.repository.head();
     world.merge(files, () => [merged()]);
-    const merge = world.merge({ [`chatops/intents/${name}.yaml`]: INTENT(name, 'source_dir: stacks/web/\n') });
+    const merge = world.merge({ [`chatops/intents/${name}.yaml`]: rolloutOf(name, 'source_dir: stacks/web/\n') });
     const job = await world.deploy({ ...merge, before }, name, changes);
     expect(codeOf(job), job.log).toBe(code);
   });
@@ -194,7 +186,7 @@ describe('a job of an event that can’t be read', () => {
   });
 
   it('G16 ends with a code if the payload of the event is broken or the clone is partial', async () => {
-    const merge = world.merge({ 'chatops/intents/web.yaml': INTENT('web') });
+    const merge = world.merge({ 'chatops/intents/web.yaml': rolloutOf('web') });
     const broken = await runJob({ ...world.job(merge, 'web'), env: { GITHUB_EVENT_PATH: world.dir } });
     expect({ code: codeOf(broken), isShort: broken.log.length < 5000 }).toEqual({
       code: 'event-unreadable',
@@ -216,7 +208,7 @@ describe('a week of one stack', () => {
     world.stack('web');
     const compose = (version: string) => ({ 'stacks/web/compose.yaml': webStack(`chatops-test/web:${version}`, port) });
     const intent = (note: string) => ({
-      'chatops/intents/web.yaml': `${INTENT('web', 'source_dir: stacks/web\n')}# ${note}\n`,
+      'chatops/intents/web.yaml': `${rolloutOf('web', 'source_dir: stacks/web\n')}# ${note}\n`,
     });
     const served = async () => (await fetch(`http://127.0.0.1:${port}/`).then(answer => answer.text())).trim();
     const dispatch = (pull: Merge, more: Partial<Job> = {}): Partial<Job> => ({
@@ -280,7 +272,7 @@ describe('a forced push that removed the commit deployed last', () => {
   it('stops the deployments until a job with allow-older, by a rule that has it, deploys the new history', async () => {
     const port = await freePort();
     const files = (version: string) => ({
-      'chatops/intents/rewritten.yaml': INTENT('rewritten', 'source_dir: stacks/rewritten\n'),
+      'chatops/intents/rewritten.yaml': rolloutOf('rewritten', 'source_dir: stacks/rewritten\n'),
       'stacks/rewritten/compose.yaml': webStack(`chatops-test/web:${version}`, port),
     });
     world.stack('rewritten');
@@ -329,7 +321,7 @@ describe('a schedule without evidence', () => {
 
 describe('an open pull request', () => {
   it('learns from mode validate if it would be admitted, before it is too late', async () => {
-    const merge = world.merge({ 'chatops/intents/web.yaml': INTENT('web', '# checked\n') }, () => [], {
+    const merge = world.merge({ 'chatops/intents/web.yaml': rolloutOf('web', '# checked\n') }, () => [], {
       merged: false,
     });
     const pull = world.github.pulls.get(merge.number) as Pull;

@@ -241,6 +241,41 @@ describe('an agent that asks GitHub itself', () => {
     });
   });
 
+  it('refuses a job of an older commit that runs again', async () => {
+    world.stack('late', { 'compose.yaml': STACK });
+    const intent = { 'chatops/intents/late.yaml': `label_required: ${LABEL}\naction: rollout\nstack: late\n` };
+    const [older, newer] = [world.merge(intent), world.merge(intent)];
+    const deploy = (one: Merge) => {
+      world.github.runs.set('42', run({ head_sha: one.sha }));
+      return ask(sent => ({
+        origin: { ...sent.origin, sha: one.sha },
+        files: [],
+        intents: [
+          {
+            name: 'late',
+            document: 1,
+            documents: 1,
+            intent: { action: 'rollout', stack: 'late', label_required: LABEL },
+          },
+        ],
+        approval: {
+          ...sent.approval,
+          pull_request: one.number,
+          merge_sha: one.sha,
+          head_sha: one.sha.replace(/^./, 'f'),
+        } as Deployment['approval'],
+        covers: [
+          { name: 'late', stack: 'late', since: merge.sha, commits: [{ sha: one.sha, pull_request: one.number }] },
+        ],
+      }));
+    };
+    expect(await deploy(newer)).toEqual({ answer: 'accepted', message: '' });
+    expect(await deploy(older)).toEqual({
+      answer: 'older-than-deployed',
+      message: `The commit ${older.sha.slice(0, 8)} does not descend from ${newer.sha.slice(0, 8)}, which this host deployed last.`,
+    });
+  });
+
   it('refuses a history that lacks the commit deployed last, with the remedy that works', async () => {
     // Shows the agent a history without the commit that it deployed last, as after a forced push.
     const gone = merge.sha;

@@ -7,6 +7,8 @@ import { AT, committed, type Entry, merged, PUSHED_AT, type Pull, pushed } from 
 /** The answer to a request whose path contains `path`, used once unless `always` is set. */
 export interface Scripted {
   path: string;
+  /** Only for requests with this token: jobs that run at the same time each have their own answers. */
+  token?: string;
   /** 200 by default. */
   status?: number;
   headers?: Record<string, string>;
@@ -116,7 +118,10 @@ export class GitHubDouble {
     const url = new URL(request.url ?? '/', this.url);
     const path = pathOf(url, this.repository);
     this.asked.push(path);
-    const scripted = this.failures.find(failure => path.includes(failure.path));
+    const scripted = this.failures.find(
+      failure =>
+        path.includes(failure.path) && (!failure.token || request.headers.authorization?.endsWith(` ${failure.token}`)),
+    );
     if (scripted && !scripted.always) this.failures.splice(this.failures.indexOf(scripted), 1);
     if (scripted?.hang) {
       hang(response, scripted.hang);
@@ -302,7 +307,9 @@ export class GitHubDouble {
 }
 
 function pathOf(url: URL, repository: string): string {
-  return decodeURIComponent(url.pathname).replace(`/repos/${repository}`, '');
+  return decodeURIComponent(url.pathname)
+    .replace(/^\/api\/v3/, '')
+    .replace(`/repos/${repository}`, '');
 }
 
 function linesOf(output: Buffer): string[] {
