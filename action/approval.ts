@@ -2,12 +2,19 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Intent } from '../intents/intent.ts';
 import type { Approval, Coverage, Evidence } from '../protocol/command.ts';
 import type { PullRequest } from '../protocol/evidence/answers.ts';
-import { commitsThatBring, firstParents, isMergedInto, pullRequestsOf, touches } from '../protocol/evidence/changes.ts';
+import {
+  commitsThatBring,
+  firstParents,
+  isAhead,
+  isMergedInto,
+  pullRequestsOf,
+  touches,
+} from '../protocol/evidence/changes.ts';
 import { type GatherOptions, joinEvidence, readEvidence } from '../protocol/evidence/gather.ts';
 import type { Commit, GitHubReader } from '../protocol/evidence/reader.ts';
 import { checkLabel } from '../protocol/labels.ts';
 import { Refused } from '../protocol/refusal.ts';
-import { coverDocuments, type EventChanges, type HostDocument, isAhead, missingCommit } from './coverage.ts';
+import { coverDocuments, type EventChanges, type HostDocument, missingCommit } from './coverage.ts';
 import { actionRefusals } from './refusals.ts';
 import type { Trigger } from './trigger.ts';
 

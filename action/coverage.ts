@@ -1,6 +1,6 @@
 import type { Coverage } from '../protocol/command.ts';
 import type { PullRequest } from '../protocol/evidence/answers.ts';
-import { commitsThatBring, firstParents, touches } from '../protocol/evidence/changes.ts';
+import { commitsThatBring, firstParents, isAhead, touches } from '../protocol/evidence/changes.ts';
 import type { Changes, Commit, GitHubReader } from '../protocol/evidence/reader.ts';
 import type { Refused } from '../protocol/refusal.ts';
 import { actionRefusals } from './refusals.ts';
@@ -117,8 +117,4 @@ export async function compareWithLast(since: string, to: string, sha: string, gi
 
 export function missingCommit(): Refused {
   return actionRefusals.githubUnreadable('the commits', 'a commit is missing between the two ends');
-}
-
-export function isAhead({ status }: Changes): boolean {
-  return status === 'ahead' || status === 'identical';
 }

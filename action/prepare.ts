@@ -23,7 +23,10 @@ export interface Prepared {
   nodes: GraphNode[];
   batches: Batch[];
   files: ShippedFile[];
-  task: Pick<CommandTask, 'type' | 'origin' | 'approval' | 'allowOlder' | 'params' | 'renderedAt' | 'dryRun'>;
+  task: Pick<
+    CommandTask,
+    'type' | 'origin' | 'approval' | 'allowOlder' | 'hostsFile' | 'params' | 'renderedAt' | 'dryRun'
+  >;
   /** The coverage of each host's documents, by the host's name. */
   covers: Map<string, Coverage[]>;
   /** Gathers the evidence again. Throws `Refused`. */
@@ -77,6 +80,7 @@ export async function prepare(inputs: Inputs, workspace: string, say: (line: str
   const task: Prepared['task'] = {
     type,
     ...{ origin: trigger.origin, approval, params: inputs.params },
+    hostsFile: inputs.hostsFile,
     ...(inputs.allowOlder ? { allowOlder: true } : {}),
     ...(isDated ? { renderedAt: at.toISOString() } : {}),
     dryRun: inputs.mode === 'dry-run',

@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PullRequest } from '../protocol/evidence/answers.ts';
-import { commitsThatBring, firstParents, pullRequestsOf } from '../protocol/evidence/changes.ts';
+import { commitsThatBring, firstParents, isAhead, pullRequestsOf } from '../protocol/evidence/changes.ts';
 import { readEvidence } from '../protocol/evidence/gather.ts';
 import type { GitHubReader } from '../protocol/evidence/reader.ts';
 import { checkLabelOf } from '../protocol/labels.ts';
 import { type Refusal, Refused } from '../protocol/refusal.ts';
-import { compareWithLast, type HostDocument, isAhead, missingCommit } from './coverage.ts';
+import { compareWithLast, type HostDocument, missingCommit } from './coverage.ts';
 import { actionRefusals } from './refusals.ts';
 import type { Trigger } from './trigger.ts';
 

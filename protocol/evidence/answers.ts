@@ -58,6 +58,7 @@ export type ReviewEntry = z.infer<typeof ReviewEntry>;
 /** A change of a branch, with the server's time of it. */
 export const ActivityEntry = z.object({
   ref: z.string(),
+  before: z.string(),
   after: z.string(),
   timestamp: Time,
   activity_type: z.string(),

@@ -55,6 +55,8 @@ export class GitHubDouble {
   git: string | undefined;
   /** Returns the files that differ between two commits, in place of git. */
   diff: ((before: string, after: string) => string[]) | undefined;
+  /** The commit before a push to the default branch, if that is not the parent of its newest commit. */
+  readonly pushedFrom = new Map<string, string>();
   /** The newest commit of the default branch; by default the last one that was added. */
   tip: string | undefined;
   #server: Server | undefined;
@@ -191,6 +193,11 @@ export class GitHubDouble {
 
   #activity(repository: string, ref: string): object[] | undefined {
     if (this.hidden.has(repository)) return undefined;
+    if (repository === this.repository && ref === `refs/heads/${this.defaultBranch}`)
+      return [...this.commits].reverse().map(([after, { parents }]) => {
+        const before = this.pushedFrom.get(after) ?? parents[0] ?? '0'.repeat(40);
+        return { ref, before, after, timestamp: AT, activity_type: 'pr_merge' };
+      });
     const entries = [...this.pulls.values()]
       .filter(pull => pull.from === repository && `refs/heads/${pull.headRef}` === ref)
       .flatMap(pull => pull.pushes)
