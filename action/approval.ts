@@ -2,12 +2,19 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Intent } from '../intents/intent.ts';
 import type { Approval, Coverage, Evidence } from '../protocol/command.ts';
 import type { PullRequest } from '../protocol/evidence/answers.ts';
-import { commitsThatBring, firstParents, isMergedInto, pullRequestsOf, touches } from '../protocol/evidence/changes.ts';
+import {
+  commitsThatBring,
+  firstParents,
+  isAhead,
+  isMergedInto,
+  pullRequestsOf,
+  touches,
+} from '../protocol/evidence/changes.ts';
 import { type GatherOptions, joinEvidence, readEvidence } from '../protocol/evidence/gather.ts';
 import type { Commit, GitHubReader } from '../protocol/evidence/reader.ts';
 import { checkLabel } from '../protocol/labels.ts';
 import { Refused } from '../protocol/refusal.ts';
-import { coverDocuments, type EventChanges, type HostDocument, isAhead } from './coverage.ts';
+import { coverDocuments, type EventChanges, type HostDocument, missingCommit } from './coverage.ts';
 import { actionRefusals } from './refusals.ts';
 import type { Trigger } from './trigger.ts';
 
@@ -136,8 +143,8 @@ async function changesOfDispatch(
   if (number === undefined) return { sha, before: undefined, files: async () => undefined, pulls: [] };
   const pull = await github.pullRequest(number);
   if (!pull || !isMergedInto(pull, branch, github.repository)) throw actionRefusals.notMerged(number);
-  if (!isAhead(await github.compare(pull.merge_commit_sha ?? '', sha)))
-    throw actionRefusals.pullRequestNotInHistory(number, sha);
+  const since = await github.compareIfKnown(pull.merge_commit_sha ?? '', sha);
+  if (!since || !isAhead(since)) throw actionRefusals.pullRequestNotInHistory(number, sha);
   const files = await github.filesOf(number);
   if (!touches(files, gathering.paths)) throw actionRefusals.pullRequestUnrelated(number);
   return { sha, before: undefined, files: async () => files, pulls: [pull] };
@@ -157,10 +164,6 @@ async function mergedAfter(
   if (!chain) throw missingCommit();
   const commits = await commitsThatBring({ chain, from, range }, gathering.paths, github);
   return [...(await pullsOf(commits, range.commits)).values()];
-}
-
-function missingCommit(): Refused {
-  return actionRefusals.githubUnreadable('the commits', 'a commit is missing between the two ends');
 }
 
 /** Returns the merged pull request of each commit. Refuses a commit that belongs to none. */

@@ -28,6 +28,7 @@ afterAll(async () => {
 beforeEach(() => {
   hub.commits.clear();
   hub.pulls.clear();
+  hub.failures.length = 0;
   said.length = 0;
   repository = new Repository(join(dir, String(++pulls)));
   hub.git = repository.dir;
@@ -80,7 +81,7 @@ async function gatherFor(
     wait: async () => undefined,
   });
 }
-async function refusalOf(work: Promise<unknown>): Promise<{ code: string; message: string }> {
+async function refusalOf(work: Promise<unknown>): Promise<{ code: string; message: string; remedy?: string }> {
   try {
     await work;
   } catch (error) {
@@ -160,6 +161,52 @@ describe('an older commit', () => {
   it('is admitted again if it is the one that was deployed last', async () => {
     const sha = merge({ [COMPOSE]: 'tag 2' });
     expect(await codeOf(gather(sha, sha))).toBe('admitted');
+  });
+});
+
+describe('a commit that a forced push replaced', () => {
+  it.each([true, false])('is refused with a remedy that works, if GitHub still has the commit: %s', async isKept => {
+    const deployed = merge({ [COMPOSE]: 'tag 2' });
+    repository.git('reset', '--quiet', '--hard', parentOf(deployed));
+    const next = merge({ [COMPOSE]: 'tag 3' });
+    if (!isKept) hub.commits.delete(deployed);
+    expect(await refusalOf(gather(next, deployed))).toEqual({
+      code: 'history-rewritten',
+      message: `The commit ${deployed.slice(0, 8)}, which the host deployed last, is not in the history of ${next.slice(0, 8)}: a forced push replaced it.`,
+      remedy:
+        'Nothing was deployed. Run one job with the input "allow-older: true"; the rule of agent.yaml that allows it needs "allow_older: true".',
+    });
+    // The input "allow-older" asks no host.
+    const without = gatherFor(next, { event: 'push', documents: [] });
+    expect(await codeOf(without)).toBe('admitted');
+    const event = 'workflow_dispatch';
+    const [document] = [{ host: '', name: 'web', stack: 'web', files: [INTENT], paths: [INTENT], isFirst: false }];
+    expect(await codeOf(gatherFor(next, { event, documents: [{ ...document, since: deployed }] }))).toBe(
+      'history-rewritten',
+    );
+  });
+
+  it('is not to blame if GitHub shows neither commit', async () => {
+    const deployed = merge({ [COMPOSE]: 'tag 2' });
+    const event = 'workflow_dispatch';
+    const [document] = [{ host: '', name: 'web', stack: 'web', files: [INTENT], paths: [INTENT], isFirst: false }];
+    const next = merge({ [COMPOSE]: 'tag 3' });
+    hub.failures.push({ path: '/git/commits/', status: 404, always: true });
+    hub.failures.push({ path: `/compare/${deployed}`, status: 404, always: true });
+    expect(await codeOf(gatherFor(next, { event, documents: [{ ...document, since: deployed }] }))).toBe(
+      'github-unreadable',
+    );
+  });
+
+  it('counts as not in the history if a dispatch names its pull request', async () => {
+    const named = merge({ [COMPOSE]: 'tag 2' });
+    const pullRequest = pulls;
+    repository.git('reset', '--quiet', '--hard', parentOf(named));
+    const next = merge({ [COMPOSE]: 'tag 3' });
+    hub.commits.delete(named);
+    expect(await codeOf(gatherFor(next, { event: 'workflow_dispatch', documents: [], pullRequest }))).toBe(
+      'pull-request-not-in-history',
+    );
   });
 });
 

@@ -1,7 +1,8 @@
 import type { Coverage } from '../protocol/command.ts';
 import type { PullRequest } from '../protocol/evidence/answers.ts';
-import { commitsThatBring, firstParents, touches } from '../protocol/evidence/changes.ts';
+import { commitsThatBring, firstParents, isAhead, touches } from '../protocol/evidence/changes.ts';
 import type { Changes, Commit, GitHubReader } from '../protocol/evidence/reader.ts';
+import type { Refused } from '../protocol/refusal.ts';
 import { actionRefusals } from './refusals.ts';
 
 /** A document on a host, and the commit up to which the host has its content approved; null if it has none. */
@@ -40,7 +41,7 @@ export interface CoverageOptions {
 
 /**
  * Returns the coverage of each host's documents, and the pull requests since their last deployments that are evidence too.
- * Throws `Refused`: `older-than-deployed`, `first-deployment-unapproved`, `no-pull-request`.
+ * Throws `Refused`: `older-than-deployed`, `history-rewritten`, `first-deployment-unapproved`, `no-pull-request`.
  */
 export async function coverDocuments(
   documents: readonly HostDocument[],
@@ -92,21 +93,28 @@ async function changesSince(
   { hasEvidence, pullsOf }: CoverageOptions,
 ): Promise<Map<string, PullRequest>> {
   if (since === before || since === sha) return new Map();
-  const earlier = before === undefined ? undefined : await github.compare(since, before);
+  const earlier = before === undefined ? undefined : await compareWithLast(since, before, sha, github);
   // In the common case nothing in between changed the paths, and one request shows that.
   if (earlier && isAhead(earlier) && !touches(earlier.files, paths)) return new Map();
-  const whole = await github.compare(since, sha);
+  const whole = await compareWithLast(since, sha, sha, github);
   if (!isAhead(whole)) throw actionRefusals.olderThanDeployed(sha.slice(0, 8), since.slice(0, 8));
   if (!hasEvidence) return new Map();
   const range = earlier && isAhead(earlier) ? earlier : before === undefined ? whole : undefined;
   // The last deployment is within the event, all of whose pull requests are evidence.
   if (!range) return new Map();
   const chain = firstParents(range.commits, since, before ?? sha);
-  if (!chain) throw actionRefusals.githubUnreadable('the commits', 'a commit is missing between the two ends');
+  if (!chain) throw missingCommit();
   const commits = await commitsThatBring({ chain, from: since, range, whole }, paths, github);
   return pullsOf(commits, whole.commits);
 }
 
-export function isAhead({ status }: Changes): boolean {
-  return status === 'ahead' || status === 'identical';
+/** Compares the commit that was deployed last with a later one, to deploy `sha`. Throws `Refused` if a forced push replaced it. */
+export async function compareWithLast(since: string, to: string, sha: string, github: GitHubReader): Promise<Changes> {
+  const changes = await github.compareIfKnown(since, to);
+  if (changes && changes.status !== 'diverged') return changes;
+  throw actionRefusals.historyRewritten(sha.slice(0, 8), since.slice(0, 8));
+}
+
+export function missingCommit(): Refused {
+  return actionRefusals.githubUnreadable('the commits', 'a commit is missing between the two ends');
 }

@@ -13,6 +13,7 @@ import { actionRefusals } from './refusals.ts';
 import { conclude } from './result.ts';
 import { sendCommands } from './send-commands.ts';
 import { annotate, validate } from './validate.ts';
+import { waitingLines } from './waiting.ts';
 
 const log = new Log();
 
@@ -26,10 +27,15 @@ async function main(): Promise<void> {
     core.setSecret(process.env['INPUT_SIGNING-KEY'] ?? '');
     const prepared = await prepare(inputs, workspace, line => void log.line(line));
     for (const line of graphLines(prepared.documents)) await log.line(line);
+    for (const line of waitingLines(prepared.waiting ?? [])) await log.line(line);
     sender = new CommandDispatcher(log, inputs, !isSequential(prepared.nodes, prepared.batches));
     const results = await sendCommands(prepared, inputs, sender, receipts);
     const refused = results.sent.find(({ refusal }) => refusal !== undefined);
-    await conclude(log, receipts, { refusal: refused?.refusal, graph: { documents: prepared.documents, ...results } });
+    await conclude(log, receipts, {
+      refusal: refused?.refusal,
+      graph: { documents: prepared.documents, ...results },
+      waiting: prepared.waiting,
+    });
   } catch (error) {
     await log.end();
     if (error instanceof InvalidIntents) {

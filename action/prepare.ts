@@ -4,8 +4,8 @@ import type { AgentAddress } from '../client/deliver.ts';
 import { type GraphNode, graphOf } from '../intents/graph.ts';
 import type { LoadedIntent } from '../intents/load.ts';
 import type { Coverage, ShippedFile } from '../protocol/command.ts';
-import { messageOf } from '../protocol/refusal.ts';
-import { gatherApproval, requiredLabels } from './approval.ts';
+import { messageOf, Refused } from '../protocol/refusal.ts';
+import { type Gathered, gatherApproval, requiredLabels } from './approval.ts';
 import { askDeployed } from './ask-deployed.ts';
 import { type Batch, batchesOf } from './batches.ts';
 import { collectFiles, findIntents } from './find-intents.ts';
@@ -14,6 +14,7 @@ import type { CommonInputs, Inputs } from './inputs.ts';
 import { actionRefusals } from './refusals.ts';
 import { readHosts, targetHostsOf } from './targets.ts';
 import { readTrigger } from './trigger.ts';
+import { findWaiting, type WaitingChange } from './waiting.ts';
 
 /** The documents, their hosts, and the parts of a command that are the same for every host. */
 export interface Prepared {
@@ -22,9 +23,16 @@ export interface Prepared {
   nodes: GraphNode[];
   batches: Batch[];
   files: ShippedFile[];
-  task: Pick<CommandTask, 'type' | 'origin' | 'approval' | 'allowOlder' | 'params' | 'renderedAt' | 'dryRun'>;
+  task: Pick<
+    CommandTask,
+    'type' | 'origin' | 'approval' | 'allowOlder' | 'hostsFile' | 'params' | 'renderedAt' | 'dryRun'
+  >;
   /** The coverage of each host's documents, by the host's name. */
   covers: Map<string, Coverage[]>;
+  /** Gathers the evidence again. Throws `Refused`. */
+  gather: () => Promise<Gathered>;
+  /** The reasons why a deployment of the planned commit would be refused; undefined for the other modes. */
+  waiting: WaitingChange[] | undefined;
 }
 
 /** Reads the documents and the evidence for them. `say` logs the waits for GitHub. Throws `Refused`, `InvalidIntents`. */
@@ -46,14 +54,20 @@ export async function prepare(inputs: Inputs, workspace: string, say: (line: str
     documents.map(document => targetHostsOf(document, agents)),
   );
   const shared = inputs.hostsFile === undefined ? [] : [inputs.hostsFile];
-  const { approval, covers } = await gatherApproval(trigger, await openGitHub(inputs, trigger.origin.repository, say), {
-    ...{ paths: [...pathsOf(documents), ...shared], shared, say },
-    wanted: requiredLabels(documents.map(({ intent }) => intent)),
-    pullRequest: inputs.pullRequest,
-    deploys: inputs.mode === 'run',
-    deployed: async () =>
-      inputs.allowOlder ? [] : askDeployed({ documents, batches, agents, origin: trigger.origin, inputs, say }),
-  });
+  const github = await openGitHub(inputs, trigger.origin.repository, say);
+  const wanted = requiredLabels(documents.map(({ intent }) => intent));
+  const deployed = async () =>
+    inputs.allowOlder ? [] : askDeployed({ documents, batches, agents, origin: trigger.origin, inputs, say });
+  const gather = () =>
+    gatherApproval(trigger, github, {
+      ...{ paths: [...pathsOf(documents), ...shared], shared, wanted, deployed, say },
+      pullRequest: inputs.pullRequest,
+      deploys: inputs.mode === 'run',
+    });
+  const find = async () => findWaiting(trigger, await deployed(), github, { shared, wanted, say });
+  const gathered: Gathered & { waiting?: WaitingChange[] } =
+    inputs.mode === 'plan' ? await gatherForPlan(gather, find) : await gather();
+  const { approval, covers, waiting } = gathered;
   const commands = batches.flatMap(({ target }) => target.waves.flat()).length;
   if (inputs.planDigests.length > 0 && inputs.planDigests.length !== commands)
     throw actionRefusals.inputInvalid(
@@ -66,11 +80,37 @@ export async function prepare(inputs: Inputs, workspace: string, say: (line: str
   const task: Prepared['task'] = {
     type,
     ...{ origin: trigger.origin, approval, params: inputs.params },
+    hostsFile: inputs.hostsFile,
     ...(inputs.allowOlder ? { allowOlder: true } : {}),
     ...(isDated ? { renderedAt: at.toISOString() } : {}),
     dryRun: inputs.mode === 'dry-run',
   };
-  return { documents, agents, nodes, batches, files, task, covers };
+  return {
+    documents,
+    agents,
+    nodes,
+    batches,
+    files,
+    task,
+    covers,
+    gather,
+    waiting,
+  };
+}
+
+/** Gathers the evidence of the event for a plan, which needs none: a refusal is a reason against a deployment. */
+async function gatherForPlan(gather: () => Promise<Gathered>, find: () => Promise<WaitingChange[]>) {
+  const refusals: WaitingChange[] = [];
+  const gathered = await gather().catch((error: unknown): Gathered => {
+    if (!(error instanceof Refused)) throw error;
+    refusals.push(error.refusal);
+    return { approval: null, covers: new Map() };
+  });
+  const waiting = await find();
+  return {
+    ...gathered,
+    waiting: [...waiting, ...refusals.filter(one => !waiting.some(({ code }) => code === one.code))],
+  };
 }
 
 /**

@@ -122,6 +122,12 @@ export const actionRefusals = {
       `The commit ${sha} does not descend from ${last}, which the host deployed last.`,
       'Nothing was deployed. Run the newest job, or go back with a rollback.',
     ),
+  historyRewritten: (sha: string, last: string) =>
+    refused(
+      'history-rewritten',
+      `The commit ${last}, which the host deployed last, is not in the history of ${sha}: a forced push replaced it.`,
+      'Nothing was deployed. Run one job with the input "allow-older: true"; the rule of agent.yaml that allows it needs "allow_older: true".',
+    ),
   firstDeploymentUnapproved: (intent: string) =>
     refused(
       'first-deployment-unapproved',

@@ -3,7 +3,8 @@ import * as core from '@actions/core';
 import type { Receipt } from '../protocol/receipt.ts';
 import type { Refusal } from '../protocol/refusal.ts';
 import type { Log } from './log.ts';
-import { type GraphSummary, summariesOf, summaryOfGraph, summaryOfRefusal } from './summary.ts';
+import { type GraphSummary, summariesOf, summaryOfGraph, summaryOfRefusal, summaryOfWaiting } from './summary.ts';
+import type { WaitingChange } from './waiting.ts';
 
 /** The values of the outputs. */
 export interface ActionResult {
@@ -14,13 +15,19 @@ export interface ActionResult {
   run: string;
   changed: boolean;
   receipts: Receipt[];
+  /** Only of a plan: the reasons why a deployment of its commit would be refused. */
+  waiting?: readonly WaitingChange[] | undefined;
 }
 
 /** Sets the outputs, writes the job summary and, if the outcome is bad, fails the job with code and remedy. */
 export async function conclude(
   log: Log,
   receipts: Receipt[],
-  { refusal, graph }: { refusal?: Refusal | undefined; graph?: GraphSummary } = {},
+  {
+    refusal,
+    graph,
+    waiting,
+  }: { refusal?: Refusal | undefined; graph?: GraphSummary; waiting?: WaitingChange[] | undefined } = {},
 ): Promise<void> {
   // The receipts of documents that start after a failure, and of undone ones, come after its own.
   const last = receipts.find(({ outcome }) => outcome !== 'succeeded' && outcome !== 'planned') ?? receipts.at(-1);
@@ -32,12 +39,14 @@ export async function conclude(
     run: last?.run ?? '',
     changed: receipts.some(receipt => receipt.changed),
     receipts,
+    waiting,
   };
   setOutputs(result);
   writeSummary(
     [
       ...(graph ? [summaryOfGraph(graph)] : []),
       ...summariesOf(receipts),
+      ...(waiting?.length ? [summaryOfWaiting(waiting)] : []),
       ...(refusal ? [summaryOfRefusal(refusal)] : []),
     ].join('\n'),
   );
@@ -52,7 +61,7 @@ export async function conclude(
   );
 }
 
-export function setOutputs({ status, reason, message, remedy, run, changed, receipts }: ActionResult): void {
+export function setOutputs({ status, reason, message, remedy, run, changed, receipts, waiting }: ActionResult): void {
   core.setOutput('status', status);
   core.setOutput('reason', reason);
   core.setOutput('run-id', run);
@@ -60,7 +69,7 @@ export function setOutputs({ status, reason, message, remedy, run, changed, rece
   core.setOutput('plan-digest', receipts.flatMap(receipt => receipt.plan_digest ?? []).join('\n'));
   core.setOutput(
     'result',
-    JSON.stringify({ schema_version: 1, status, reason, message, remedy, run, changed, receipts }),
+    JSON.stringify({ schema_version: 1, status, reason, message, remedy, run, changed, receipts, waiting }),
   );
 }
 

@@ -113,8 +113,11 @@ class Commands {
 
   async #deliver(host: string, places: number[], task: CommandTask): Promise<CommandResult> {
     let result: CommandResult;
+    let sent = task;
     try {
-      const receipt = await this.#sender.run(task, this.#agentOf(host));
+      const receipt = await this.#run(task, host, renewed => {
+        sent = renewed;
+      });
       this.#receipts.push(receipt);
       result = { host, places, receipt };
     } catch (error) {
@@ -123,8 +126,23 @@ class Commands {
       await this.#sender.say(`✗ ${host}: ${code}: ${message}`);
       result = { host, places, refusal: { code, message: `${host}: ${message}`, remedy } };
     }
-    this.#tasks.set(result, task);
+    this.#tasks.set(result, sent);
     return result;
+  }
+
+  /** Runs a command. If the host has deployed its documents since the evidence was gathered, gathers and sends it once more. */
+  async #run(task: CommandTask, host: string, onRenewed: (task: CommandTask) => void): Promise<Receipt> {
+    const agent = this.#agentOf(host);
+    try {
+      return await this.#sender.run(task, agent);
+    } catch (error) {
+      if (!(error instanceof Refused) || error.code !== 'deployed-meanwhile') throw error;
+      await this.#sender.say(`${host === '' ? '' : `${host}: `}${error.message} Gathering the evidence once more.`);
+      const { approval, covers } = await this.#prepared.gather();
+      const renewed = { ...task, id: randomUUID(), approval, covers: covers.get(host)?.filter(isOneOf(task.intents)) };
+      onRenewed(renewed);
+      return this.#sender.run(renewed, agent);
+    }
   }
 
   /** Returns the line of the input "plan-digest" for this command: the lines follow the batches and their hosts. */

@@ -5,6 +5,7 @@ import type { Receipt } from '../protocol/receipt.ts';
 import type { Refusal } from '../protocol/refusal.ts';
 import type { CommandResult } from './orchestrate.ts';
 import type { Preview } from './preview.ts';
+import type { WaitingChange } from './waiting.ts';
 
 /** GitHub drops a whole summary of more than 1 MiB. This limit leaves room for escaping. */
 const MAX_CHARACTERS = 200_000;
@@ -55,6 +56,11 @@ function summaryOf(receipt: Receipt): string {
       `#### ${cell(`${document.action}${service} on ${document.stack || document.name}${document.id === undefined ? '' : ` (${document.id})`}`)}: ${document.outcome}`,
       '',
     );
+    if (document.baseline !== undefined)
+      lines.push(
+        `First deployment: the content at \`${cell(document.baseline.slice(0, 8))}\` is the baseline. The evidence is about this event only.`,
+        '',
+      );
     if (document.steps.length > 0) {
       lines.push('| step | outcome | duration |', '|---|---|---|');
       for (const { name, outcome, ms } of document.steps) {
@@ -88,6 +94,12 @@ export function summaryOfPreview({ number, lines, refusals }: Preview): string {
       ? `### ✓ pull request \\#${number} has the labels of its intents`
       : `### ✗ pull request \\#${number} would be refused: ${refusals.map(({ code }) => cell(code)).join(', ')}`;
   return bounded(`${title}\n\n${lines.map(cell).join('<br>\n')}\n`);
+}
+
+/** Returns the summary of the changes that would stop a deployment of a planned commit. */
+export function summaryOfWaiting(waiting: readonly WaitingChange[]): string {
+  const rows = waiting.map(({ code, message }) => `- **${cell(code)}**: ${cell(message)}`);
+  return bounded(`### A deployment would be refused\n\n${rows.join('\n')}\n`);
 }
 
 export function summaryOfRefusal({ code, message, remedy }: Refusal): string {

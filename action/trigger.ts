@@ -6,7 +6,7 @@ import { actionRefusals } from './refusals.ts';
 export type Trigger = { sha: string; origin: Origin } & (
   | { kind: 'push'; before: string; branch: string }
   | { kind: 'merged-pull-request'; number: number; branch: string }
-  | { kind: 'open-pull-request'; number: number }
+  | { kind: 'open-pull-request'; number: number; branch: string }
   | { kind: 'dispatch'; branch: string }
 );
 
@@ -86,7 +86,7 @@ function readPullRequest(
     return { kind: 'merged-pull-request', number, branch, ...at(text(pull.merge_commit_sha)) };
   }
   if (mode === 'run') throw actionRefusals.notMerged(number);
-  return { kind: 'open-pull-request', number, ...at(env.GITHUB_SHA ?? '') };
+  return { kind: 'open-pull-request', number, branch, ...at(env.GITHUB_SHA ?? '') };
 }
 
 function object(value: unknown): Json {

@@ -119,6 +119,7 @@ export async function startAgent(
   const selftest = new Selftest();
   const admission = new Admission({
     ...{ live, executors, host, circuits, deployments: store.deployments },
+    ownKeys: () => keys.all.map(key => key.public.text),
     temporaryKeys: () => selftest.keys(),
   });
   const hostRuns = { live, admission, store, runs, audit, metrics, notices };

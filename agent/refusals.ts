@@ -129,9 +129,13 @@ export const refusals = {
     `The commit ${sha} does not descend from ${last}, which this host deployed last.`,
     'Nothing was deployed. Run the newest job, or go back with a rollback.',
   ]),
+  historyRewritten: refusal('history-rewritten', {}, (sha: string, last: string) => [
+    `The commit ${last}, which this host deployed last, is not in the history of ${sha}: a forced push replaced it.`,
+    'Nothing was deployed. Run one job with the input "allow-older: true"; the rule of agent.yaml that allows it needs "allow_older: true".',
+  ]),
   deployedMeanwhile: refusal('deployed-meanwhile', {}, (intent: string, last: string) => [
     `The host has deployed "${intent}" at ${last} since the evidence was gathered.`,
-    'Nothing was deployed. Run the job again.',
+    'Nothing was deployed. Run the job again: the action gathers the evidence only once more by itself.',
   ]),
   coverageMissing: refusal('coverage-missing', { countsAs: 'not_allowed' }, (what: string) => [
     `The command has no evidence for ${what}.`,

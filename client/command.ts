@@ -22,6 +22,8 @@ export interface CommandTask {
   approval: Approval | null;
   covers?: Coverage[] | undefined;
   allowOlder?: boolean;
+  /** The path of the hosts file in the repository. */
+  hostsFile?: string | undefined;
   intents: LoadedIntent[];
   files: ShippedFile[];
   params: Record<string, ParamValue>;
@@ -54,6 +56,7 @@ export function buildCommand(task: CommandTask, { agent, challenge, now }: Bindi
     approval: task.approval,
     ...(task.covers === undefined ? {} : { covers: task.covers }),
     ...(task.allowOlder ? { allow_older: true as const } : {}),
+    ...(task.hostsFile === undefined ? {} : { hosts_file: task.hostsFile }),
     intents: task.intents.map(({ name, document, documents, intent }, index) => ({
       ...{ name, document, documents, intent },
       ...(task.indexes === undefined ? {} : { place: task.indexes[index] }),

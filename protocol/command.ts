@@ -135,6 +135,8 @@ const Deployment = z.strictObject({
   covers: z.array(Coverage).max(100).optional(),
   /** Deploys a commit that does not descend from the one that was deployed last. The rule of the policy must allow it. */
   allow_older: z.literal(true).optional(),
+  /** The path of the hosts file in the repository: every document depends on it. */
+  hosts_file: Text.optional(),
   intents: z.array(IntentDocument).min(1).max(100),
   /** Results of the documents of the same graph that other commands carried. */
   given: z.array(FinishedDocument).max(500).optional(),

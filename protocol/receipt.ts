@@ -28,6 +28,8 @@ export const ReceiptDocument = z.looseObject({
   /** The allow rule of the host's policy that admitted it. */
   rule: z.string().optional(),
   outcome: z.union([Outcome, z.literal('skipped')]),
+  /** The commit of a first deployment: its content counts as approved, because there was nothing to compare it with. */
+  baseline: z.string().optional(),
   steps: z.array(ReceiptStep),
   images: z.array(ImageChange),
   files: z.looseObject({ written: z.array(z.string()), removed: z.array(z.string()) }),

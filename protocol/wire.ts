@@ -11,7 +11,7 @@ import { Signed } from './signature.ts';
  *   signed (ask) with their answers, and `place`, `given`, `undo` and `rendered_at` in commands, which an older agent
  *   refuses.
  * - 2: offer in place of signed, continue, and the command's bytes in binary frames: an agent reads little before it
- *   knows the sender. The audience of tokens has the digest of the offer. `covers` and `allow_older` in commands, `url` in
+ *   knows the sender. The audience of tokens has the digest of the offer. `covers`, `allow_older` and `hosts_file` in commands, `url` in
  *   evidence, `doubt` and `unproven` in labels, and the question `deployed`.
  */
 export const PROTOCOL = 2;

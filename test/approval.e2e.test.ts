@@ -16,32 +16,19 @@ import {
 } from './doubles/github-events.ts';
 import { freePort } from './stand/host.ts';
 import { type Finished, type Job, runJob } from './stand/runner.ts';
-import { LABEL, type Merge, World, webStack } from './stand/world.ts';
+import { codeOf, rolloutOf, type Staged, Staging } from './stand/staging.ts';
+import { LABEL, type Merge, type World, webStack } from './stand/world.ts';
 
-/** A job is admitted if it has a run, whatever the run does. */
-const codeOf = ({ outputs }: Finished) => (outputs['run-id'] ? 'admitted' : (outputs.reason ?? ''));
-const INTENT = (stack: string, more = '') => `label_required: ${LABEL}\naction: rollout\nstack: ${stack}\n${more}`;
 const BEFORE = '2026-11-20T10:30:00Z';
 const LATER = '2026-11-20T13:00:00Z';
 
+let staging: Staging;
 let world: World;
 beforeAll(async () => {
-  world = new World();
+  staging = new Staging();
+  ({ world } = staging);
   await world.github.start();
-  await world.host.start({
-    trust: [
-      {
-        name: 'homelab',
-        key: world.host.keys.public,
-        repository: 'org/homelab',
-        allow: [
-          { actions: ['rollout'], stacks: ['reviewed'], min_approvals: 1 },
-          { actions: ['rollout'], stacks: ['nightly'], without_approval: ['workflow_dispatch', 'schedule'] },
-          { actions: ['rollout'], stacks: ['staged*', 'web'], require_labels: [LABEL] },
-        ],
-      },
-    ],
-  });
+  await world.host.start(policy({ allowOlder: false }));
 });
 afterAll(() => world[Symbol.asyncDispose]());
 beforeEach(() => {
@@ -50,18 +37,30 @@ beforeEach(() => {
   world.github.tip = undefined;
 });
 
-let cases = 0;
-/** Merges a new intent for a stack of its own, whose rollout ends at once: the stack has no compose file. Returns the job. */
-function stage(
+const policy = ({ allowOlder }: { allowOlder: boolean }) => ({
+  trust: [
+    {
+      name: 'homelab',
+      key: world.host.keys.public,
+      repository: 'org/homelab',
+      allow: [
+        { actions: ['rollout'], stacks: ['reviewed'], min_approvals: 1 },
+        { actions: ['rollout'], stacks: ['nightly'], without_approval: ['workflow_dispatch', 'schedule'] },
+        { actions: ['rollout'], stacks: ['staged*', 'web'], require_labels: [LABEL] },
+        {
+          ...{ name: 'rewrites', actions: ['rollout'], stacks: ['rewritten'], require_labels: [LABEL] },
+          allow_older: allowOlder,
+        },
+      ],
+    },
+  ],
+});
+
+const stage = (
   timeline?: (head: string) => Entry[],
-  changes: Partial<Pull> = {},
-  job: (merge: Merge, name: string) => Partial<Job> = () => ({}),
-): Promise<Finished> {
-  const name = `staged-${++cases}`;
-  world.stack(name);
-  const merge = world.merge({ [`chatops/intents/${name}.yaml`]: INTENT(name) }, timeline, changes);
-  return world.deploy(merge, name, job(merge, name));
-}
+  pull: Partial<Pull> = {},
+  job: NonNullable<Staged['job']> = () => ({}),
+): Promise<Finished> => staging.run({ ...(timeline ? { timeline } : {}), pull, job });
 const review = (head: string, at?: string) => ({
   ...{ state: 'APPROVED', user: { login: 'octocat' }, commit_id: head },
   ...(at === undefined ? {} : { submitted_at: at }),
@@ -121,7 +120,7 @@ describe('a staged pull request', () => {
     expect(codeOf(byEvent), byEvent.log).toBe('label-early');
     world.stack('reviewed');
     const reviewed = (at?: string) => {
-      const merge = world.merge({ 'chatops/intents/reviewed.yaml': `action: rollout\nstack: reviewed # ${++cases}\n` });
+      const merge = world.merge({ 'chatops/intents/reviewed.yaml': 'action: rollout\nstack: reviewed\n' });
       const pull = world.github.pulls.get(merge.number) as Pull;
       pull.reviews.push(review(pull.headSha, at));
       return world.deploy(merge, 'reviewed');
@@ -154,12 +153,11 @@ describe('a push of a merge queue', () => {
     ['B12 an unlabelled change below a source_dir with a slash', { 'stacks/web/more': 'x' }, {}, 'label-missing'],
     ['an unlabelled change of another file', { 'README.md': 'x' }, {}, 'admitted'],
   ])('with %s gets its code', async (_, files, changes, code) => {
-    const name = `staged-${++cases}`;
-    world.stack(name);
-    world.merge({ 'hosts.yaml': '{}\n', [`stacks/web/${cases}`]: 'x' });
+    const name = staging.name();
+    world.merge({ 'hosts.yaml': '{}\n', [`stacks/web/${name}`]: 'x' });
     const before = world.repository.head();
     world.merge(files, () => [merged()]);
-    const merge = world.merge({ [`chatops/intents/${name}.yaml`]: INTENT(name, 'source_dir: stacks/web/\n') });
+    const merge = world.merge({ [`chatops/intents/${name}.yaml`]: rolloutOf(name, 'source_dir: stacks/web/\n') });
     const job = await world.deploy({ ...merge, before }, name, changes);
     expect(codeOf(job), job.log).toBe(code);
   });
@@ -188,7 +186,7 @@ describe('a job of an event that can’t be read', () => {
   });
 
   it('G16 ends with a code if the payload of the event is broken or the clone is partial', async () => {
-    const merge = world.merge({ 'chatops/intents/web.yaml': INTENT('web') });
+    const merge = world.merge({ 'chatops/intents/web.yaml': rolloutOf('web') });
     const broken = await runJob({ ...world.job(merge, 'web'), env: { GITHUB_EVENT_PATH: world.dir } });
     expect({ code: codeOf(broken), isShort: broken.log.length < 5000 }).toEqual({
       code: 'event-unreadable',
@@ -210,7 +208,7 @@ describe('a week of one stack', () => {
     world.stack('web');
     const compose = (version: string) => ({ 'stacks/web/compose.yaml': webStack(`chatops-test/web:${version}`, port) });
     const intent = (note: string) => ({
-      'chatops/intents/web.yaml': `${INTENT('web', 'source_dir: stacks/web\n')}# ${note}\n`,
+      'chatops/intents/web.yaml': `${rolloutOf('web', 'source_dir: stacks/web\n')}# ${note}\n`,
     });
     const served = async () => (await fetch(`http://127.0.0.1:${port}/`).then(answer => answer.text())).trim();
     const dispatch = (pull: Merge, more: Partial<Job> = {}): Partial<Job> => ({
@@ -227,6 +225,8 @@ describe('a week of one stack', () => {
       ...{ code: 'admitted', status: 'succeeded', page: '1' },
     });
     expect(first.log).toContain('The host has not deployed "web" yet.');
+    expect(JSON.parse(first.outputs.result ?? '').receipts[0].documents[0].baseline).toBe(monday.sha);
+    expect(first.summary).toContain(`the content at \`${monday.sha.slice(0, 8)}\` is the baseline`);
 
     // C1: an unlabelled change waits, and does not ride along with the next pull request.
     const waiting = world.merge(compose('2'), unlabelled);
@@ -268,6 +268,47 @@ describe('a week of one stack', () => {
   });
 });
 
+describe('a forced push that removed the commit deployed last', () => {
+  it('stops the deployments until a job with allow-older, by a rule that has it, deploys the new history', async () => {
+    const port = await freePort();
+    const files = (version: string) => ({
+      'chatops/intents/rewritten.yaml': rolloutOf('rewritten', 'source_dir: stacks/rewritten\n'),
+      'stacks/rewritten/compose.yaml': webStack(`chatops-test/web:${version}`, port),
+    });
+    world.stack('rewritten');
+    const removed = world.merge(files('1'));
+    const first = await world.deploy(removed, 'rewritten');
+    expect(first.outputs.status, first.log).toBe('succeeded');
+    world.repository.git('reset', '--quiet', '--hard', removed.before);
+    world.github.commits.delete(removed.sha);
+
+    for (const note of ['one', 'two']) {
+      const job = await world.deploy(world.merge({ ...files('2'), 'stacks/rewritten/note': note }), 'rewritten');
+      const { code, remedy } = { code: codeOf(job), remedy: JSON.parse(job.outputs.result ?? '').remedy };
+      expect({ code, remedy }, job.log).toEqual({
+        code: 'history-rewritten',
+        remedy:
+          'Nothing was deployed. Run one job with the input "allow-older: true"; the rule of agent.yaml that allows it needs "allow_older: true".',
+      });
+    }
+    const merge = world.merge({ 'stacks/rewritten/note': 'three' });
+    const older = () => world.deploy(merge, 'rewritten', { inputs: { 'allow-older': 'true' } });
+    const withoutRule = await older();
+    expect({
+      code: codeOf(withoutRule),
+      isNamed: withoutRule.log.includes('The rule rewrites does not allow'),
+    }).toEqual({
+      ...{ code: 'older-not-allowed', isNamed: true },
+    });
+    await world.host.stop();
+    await world.host.start(policy({ allowOlder: true }));
+    const again = await older();
+    expect(again.outputs.status, again.log).toBe('succeeded');
+    const next = await world.deploy(world.merge({ 'stacks/rewritten/note': 'four' }), 'rewritten');
+    expect(next.outputs.status, next.log).toBe('succeeded');
+  });
+});
+
 describe('a schedule without evidence', () => {
   it('deploys in order all the same', async () => {
     world.stack('nightly');
@@ -280,7 +321,7 @@ describe('a schedule without evidence', () => {
 
 describe('an open pull request', () => {
   it('learns from mode validate if it would be admitted, before it is too late', async () => {
-    const merge = world.merge({ 'chatops/intents/web.yaml': INTENT('web', '# checked\n') }, () => [], {
+    const merge = world.merge({ 'chatops/intents/web.yaml': rolloutOf('web', '# checked\n') }, () => [], {
       merged: false,
     });
     const pull = world.github.pulls.get(merge.number) as Pull;

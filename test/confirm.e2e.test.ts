@@ -94,6 +94,60 @@ async function ask(changes: (sent: Deployment) => Partial<Deployment> = () => ({
 }
 
 describe('an agent that asks GitHub itself', () => {
+  const claimOf = (one: Merge) => (sent: Deployment) => ({
+    origin: { ...sent.origin, sha: one.sha },
+    approval: {
+      ...sent.approval,
+      ...{ pull_request: one.number, merge_sha: one.sha, head_sha: one.sha.replace(/^./, 'f') },
+    } as Deployment['approval'],
+  });
+
+  /** Removes merges from the repository. */
+  const forget = (...merges: Merge[]) => {
+    for (const { sha } of merges) world.github.commits.delete(sha);
+    world.repository.git('reset', '--quiet', '--hard', merge.sha);
+  };
+
+  it('refuses a first deployment by a labelled pull request of something else', async () => {
+    const readme = world.merge({ 'README.md': 'two\n' });
+    world.github.runs.set('42', run({ head_sha: readme.sha }));
+    expect(await ask(claimOf(readme))).toEqual({
+      answer: 'not-confirmed',
+      message: expect.stringContaining('no pull request of the command changes what the intents depend on'),
+    });
+    forget(readme);
+  });
+
+  it('refuses a first deployment of a push of which the command names only the labelled pull request', async () => {
+    const before = world.repository.head();
+    const unlabelled = world.merge({ 'stacks/confirmed/more': 'x' }, head => [committed(head), merged()]);
+    const labelled = world.merge({ 'stacks/confirmed/more': 'y' });
+    world.github.pushedFrom.set(labelled.sha, before);
+    world.github.runs.set('42', run({ head_sha: labelled.sha }));
+    const send = (sent: Deployment) => ({ ...claimOf(labelled)(sent), files: [...sent.files, shipped('more', 'y')] });
+    expect(await ask(send)).toEqual({
+      answer: 'label-missing',
+      message: expect.stringContaining(`Pull request #${unlabelled.number} did not have the label`),
+    });
+    forget(unlabelled, labelled);
+  });
+
+  it('counts a change of the hosts file as one of the intents only if the commit has that file with the key of the agent', async () => {
+    const hosts = (key: string) => `whitebox: {agent: "${world.host.url}", key: "${key}"}\n`;
+    const other = world.merge({ 'hosts.yaml': hosts(world.host.keys.public) });
+    world.github.runs.set('42', run({ head_sha: other.sha }));
+    const send = (one: Merge, hosts_file: string) => ask(sent => ({ ...claimOf(one)(sent), hosts_file }));
+    for (const path of ['hosts.yaml', 'README.md', 'missing.yaml'])
+      expect(await send(other, path)).toEqual({
+        answer: 'not-confirmed',
+        message: expect.stringContaining(`"${path}" is not a hosts file of the commit with the key of this agent`),
+      });
+    const own = world.merge({ 'hosts.yaml': hosts(world.host.agentKey) }, head => [committed(head), merged()]);
+    world.github.runs.set('42', run({ head_sha: own.sha }));
+    expect((await send(own, 'hosts.yaml')).answer).toBe('label-missing');
+    forget(other, own);
+  });
+
   it('accepts the command that the action sends', async () => {
     const job = await world.deploy(merge, 'up');
     expect(job.outputs.status, job.log).toBe('succeeded');
@@ -239,6 +293,65 @@ describe('an agent that asks GitHub itself', () => {
       answer: 'label-missing',
       message: expect.stringContaining(`Pull request #${unlabelled.number} did not have the label`),
     });
+  });
+
+  it('refuses a job of an older commit that runs again', async () => {
+    world.stack('late', { 'compose.yaml': STACK });
+    const intent = { 'chatops/intents/late.yaml': `label_required: ${LABEL}\naction: rollout\nstack: late\n` };
+    const [older, newer] = [world.merge(intent), world.merge(intent)];
+    const deploy = (one: Merge) => {
+      world.github.runs.set('42', run({ head_sha: one.sha }));
+      return ask(sent => ({
+        origin: { ...sent.origin, sha: one.sha },
+        files: [],
+        intents: [
+          {
+            name: 'late',
+            document: 1,
+            documents: 1,
+            intent: { action: 'rollout', stack: 'late', label_required: LABEL },
+          },
+        ],
+        approval: {
+          ...sent.approval,
+          pull_request: one.number,
+          merge_sha: one.sha,
+          head_sha: one.sha.replace(/^./, 'f'),
+        } as Deployment['approval'],
+        covers: [
+          { name: 'late', stack: 'late', since: merge.sha, commits: [{ sha: one.sha, pull_request: one.number }] },
+        ],
+      }));
+    };
+    expect(await deploy(newer)).toEqual({ answer: 'accepted', message: '' });
+    expect(await deploy(older)).toEqual({
+      answer: 'older-than-deployed',
+      message: `The commit ${older.sha.slice(0, 8)} does not descend from ${newer.sha.slice(0, 8)}, which this host deployed last.`,
+    });
+  });
+
+  it('refuses a history that lacks the commit deployed last, with the remedy that works', async () => {
+    // Shows the agent a history without the commit that it deployed last, as after a forced push.
+    const gone = merge.sha;
+    const main = world.repository.head();
+    world.repository.git('reset', '--quiet', '--hard', merge.before);
+    const files = { 'chatops/intents/up.yaml': INTENT, 'stacks/confirmed/compose.yaml': STACK };
+    const rewritten = world.merge({ ...files, 'stacks/confirmed/notes/read.me': 'hello\n' });
+    world.github.runs.set('42', run({ head_sha: rewritten.sha }));
+    const claim = claimOf(rewritten);
+    const kept = world.github.commits.get(gone);
+    world.github.commits.delete(gone);
+    const refused = await ask(claim as never);
+    expect(refused).toEqual({
+      answer: 'history-rewritten',
+      message: expect.stringMatching(
+        /^The commit \w{8}, which this host deployed last, is not in the history of \w{8}: /,
+      ),
+    });
+    const older = (sent: Deployment) => ({ ...claim(sent), allow_older: true }) as never;
+    expect((await ask(older)).answer).toBe('older-not-allowed');
+    if (kept) world.github.commits.set(gone, kept);
+    world.repository.git('reset', '--quiet', '--hard', main);
   });
 
   it('asks GitHub also if no approval is needed', async () => {

@@ -107,11 +107,16 @@ describe('the documentation', () => {
   it('names an existing test for each claim about security', () => {
     const page = readFileSync('docs/security.md', 'utf8');
     const claims = [
-      ...page.matchAll(/\]\(\.\.\/((?:test|agent|action|client)\/[\w./-]+\.test\.ts)\): ((?:"[^"]+"(?:, )?)+)/g),
+      ...page.matchAll(
+        /\]\(\.\.\/((?:test|agent|action|client|protocol)\/[\w./-]+\.test\.ts)\):\s+((?:"[^"]+"(?:, )?)+)/g,
+      ),
     ].flatMap(([, file = '', titles = '']) =>
       [...titles.matchAll(/"([^"]+)"/g)].map(([, title = '']) => ({ file, title })),
     );
     expect(claims.length).toBeGreaterThan(45);
+    const files = new Set(claims.map(({ file }) => file));
+    const links = [...page.matchAll(/\]\(\.\.\/([\w./-]+\.test\.ts)\)/g)].map(([, file = '']) => file);
+    expect(links.filter(file => !files.has(file))).toEqual([]);
     for (const { file, title } of claims) expect(readFileSync(file, 'utf8'), `${file}: ${title}`).toContain(title);
   });
 

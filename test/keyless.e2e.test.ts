@@ -139,8 +139,13 @@ describe('an ID token', () => {
   });
 
   it('refuses a token that another command has used', async () => {
-    let first: string | undefined;
-    issuer.token = async audience => (first ??= await issuer.make(audience));
+    // A plan sends two commands: it asks for the last deployment before.
+    const used: string[] = [];
+    let asked = 0;
+    issuer.token = async audience => {
+      if (used.length < 2) used.push(await issuer.make(audience));
+      return used[asked++ % 2] ?? '';
+    };
     expect(await reason()).toMatch(/^planned/);
     expect(await reason()).toBe('token-invalid');
   });

@@ -48,6 +48,8 @@ export interface AdmissionOptions {
   host: StackEvidence;
   circuits: CircuitBreakers;
   deployments: Pick<DeploymentStore, 'last'>;
+  /** The public keys of this agent. */
+  ownKeys: () => readonly string[];
   /** Keys that are trusted for now, in addition to those of agent.yaml: the key of a selftest. */
   temporaryKeys?: () => TrustedKey[];
   now?: () => Date;
@@ -98,7 +100,7 @@ export class Admission {
    * only here. The sender gets the first refusal. Throws `Refused`.
    */
   async admit(command: Deployment, from: AdmissionSender): Promise<AdmittedCommand> {
-    const { live, executors, host, circuits, deployments } = this.#options;
+    const { live, executors, host, circuits, deployments, ownKeys } = this.#options;
     const config = live.current;
     const site = siteOf(config);
     if (from.kind === 'key') checkSender(command, from.sender, config);
@@ -111,7 +113,10 @@ export class Admission {
     checkShippedFiles(command);
     if (from.kind === 'key' && from.sender.entry.confirm_with_github && command.type === 'run' && !command.dry_run) {
       const wanted = labelsFor(command, from.sender.entry);
-      const approval = await confirmWithGitHub(config, command, { circuits, deployments, wanted });
+      const approval = await confirmWithGitHub(config, command, {
+        ...{ circuits, deployments, wanted },
+        ownKeys: ownKeys(),
+      });
       // The rules apply to GitHub's evidence as well; the run keeps the evidence that was sent.
       this.#applyRules({ ...command, approval }, from, stacks);
     }

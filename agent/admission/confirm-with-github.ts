@@ -1,21 +1,13 @@
 import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
+import { parseHosts } from '../../intents/hosts.ts';
 import type { Intent } from '../../intents/intent.ts';
 import { checkIntents, loadIntents } from '../../intents/load.ts';
-import type { Approval, Deployment, Evidence, FinishedDocument } from '../../protocol/command.ts';
-import type { PullRequest } from '../../protocol/evidence/answers.ts';
-import {
-  commitsThatBring,
-  firstParents,
-  isMergedInto,
-  pullRequestsOf,
-  touches,
-} from '../../protocol/evidence/changes.ts';
-import { type GatherOptions, joinEvidence, readEvidence } from '../../protocol/evidence/gather.ts';
-import { type Changes, GitHubReader } from '../../protocol/evidence/reader.ts';
+import type { Approval, Deployment, FinishedDocument } from '../../protocol/command.ts';
+import { isAhead } from '../../protocol/evidence/changes.ts';
+import { GitHubReader } from '../../protocol/evidence/reader.ts';
 import { messageOf, Refused } from '../../protocol/refusal.ts';
 import type { Config } from '../config/load.ts';
 import { type CircuitBreakers, CircuitOpen, circuitOpenRefusal } from '../outbound/circuit-breaker.ts';
@@ -23,7 +15,7 @@ import { createGitHubPort } from '../outbound/github.ts';
 import { refusals } from '../refusals.ts';
 import type { DeploymentStore } from '../store/deployments.ts';
 import { readSecretFile } from '../system/secret-file.ts';
-import { deployedKeys } from './coverage.ts';
+import { basesOf, confirmApproval, confirmDescent, notConfirmed, sourceFolderOf } from './confirm-approval.ts';
 
 /** The fields of a workflow run that are compared. */
 const WorkflowRun = z.object({
@@ -54,21 +46,23 @@ const COMMIT_EVENTS = new Set(['push', 'workflow_dispatch', 'schedule']);
 async function confirm(
   command: Deployment,
   github: GitHubReader,
-  { wanted, deployments }: ConfirmationOptions,
+  { wanted, deployments, ownKeys }: ConfirmationOptions,
 ): Promise<Approval | null> {
   const branch = await github.defaultBranch();
   await confirmRun(command, branch, github);
-  const documents = await confirmContent(command, github);
-  const bases = command.allow_older ? [] : basesOf(command, documents, deployments);
+  const { documents, shared } = await confirmContent(command, ownKeys, github);
+  const bases = command.allow_older ? [] : basesOf(command, documents, shared, deployments);
   for (const { since } of bases) await confirmDescent(since, command.origin.sha, github);
   return command.approval
-    ? confirmApproval(command.approval, command, { branch, documents, bases, wanted }, github)
+    ? confirmApproval(command.approval, command, { branch, documents, shared, bases, wanted }, github)
     : null;
 }
 
 export interface ConfirmationOptions {
   circuits: CircuitBreakers;
   deployments: Pick<DeploymentStore, 'last'>;
+  /** The public keys of this agent. */
+  ownKeys: readonly string[];
   /** The labels that the intents and the rules may require. */
   wanted: string[];
 }
@@ -122,8 +116,12 @@ async function confirmRun({ origin }: Deployment, branch: string, github: GitHub
     throw notConfirmed(`the commit ${origin.sha.slice(0, 8)} is not in the history of the default branch ${branch}`);
 }
 
-/** Returns the files of the commit that yield the documents, by their name. */
-async function confirmContent(command: Deployment, github: GitHubReader): Promise<Map<string, string[]>> {
+/** Returns the files of the commit that yield the documents, by their name, and the path of the hosts file. */
+async function confirmContent(
+  command: Deployment,
+  ownKeys: readonly string[],
+  github: GitHubReader,
+): Promise<{ documents: Map<string, string[]>; shared: string[] }> {
   const { sha } = command.origin;
   const listed = await github.read(
     Tree,
@@ -135,11 +133,25 @@ async function confirmContent(command: Deployment, github: GitHubReader): Promis
   if (listed.truncated) throw new Refused(refusals.githubUnreachable('the commit has too many files to be listed'));
   // An undo uses only the names of the documents, not the files of the command.
   if (!command.undo) confirmFiles(command, listed.tree);
-  return confirmIntents(command, listed.tree, github);
+  const { hosts_file } = command;
+  if (hosts_file !== undefined) await confirmHostsFile(hosts_file, ownKeys, listed.tree, github);
+  const documents = await confirmIntents(command, listed.tree, github);
+  return { documents, shared: hosts_file === undefined ? [] : [hosts_file] };
 }
 
-function sourceFolderOf(intent: Intent): string | undefined {
-  return intent.action === 'rollout' && intent.source_dir !== undefined ? `${intent.source_dir}/` : undefined;
+/** Checks that a path is a hosts file with this agent: a change of another file must not count as one of the documents. */
+async function confirmHostsFile(
+  path: string,
+  ownKeys: readonly string[],
+  tree: TreeEntry[],
+  github: GitHubReader,
+): Promise<void> {
+  const entry = tree.find(one => one.path === path && one.type === 'blob');
+  const blob = entry && (await github.read(Blob, `the file ${path}`, `/git/blobs/${entry.sha}`));
+  const parsed = parseHosts(Buffer.from(blob?.content ?? '', 'base64').toString());
+  const names = 'hosts' in parsed && [...parsed.hosts.values()].some(({ key }) => ownKeys.includes(key.trim()));
+  if (!names)
+    throw notConfirmed(`${JSON.stringify(path)} is not a hosts file of the commit with the key of this agent`);
 }
 
 /** Compares the git object ids of files, so that no file has to be fetched. */
@@ -223,147 +235,4 @@ function loadDeclared(file: string, text: string, params: Deployment['params'], 
   } catch {
     return [];
   }
-}
-
-/** A document's last deployment, and the paths that it depends on. */
-interface Base {
-  since: string;
-  name: string;
-  /** True if the document itself was not deployed yet. */
-  isFirst: boolean;
-  /** The files that yield it, and all paths. */
-  files: string[];
-  paths: string[];
-}
-
-interface Scope {
-  /** The default branch. */
-  branch: string;
-  /** The files that yield the documents, by their name. */
-  documents: Map<string, string[]>;
-  bases: Base[];
-  wanted: string[];
-}
-
-/** Returns the documents of which the host knows a last deployment. */
-function basesOf(
-  command: Deployment,
-  documents: Map<string, string[]>,
-  deployments: ConfirmationOptions['deployments'],
-): Base[] {
-  return deployedKeys(command).flatMap(key => {
-    const last = deployments.last(key);
-    const files = documents.get(key.intent) ?? [];
-    const paths = key.sourceDir === '' ? files : [...files, `${key.sourceDir}/`];
-    return last ? [{ since: last.sha, name: key.intent, isFirst: last.isFirst, files, paths }] : [];
-  });
-}
-
-async function confirmDescent(since: string, sha: string, github: GitHubReader): Promise<void> {
-  if (since !== sha && !isAhead(await github.compare(since, sha)))
-    throw new Refused(refusals.olderThanDeployed(sha.slice(0, 8), since.slice(0, 8)));
-}
-
-async function confirmApproval(
-  approval: Approval,
-  command: Deployment,
-  { branch, documents, bases, wanted }: Scope,
-  github: GitHubReader,
-): Promise<Approval> {
-  const { origin } = command;
-  const gathering: GatherOptions = { wanted, wait: ms => sleep(ms), say: line => console.log(`github: ${line}`) };
-  const pulls = new Map<number, PullRequest>();
-  for (const claimed of [approval, ...(approval.with ?? [])])
-    pulls.set(claimed.pull_request, await confirmMerge(claimed, origin.sha, branch, github));
-  const [named] = pulls.values();
-  if (!named) throw notConfirmed('the command has no pull request');
-  if (origin.event === 'push' || origin.event === 'pull_request') {
-    const ofCommit = await github.pullRequestsOf(origin.sha);
-    const hasCommit = [...pulls.values()].some(
-      one => one.merge_commit_sha === origin.sha || ofCommit.some(pull => pull.number === one.number),
-    );
-    if (!hasCommit) throw notConfirmed('none of the pull requests contains this commit');
-  } else {
-    const paths = [...documents.values()]
-      .flat()
-      .concat(command.intents.flatMap(({ intent }) => sourceFolderOf(intent) ?? []));
-    if (!touches(await github.filesOf(named.number), paths))
-      throw notConfirmed(`pull request #${named.number} does not change what the intents depend on`);
-    // Without a last deployment, only the named pull request says where the approved content begins.
-    if (bases.length < deployedKeys(command).length)
-      bases.push({ since: named.merge_commit_sha ?? '', name: '', isFirst: false, files: [], paths });
-  }
-  const mergedSince = new ChangeReader(origin.sha, branch, github, gathering);
-  for (const { since, paths } of bases)
-    for (const pull of await mergedSince.pulls(since, paths)) pulls.set(pull.number, pull);
-  for (const { isFirst, name, files } of bases)
-    if (isFirst && !(await isBroughtBy([...pulls.values()], files, github)))
-      throw notConfirmed(`no pull request of the command brings the intent "${name}", which was not deployed yet`);
-  const evidence: Evidence[] = [];
-  for (const pull of pulls.values()) evidence.push(await readEvidence(pull, github, gathering));
-  return joinEvidence(evidence) ?? approval;
-}
-
-/** Returns a claimed pull request if it was merged into the default branch, into the history of the commit. */
-async function confirmMerge(
-  { pull_request, merge_sha }: Evidence,
-  sha: string,
-  branch: string,
-  github: GitHubReader,
-): Promise<PullRequest> {
-  const pull = await github.pullRequest(pull_request);
-  if (!pull || pull.merged_at === null) throw notConfirmed(`pull request #${pull_request} is not merged`);
-  if (!isMergedInto(pull, branch, github.repository))
-    throw notConfirmed(`pull request #${pull_request} was merged into ${pull.base.ref}, not into ${branch}`);
-  if (pull.merge_commit_sha !== merge_sha)
-    throw notConfirmed(`pull request #${pull_request} was merged as another commit`);
-  if (merge_sha !== sha && !isAhead(await github.compare(merge_sha, sha)))
-    throw notConfirmed(`pull request #${pull_request} is not in the history of the commit`);
-  return pull;
-}
-
-async function isBroughtBy(pulls: PullRequest[], files: string[], github: GitHubReader): Promise<boolean> {
-  for (const { number } of pulls) if (touches(await github.filesOf(number), files)) return true;
-  return false;
-}
-
-/** Finds the pull requests that brought what paths contain at a commit, and were merged after another one. */
-class ChangeReader {
-  readonly #sha: string;
-  readonly #branch: string;
-  readonly #github: GitHubReader;
-  readonly #gathering: GatherOptions;
-
-  constructor(sha: string, branch: string, github: GitHubReader, gathering: GatherOptions) {
-    this.#sha = sha;
-    this.#branch = branch;
-    this.#github = github;
-    this.#gathering = gathering;
-  }
-
-  async pulls(since: string, paths: string[]): Promise<PullRequest[]> {
-    if (since === this.#sha) return [];
-    const range = await this.#github.compare(since, this.#sha);
-    const chain = firstParents(range.commits, since, this.#sha);
-    if (!chain) throw notConfirmed(`the history from ${since.slice(0, 8)} to ${this.#sha.slice(0, 8)} is not one line`);
-    const known = new Set(range.commits.map(({ sha }) => sha));
-    const commits = await commitsThatBring({ chain, from: since, range }, paths, this.#github);
-    const brought = await pullRequestsOf(commits, this.#github, {
-      ...this.#gathering,
-      branch: this.#branch,
-      belongs: pull => pull.merge_commit_sha !== null && known.has(pull.merge_commit_sha),
-    });
-    return brought.map(({ sha, pull }) => {
-      if (!pull) throw notConfirmed(`the commit ${sha.slice(0, 8)} does not belong to a merged pull request`);
-      return pull;
-    });
-  }
-}
-
-function isAhead({ status }: Changes): boolean {
-  return status === 'ahead' || status === 'identical';
-}
-
-function notConfirmed(cause: string): Refused {
-  return new Refused(refusals.notConfirmed(cause));
 }

@@ -137,6 +137,7 @@ describe('a simulated decision', () => {
 
           const admission = new Admission({
             deployments: { last: () => undefined },
+            ownKeys: () => [],
             ...{ executors, host, circuits: new CircuitBreakers(), now: () => new Date(around.at) },
             live: new Live(() => config),
           });

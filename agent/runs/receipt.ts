@@ -25,16 +25,19 @@ export function makeReceipt(
     finishedAt: string;
     audit?: { n: number; digest: string };
     planDigest?: string;
+    baselines?: readonly { stack: string; intent: string; sha: string }[];
   },
 ): Receipt {
   const documents: ReceiptDocument[] = indexed(admitted.documents).map(([index, { document }]) => {
     const result = results[index] ?? SKIPPED;
+    const stack = stackOf(document.intent);
+    const baseline = run.baselines?.find(one => one.stack === stack && one.intent === document.name)?.sha;
     return {
       document: numberOf(index),
       ...(document.intent.id === undefined ? {} : { id: document.intent.id }),
       name: document.name,
       action: document.intent.action,
-      stack: stackOf(document.intent),
+      stack,
       ...('service' in document.intent && document.intent.service !== undefined
         ? { service: document.intent.service }
         : {}),
@@ -43,6 +46,7 @@ export function makeReceipt(
       steps: result.steps ?? [],
       images: result.images ?? [],
       files: result.files ?? { written: [], removed: [] },
+      ...(baseline !== undefined && result.outcome === 'succeeded' ? { baseline } : {}),
       ...(result.backup === undefined ? {} : { backup: result.backup }),
       ...(result.drill === undefined ? {} : { drill: result.drill }),
       ...(result.restorePoints === undefined ? {} : { restore_points: result.restorePoints }),

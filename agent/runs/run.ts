@@ -175,6 +175,7 @@ export class Run {
       ...times,
       ...(audit ? { audit: audit() } : {}),
       ...this.#planDigest(),
+      baselines: store.deployments.baselinesOf(this.id),
     });
     const receipt = { ...made, documents: this.#redactor.sentences(made.documents) };
     await this.#detachment.retryUntilStored(() =>

@@ -57,6 +57,21 @@ describe('the last deployment of a document', () => {
     expect(store.last(key('a', { repository: 'org/other' }))).toBeUndefined();
   });
 
+  it('is the baseline if nothing of the repository was deployed before', () => {
+    store.begin('one', 'c1', 't', [key('up'), key('db')]);
+    expect(store.baselinesOf('one')).toEqual([
+      { stack: 'web', intent: 'up', sha: 'c1' },
+      { stack: 'web', intent: 'db', sha: 'c1' },
+    ]);
+    store.end('one', ({ intent }) => intent === 'up');
+    store.begin('two', 'c2', 't', [key('new')]);
+    store.begin('other', 'c3', 't', [key('up', { repository: 'org/other' })]);
+    expect({ two: store.baselinesOf('two'), other: store.baselinesOf('other') }).toEqual({
+      two: [],
+      other: [{ stack: 'web', intent: 'up', sha: 'c3' }],
+    });
+  });
+
   it('is taken over from the runs of an agent that did not store it', () => {
     const file = join(dir, 'old.db');
     const old = new DatabaseSync(file);

@@ -32,6 +32,15 @@ export class DeploymentStore {
       );
   }
 
+  /** Lists the documents of a run whose content is a baseline: nothing of their repository was deployed before. */
+  baselinesOf(run: string): (Pick<DeployedKey, 'stack' | 'intent'> & { sha: string })[] {
+    return this.#db.all(
+      `SELECT stack, intent, sha FROM deployments AS own WHERE run = ? AND NOT EXISTS
+         (SELECT 1 FROM deployments WHERE repository = own.repository AND run <> own.run AND n < own.n)`,
+      [run],
+    );
+  }
+
   /** Keeps the documents of a run that were deployed, and only the newest deployment of each document. */
   end(run: string, isDeployed: (document: Pick<DeployedKey, 'stack' | 'intent'>) => boolean): void {
     const rows = this.#db.all<Pick<DeployedKey, 'stack' | 'intent'> & { n: number }>(

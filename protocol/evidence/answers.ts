@@ -58,6 +58,7 @@ export type ReviewEntry = z.infer<typeof ReviewEntry>;
 /** A change of a branch, with the server's time of it. */
 export const ActivityEntry = z.object({
   ref: z.string(),
+  before: z.string(),
   after: z.string(),
   timestamp: Time,
   activity_type: z.string(),
@@ -80,6 +81,10 @@ export const Comparison = z.object({
   /** Only on the first page, with at most 300 files. */
   files: z.array(PullFile).optional(),
 });
+
+export const Reference = z.object({ object: z.object({ sha: Sha }) });
+
+export const GitCommit = z.object({ sha: Sha });
 
 /** `role_name` has the roles that `permission` maps to `write` and `read`, such as `maintain` and `triage`. */
 export const Collaborator = z.object({ permission: z.string(), role_name: z.string().nullish() });

@@ -115,6 +115,11 @@ async function hintedBy(message: string, github: GitHubReader): Promise<PullRequ
   return number === undefined ? undefined : github.pullRequest(Number(number));
 }
 
+/** Returns true if the end of a comparison descends from its begin, or is the same commit. */
+export function isAhead({ status }: Changes): boolean {
+  return status === 'ahead' || status === 'identical';
+}
+
 export function isMergedInto(pull: PullRequest, branch: string, repository: string): boolean {
   return (
     pull.merged_at !== null &&

@@ -3,8 +3,10 @@ import {
   ActivityEntry,
   Collaborator,
   Comparison,
+  GitCommit,
   PullFile,
   PullRequest,
+  Reference,
   RepositoryInfo,
   ReviewEntry,
   TimelineEntry,
@@ -68,16 +70,36 @@ export class GitHubReader {
 
   /** Returns the commits after `before` up to `after`, GitHub's word for their relation, and the changed files. */
   async compare(before: string, after: string): Promise<Changes> {
-    const what = `the commits ${before.slice(0, 8)}...${after.slice(0, 8)}`;
+    const changes = await this.#compare(before, after);
+    if (changes) return changes;
+    throw this.#port.unreadable(
+      nameOf(before, after),
+      'one of them does not exist (any more), or the token does not see the repository',
+      'Merge another pull request: a commit that a forced push removed can’t be compared.',
+    );
+  }
+
+  /** Compares like `compare`. Returns undefined if only `before` does not exist (any more): a forced push removed it. */
+  async compareIfKnown(before: string, after: string): Promise<Changes | undefined> {
+    const changes = await this.#compare(before, after);
+    if (changes) return changes;
+    const isGone = !(await this.#hasCommit(before)) && (await this.#hasCommit(after));
+    // Names the cause: the other commit is missing, or the token does not see the repository.
+    return isGone ? undefined : this.compare(before, after);
+  }
+
+  async #hasCommit(sha: string): Promise<boolean> {
+    const found = await this.read(GitCommit, `the commit ${sha.slice(0, 8)}`, `/git/commits/${sha}`, [404, 422]);
+    return found !== undefined;
+  }
+
+  /** Returns undefined if GitHub does not have one of the commits. */
+  async #compare(before: string, after: string): Promise<Changes | undefined> {
+    const what = nameOf(before, after);
     const base = [before, after].map(encodeURIComponent).join('...');
     const pages = await this.#pages(Comparison, what, `${this.#root}/compare/${base}?per_page=${PAGE}`, [404]);
     const [first] = pages;
-    if (!first)
-      throw this.#port.unreadable(
-        what,
-        'one of them does not exist (any more), or the token does not see the repository',
-        'Merge another pull request: a commit that a forced push removed can’t be compared.',
-      );
+    if (!first) return undefined;
     const commits = pages.flatMap(page => page.commits);
     if (commits.length < first.total_commits)
       throw this.#port.unreadable(what, `the answer has ${commits.length} of ${first.total_commits} commits`);
@@ -149,6 +171,13 @@ export class GitHubReader {
     return found?.default_branch ?? '';
   }
 
+  /** Returns the newest commit of a branch. */
+  async tipOf(branch: string): Promise<string> {
+    const path = `/git/ref/heads/${branch.split('/').map(encodeURIComponent).join('/')}`;
+    const found = await this.read(Reference, `the branch ${branch}`, path);
+    return found?.object.sha ?? '';
+  }
+
   /** Reads one object below the repository. Returns undefined if the status of the answer is one of `absent`. */
   async read<T>(shape: z.ZodType<T>, what: string, path: string, absent: number[] = []): Promise<T | undefined> {
     const { status, body } = await this.#port.get(this.#root + path, what, absent);
@@ -201,6 +230,10 @@ export class GitHubReader {
       'Check that GITHUB_API_URL is the API of GitHub and not a proxy.',
     );
   }
+}
+
+function nameOf(before: string, after: string): string {
+  return `the commits ${before.slice(0, 8)}...${after.slice(0, 8)}`;
 }
 
 function namesOf(files: z.infer<typeof PullFile>[]): string[] {

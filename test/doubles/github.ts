@@ -7,6 +7,8 @@ import { AT, committed, type Entry, merged, PUSHED_AT, type Pull, pushed } from 
 /** The answer to a request whose path contains `path`, used once unless `always` is set. */
 export interface Scripted {
   path: string;
+  /** Only for requests with this token: jobs that run at the same time each have their own answers. */
+  token?: string;
   /** 200 by default. */
   status?: number;
   headers?: Record<string, string>;
@@ -15,6 +17,8 @@ export interface Scripted {
   raw?: string;
   /** Sends nothing, or a byte every 100 ms. */
   hang?: 'silent' | 'drip';
+  /** Sends the answer later. */
+  after?: Promise<unknown>;
   always?: boolean;
 }
 
@@ -51,6 +55,8 @@ export class GitHubDouble {
   git: string | undefined;
   /** Returns the files that differ between two commits, in place of git. */
   diff: ((before: string, after: string) => string[]) | undefined;
+  /** The commit before a push to the default branch, if that is not the parent of its newest commit. */
+  readonly pushedFrom = new Map<string, string>();
   /** The newest commit of the default branch; by default the last one that was added. */
   tip: string | undefined;
   #server: Server | undefined;
@@ -60,7 +66,7 @@ export class GitHubDouble {
   }
 
   async start(): Promise<void> {
-    this.#server = createServer((request, response) => this.#answer(request, response)).listen(0, '127.0.0.1');
+    this.#server = createServer((request, response) => void this.#answer(request, response)).listen(0, '127.0.0.1');
     await once(this.#server, 'listening');
   }
 
@@ -110,16 +116,20 @@ export class GitHubDouble {
     return { status: 200, body: pageOf(body, url.searchParams, this.pageSize), next: next?.href };
   }
 
-  #answer(request: IncomingMessage, response: ServerResponse): void {
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? '/', this.url);
     const path = pathOf(url, this.repository);
     this.asked.push(path);
-    const scripted = this.failures.find(failure => path.includes(failure.path));
+    const scripted = this.failures.find(
+      failure =>
+        path.includes(failure.path) && (!failure.token || request.headers.authorization?.endsWith(` ${failure.token}`)),
+    );
     if (scripted && !scripted.always) this.failures.splice(this.failures.indexOf(scripted), 1);
     if (scripted?.hang) {
       hang(response, scripted.hang);
       return;
     }
+    await scripted?.after;
     const body = this.#read(path, url.searchParams);
     const { status = scripted?.raw !== undefined ? 200 : body === undefined ? 404 : 200, headers = {} } =
       scripted ?? {};
@@ -146,6 +156,9 @@ export class GitHubDouble {
     if (run !== undefined) return this.runs.get(run);
     const [, kind, sha] = /^\/git\/(trees|blobs)\/([0-9a-f]+)$/.exec(path) ?? [];
     if (kind !== undefined && sha !== undefined) return this.#object(kind, sha);
+    if (path === `/git/ref/heads/${this.defaultBranch}`) return { object: { sha: this.#tip() } };
+    const known = /^\/git\/commits\/([0-9a-f]+)$/.exec(path)?.[1];
+    if (known !== undefined) return this.commits.has(known) ? { sha: known } : undefined;
     const fork = /^(?:\/repos\/(.+))?\/activity$/.exec(path);
     if (fork) return this.#activity(fork[1] ?? this.repository, query.get('ref') ?? '');
     const [, number, rest] = /^\/(?:pulls|issues)\/(\d+)(\/\w+)?$/.exec(path) ?? [];
@@ -180,6 +193,11 @@ export class GitHubDouble {
 
   #activity(repository: string, ref: string): object[] | undefined {
     if (this.hidden.has(repository)) return undefined;
+    if (repository === this.repository && ref === `refs/heads/${this.defaultBranch}`)
+      return [...this.commits].reverse().map(([after, { parents }]) => {
+        const before = this.pushedFrom.get(after) ?? parents[0] ?? '0'.repeat(40);
+        return { ref, before, after, timestamp: AT, activity_type: 'pr_merge' };
+      });
     const entries = [...this.pulls.values()]
       .filter(pull => pull.from === repository && `refs/heads/${pull.headRef}` === ref)
       .flatMap(pull => pull.pushes)
@@ -296,7 +314,9 @@ export class GitHubDouble {
 }
 
 function pathOf(url: URL, repository: string): string {
-  return decodeURIComponent(url.pathname).replace(`/repos/${repository}`, '');
+  return decodeURIComponent(url.pathname)
+    .replace(/^\/api\/v3/, '')
+    .replace(`/repos/${repository}`, '');
 }
 
 function linesOf(output: Buffer): string[] {

@@ -39,6 +39,7 @@ const admission = new Admission({
   executors,
   host: blindHostReader,
   deployments: { last: () => undefined },
+  ownKeys: () => [],
   circuits: new CircuitBreakers(),
 });
 const auth: AuthContext = {
