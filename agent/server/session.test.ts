@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { keys, metrics, rollout, url, withAgent } from '../../test/stand/guarded.ts';
 import { Client, command } from '../../test/stand/signer.ts';
 
-withAgent({ pingMs: 100 });
+withAgent({ pingMs: 1_000 });
 
 const connections = async () => Number(/^chatops_connections (\d+)$/m.exec(await metrics())?.[1]);
 
