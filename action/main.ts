@@ -1,5 +1,5 @@
 import * as core from '@actions/core';
-import { graphLines } from '../intents/graph.ts';
+import { graphLines, hasParallel } from '../intents/graph.ts';
 import { InvalidIntents } from '../intents/problem.ts';
 import type { Receipt } from '../protocol/receipt.ts';
 import { messageOf, type Refusal, Refused } from '../protocol/refusal.ts';
@@ -28,7 +28,11 @@ async function main(): Promise<void> {
     const prepared = await prepare(inputs, workspace, line => void log.line(line));
     for (const line of graphLines(prepared.documents)) await log.line(line);
     for (const line of waitingLines(prepared.waiting ?? [])) await log.line(line);
-    sender = new CommandDispatcher(log, inputs, !isSequential(prepared.nodes, prepared.batches));
+    sender = new CommandDispatcher(
+      log,
+      inputs,
+      !isSequential(prepared.nodes, prepared.batches) || hasParallel(prepared.nodes),
+    );
     const results = await sendCommands(prepared, inputs, sender, receipts);
     const refused = results.sent.find(({ refusal }) => refusal !== undefined);
     await conclude(log, receipts, {

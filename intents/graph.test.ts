@@ -9,6 +9,7 @@ import {
   graphLines,
   graphMermaid,
   graphOf,
+  hasParallel,
 } from './graph.ts';
 import { loadIntents } from './load.ts';
 import { InvalidIntents } from './problem.ts';
@@ -32,6 +33,16 @@ const decided = (nodes: ReturnType<typeof graphOf>, ...outcomes: (DocumentOutcom
   nodes.map((_, index) => outcomes[index] ?? decideNext(nodes, index, outcomes).do);
 
 describe('the graph of a file', () => {
+  it.each<[string[], boolean]>([
+    [[''], false],
+    [['', '', ''], false],
+    [['id: a', 'id: b\nneeds: []', ''], true],
+    [['id: a', 'id: b\nneeds: [a]', 'needs: [b]'], false],
+    [['id: a', 'id: b\nneeds: [a]', 'needs: [a]'], true],
+  ])('has documents that may run at the same time, or not: %s', (documents, expected) => {
+    expect(hasParallel(nodesOf(...documents))).toBe(expected);
+  });
+
   it('is the order of the file if the documents have no conditions', () => {
     const nodes = nodesOf('', '', '');
     expect(decided(nodes)).toEqual(['begin', 'wait', 'wait']);

@@ -180,6 +180,16 @@ interface ShownDocument extends GraphDocument {
   intent: Intent;
 }
 
+/** Returns true if two documents may run at the same time: neither comes after the other. */
+export function hasParallel(nodes: readonly GraphNode[]): boolean {
+  const earlier = nodes.map((_, index) => ancestors(nodes, index));
+  return nodes.some((_, index) => nodes.slice(0, index).some((_, other) => !isOrdered(earlier, index, other)));
+}
+
+function isOrdered(earlier: readonly ReadonlySet<number>[], one: number, other: number): boolean {
+  return earlier[one]?.has(other) === true || earlier[other]?.has(one) === true;
+}
+
 /** The graph as lines for people. A single document has no lines. */
 export function graphLines(documents: readonly ShownDocument[]): string[] {
   if (documents.length < 2) return [];

@@ -14,9 +14,9 @@ type LogLine = Event | { type: 'receipt'; payload: string };
 export async function showLog(
   socket: string,
   run: string,
-  { follow, json }: { follow: boolean; json: boolean },
+  { follow, json, parallel }: { follow: boolean; json: boolean; parallel?: boolean },
 ): Promise<Receipt | undefined> {
-  const printer = new EventPrinter(json);
+  const printer = new EventPrinter(json, parallel);
   for await (const line of requestLines<LogLine>(socket, `/runs/${run}/log${follow ? '?follow=1' : ''}`)) {
     if (line.type === 'receipt') {
       const receipt = JSON.parse(Buffer.from(line.payload, 'base64').toString()) as Receipt;
@@ -31,10 +31,12 @@ export async function showLog(
 /** Prints the events of a run in their order: as text, or as JSON lines. */
 export class EventPrinter {
   readonly #json: boolean;
-  readonly #lines = new EventLines();
+  readonly #lines: EventLines;
 
-  constructor(json: boolean) {
+  /** `parallel`: documents may run at the same time, so that each line names its document. */
+  constructor(json: boolean, parallel = false) {
     this.#json = json;
+    this.#lines = new EventLines(parallel);
   }
 
   event(received: AnyEvent | Event): void {

@@ -5,6 +5,7 @@ import { askAgent, askAgentParts, listRuns } from '../../client/ask.ts';
 import type { CommandTask } from '../../client/command.ts';
 import { cancelRun, type DeliveryOptions, deliver, type FollowRequest } from '../../client/deliver.ts';
 import { parseDuration } from '../../intents/duration.ts';
+import { graphOf, hasParallel } from '../../intents/graph.ts';
 import { readPublicKey, readSecretKey } from '../../protocol/keys.ts';
 import type { Answer, Question } from '../../protocol/question.ts';
 import type { Receipt } from '../../protocol/receipt.ts';
@@ -55,7 +56,7 @@ export class RemoteAgent {
         ? { ...request, origin: this.origin }
         : { ...request, id: randomUUID(), origin: this.origin, approval: null };
     if ('id' in task && !this.#json) console.log(`run ${task.id}`);
-    const printer = new EventPrinter(this.#json);
+    const printer = new EventPrinter(this.#json, 'intents' in request && hasParallel(graphOf(request.intents)));
     const events = deliver(task, this.#delivery);
     let next = await events.next();
     for (; !next.done; next = await events.next()) printer.event(next.value);

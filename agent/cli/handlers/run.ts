@@ -2,7 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { dirname, join, relative } from 'node:path';
-import { graphLines } from '../../../intents/graph.ts';
+import { graphLines, graphOf, hasParallel } from '../../../intents/graph.ts';
 import { type LoadedIntent, loadIntents } from '../../../intents/load.ts';
 import { InvalidIntents } from '../../../intents/problem.ts';
 import { listRequiredBackups } from '../../../intents/required-backups.ts';
@@ -90,7 +90,9 @@ async function sendRun(loaded: LoadedIntent[], params: Record<string, string>, o
   const { run: id } = await requestAgent<{ run: string }>(socket, 'POST', '/runs', command);
   if (options.detach) return printId(id, options.json);
   if (!options.json) for (const line of [`run ${id}`, ...graphLines(loaded)]) console.log(line);
-  const receipt = await showLog(socket, id, { follow: true, json: options.json });
+  const receipt = await showLog(socket, id, {
+    ...{ follow: true, json: options.json, parallel: hasParallel(graphOf(loaded)) },
+  });
   if (receipt) return isSuccessful(receipt) ? 0 : 1;
   printError(`The agent stopped before the run ended. Follow it with: chatops logs ${id} -f`);
   return 1;
