@@ -30,8 +30,8 @@ async function main(argv: string[]): Promise<number> {
 
 /** Runs what a thread of the agent is for. */
 async function runThread(): Promise<number> {
-  const { answerRenderTask } = await import(/* webpackMode: "eager" */ './compose/render-thread.ts');
-  await answerRenderTask();
+  const { answerRenderTasks } = await import(/* webpackMode: "eager" */ './compose/render-thread.ts');
+  answerRenderTasks();
   return EXIT.done;
 }
 

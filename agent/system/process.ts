@@ -66,7 +66,9 @@ export function startSupervisor(argv: readonly [string, ...string[]]): {
     env: {
       PATH: process.env.PATH ?? '',
       HOME: process.env.HOME ?? '/',
-      ...(process.env[CGROUP_VARIABLE] === undefined ? {} : { [CGROUP_VARIABLE]: process.env[CGROUP_VARIABLE] }),
+      ...Object.fromEntries(
+        INHERITED.flatMap(name => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
+      ),
     },
     stdio: ['pipe', 'pipe', 'ignore'],
   });
@@ -79,6 +81,9 @@ export function startSupervisor(argv: readonly [string, ...string[]]): {
   child.stdin.on('error', () => undefined);
   return { pid: child.pid, input: child.stdin, output: child.stdout, gone };
 }
+
+/** Variables of the agent that its supervisors get too: it starts one for each run, and a cache makes that cheaper. */
+const INHERITED = [CGROUP_VARIABLE, 'NODE_COMPILE_CACHE'];
 
 /** A process group of its own: it can be stopped as a whole, and the agent's signals do not reach it. No shell. */
 const DETACHED = { shell: false, detached: true } as const satisfies SpawnOptions;

@@ -6,6 +6,7 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { requestLines } from '../../agent/cli/local-client.ts';
 import { generateKey } from '../../protocol/keys.ts';
+import { COMPILE_CACHE } from './compile-cache.ts';
 
 /** The age of metrics, with the time of a request. */
 const CACHE_MS = 1_100;
@@ -105,7 +106,7 @@ export class Host {
     const [program = '', ...rest] = this.#options.command ?? [process.execPath, BUNDLE];
     this.child = spawn(program, [...rest, 'agent', '--config', this.configFile], {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { PATH: process.env.PATH, HOME: this.dir, ...this.#options.env },
+      env: { PATH: process.env.PATH, HOME: this.dir, ...COMPILE_CACHE, ...this.#options.env },
     });
     this.child.stdout?.setEncoding('utf8').on('data', chunk => (this.log += chunk));
     this.child.stderr?.setEncoding('utf8').on('data', chunk => (this.log += chunk));
@@ -131,7 +132,7 @@ export class Host {
   ): Promise<{ code: number | null; stdout: string; stderr: string }> {
     const child = spawn(process.execPath, [BUNDLE, ...args, '--config', this.configFile], {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { PATH: process.env.PATH, HOME: this.dir },
+      env: { PATH: process.env.PATH, HOME: this.dir, ...COMPILE_CACHE },
       ...options,
     });
     const output = { stdout: '', stderr: '' };

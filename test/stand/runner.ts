@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { COMPILE_CACHE } from './compile-cache.ts';
 
 const BUNDLE = resolve(import.meta.dirname, '../../dist/action/index.js');
 
@@ -52,6 +53,7 @@ export function startJob(
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
       PATH: process.env.PATH,
+      ...COMPILE_CACHE,
       HOME: folder,
       CI: 'true',
       GITHUB_ACTIONS: 'true',
