@@ -65,7 +65,7 @@ const stageAll = (cases: Case[]) => {
   );
 };
 const by = (timeline: Entry[], more: Partial<Pull> = {}) => staging.run({ timeline: () => timeline, pull: more });
-const fast = () => ({ env: FAST_CLOCK });
+const fast = () => FAST_CLOCK;
 const pullOf = ({ number }: Merge) => world.github.pulls.get(number) as Pull;
 const closed = (merge: Merge): Partial<Job> => ({
   event: 'pull_request',

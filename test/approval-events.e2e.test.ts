@@ -45,7 +45,7 @@ const stageAll = (cases: Case[]) => {
     expectCode(...expected),
   );
 };
-const fast = () => ({ env: FAST_CLOCK });
+const fast = (): Partial<Job> => FAST_CLOCK;
 const pullOf = ({ number }: Merge) => world.github.pulls.get(number) as Pull;
 const push = (merge: Merge, changes: object) => pushEvent('org/homelab', merge.before, merge.sha, changes);
 
@@ -171,7 +171,7 @@ describe('GitHub (F)', () => {
     () => {
       const token = inputs?.['github-token'] ?? `ghs_${++tokens}`;
       world.github.failures.push({ ...failure, token: token || 'none' });
-      return staging.run({ job: () => ({ ...job, inputs: { 'github-token': token } }) });
+      return staging.run({ job: () => ({ ...job, inputs: { ...inputs, 'github-token': token } }) });
     };
   const all = (path: string, status: number, more: Partial<Scripted> = {}) =>
     failing({ path, status, always: true, ...more });

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { FAST_CLOCK } from './doubles/fast-clock.ts';
 import { merged, type Pull, pullRequestEvent } from './doubles/github-events.ts';
 import type { Finished } from './stand/runner.ts';
 import { LABEL, type Merge, World } from './stand/world.ts';
@@ -136,7 +137,10 @@ describe('a plan', () => {
     const before = world.repository.head();
     const direct = world.repository.commit('direct', { 'stacks/planned/direct': 'x' });
     world.github.commit(direct, [before]);
-    const job = await plan({ before, sha: direct, number: 0 });
+    const job = await plan(
+      { before, sha: direct, number: 0 },
+      { ...FAST_CLOCK, inputs: { ...FAST_CLOCK.inputs, mode: 'plan' } },
+    );
     expect({ code: codeOf(job), waiting: resultOf(job).waiting }, job.log).toEqual({
       code: 'planned',
       waiting: [
