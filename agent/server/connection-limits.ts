@@ -19,8 +19,10 @@ interface Connection {
   isAuthenticated: boolean;
 }
 
-/** The time for which an address may not connect after it sent requests without waiting for answers. */
+/** The time for which an address may not connect after it sent what costs much and means nothing. */
 const EXCLUDED_MS = 10_000;
+/** Requests of an address with a body that nothing reads, in a minute. */
+const MAX_UNREAD_BODIES = 20;
 
 /** Limits by address: which may connect, how often, and with how many connections at once. Follows agent.yaml. */
 export class ConnectionLimits {
@@ -32,6 +34,7 @@ export class ConnectionLimits {
   readonly #excluded = new Map<string, number>();
   #allowed: BlockList;
   #limiter: RateLimiterMemory;
+  readonly #unreadBodies = new RateLimiterMemory({ points: MAX_UNREAD_BODIES, duration: 60 });
   #exempted: { address: string; until: number } | undefined;
 
   constructor(live: Live<Config>, recorder: Pick<EndpointRecorder, 'refused'>) {
@@ -50,10 +53,24 @@ export class ConnectionLimits {
   }
 
   /** Counts a connection. Returns 0, or the seconds to wait if the address is over its rate. */
-  async secondsToWait(address: string): Promise<number> {
+  secondsToWait(address: string): Promise<number> {
+    return this.#consume(this.#limiter, address);
+  }
+
+  /**
+   * Counts a request with a body that nothing reads, and excludes an address that sends many. Returns true if it is excluded
+   * now. The parser meets each piece of such a body: many tiny ones cost more than any request.
+   */
+  async countUnreadBody(address: string): Promise<boolean> {
+    if ((await this.#consume(this.#unreadBodies, address)) === 0) return false;
+    this.exclude(address);
+    return true;
+  }
+
+  async #consume(limiter: RateLimiterMemory, address: string): Promise<number> {
     if (address === this.#exempted?.address && performance.now() < this.#exempted.until) return 0;
     try {
-      await this.#limiter.consume(address);
+      await limiter.consume(address);
       return 0;
     } catch (error) {
       if (error instanceof Error) throw error;

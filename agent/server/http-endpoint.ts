@@ -22,9 +22,14 @@ export async function answerRequest(
   peers: PeerAccess,
 ): Promise<void> {
   const { live, recorder, limits } = deps;
-  // No answer here depends on a body, except that of a hook: the connection ends before the rest of it is read.
-  if (hasBody(request)) response.setHeader('Connection', 'close');
   const address = addressOf(request.socket);
+  const path = pathOf(request);
+  const isHook = path.startsWith('/hooks/');
+  if (hasBody(request)) {
+    // No answer here depends on a body, except that of a hook: the connection ends before the rest of it is read.
+    response.setHeader('Connection', 'close');
+    if (!isHook && (await limits.countUnreadBody(address))) return;
+  }
   const refuse = (status: number, refusal: Refusal) => {
     recorder.refused(refusal, { address });
     return sendJson(response, status, refusal);
@@ -32,8 +37,7 @@ export async function answerRequest(
   if (!limits.isAllowed(address)) return refuse(403, refusals.addressNotAllowed(address));
   const { host } = request.headers;
   if (!isOwnHost(host, live.current)) return refuse(421, refusals.hostNotOwn(host ?? ''));
-  const path = pathOf(request);
-  if (path.startsWith('/hooks/')) return await answerWebhook(request, response, address, deps);
+  if (isHook) return await answerWebhook(request, response, address, deps);
   if (request.method !== 'GET' && request.method !== 'HEAD')
     return sendJson(response, 405, { message: 'This endpoint serves only GET.' });
   if (path === '/healthz') return sendJson(response, 200, { status: 'alive' });

@@ -180,6 +180,22 @@ describe('the wire', () => {
     expect((await audit()).at(-1)).toMatchObject({ code: 'rate-limited', address: '127.0.0.8' });
   });
 
+  it.each(['/healthz', '/hooks/none'])('excludes an address that sends bodies that nothing reads: %s', async path => {
+    const localAddress = path === '/healthz' ? '127.0.0.11' : '127.0.0.12';
+    const post = () =>
+      new Promise<number | string>(done => {
+        const sent = request({ port: agent.port, host: '127.0.0.1', localAddress, path, method: 'POST', agent: false });
+        sent.on('response', response => done(response.resume().statusCode ?? 0));
+        sent.on('error', () => done('closed'));
+        sent.end('x');
+      });
+    const answers: (number | string)[] = [];
+    for (let n = 0; n < 22; n++) answers.push(await post());
+    const status = path === '/healthz' ? 405 : 404;
+    expect(answers).toEqual([...Array.from({ length: 20 }, () => status), 'closed', 'closed']);
+    expect((await fetch(`http://127.0.0.1:${agent.port}/healthz`)).status).toBe(200);
+  });
+
   it('ends requests that arrive too slowly', { timeout: 30_000 }, async () => {
     const start = Date.now();
     const slow = request({

@@ -23,17 +23,22 @@ export async function answerWebhook(
   const [, , name = '', secret, ...rest] = pathOf(request).split('/');
   // An unknown name is not a label: a stranger must not add time series.
   const label = live.current.hooks.some(hook => hook.name === name) ? name : 'unknown';
+  let isRead = false;
   try {
     const wait = await limits.secondsToWait(address);
     if (wait > 0) throw new Refused(refusals.rateLimited(wait));
     if (rest.length > 0) throw new Refused(refusals.hookUnknown(name));
     if (request.method !== 'POST') throw new Refused(refusals.hookMethod(name, request.method ?? ''));
-    const readBody = (limit: number) => readLimitedBody(request, limit);
+    const readBody = (limit: number) => {
+      isRead = true;
+      return readLimitedBody(request, limit);
+    };
     const answer = await webhooks.handle({ name, secret, headers: request.headers, readBody });
     countHook(label, 'run' in answer ? 'begun' : 'ignored');
     sendJson(response, 'run' in answer ? 202 : 200, answer);
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
+    if (!isRead && (await limits.countUnreadBody(address))) return;
     countHook(label, 'refused');
     recorder.refused(error.refusal, { address });
     const status = error.code === 'rate-limited' ? 429 : statusOf(error.refusal);
