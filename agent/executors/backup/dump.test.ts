@@ -32,6 +32,7 @@ describe('a plan of a database backup', () => {
       quiesce: [createStep('stop')],
       resume: [createStep('start')],
       cleanup: [createStep('start in any case')],
+      note: '',
     };
     const { steps, undo, cleanup } = plan({ services, drill: stage('load'), pack: [createStep('compress')] });
     expect(names(steps)).toEqual([

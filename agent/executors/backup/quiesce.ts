@@ -4,6 +4,7 @@ import {
   composeContainersPath,
   composeLabel,
 } from '../../plan/containers.ts';
+import { Failure } from '../../plan/failure.ts';
 import type { HostReader, ReadResult, StartStep, Step } from '../../plan/plan.ts';
 import type { HostSite, Verify } from '../executor.ts';
 import { planHealthCheck, planVerify } from '../verify-steps.ts';
@@ -15,6 +16,8 @@ export interface QuiesceSteps {
   resume: Step[];
   /** Starts the services if the plan ended before `resume`: also after a crash. */
   cleanup: Step[];
+  /** Names the services that are not stopped although the intent says so; empty if there are none. */
+  note: string;
 }
 
 interface QuiesceOptions {
@@ -25,7 +28,10 @@ interface QuiesceOptions {
 
 const STOP_TIMEOUT = 5 * 60_000;
 
-/** Stops or pauses the containers that the intent names and that run now. Only these are started again. */
+/**
+ * Stops or pauses the containers that the intent names and that run now. Only these are started again. Throws Failure
+ * `service-unknown`.
+ */
 export async function planQuiesce(
   intent: QuiesceOptions,
   source: Pick<BackupSource, 'container'>,
@@ -33,8 +39,9 @@ export async function planQuiesce(
   host: HostReader,
 ): Promise<QuiesceSteps> {
   const consistency = intent.consistency ?? (intent.stop_services ? 'stop' : 'live');
-  const running = consistency === 'live' ? [] : await findRunningContainers(intent, source, site, host);
-  if (running.length === 0) return { quiesce: [], resume: [], cleanup: [] };
+  const { running, note } =
+    consistency === 'live' ? { running: [], note: '' } : await findRunningContainers(intent, source, site, host);
+  if (running.length === 0) return { quiesce: [], resume: [], cleanup: [], note };
   const docker = (name: string, verb: string, more: Partial<StartStep> = {}): StartStep => ({
     do: 'start',
     name,
@@ -61,6 +68,7 @@ export async function planQuiesce(
         unlessBegan: 'read back',
       },
     ],
+    note,
   };
 }
 
@@ -69,7 +77,7 @@ async function findRunningContainers(
   source: Pick<BackupSource, 'container'>,
   site: HostSite,
   host: HostReader,
-): Promise<string[]> {
+): Promise<{ running: string[]; note: string }> {
   const names: string[] = [];
   if (source.container !== undefined) {
     const found = (await host.engine(
@@ -77,16 +85,28 @@ async function findRunningContainers(
     )) as ReadResult<ContainerDetails>;
     if (found?.State.Running && !found.State.Paused) names.push(found.Id);
   }
-  if (intent.stop_services && intent.stack !== undefined) {
-    const project = { dir: `${site.stacksRoot}/${intent.stack}` };
-    const listed = (await host.engine(composeContainersPath(project, { running: true }))) as ReadResult<
-      ContainerListing[]
-    >;
-    for (const container of listed ?? [])
-      if (intent.stop_services.includes(composeLabel(container, 'service')) && !names.includes(container.Id))
-        names.push(container.Id);
-  }
-  return names;
+  if (!intent.stop_services || intent.stack === undefined) return { running: names, note: '' };
+  const project = { dir: `${site.stacksRoot}/${intent.stack}` };
+  const listed = (await host.engine(composeContainersPath(project))) as ReadResult<ContainerListing[]>;
+  if (listed === undefined) return { running: names, note: '' };
+  const containers = (listed ?? []).map(one => ({ ...one, service: composeLabel(one, 'service') }));
+  const known = [...new Set(containers.map(({ service }) => service))];
+  const unknown = intent.stop_services.find(service => !known.includes(service));
+  // A stack without containers has nothing to stop: a restore may be the first step after a loss.
+  if (unknown !== undefined && known.length > 0)
+    throw new Failure(
+      'service-unknown',
+      `The stack ${intent.stack} has no containers of a service "${unknown}", which the intent wants to stop.`,
+      `Correct stop_services. The stack has: ${known.join(', ')}.`,
+    );
+  const wanted = containers.filter(({ service }) => intent.stop_services?.includes(service));
+  const running = wanted.filter(({ State }) => State === 'running');
+  for (const { Id } of running) if (!names.includes(Id)) names.push(Id);
+  const idle = intent.stop_services.filter(name => !running.some(({ service }) => service === name));
+  return {
+    running: names,
+    note: idle.length === 0 ? '' : `Not stopped, because no container runs: ${idle.join(', ')}.`,
+  };
 }
 
 const HEALTH_TIMEOUT = 5 * 60_000;

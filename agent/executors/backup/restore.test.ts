@@ -13,7 +13,7 @@ const host = createHost({
     }),
   engine: async path =>
     path.startsWith('/containers/json')
-      ? [{ Id: 'a1', Labels: { 'com.docker.compose.service': 'app' } }]
+      ? [{ Id: 'a1', State: 'running', Labels: { 'com.docker.compose.service': 'app' } }]
       : { Id: 'c1', Image: 'i', State: { Running: true, Paused: false } },
 });
 const intent = {

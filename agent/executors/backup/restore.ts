@@ -89,7 +89,7 @@ export async function assembleRestore(
   const undo = [...again(services.quiesce), ...stages.rollback, ...again(services.resume), ...checks(true)];
   return {
     title: `restore of ${stages.title} to ${stages.target}`,
-    summary: `${stages.summary}${stages.kept === '' ? '' : `; ${stages.kept}`}.`,
+    summary: `${stages.summary}${stages.kept === '' ? '' : `; ${stages.kept}`}. ${services.note}`.trim(),
     changes: [{ subject: stages.subject, change: 'write', details: [stages.backup] }],
     steps: [...stages.prepare, ...services.quiesce, ...stages.swap, ...services.resume, ...checks(false)],
     undo: intent.on_failure === 'stop' ? [] : undo.map(step => ({ ...step, ifBegan: stages.changesFrom })),

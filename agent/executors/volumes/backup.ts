@@ -62,7 +62,7 @@ export async function planBackup(intent: VolumesBackupIntent, context: PlanConte
   const version = await readVersion(['rsync'], host);
   return {
     title: `backup of ${source.label} to ${folder}`,
-    summary: summarizeGroup(group),
+    summary: `${summarizeGroup(group)} ${services.note}`.trim(),
     changes: isMirror
       ? [{ subject: folder, change: 'write', details: [MIRROR] }]
       : listBackupChanges(group, intent, at),

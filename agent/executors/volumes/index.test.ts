@@ -64,8 +64,8 @@ const hostWith = (backups: string[] = []): HostReader => ({
         }
       : path.startsWith('/containers/json')
         ? [
-            { Id: 'a1', Labels: { 'com.docker.compose.service': 'app' } },
-            { Id: 'b1', Labels: { 'com.docker.compose.service': 'other' } },
+            { Id: 'a1', State: 'running', Labels: { 'com.docker.compose.service': 'app' } },
+            { Id: 'b1', State: 'exited', Labels: { 'com.docker.compose.service': 'other' } },
           ]
         : null,
 });
@@ -175,6 +175,12 @@ describe('the plan of a backup of volumes', () => {
       { argv: ['docker', 'container', 'start', 'a1'], ifBegan: 'stop', unlessBegan: 'read back' },
       { do: 'clear', root: '/mnt/backup' },
     ]);
+  });
+
+  it('says which named services do not run, and fails for one that the stack does not have', async () => {
+    const idle = await plan(backup({ stack: 'web', stop_services: ['app', 'other'] }));
+    expect(idle.summary).toContain('Not stopped, because no container runs: other.');
+    expect(await codeOf(backup({ stack: 'web', consistency: 'stop', stop_services: ['wbe'] }))).toBe('service-unknown');
   });
 
   it('finds the folder on the host of a path inside a container', async () => {

@@ -175,7 +175,7 @@ export async function planRemote(
   const version = await readVersion(['rsync'], host);
   return {
     title: `backup of ${source.label} to ${remoteFolder}`,
-    summary: summarizeGroup(group),
+    summary: `${summarizeGroup(group)} ${services.note}`.trim(),
     changes,
     steps: [
       planRemoteCheck(remote, call),

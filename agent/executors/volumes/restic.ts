@@ -114,7 +114,7 @@ export async function planRestic(intent: VolumesBackupIntent, context: PlanConte
   const version = (await host.ask(['restic', 'version'], { keepFor: 60 * MINUTE }))?.stdout.trim() ?? '';
   return {
     title: `backup of ${source.label} to ${folder} (restic)`,
-    summary: summarizeGroup(group),
+    summary: `${summarizeGroup(group)} ${services.note}`.trim(),
     changes: listBackupChanges(group, intent, at),
     steps: [
       planTargetCheck(group, (last?.bytes ?? 0) * 0.1, `/${partial}`),
