@@ -15,6 +15,7 @@ import {
   unlabeled,
 } from './doubles/github-events.ts';
 import { freePort } from './stand/host.ts';
+import { readPage } from './stand/page.ts';
 import { type Finished, type Job, runJob } from './stand/runner.ts';
 import { codeOf, rolloutOf, type Staged, Staging } from './stand/staging.ts';
 import { LABEL, type Merge, type World, webStack } from './stand/world.ts';
@@ -210,7 +211,7 @@ describe('a week of one stack', () => {
     const intent = (note: string) => ({
       'chatops/intents/web.yaml': `${rolloutOf('web', 'source_dir: stacks/web\n')}# ${note}\n`,
     });
-    const served = async () => (await fetch(`http://127.0.0.1:${port}/`).then(answer => answer.text())).trim();
+    const served = () => readPage(port);
     const dispatch = (pull: Merge, more: Partial<Job> = {}): Partial<Job> => ({
       event: 'workflow_dispatch',
       payload: pushEvent('org/homelab', pull.before, pull.sha),

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { generateKey } from '../protocol/keys.ts';
 import { pullRequestEvent } from './doubles/github-events.ts';
 import { freePort } from './stand/host.ts';
+import { readPage } from './stand/page.ts';
 import type { Finished, Job } from './stand/runner.ts';
 import { docker, LABEL, type Merge, untilLog, World, webStack } from './stand/world.ts';
 
@@ -23,7 +24,7 @@ beforeAll(async () => {
 });
 afterAll(() => world[Symbol.asyncDispose]());
 
-const says = async (port: number) => (await (await fetch(`http://127.0.0.1:${port}/`)).text()).trim();
+const says = readPage;
 /** Returns a line of `docker ps` for each running container of a stack. */
 const containers = (stack: string, ...args: string[]) =>
   docker('ps', '--filter', `label=com.docker.compose.project=${stack}`, ...args)

@@ -2,6 +2,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { freePort } from './stand/host.ts';
+import { readPage } from './stand/page.ts';
 import type { Finished } from './stand/runner.ts';
 import { Vault } from './stand/vault.ts';
 import { LABEL } from './stand/world.ts';
@@ -39,7 +40,7 @@ const compose = (version: string) =>
 const BACKUP = () =>
   `label_required: ${LABEL}\naction: backup\nbackup_type: docker_volumes\nsource: ${data}\ndestination: ${vault.nas}\n`;
 const rollout = (more: string) => `label_required: ${LABEL}\naction: rollout\nstack: gated\n${more}`;
-const says = async () => (await (await fetch(`http://127.0.0.1:${port}/`)).text()).trim();
+const says = () => readPage(port);
 const outcome = ({ outputs }: Finished) => ({ status: outputs.status, reason: outputs.reason });
 const documents = (job: Finished) => JSON.parse(job.outputs.result ?? '').receipts[0].documents;
 

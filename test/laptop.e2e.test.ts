@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { freePort } from './stand/host.ts';
 import { type CallResult, Laptop } from './stand/laptop.ts';
+import { readPage } from './stand/page.ts';
 import { LABEL, slowStack, World, webStack } from './stand/world.ts';
 
 let world: World;
@@ -41,7 +42,7 @@ const intent = (stack: string, more = '') => {
 describe('the command line on a laptop', () => {
   it('plans, deploys, lists, shows and rolls back over the wire with the laptop’s own key', async () => {
     const port = await freePort();
-    const says = async () => (await (await fetch(`http://127.0.0.1:${port}/`)).text()).trim();
+    const says = () => readPage(port);
     const compose = (version: string) =>
       world.stack('lap-web', { 'compose.yaml': webStack(`chatops-test/web:${version}`, port) });
     compose('1');

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { freePort } from './stand/host.ts';
+import { readPage } from './stand/page.ts';
 import { LABEL, slowStack, World, webStack } from './stand/world.ts';
 
 let world: World;
@@ -31,7 +32,7 @@ describe('the command line on the host', () => {
     expect({ exit: done.code, stderr: done.stderr }, done.stdout).toEqual({ exit: 0, stderr: '' });
     expect(done.stdout).toMatch(/Container local-web-web-1 {2}Started/);
     expect(done.stdout.trim().split('\n').at(-1)).toBe('✓ succeeded');
-    expect((await (await fetch(`http://127.0.0.1:${port}/`)).text()).trim()).toBe('1');
+    expect(await readPage(port)).toBe('1');
     expect(statSync(join(world.host.state, 'agent.sock')).mode & 0o777).toBe(0o600);
     expect(await world.host.audit()).toContainEqual(expect.objectContaining({ event: 'run-begun', trust: 'local' }));
 

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { freePort } from './stand/host.ts';
+import { readPage } from './stand/page.ts';
 import { docker, LABEL, World } from './stand/world.ts';
 
 let world: World;
@@ -61,7 +62,7 @@ describe('a registry', () => {
     const merge = world.merge({
       'chatops/intents/it.yaml': `label_required: ${LABEL}\naction: rollout\nstack: stack-registry\n`,
     });
-    const says = async () => (await (await fetch(`http://127.0.0.1:${web}/`)).text()).trim();
+    const says = () => readPage(web);
     for (const version of ['1', '2']) {
       publish(version);
       const job = await world.deploy(merge, 'it');

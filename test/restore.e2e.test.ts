@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { freePort } from './stand/host.ts';
+import { readPage } from './stand/page.ts';
 import type { Finished } from './stand/runner.ts';
 import { LABEL, World } from './stand/world.ts';
 
@@ -38,7 +39,7 @@ const backup = () => job(`action: backup\nbackup_type: docker_volumes\nsource: $
 const restore = (more = '') =>
   job(`action: restore\nof: www\nfrom: ${nas}\nto: ${data}\nstack: restore-web\nstop_services: [web]\n${more}`);
 const outcome = ({ outputs }: Finished) => ({ status: outputs.status, reason: outputs.reason });
-const says = async () => (await (await fetch(`http://127.0.0.1:${port}/`)).text()).trim();
+const says = () => readPage(port);
 const snapshots = () =>
   readdirSync(join(nas, 'www'))
     .filter(name => /^\d{8}T[\d.]+Z$/.test(name))

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { freePort } from './stand/host.ts';
+import { readPage } from './stand/page.ts';
 import type { Finished } from './stand/runner.ts';
 import { docker, LABEL, World } from './stand/world.ts';
 
@@ -39,7 +40,7 @@ const containers = (project: string, service = 'web') =>
   )
     .split('\n')
     .filter(Boolean);
-const says = async (port: number) => (await (await fetch(`http://127.0.0.1:${port}/`)).text()).trim();
+const says = readPage;
 
 /** Polls each running container of the stack, as a proxy would; `stop` returns the answers. */
 function startPolling(stack: string): { stop: () => Promise<string[]> } {

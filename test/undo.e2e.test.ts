@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { freePort } from './stand/host.ts';
+import { readPage } from './stand/page.ts';
 import type { Finished } from './stand/runner.ts';
 import { buildImage, docker, LABEL, World, webStack } from './stand/world.ts';
 
@@ -23,7 +24,7 @@ const image = (version: string) => `chatops-test/web:${version}`;
 const healthyAs = (version: string) =>
   `    healthcheck: {test: [CMD, sh, -c, 'test "$$(cat /www/index.html)" = ${version}'], interval: 1s, retries: 1, timeout: 10s}\n`;
 const SIDE = `  side:\n    image: ${image('1')}\n    pull_policy: never\n    init: true\n    command: [sleep, "1000"]\n    stop_grace_period: 0s\n`;
-const says = async (port: number) => (await (await fetch(`http://127.0.0.1:${port}/`)).text()).trim();
+const says = readPage;
 const outcome = ({ outputs }: Finished) => ({ status: outputs.status, reason: outputs.reason });
 const idOf = (stack: string, service: string) =>
   docker(

@@ -11,6 +11,7 @@ import {
   unlabeled,
 } from './doubles/github-events.ts';
 import { freePort } from './stand/host.ts';
+import { readPage } from './stand/page.ts';
 import { type Finished, type Job, runJob, startJob } from './stand/runner.ts';
 import { asRebase, rolloutOf } from './stand/staging.ts';
 import { LABEL, type Merge, untilLog, World } from './stand/world.ts';
@@ -74,7 +75,7 @@ function merge({ page: version, files = {}, timeline, pull, amend }: Merging): M
   return made;
 }
 const deploy = (of: Merge, changes: Partial<Job> = {}) => runJob(world.job(of, 'web', changes));
-const served = async () => (await (await fetch(`http://127.0.0.1:${port}/`)).text()).trim();
+const served = () => readPage(port);
 
 /** Runs the job of a merge on a runner that dies when the host has accepted the run, which continues there. */
 async function dieWhile(of: Merge, version: string): Promise<Finished> {
